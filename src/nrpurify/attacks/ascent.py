@@ -1,0 +1,73 @@
+"""The one loop behind the iterative attacks: signed gradient ascent inside an L∞ box."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from nrpurify.attacks.box import Box, Eps, per_sample
+
+Objective = Callable[[Tensor], Tensor]
+"""Maps N×3×H×W images to the N values that are to grow."""
+Callback = Callable[[int, Tensor], None]
+"""Called after each step with the step's number from 1 and the N values before the step."""
+
+
+def ascend(
+    images: Tensor,
+    objective: Objective,
+    *,
+    eps: Eps,
+    steps: int,
+    step_size: Eps,
+    start: Tensor | None = None,
+    momentum: float = 0.0,
+    smooth: Callable[[Tensor], Tensor] | None = None,
+    callback: Callback | None = None,
+) -> Tensor:
+    """Maximize ``objective`` by ``steps`` signed gradient steps (Algorithm 1, Eqs. 2 and 3).
+
+    Args:
+        images: N×3×H×W in [0, 1].
+        objective: Differentiable; each value must depend on its own image only.
+        eps: L∞ budget in (0, 1], one value or N.
+        steps: Number of gradient steps.
+        step_size: Length of a step in (0, 1], one value or N.
+        start: Where to begin (projected into the box); ``images`` when not given.
+        momentum: Decay of accumulated gradients that are normalized by their L1 mean (MI-FGSM,
+            Dong et al., 2018); 0 turns both off.
+        smooth: Filter of the gradient before momentum (TI, Dong et al., 2019).
+        callback: Watches the values.
+
+    Returns:
+        New images in the box; ``images`` is left as it was.
+    """
+    box = Box.around(images, eps)
+    size = per_sample(step_size, images, "step_size")
+    adversarial = box.project(images if start is None else start)
+    velocity = torch.zeros_like(adversarial)
+    for step in range(1, steps + 1):
+        values, gradient = value_and_gradient(objective, adversarial)
+        gradient = gradient if smooth is None else smooth(gradient)
+        if momentum:
+            velocity = momentum * velocity + _l1_normalized(gradient)
+            gradient = velocity
+        adversarial = box.project(adversarial + size * gradient.sign())
+        if callback is not None:
+            callback(step, values)
+    return adversarial.detach()
+
+
+def value_and_gradient(objective: Objective, images: Tensor) -> tuple[Tensor, Tensor]:
+    """The N values and the gradient of their sum; no gradient of any weight is touched."""
+    with torch.enable_grad():
+        point = images.detach().requires_grad_(True)
+        values = objective(point)
+        (gradient,) = torch.autograd.grad(values.sum(), point)
+    return values.detach(), gradient
+
+
+def _l1_normalized(gradient: Tensor) -> Tensor:
+    return gradient / gradient.abs().mean((1, 2, 3), keepdim=True).clamp_min(1e-20)

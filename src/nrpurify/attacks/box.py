@@ -1,0 +1,53 @@
+"""The L∞ box around images: what an attack may return."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from nrpurify.errors import InputError
+
+Eps = float | Tensor
+
+
+def per_sample(value: Eps, images: Tensor, name: str = "eps") -> Tensor:
+    """Return ``value`` as an N×1×1×1 tensor beside ``images``.
+
+    Args:
+        value: One number for all images, or N numbers; in units of [0, 1] images.
+        images: N×3×H×W.
+        name: What the value is called in an error.
+
+    Raises:
+        InputError: A value outside (0, 1], or neither 1 nor N of them.
+    """
+    values = torch.as_tensor(value, dtype=images.dtype, device=images.device).reshape(-1)
+    if values.numel() not in (1, len(images)):
+        raise InputError(
+            f"{name} has {values.numel()} values for {len(images)} images; expected 1 or one each"
+        )
+    if not bool(((values > 0) & (values <= 1)).all()):
+        worst = float(values.max() if values.max() > 1 else values.min())
+        hint = f"; write {worst:g} of 255 as {worst:g}/255" if worst > 1 else ""
+        raise InputError(f"{name} is {worst:g}; expected a value in (0, 1]{hint}")
+    return values.expand(len(images)).view(-1, 1, 1, 1)
+
+
+@dataclass(frozen=True)
+class Box:
+    """All images within ``eps`` of the clean ones and within [0, 1] (Algorithm 1, Eq. 3)."""
+
+    lower: Tensor
+    upper: Tensor
+
+    @classmethod
+    def around(cls, images: Tensor, eps: Eps) -> Box:
+        """The box around N×3×H×W ``images``; ``eps`` as in :func:`per_sample`."""
+        radius = per_sample(eps, images)
+        return cls((images - radius).clamp(0, 1), (images + radius).clamp(0, 1))
+
+    def project(self, images: Tensor) -> Tensor:
+        """The nearest images inside the box."""
+        return torch.minimum(torch.maximum(images, self.lower), self.upper)

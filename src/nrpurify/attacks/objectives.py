@@ -1,0 +1,98 @@
+"""Label-free objectives in feature space: away from the image, toward another, along a direction.
+
+The first is the paper's (Eq. 4). The other two widen the perturbations that a purifier is trained
+on; none of them looks at a label or at a decision boundary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Generator, Tensor
+
+from nrpurify.attacks.ascent import Objective
+from nrpurify.attacks.transforms import diverse_input
+from nrpurify.distances import feature_distance
+from nrpurify.features import FeatureExtractor
+from nrpurify.precision import Amp, autocast
+
+Diversity = Callable[[], Callable[[Tensor], Tensor]]
+
+
+def no_diversity() -> Callable[[Tensor], Tensor]:
+    """Leave the images alone."""
+    return lambda images: images
+
+
+def input_diversity(images: Tensor, probability: float, generator: Generator | None) -> Diversity:
+    """A source of fresh :func:`~nrpurify.attacks.transforms.diverse_input` draws."""
+    if not probability:
+        return no_diversity
+    return lambda: diverse_input(images.shape, probability, generator)
+
+
+def _compare(
+    extractor: FeatureExtractor,
+    reference: Tensor,
+    name: str,
+    sign: int,
+    diversity: Diversity,
+    amp: Amp,
+) -> Objective:
+    fixed: tuple[Tensor, ...] | None = None
+
+    def objective(images: Tensor) -> Tensor:
+        nonlocal fixed
+        transform = diversity()
+        with autocast(images.device, amp):
+            if fixed is None or diversity is not no_diversity:
+                with torch.no_grad():
+                    fixed = extractor(transform(reference))
+            features = extractor(transform(images))
+        return sign * feature_distance(features, fixed, name)
+
+    return objective
+
+
+def away(
+    extractor: FeatureExtractor,
+    images: Tensor,
+    distance: str,
+    diversity: Diversity = no_diversity,
+    amp: Amp = False,
+) -> Objective:
+    """Δ(x, x') of Eq. 1: the distance from the features of the clean ``images``."""
+    return _compare(extractor, images, distance, +1, diversity, amp)
+
+
+def toward(
+    extractor: FeatureExtractor,
+    targets: Tensor,
+    distance: str,
+    diversity: Diversity = no_diversity,
+    amp: Amp = False,
+) -> Objective:
+    """Minus the distance from the features of other images, ``targets``."""
+    return _compare(extractor, targets, distance, -1, diversity, amp)
+
+
+def along(
+    extractor: FeatureExtractor,
+    generator: Generator | None = None,
+    diversity: Diversity = no_diversity,
+    amp: Amp = False,
+) -> Objective:
+    """The mean feature vector's component along one random direction an image and layer."""
+    directions: list[Tensor] = []
+
+    def objective(images: Tensor) -> Tensor:
+        with autocast(images.device, amp):
+            features = extractor(diversity()(images))
+        pooled = [layer.float().flatten(2).mean(2) for layer in features]
+        if not directions:
+            directions.extend(torch.randn(p.shape, generator=generator).to(p) for p in pooled)
+        parts = [(p * d).sum(1) for p, d in zip(pooled, directions, strict=True)]
+        return torch.stack(parts).sum(0)
+
+    return objective

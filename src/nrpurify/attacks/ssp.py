@@ -1,0 +1,173 @@
+"""SSP, the Self-supervised Perturbation: Algorithm 1 of the paper."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Generator, Tensor
+
+from nrpurify.attacks.ascent import Callback, ascend
+from nrpurify.attacks.box import Eps
+from nrpurify.attacks.objectives import away, input_diversity
+from nrpurify.attacks.starts import Start, resolve_start
+from nrpurify.attacks.transforms import gaussian_kernel, smoother
+from nrpurify.errors import InputError
+from nrpurify.features import FeatureExtractor, feature_extractor
+from nrpurify.images import check_images
+from nrpurify.precision import Amp
+
+
+@dataclass(frozen=True)
+class SspSettings:
+    """What SSP does besides its budget and its surrogate.
+
+    Attributes:
+        layer: VGG16's layer when no extractor is given.
+        distance: Δ of Eq. 1, a name in :data:`nrpurify.distances.DISTANCES`.
+        start: R of Algorithm 1, a name in :data:`nrpurify.attacks.starts.STARTS` or a callable.
+        steps: T, number of iterations.
+        step_size: κ, in units of [0, 1] images.
+        momentum: Decay of accumulated gradients, 0 for none (not in the paper).
+        diversity: Probability of an input-diversity draw at each step, 0 for none (not in it).
+        smoothing: Size of the Gaussian filter of the gradient, 0 for none (not in it).
+    """
+
+    layer: str = "conv3_3"
+    distance: str = "mae"
+    start: str | Start = "uniform"
+    steps: int = 100
+    step_size: float = 0.01
+    momentum: float = 0.0
+    diversity: float = 0.0
+    smoothing: int = 0
+
+
+PRESETS: dict[str, SspSettings] = {
+    "paper": SspSettings(),
+    "authors": SspSettings(layer="relu3_3", distance="mse", start="gaussian"),
+}
+"""``paper`` follows the text (κ is not given there), ``authors`` the published script."""
+
+
+def settings(preset: str = "paper", **changes: Any) -> SspSettings:
+    """The settings of ``preset`` with ``changes``; those that are ``None`` are left out.
+
+    Raises:
+        InputError: No such preset.
+    """
+    if preset not in PRESETS:
+        raise InputError(f"no preset {preset!r}; expected one of {', '.join(PRESETS)}")
+    given = {name: value for name, value in changes.items() if value is not None}
+    return replace(PRESETS[preset], **given)
+
+
+def ssp(
+    extractor: FeatureExtractor,
+    images: Tensor,
+    labels: Tensor | None = None,
+    *,
+    eps: Eps = 16 / 255,
+    preset: str = "paper",
+    steps: int | None = None,
+    step_size: float | None = None,
+    distance: str | None = None,
+    start: str | Start | None = None,
+    momentum: float | None = None,
+    diversity: float | None = None,
+    smoothing: int | None = None,
+    generator: Generator | None = None,
+    amp: Amp = False,
+    callback: Callback | None = None,
+) -> Tensor:
+    """Perturb images so that their deep features move away from the clean ones (Algorithm 1).
+
+    Args:
+        extractor: F; its layer or layers decide where distortion is measured.
+        images: N×3×H×W in [0, 1].
+        labels: Ignored: SSP needs none. Present so that all attacks are called alike.
+        eps: L∞ budget in (0, 1], one value or one an image.
+        preset: ``paper`` or ``authors``; whatever follows overrides it (see SspSettings).
+        generator: Makes the random start (and diversity) reproducible; a CPU generator.
+        amp: bf16 autocast: ``True``, ``False`` (batch-size independent fp32) or ``"auto"``.
+        callback: Called after each step with its number and the N feature distances.
+
+    Returns:
+        Adversarial images of the same shape, within ``eps`` and [0, 1].
+
+    Raises:
+        InputError: Images, eps or a name that cannot be used.
+    """
+    given = settings(
+        preset,
+        steps=steps,
+        step_size=step_size,
+        distance=distance,
+        start=start,
+        momentum=momentum,
+        diversity=diversity,
+        smoothing=smoothing,
+    )
+    check_images(images)
+    images = images.contiguous(memory_format=torch.channels_last)
+    draws = input_diversity(images, given.diversity, generator)
+    return ascend(
+        images,
+        away(extractor, images, given.distance, draws, amp),
+        eps=eps,
+        steps=given.steps,
+        step_size=given.step_size,
+        start=resolve_start(given.start)(images, eps, generator),
+        momentum=given.momentum,
+        smooth=smoother(gaussian_kernel(given.smoothing)) if given.smoothing else None,
+        callback=callback,
+    )
+
+
+class SSP:
+    """SSP with its surrogate and settings kept, for many batches.
+
+    >>> attack = SSP(eps=8 / 255, seed=0)  # doctest: +SKIP
+    >>> adversarial = attack(images)  # doctest: +SKIP
+
+    Args:
+        surrogate: A feature extractor, or a name that
+            :func:`nrpurify.features.feature_extractor` takes (a VGG16 at the preset's layer).
+        eps: L∞ budget in (0, 1].
+        preset: ``paper`` or ``authors``.
+        seed: Start of the generator that serves all calls.
+        amp: As in :func:`ssp`.
+        changes: Settings that override the preset, as in :func:`ssp`.
+    """
+
+    def __init__(
+        self,
+        surrogate: str | FeatureExtractor = "vgg16",
+        *,
+        eps: Eps = 16 / 255,
+        preset: str = "paper",
+        seed: int = 0,
+        amp: Amp = False,
+        **changes: Any,
+    ) -> None:
+        self.eps, self.preset, self.amp, self.changes = eps, preset, amp, changes
+        self.settings = settings(preset, **changes)
+        if isinstance(surrogate, str):
+            layer = self.settings.layer if surrogate.endswith("vgg16") else None
+            surrogate = feature_extractor(surrogate, layer)
+        self.extractor = surrogate
+        self.generator = torch.Generator().manual_seed(seed)
+
+    def __call__(self, images: Tensor, callback: Callback | None = None) -> Tensor:
+        """Attack N×3×H×W images in [0, 1]; see :func:`ssp`."""
+        return ssp(
+            self.extractor.to(images.device),
+            images,
+            eps=self.eps,
+            preset=self.preset,
+            generator=self.generator,
+            amp=self.amp,
+            callback=callback,
+            **self.changes,
+        )

@@ -1,0 +1,63 @@
+"""What transferable attacks do to inputs and gradients: input diversity and smoothing."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Generator, Tensor
+
+
+def _randint(low: int, high: int, generator: Generator | None) -> int:
+    return int(torch.randint(low, high + 1, (), generator=generator))
+
+
+def diverse_input(
+    shape: torch.Size, probability: float, generator: Generator | None, *, growth: float = 1.1
+) -> Callable[[Tensor], Tensor]:
+    """Draw one input-diversity transformation (DIM, Xie et al., 2019).
+
+    With ``probability`` the images are resized (nearest) to a random size in [s, growth·s) and
+    zero-padded at a random place to growth·s; otherwise they are left alone. The drawn
+    transformation can be applied to several tensors: a clean and an attacked image see the same.
+
+    Args:
+        shape: N×3×H×W of the images.
+        probability: In [0, 1].
+        generator: Source of the draws, on the CPU.
+        growth: Ratio of the padded to the given size.
+    """
+    if float(torch.rand((), generator=generator)) >= probability:
+        return lambda images: images
+    height, width = shape[-2:]
+    full_height, full_width = math.ceil(height * growth), math.ceil(width * growth)
+    share = float(torch.rand((), generator=generator))
+    new_height = height + int(share * (full_height - height))
+    new_width = width + int(share * (full_width - width))
+    top = _randint(0, full_height - new_height, generator)
+    left = _randint(0, full_width - new_width, generator)
+    padding = (left, full_width - new_width - left, top, full_height - new_height - top)
+    return lambda images: F.pad(F.interpolate(images, (new_height, new_width)), padding)
+
+
+def gaussian_kernel(size: int = 15, reach: float = 3.0) -> Tensor:
+    """The size×size kernel of translation-invariant attacks (Dong et al., 2019).
+
+    The normal density at ``linspace(-reach, reach, size)`` in both directions, summing to one.
+    """
+    line = torch.exp(-torch.linspace(-reach, reach, size).square() / 2)
+    kernel = torch.outer(line, line)
+    return kernel / kernel.sum()
+
+
+def smoother(kernel: Tensor) -> Callable[[Tensor], Tensor]:
+    """A filter of N×C×H×W tensors by an odd-sized ``kernel``, zero-padded to the same size."""
+
+    def smooth(gradient: Tensor) -> Tensor:
+        channels = gradient.shape[1]
+        weight = kernel.to(gradient).expand(channels, 1, *kernel.shape)
+        return F.conv2d(gradient, weight, padding=kernel.shape[-1] // 2, groups=channels)
+
+    return smooth

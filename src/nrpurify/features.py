@@ -1,0 +1,197 @@
+"""Feature extractors F of Eq. 1: a frozen network that stops at the layers that are asked for."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Iterable
+
+import torch
+from torch import Tensor, nn
+
+from nrpurify import weights
+from nrpurify.errors import InputError
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+CAFFE_BGR_MEAN = (104.007 / 255, 116.669 / 255, 122.679 / 255)
+
+
+class Normalize(nn.Module):
+    """``(x - mean) / std`` per channel, after an optional change from RGB to BGR.
+
+    Args:
+        mean: One value a channel, in the units of [0, 1] images.
+        std: One value a channel.
+        bgr: Reverse the channels first; ``mean`` and ``std`` are then in BGR order.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, mean: Iterable[float], std: Iterable[float], *, bgr: bool = False) -> None:
+        super().__init__()
+        self.bgr = bgr
+        self.register_buffer("mean", torch.tensor(tuple(mean)).view(1, -1, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(tuple(std)).view(1, -1, 1, 1), persistent=False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """N×3×H×W in [0, 1] to the network's own range."""
+        images = images.flip(1) if self.bgr else images
+        return (images - self.mean.to(images.dtype)) / self.std.to(images.dtype)
+
+
+class FeatureExtractor(nn.Module):
+    """The internal representation of images at one or several layers (Eq. 1, F(x; θ)|n).
+
+    Nothing behind the last of the layers is computed. The network is frozen and in eval mode and
+    stays so: ``train()`` does not reach it.
+
+    Args:
+        network: Any module. Its own children or, dotted, any submodule can be a layer.
+        layers: One layer name or several.
+        normalize: Applied to images in [0, 1] first; ``None`` when ``network`` does it itself.
+
+    Raises:
+        InputError: A layer does not exist; near matches are named.
+    """
+
+    def __init__(
+        self, network: nn.Module, layers: str | Iterable[str], normalize: nn.Module | None = None
+    ) -> None:
+        super().__init__()
+        self.layers = (layers,) if isinstance(layers, str) else tuple(layers)
+        check_layers(network, self.layers)
+        self.normalize = normalize or nn.Identity()
+        self.network = network.eval().requires_grad_(False)
+        self.training = False
+        self._forward = (
+            self._forward_chain
+            if isinstance(network, nn.Sequential) and all("." not in name for name in self.layers)
+            else self._forward_hooked
+        )
+
+    def train(self, mode: bool = True) -> FeatureExtractor:
+        """Stay in eval mode, whatever ``mode`` is."""
+        return self
+
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        """Features of N×3×H×W images in [0, 1], one N×... tensor a layer, in the layers' order."""
+        found = self._forward(self.normalize(images))
+        return tuple(found[name] for name in self.layers)
+
+    def _forward_chain(self, x: Tensor) -> dict[str, Tensor]:
+        found: dict[str, Tensor] = {}
+        for name, module in self.network.named_children():
+            x = module(x)
+            if name in self.layers:
+                found[name] = x
+                if len(found) == len(set(self.layers)):
+                    break
+        return found
+
+    def _forward_hooked(self, x: Tensor) -> dict[str, Tensor]:
+        found: dict[str, Tensor] = {}
+        handles = [
+            self.network.get_submodule(name).register_forward_hook(
+                _keep_output(found, name, len(set(self.layers)))
+            )
+            for name in self.layers
+        ]
+        try:
+            self.network(x)
+        except _AllFound:
+            pass
+        finally:
+            for handle in handles:
+                handle.remove()
+        return found
+
+
+class _AllFound(Exception):  # noqa: N818 - a signal that leaves the forward pass, not an error
+    """Every layer that was asked for has been computed."""
+
+
+def _keep_output(
+    found: dict[str, Tensor], name: str, wanted: int
+) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
+    def hook(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        found[name] = output
+        if len(found) == wanted:
+            raise _AllFound
+
+    return hook
+
+
+def check_layers(network: nn.Module, layers: tuple[str, ...]) -> None:
+    """Raise InputError unless every one of ``layers`` is a submodule of ``network``."""
+    known = [name for name, _ in network.named_modules() if name]
+    if not layers:
+        raise InputError(f"no layer given; expected one of {', '.join(known)}")
+    for layer in layers:
+        if layer not in known:
+            near = difflib.get_close_matches(layer, known, n=3, cutoff=0.4) or known[:5]
+            raise InputError(f"no layer {layer!r} in the network; did you mean {', '.join(near)}?")
+
+
+def vgg16_body() -> nn.Sequential:
+    """The 13 convolutions of VGG16, every layer by its usual name (conv1_1, relu1_1, pool1...)."""
+    body = nn.Sequential()
+    channels = 3
+    for block, (count, width) in enumerate(((2, 64), (2, 128), (3, 256), (3, 512), (3, 512)), 1):
+        for index in range(1, count + 1):
+            body.add_module(f"conv{block}_{index}", nn.Conv2d(channels, width, 3, padding=1))
+            body.add_module(f"relu{block}_{index}", nn.ReLU())
+            channels = width
+        body.add_module(f"pool{block}", nn.MaxPool2d(2))
+    return body
+
+
+def alexnet_body() -> nn.Sequential:
+    """The five convolutions of torchvision's AlexNet, as conv1, relu1, pool1 ... relu5."""
+    body = nn.Sequential()
+    shapes = ((64, 11, 4, 2), (192, 5, 1, 2), (384, 3, 1, 1), (256, 3, 1, 1), (256, 3, 1, 1))
+    inputs = 3
+    for index, (outputs, size, stride, padding) in enumerate(shapes, 1):
+        body.add_module(f"conv{index}", nn.Conv2d(inputs, outputs, size, stride, padding))
+        body.add_module(f"relu{index}", nn.ReLU())
+        if index <= 2:
+            body.add_module(f"pool{index}", nn.MaxPool2d(3, 2))
+        inputs = outputs
+    return body
+
+
+_BODIES: dict[str, tuple[Callable[[], nn.Sequential], Callable[[], Normalize]]] = {
+    "vgg16": (vgg16_body, lambda: Normalize(IMAGENET_MEAN, IMAGENET_STD)),
+    "alexnet": (alexnet_body, lambda: Normalize(IMAGENET_MEAN, IMAGENET_STD)),
+    "hed_vgg16": (vgg16_body, lambda: Normalize(CAFFE_BGR_MEAN, (1 / 255,) * 3, bgr=True)),
+}
+DEFAULT_LAYERS = {"vgg16": "conv3_3", "hed_vgg16": "conv3_3", "alexnet": "conv3"}
+
+
+def feature_extractor(
+    name: str = "vgg16", layers: str | Iterable[str] | None = None, *, pretrained: bool = True
+) -> FeatureExtractor:
+    """Build a feature extractor by name.
+
+    Args:
+        name: ``vgg16`` (the paper's), ``alexnet``, ``hed_vgg16`` (an independent VGG16), or any
+            name that :func:`nrpurify.models.load_classifier` takes.
+        layers: Layer names; by default the paper's conv3_3 (its side before the ReLU) or, in
+            AlexNet, conv3. Classifiers have no default.
+        pretrained: ``False`` gives random weights and touches neither cache nor network.
+
+    Raises:
+        InputError: No such network or layer.
+        WeightsError: The weights are not to be had.
+    """
+    layers = layers or DEFAULT_LAYERS.get(name)
+    if layers is None:
+        raise InputError(f"no layer given for {name!r}; name one, for instance a block's output")
+    if name not in _BODIES:
+        from nrpurify.models import load_classifier
+
+        return FeatureExtractor(load_classifier(name, pretrained=pretrained), layers)
+    body, normalize = (make() for make in _BODIES[name])
+    if pretrained:
+        body.load_state_dict(weights.load(name))
+    return FeatureExtractor(body, layers, normalize)

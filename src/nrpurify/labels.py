@@ -1,0 +1,181 @@
+"""Which image has which class: label tables in CSV form and folders of classes."""
+
+import csv
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from nrpurify.errors import InputError
+from nrpurify.files import SUFFIXES, list_images
+
+_FORMS = {("ImageId", "TrueLabel"): 1, ("image", "label"): 0}
+_TARGETS = {("ImageId", "TargetClass"): 1}
+
+
+class LabeledImage(NamedTuple):
+    """An image file and its zero-based class."""
+
+    path: Path
+    label: int
+
+
+@dataclass(frozen=True)
+class LabeledImages:
+    """Files paired with labels, and what could not be paired.
+
+    Attributes:
+        items: the pairs, sorted by path.
+        missing: ids that have a label but no file, sorted.
+        unlabeled: files without a label, sorted.
+
+    """
+
+    items: list[LabeledImage]
+    missing: list[str]
+    unlabeled: list[Path]
+
+    def notes(self) -> list[str]:
+        """Sentences for the user about what could not be paired; empty when all is well."""
+        return [
+            f"{what} ({len(names)}): {', '.join(names[:3])}{', …' if len(names) > 3 else ''}"
+            for what, names in (
+                ("labels without an image", self.missing),
+                ("images without a label", [path.name for path in self.unlabeled]),
+            )
+            if names
+        ]
+
+
+def read_labels_csv(path: str | Path) -> dict[str, int]:
+    """Read a table of labels as {image id: zero-based class}.
+
+    Two forms are known by their header: that of the NeurIPS 2017 competition (`ImageId` and
+    `TrueLabel`, which counts from 1) and `image,label` (from 0). Further columns are ignored.
+    The id is the file name without folder and image suffix.
+
+    Raises:
+        InputError: no such file, an unknown header, or a line whose label is not an integer, is
+            too small, or whose image is empty or came before; file and line are named.
+
+    """
+    return _read_csv(Path(path), _FORMS)
+
+
+def read_targets_csv(path: str | Path) -> dict[str, int]:
+    """Read the `TargetClass` column of a NeurIPS 2017 table as {image id: zero-based class}.
+
+    Raises:
+        InputError: as for :func:`read_labels_csv`.
+
+    """
+    return _read_csv(Path(path), _TARGETS)
+
+
+def _read_csv(path: Path, forms: dict[tuple[str, str], int]) -> dict[str, int]:
+    labels: dict[str, int] = {}
+    try:
+        for line, image, text, first in _rows(path, forms):
+            name = _image_id(image)
+            if not name or name in labels:
+                problem = f"{image!r} came before; keep one line" if name else "no image is named"
+                raise InputError(f"{path}, line {line}: {problem}")
+            labels[name] = _label(text, first, f"{path}, line {line}")
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"cannot read the labels in {str(path)!r}: {error}") from error
+    if not labels:
+        raise InputError(f"{path}: no line below the header; expected one line per image")
+    return labels
+
+
+def _rows(
+    path: Path, forms: dict[tuple[str, str], int]
+) -> Iterator[tuple[int, str, str | None, int]]:
+    """Yield line number, image, label text and the number of the first class."""
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        reader = csv.DictReader(file, strict=True)
+        header = [name.strip() for name in reader.fieldnames or []]
+        reader.fieldnames = header
+        for (image, label), first in forms.items():
+            if image in header and label in header:
+                for row in reader:
+                    yield reader.line_num, (row[image] or "").strip(), row[label], first
+                return
+    known = " or ".join(f"'{image},{label}'" for image, label in forms)
+    raise InputError(f"{path}, line 1: header {','.join(header)!r} is unknown; expected {known}")
+
+
+def _image_id(image: str) -> str:
+    path = Path(image)
+    return path.stem if path.suffix.lower() in SUFFIXES else path.name
+
+
+def _label(text: str | None, first: int, where: str) -> int:
+    try:
+        number = int(text or "")
+    except ValueError:
+        raise InputError(f"{where}: label {text!r} is not an integer") from None
+    if number < first:
+        raise InputError(f"{where}: label {number} is too small; this form counts from {first}")
+    return number - first
+
+
+def labeled_images(images_dir: str | Path, csv_path: str | Path) -> LabeledImages:
+    """Pair the images below `images_dir` (recursively) with the labels in a CSV file.
+
+    Raises:
+        InputError: the table is wrong (:func:`read_labels_csv`), or no image has a label.
+
+    """
+    labels = read_labels_csv(csv_path)
+    files = [file.path for file in list_images(Path(images_dir), recursive=True)]
+    items = [LabeledImage(path, labels[path.stem]) for path in files if path.stem in labels]
+    if not items:
+        raise InputError(
+            f"none of the {len(files)} images in {str(images_dir)!r} has one of the {len(labels)} "
+            f"labels in {str(csv_path)!r}; ids such as {next(iter(labels))!r} must be file names"
+        )
+    return LabeledImages(
+        items,
+        missing=sorted(labels.keys() - {path.stem for path in files}),
+        unlabeled=[path for path in files if path.stem not in labels],
+    )
+
+
+def read_labeled_folder(folder: str | Path) -> tuple[list[LabeledImage], dict[int, str]]:
+    """Read a folder that holds one sub-folder per class.
+
+    When all sub-folders are named by digits, the number is the class; otherwise the classes are
+    numbered from 0 in alphabetical order. Hidden sub-folders are ignored.
+
+    Returns:
+        The images, class by class, and {class: name of its folder}.
+
+    Raises:
+        InputError: no sub-folder, two that mean the same number, or no image in any of them.
+
+    """
+    folder = Path(folder)
+    names = _class_folders(folder)
+    items = [
+        LabeledImage(file.path, label)
+        for label, name in names.items()
+        for file in list_images(folder / name, recursive=True)
+    ]
+    if not items:
+        raise InputError(
+            f"{str(folder)!r} has no images in sub-folders; expected one sub-folder per class"
+        )
+    return items, names
+
+
+def _class_folders(folder: Path) -> dict[int, str]:
+    if not folder.is_dir():
+        raise InputError(f"{str(folder)!r} is not a folder; expected one sub-folder per class")
+    found = sorted(p.name for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
+    if not all(name.isdecimal() for name in found):
+        return dict(enumerate(found))
+    names = {int(name): name for name in sorted(found, key=int)}
+    if len(names) < len(found):
+        raise InputError(f"{str(folder)!r}: two sub-folders have the same number; rename one")
+    return names

@@ -1,0 +1,73 @@
+"""The one shape of a victim: images in [0, 1] go in, logits come out."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from nrpurify.errors import InputError
+from nrpurify.weights import Preprocessing
+
+
+class Classifier(nn.Module):
+    """A network with its preprocessing inside, differentiable from the logits to the image.
+
+    Images of another size than ``input_size`` are resized as a whole (bilinear, antialiased, no
+    crop, the aspect ratio gives way); then the channels are put into the network's order and
+    normalized by ``mean`` and ``std``, both of shape 3×1×1 in units of [0, 1].
+
+    Args:
+        network: Takes the preprocessed N×3×size×size and returns logits N×``num_classes``.
+        name: What reports call it.
+        num_classes: Number of logits; None admits any.
+        preprocessing: What ``network`` expects; None leaves the images as they are.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(
+        self,
+        network: nn.Module,
+        *,
+        name: str,
+        num_classes: int | None,
+        preprocessing: Preprocessing | None = None,
+    ) -> None:
+        super().__init__()
+        used = preprocessing or Preprocessing((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+        self.network = network
+        self.name = name
+        self.num_classes = num_classes
+        self.input_size = used.size
+        self.bgr = used.bgr
+        self.register_buffer("mean", torch.tensor(used.mean).view(3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(used.std).view(3, 1, 1), persistent=False)
+
+    def preprocess(self, images: Tensor) -> Tensor:
+        """Return what the network sees: N×3×H×W in [0, 1] to N×3×size×size, normalized."""
+        size = self.input_size
+        if size is not None and images.shape[2:] != (size, size):
+            images = F.interpolate(
+                images, (size, size), mode="bilinear", align_corners=False, antialias=True
+            )
+        if self.bgr:
+            images = images.flip(1)
+        return (images - self.mean.to(images.dtype)) / self.std.to(images.dtype)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return the logits N×C of images N×3×H×W in [0, 1].
+
+        Raises:
+            InputError: the images or the returned logits have another shape.
+        """
+        if images.ndim != 4 or images.shape[1] != 3:
+            raise InputError(
+                f"{self.name} was given images of shape {tuple(images.shape)}; expected N×3×H×W"
+            )
+        logits: Tensor = self.network(self.preprocess(images))
+        if logits.ndim != 2 or logits.shape[1] != (self.num_classes or logits.shape[1]):
+            raise InputError(
+                f"{self.name} returned shape {tuple(logits.shape)} for images of shape "
+                f"{tuple(images.shape)}; expected logits ({len(images)}, {self.num_classes or 'C'})"
+            )
+        return logits

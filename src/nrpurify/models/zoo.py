@@ -1,0 +1,89 @@
+"""Any classifier of timm or torchvision by name, with the preprocessing it was trained with."""
+
+import difflib
+from collections.abc import Iterable
+from typing import Any
+
+from torch import nn
+
+from nrpurify.errors import InputError, MissingExtraError, WeightsError
+from nrpurify.models.classifier import Classifier
+from nrpurify.weights import Preprocessing
+
+
+def near_matches(name: str, known: Iterable[str]) -> str:
+    """Return ``did you mean ...`` for the known names nearest to ``name``, or all if none is."""
+    known = list(known)
+    near = difflib.get_close_matches(name, known, n=3)
+    if near:
+        return f"did you mean {' or '.join(map(repr, near))}?"
+    return f"expected one of {', '.join(known[:10])}{', ...' if len(known) > 10 else ''}"
+
+
+def _offline(name: str, error: Exception) -> WeightsError:
+    return WeightsError(
+        f"the pretrained weights of {name} could not be fetched: {type(error).__name__}: {error}; "
+        "check the connection, or use one of the classifiers that need no hub "
+        "(nrpurify weights list)"
+    )
+
+
+def timm_classifier(name: str, *, pretrained: bool) -> Classifier:
+    """Build timm's model ``name``; mean, std and size come from its pretrained configuration.
+
+    Raises:
+        MissingExtraError: timm is not installed.
+        InputError: timm has no such model; near matches are named.
+        WeightsError: the pretrained weights could not be fetched.
+    """
+    try:
+        import timm
+    except ImportError as error:
+        raise MissingExtraError("timm", "models") from error
+    if not timm.is_model(name):
+        hint = near_matches(name, timm.list_models())
+        raise InputError(f"timm has no model {name!r}; {hint}")
+    try:
+        network: nn.Module = timm.create_model(name, pretrained=pretrained)
+    except Exception as error:
+        if not pretrained:
+            raise
+        raise _offline(f"timm:{name}", error) from error
+    config: dict[str, Any] = network.pretrained_cfg  # type: ignore[assignment]
+    return Classifier(
+        network,
+        name=f"timm:{name}",
+        num_classes=config["num_classes"],
+        preprocessing=Preprocessing(config["mean"], config["std"], size=config["input_size"][-1]),
+    )
+
+
+def torchvision_classifier(name: str, *, pretrained: bool) -> Classifier:
+    """Build torchvision's classifier ``name``; mean, std and size come from its default weights.
+
+    Raises:
+        MissingExtraError: torchvision is not installed.
+        InputError: torchvision has no such classifier; near matches are named.
+        WeightsError: the pretrained weights could not be fetched.
+    """
+    try:
+        from torchvision import models
+    except ImportError as error:
+        raise MissingExtraError("torchvision", "models") from error
+    known = models.list_models(module=models)
+    if name not in known:
+        raise InputError(f"torchvision has no classifier {name!r}; {near_matches(name, known)}")
+    weights = models.get_model_weights(name).DEFAULT
+    try:
+        network: nn.Module = models.get_model(name, weights=weights if pretrained else None)
+    except Exception as error:
+        if not pretrained:
+            raise
+        raise _offline(f"torchvision:{name}", error) from error
+    used = weights.transforms()
+    return Classifier(
+        network,
+        name=f"torchvision:{name}",
+        num_classes=len(weights.meta["categories"]),
+        preprocessing=Preprocessing(tuple(used.mean), tuple(used.std), size=used.crop_size[0]),
+    )

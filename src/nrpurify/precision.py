@@ -1,0 +1,38 @@
+"""Where reduced precision pays, and the context that switches it on."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+from typing import Literal
+
+import torch
+
+from nrpurify.errors import InputError
+
+Amp = bool | Literal["auto"]
+
+
+def bf16_is_fast(device: torch.device) -> bool:
+    """Whether ``device`` multiplies bfloat16 in hardware (elsewhere it is emulated and slower)."""
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    if device.type == "cpu":
+        return bool(torch.cpu._is_avx512_bf16_supported())
+    return False
+
+
+def autocast(device: torch.device, amp: Amp) -> AbstractContextManager[object]:
+    """Return the bf16 autocast context for ``device``, or one that does nothing.
+
+    Args:
+        device: Where the work is done; take it from the input.
+        amp: ``True``, ``False`` or ``"auto"`` (only where :func:`bf16_is_fast`).
+
+    Raises:
+        InputError: ``amp`` is none of these.
+    """
+    if amp not in (True, False, "auto"):
+        raise InputError(f"amp is {amp!r}; expected True, False or 'auto'")
+    if amp is False or (amp == "auto" and not bf16_is_fast(device)):
+        return nullcontext()
+    return torch.autocast(device.type, torch.bfloat16)

@@ -1,0 +1,28 @@
+"""Purifier networks: building, loading, saving, running."""
+
+from nrpurify.purifiers.card import Card
+from nrpurify.purifiers.checkpoint import (
+    DEFAULT,
+    build_purifier,
+    convert_checkpoint,
+    load_purifier,
+    save_purifier,
+    shipped,
+)
+from nrpurify.purifiers.purifier import DynamicPurifier, Purifier
+from nrpurify.purifiers.registry import ARCHITECTURES, DESIGNS, Design
+
+__all__ = [
+    "ARCHITECTURES",
+    "DEFAULT",
+    "DESIGNS",
+    "Card",
+    "Design",
+    "DynamicPurifier",
+    "Purifier",
+    "build_purifier",
+    "convert_checkpoint",
+    "load_purifier",
+    "save_purifier",
+    "shipped",
+]

@@ -1,0 +1,73 @@
+"""Model cards: what a checkpoint is, what it was trained on, and how well it does."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+from torch import Tensor
+
+from nrpurify.errors import WeightsError
+from nrpurify.purifiers.registry import Design
+
+
+@dataclass(frozen=True)
+class Card:
+    """The description that travels inside every checkpoint.
+
+    Attributes:
+        name: Name of the purifier.
+        architecture: A name in :data:`nrpurify.purifiers.registry.ARCHITECTURES`.
+        arguments: The architecture's arguments.
+        training: Data, settings and cost of the training.
+        metrics: What was measured, with the data it was measured on.
+        license: Of the weights.
+        sha256: Of the tensors, see :func:`tensors_hash`; empty for untrained networks.
+    """
+
+    name: str
+    architecture: str
+    arguments: dict[str, Any] = field(default_factory=dict)
+    training: dict[str, Any] = field(default_factory=dict)
+    metrics: dict[str, Any] = field(default_factory=dict)
+    license: str = "Apache-2.0"
+    sha256: str = ""
+
+    @property
+    def design(self) -> Design:
+        """The network's design."""
+        return Design(self.architecture, self.arguments)
+
+    def with_hash(self, tensors: Mapping[str, Tensor]) -> Card:
+        """The same card with the hash of ``tensors``."""
+        return replace(self, sha256=tensors_hash(tensors))
+
+    def to_json(self) -> str:
+        """One JSON object."""
+        return json.dumps(asdict(self), sort_keys=True)
+
+    @classmethod
+    def from_json(cls, text: str) -> Card:
+        """Read a card back.
+
+        Raises:
+            WeightsError: The text is no card.
+        """
+        try:
+            values = json.loads(text)
+            return cls(**values)
+        except (TypeError, ValueError) as error:
+            raise WeightsError(f"the model card cannot be read: {error}") from error
+
+
+def tensors_hash(tensors: Mapping[str, Tensor]) -> str:
+    """sha256 over names, types, shapes and bytes of ``tensors``, in the order of their names."""
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        tensor = tensors[name].detach().cpu().contiguous()
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.numpy().tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,150 @@
+"""Purifiers on disk: safetensors with the card inside; nothing is ever unpickled."""
+
+from __future__ import annotations
+
+from importlib import resources
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from nrpurify.errors import InputError, WeightsError
+from nrpurify.files import atomic_path
+from nrpurify.purifiers.card import Card, tensors_hash
+from nrpurify.purifiers.purifier import Purifier
+from nrpurify.purifiers.registry import DESIGNS, design
+
+DEFAULT = "fast"
+
+
+def shipped() -> dict[str, Path]:
+    """The checkpoints that the package carries, by name."""
+    folder = Path(str(resources.files("nrpurify.purifiers"))) / "checkpoints"
+    return {path.stem: path for path in sorted(folder.glob("*.safetensors"))}
+
+
+def build_purifier(name: str) -> Purifier:
+    """A purifier of the design ``name`` with fresh, untrained weights.
+
+    Raises:
+        InputError: No such design.
+    """
+    plan = design(name)
+    return Purifier(plan.build(), Card(name, plan.architecture, dict(plan.arguments)))
+
+
+def save_purifier(
+    purifier: Purifier, path: str | Path, *, dtype: torch.dtype = torch.float32
+) -> Card:
+    """Write a purifier and its card to ``path`` (safetensors), whole or not at all.
+
+    Args:
+        purifier: What to save.
+        path: Where to.
+        dtype: Type of the stored weights; float16 halves the file.
+
+    Returns:
+        The card as written, with the hash of the tensors.
+    """
+    tensors = {
+        name: value.detach().to("cpu", dtype).contiguous()
+        for name, value in purifier.network.state_dict().items()
+    }
+    card = purifier.card.with_hash(tensors)
+    with atomic_path(Path(path)) as temporary:
+        save_file(tensors, temporary, metadata={"format": "pt", "card": card.to_json()})
+    return card
+
+
+def load_purifier(
+    source: str | Path = DEFAULT, *, device: torch.device | str | None = None
+) -> Purifier:
+    """Load a purifier in eval mode, frozen, in fp32.
+
+    Args:
+        source: A shipped name (``fast``) or a file that :func:`save_purifier` wrote.
+        device: Where to put it.
+
+    Raises:
+        InputError: Neither a shipped name nor a file.
+        WeightsError: The file is damaged, or is no purifier of this package.
+    """
+    path = _locate(source)
+    card, tensors = _read(path)
+    with torch.device("meta"):
+        network = card.design.build()
+    try:
+        network.load_state_dict(tensors, assign=True)
+    except RuntimeError as error:
+        raise WeightsError(f"{path} does not fit its own card: {error}") from error
+    return _ready(Purifier(network, card), device)
+
+
+def _ready(purifier: Purifier, device: torch.device | str | None) -> Purifier:
+    purifier.network.to(memory_format=torch.channels_last)
+    return purifier.to(device).eval().requires_grad_(False)
+
+
+def _locate(source: str | Path) -> Path:
+    names = shipped()
+    if str(source) in names:
+        return names[str(source)]
+    path = Path(source)
+    if path.is_file():
+        return path
+    hint = f" ({source} is a design: train it first)" if str(source) in DESIGNS else ""
+    raise InputError(
+        f"no purifier {str(source)!r}{hint}; expected {', '.join(names) or 'no name'} or a file"
+    )
+
+
+def _read(path: Path) -> tuple[Card, dict[str, Tensor]]:
+    try:
+        with safe_open(path, "pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise WeightsError(f"{path} is no readable safetensors file: {error}") from error
+    if "card" not in metadata:
+        raise WeightsError(f"{path} has no model card; expected a file written by nrpurify")
+    card = Card.from_json(metadata["card"])
+    if tensors_hash(tensors) != card.sha256:
+        raise WeightsError(f"{path} is damaged: its tensors do not have the hash on its card")
+    return card, {name: value.float() for name, value in tensors.items()}
+
+
+def convert_checkpoint(source: str | Path, name: str) -> Purifier:
+    """Read a state dict of the authors' own release (``NRP.pth``, ``NRP_resG.pth``).
+
+    Tensors are matched in order and by shape, after a ``module.`` prefix or a wrapping
+    ``state_dict`` entry is taken off; the file is read without running any code in it.
+
+    Args:
+        source: The ``.pth`` file.
+        name: The design it belongs to: ``nrp`` or ``resg``.
+
+    Raises:
+        WeightsError: The file cannot be read safely, or its shapes are not the design's.
+    """
+    purifier = build_purifier(name)
+    try:
+        given = torch.load(source, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise WeightsError(f"{source} cannot be read as a state dict: {error}") from error
+    given = given.get("state_dict", given)
+    _copy_in_order(purifier.network, given, Path(source))
+    return _ready(purifier, None)
+
+
+def _copy_in_order(network: nn.Module, given: dict[str, Tensor], path: Path) -> None:
+    expected = network.state_dict()
+    if len(given) != len(expected):
+        raise WeightsError(f"{path} has {len(given)} tensors; expected {len(expected)}")
+    for (key, value), (name, target) in zip(given.items(), expected.items(), strict=True):
+        if value.shape != target.shape or key.rsplit(".", 1)[-1] != name.rsplit(".", 1)[-1]:
+            raise WeightsError(
+                f"{path}: {key} is {tuple(value.shape)}; expected {name} {tuple(target.shape)}"
+            )
+        target.copy_(value)

@@ -1,0 +1,101 @@
+"""A purifier network as users meet it: any size in, [0, 1] out, with its card."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Generator, Tensor, nn
+
+from nrpurify.images import check_images
+from nrpurify.precision import Amp, autocast
+from nrpurify.purifiers.card import Card
+from nrpurify.purifiers.tiling import apply_tiled
+
+TILE = 512
+HALO = 96
+
+
+class Purifier(nn.Module):
+    """P of the paper: maps attacked (or clean) images to purified ones.
+
+    Args:
+        network: Maps N×3×H×W to the same shape; has ``multiple`` and ``radius``
+            (see :meth:`nrpurify.purifiers.registry.Design.build`).
+        card: Where it comes from.
+    """
+
+    def __init__(self, network: nn.Module, card: Card) -> None:
+        super().__init__()
+        self.network = network
+        self.card = card
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Purify N×3×H×W images in [0, 1]; differentiable, output clamped to [0, 1]."""
+        return self._purify(images).clamp(0, 1)
+
+    def _purify(self, images: Tensor) -> Tensor:
+        multiple = int(self.network.multiple)  # type: ignore[arg-type]
+        height, width = images.shape[-2:]
+        bottom, right = -height % multiple, -width % multiple
+        if bottom or right:
+            images = F.pad(images, (0, right, 0, bottom), mode="replicate")
+        purified: Tensor = self.network(images)
+        return purified[..., :height, :width]
+
+    @torch.no_grad()
+    def purify(
+        self, images: Tensor, *, tile: int = TILE, halo: int | None = None, amp: Amp = False
+    ) -> Tensor:
+        """Purify without gradients, in bounded memory.
+
+        Images with a side above ``tile + 2 * halo`` are cut into tiles.
+
+        Args:
+            images: N×3×H×W in [0, 1].
+            tile: Side of a tile in pixels.
+            halo: Pixels of context around a tile; by default the network's receptive radius or
+                96, whichever is less (further pixels change the result by less than 1/255).
+            amp: bf16 autocast: ``True``, ``False`` or ``"auto"`` (where the hardware has it).
+
+        Raises:
+            InputError: Images that are not N×3×H×W in [0, 1].
+        """
+        check_images(images)
+        halo = min(int(self.network.radius), HALO) if halo is None else halo  # type: ignore[arg-type]
+        with autocast(images.device, amp):
+            if max(images.shape[-2:]) <= tile + 2 * halo:
+                return self(images).to(images.dtype)  # type: ignore[no-any-return]
+            multiple = int(self.network.multiple)  # type: ignore[arg-type]
+            return apply_tiled(self, images, tile=tile, halo=halo, multiple=multiple)
+
+
+class DynamicPurifier(nn.Module):
+    """A purifier that first takes a random step, anew at each call (appendix B.1).
+
+    x + noise·N(0, 1), held within ``eps`` of x and [0, 1], then one pass. Judge it by EOT with
+    its count, never by a single draw.
+
+    Args:
+        purifier: Maps images to images.
+        noise: Standard deviation in units of [0, 1] images.
+        eps: Bound of the step.
+        generator: A CPU generator that makes the draws reproducible.
+    """
+
+    def __init__(
+        self,
+        purifier: nn.Module,
+        *,
+        noise: float = 0.05,
+        eps: float = 16 / 255,
+        generator: Generator | None = None,
+    ) -> None:
+        super().__init__()
+        self.purifier = purifier
+        self.noise, self.eps, self.generator = noise, eps, generator
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Purify N×3×H×W images in [0, 1] behind a fresh random step."""
+        step = torch.randn(images.shape, generator=self.generator).to(images) * self.noise
+        purified: Tensor = self.purifier((images + step.clamp(-self.eps, self.eps)).clamp(0, 1))
+        return purified

@@ -1,0 +1,49 @@
+"""Purification of images of any size in bounded memory: tiles with a halo."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import torch
+from torch import Tensor
+
+from nrpurify.errors import InputError
+
+
+def _spans(length: int, tile: int, halo: int) -> Iterator[tuple[slice, slice, slice]]:
+    """For each tile of a line: what to read, what to keep of it, and where that goes."""
+    for start in range(0, length, tile):
+        stop = min(start + tile, length)
+        left, right = max(start - halo, 0), min(stop + halo, length)
+        yield slice(left, right), slice(start - left, stop - left), slice(start, stop)
+
+
+def apply_tiled(
+    function: Callable[[Tensor], Tensor], images: Tensor, *, tile: int, halo: int, multiple: int = 1
+) -> Tensor:
+    """Apply an image-to-image ``function`` tile by tile, without gradients.
+
+    Equal to ``function(images)`` when ``halo`` is at least the function's receptive radius;
+    memory beyond input and output depends on the tile alone.
+
+    Args:
+        function: Maps N×3×h×w to the same shape, for any h and w.
+        images: N×3×H×W.
+        tile: Side of the tiles in pixels; rounded up to ``multiple``.
+        halo: Pixels read around each tile; rounded up to ``multiple``.
+        multiple: Tile corners are put on multiples of it, so that a function that works on a grid
+            of pixel blocks sees the same grid.
+
+    Raises:
+        InputError: ``tile`` is not positive or ``halo`` negative.
+    """
+    if tile < 1 or halo < 0:
+        raise InputError(f"tile is {tile} and halo {halo}; expected tile >= 1 and halo >= 0")
+    tile, halo = (-(-size // multiple) * multiple for size in (tile, halo))
+    result = torch.empty_like(images)
+    with torch.no_grad():
+        for rows_in, rows_keep, rows_out in _spans(images.shape[2], tile, halo):
+            for cols_in, cols_keep, cols_out in _spans(images.shape[3], tile, halo):
+                part = function(images[..., rows_in, cols_in])
+                result[..., rows_out, cols_out] = part[..., rows_keep, cols_keep]
+    return result

@@ -1,0 +1,157 @@
+"""The demo page: what was done, the table of accuracies, and every photograph as a strip.
+
+The page needs nothing but itself: styles are inline, images are lossless WebP in data URIs, there
+is no script, and a content security policy forbids every request.
+"""
+
+import json
+from base64 import b64encode
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor
+
+from nrpurify.errors import InputError, MissingExtraError
+from nrpurify.files import write_text
+from nrpurify.images import to_picture
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+CONDITIONS = {
+    "clean": "Clean",
+    "attacked": "Attacked",
+    "purified": "Purified",
+    "purified_clean": "Purified clean",
+}
+"""The columns of the table: key in the results and heading."""
+
+
+@dataclass(frozen=True, eq=False)
+class Panel:
+    """One picture of a strip.
+
+    Attributes:
+        title: what the picture is, such as "Purified".
+        image: 3×H×W float in [0, 1].
+        predicted: name of the class that the shown victim gives, or None for no prediction.
+        confidence: its probability in [0, 1], or None.
+        correct: whether it is the true class; None without a prediction.
+
+    """
+
+    title: str
+    image: Tensor
+    predicted: str | None = None
+    confidence: float | None = None
+    correct: bool | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Strip:
+    """One photograph: its file name, the name of its true class, and its panels in order."""
+
+    name: str
+    true_label: str
+    panels: list[Panel]
+
+
+def difference_panel(clean: Tensor, attacked: Tensor, *, gain: int = 10) -> Panel:
+    """Show attacked − clean (both 3×H×W in [0, 1]) around middle grey: 0.5 + gain·δ, clamped."""
+    image = (0.5 + gain * (attacked - clean)).clamp(0, 1)
+    return Panel(f"Difference × {gain}", image)
+
+
+def render_demo(
+    result: Mapping[str, Any], strips: Sequence[Strip], *, victim: str | None = None
+) -> str:
+    """Render the results of a demo as one HTML page.
+
+    Args:
+        result: ``{"n": 20, "settings": {...}, "victims": {NAME: {"clean": 0.85, "attacked": ...,
+            "purified": ..., "purified_clean": ...}}, "mean": {the same four}}``, accuracies in
+            [0, 1]. Of the settings, `attack`, `surrogate`, `layer`, `eps` (a number in [0, 1] or
+            text), `purifier` and `seed` are told in a sentence; all are listed at the end.
+        strips: the photographs, in order.
+        victim: name of the victim whose predictions the panels show.
+
+    Raises:
+        InputError: `result` lacks a part.
+        MissingExtraError: jinja2 is not installed.
+
+    """
+    _check(result)
+    settings = result["settings"]
+    return (
+        _environment()
+        .get_template("demo.html.j2")
+        .render(
+            result=result,
+            settings=settings,
+            settings_json=_to_json(settings),
+            result_uri=_data_uri("application/json", _to_json(result).encode()),
+            conditions=CONDITIONS,
+            strips=strips,
+            victim=victim,
+        )
+    )
+
+
+def write_demo(
+    path: str | Path,
+    result: Mapping[str, Any],
+    strips: Sequence[Strip],
+    *,
+    victim: str | None = None,
+) -> None:
+    """Write the page of :func:`render_demo` atomically; raises OSError when that fails."""
+    write_text(path, render_demo(result, strips, victim=victim))
+
+
+def _check(result: Mapping[str, Any]) -> None:
+    lacking = [key for key in ("n", "settings", "victims", "mean") if key not in result]
+    rows = {} if lacking else {**result["victims"], "mean": result["mean"]}
+    lacking += [f"{row}.{key}" for row in rows for key in CONDITIONS if key not in rows[row]]
+    if lacking:
+        raise InputError(f"the demo result lacks {', '.join(lacking)}; see render_demo")
+
+
+def _environment() -> "Environment":
+    try:
+        from jinja2 import Environment, PackageLoader, StrictUndefined
+    except ImportError as error:
+        raise MissingExtraError("jinja2", "report") from error
+    environment = Environment(
+        loader=PackageLoader("nrpurify.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"percent": _percent, "eps": _eps, "image_uri": _image_uri}
+    return environment
+
+
+def _percent(fraction: float) -> str:
+    return f"{100 * fraction:.0f}%"
+
+
+def _eps(eps: float | str) -> str:
+    return eps if isinstance(eps, str) else f"{255 * eps:.3g}/255"
+
+
+def _image_uri(image: Tensor) -> str:
+    buffer = BytesIO()
+    to_picture(image).save(buffer, format="WEBP", lossless=True, method=4)
+    return _data_uri("image/webp", buffer.getvalue())
+
+
+def _data_uri(kind: str, data: bytes) -> str:
+    return f"data:{kind};base64,{b64encode(data).decode()}"
+
+
+def _to_json(obj: object) -> str:
+    return json.dumps(obj, indent=2, ensure_ascii=False)

@@ -1,0 +1,197 @@
+"""Making the adversaries of Algorithm 2, line 3, and keeping them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple, TypeVar
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Generator, Tensor
+
+from nrpurify.attacks import objectives
+from nrpurify.attacks.ascent import Objective, ascend
+from nrpurify.attacks.starts import resolve_start
+from nrpurify.attacks.transforms import gaussian_kernel, smoother
+from nrpurify.features import FeatureExtractor, feature_extractor
+from nrpurify.files import atomic_path
+from nrpurify.images import from_uint8, to_uint8
+from nrpurify.training.photos import random_crops, random_integer
+from nrpurify.training.recipe import Adversary, Recipe
+
+T = TypeVar("T")
+
+
+class Pair(NamedTuple):
+    """Clean and attacked crops, N×3×S×S; float in [0, 1] or uint8."""
+
+    clean: Tensor
+    adversarial: Tensor
+
+
+def seeded(*numbers: int) -> Generator:
+    """A generator whose state is a function of ``numbers`` alone."""
+    generator = torch.Generator().manual_seed(numbers[0])
+    for number in numbers[1:]:
+        mixed = int(torch.randint(2**62, (), generator=generator)) ^ number
+        generator.manual_seed(mixed)
+    return generator
+
+
+def _pick(values: Sequence[T], generator: Generator) -> T:
+    return values[random_integer(0, len(values) - 1, generator)]
+
+
+def _weighted(weights: Sequence[float], generator: Generator) -> int:
+    return int(torch.multinomial(torch.tensor(weights), 1, generator=generator))
+
+
+def _chance(probability: float, generator: Generator) -> bool:
+    return float(torch.rand((), generator=generator)) < probability
+
+
+@dataclass
+class AdversaryMaker:
+    """Draws crops and perturbs them by the recipe's diet.
+
+    Attributes:
+        recipe: Its adversaries, eps, resize and cache are used.
+        photos: Training photos.
+        device: Where the attacks run.
+    """
+
+    recipe: Recipe
+    photos: list[Path]
+    device: torch.device
+
+    def __post_init__(self) -> None:
+        self._extractors: dict[tuple[str, str], FeatureExtractor] = {}
+
+    def make(self, count: int, side: int, generator: Generator) -> tuple[Pair, dict[str, object]]:
+        """Attack ``count`` fresh crops with one kind of adversary; also say which it was."""
+        kinds = self.recipe.adversaries
+        kind = kinds[_weighted([k.weight for k in kinds], generator)]
+        layer = _pick(kind.layers, generator)
+        clean = random_crops(self.photos, count, side, self.recipe.resize, generator)
+        clean = clean.to(self.device).contiguous(memory_format=torch.channels_last)
+        adversarial, settings = self._attack(kind, layer, clean, generator)
+        return Pair(clean, adversarial), {"network": kind.network, "layer": layer, **settings}
+
+    def _attack(
+        self, kind: Adversary, layer: str, clean: Tensor, generator: Generator
+    ) -> tuple[Tensor, dict[str, object]]:
+        goals = list(kind.goals.items())
+        goal = goals[_weighted([weight for _, weight in goals], generator)][0]
+        distance, start = _pick(kind.distances, generator), _pick(kind.starts, generator)
+        momentum = _chance(kind.momentum, generator)
+        diversity = 0.7 * _chance(kind.diversity, generator)
+        smooth = _chance(kind.smoothing, generator)
+        steps = random_integer(*kind.steps, generator)
+        step_size = _pick(kind.step_sizes, generator)
+        eps = self.recipe.eps
+        objective = self._objective(
+            goal, self._extractor(kind.network, layer), clean, distance, diversity, generator
+        )
+        adversarial = ascend(
+            clean,
+            objective,
+            eps=eps,
+            steps=steps,
+            step_size=step_size,
+            start=resolve_start(start)(clean, eps, generator),
+            momentum=float(momentum),
+            smooth=smoother(gaussian_kernel()) if smooth else None,
+        )
+        return adversarial, {
+            "goal": goal,
+            "distance": distance,
+            "start": start,
+            "momentum": momentum,
+            "diversity": diversity,
+            "smoothing": smooth,
+            "steps": steps,
+            "step_size": step_size,
+        }
+
+    def _objective(
+        self,
+        goal: str,
+        extractor: FeatureExtractor,
+        clean: Tensor,
+        distance: str,
+        diversity: float,
+        generator: Generator,
+    ) -> Objective:
+        draws = objectives.input_diversity(clean, diversity, generator)
+        amp = self.recipe.optimization.amp
+        if goal == "along":
+            return objectives.along(extractor, generator, draws, amp)
+        if goal == "toward":
+            return objectives.toward(extractor, clean.roll(1, 0), distance, draws, amp)
+        return objectives.away(extractor, clean, distance, draws, amp)
+
+    def _extractor(self, network: str, layer: str) -> FeatureExtractor:
+        key = (network, layer)
+        if key not in self._extractors:
+            self._extractors[key] = feature_extractor(network, layer).to(self.device)
+        return self._extractors[key]
+
+
+@dataclass
+class AdversaryCache:
+    """Adversaries on disk, in shards; shard k is a function of the recipe and k alone.
+
+    Attributes:
+        maker: Makes what is missing.
+        folder: Holds ``shard-00000.safetensors`` and so on: uint8 ``clean`` and ``adversarial``.
+    """
+
+    maker: AdversaryMaker
+    folder: Path
+
+    def __post_init__(self) -> None:
+        self._shards: list[Pair] = []
+
+    def count(self, step: int) -> int:
+        """How many shards the recipe wants at ``step``."""
+        cache = self.maker.recipe.cache
+        return cache.shards + (step // cache.grow_every if cache.grow_every else 0)
+
+    def path(self, index: int) -> Path:
+        """Where shard ``index`` is kept."""
+        return self.folder / f"shard-{index:05d}.safetensors"
+
+    def grow(self) -> None:
+        """Load the next shard, made first when it is not on disk."""
+        index = len(self._shards)
+        if not self.path(index).exists():
+            self._write(index)
+        tensors = load_file(self.path(index))
+        self._shards.append(Pair(tensors["clean"], tensors["adversarial"]))
+
+    def __len__(self) -> int:
+        return len(self._shards)
+
+    def _write(self, index: int) -> None:
+        recipe = self.maker.recipe
+        generator = seeded(recipe.seed, 1, index)
+        pair, settings = self.maker.make(recipe.cache.shard_size, recipe.cache.crop, generator)
+        tensors = {
+            name: to_uint8(value).cpu().contiguous() for name, value in pair._asdict().items()
+        }
+        with atomic_path(self.path(index)) as temporary:
+            save_file(tensors, temporary, metadata={"settings": json.dumps(settings)})
+
+    def draw(self, count: int, step: int, generator: Generator) -> Pair:
+        """``count`` random float crops out of the shards that ``step`` may see."""
+        available = min(self.count(step), len(self._shards))
+        rows = []
+        for _ in range(count):
+            shard = self._shards[random_integer(0, available - 1, generator)]
+            row = random_integer(0, len(shard.clean) - 1, generator)
+            rows.append((shard.clean[row], shard.adversarial[row]))
+        clean, adversarial = (torch.stack(part) for part in zip(*rows, strict=True))
+        return Pair(from_uint8(clean), from_uint8(adversarial))

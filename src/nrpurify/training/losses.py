@@ -1,0 +1,87 @@
+"""The losses of Sec. 3.2."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from nrpurify.distances import feature_distance
+from nrpurify.features import feature_extractor
+from nrpurify.training.recipe import FeatureTerm
+
+
+class FeatureLoss(nn.Module):
+    """Eq. 5: the distance between the features of purified and clean crops, over all terms."""
+
+    def __init__(self, terms: tuple[FeatureTerm, ...]) -> None:
+        super().__init__()
+        self.terms = terms
+        self.extractors = nn.ModuleList(feature_extractor(t.network, t.layers) for t in terms)
+
+    def forward(self, purified: Tensor, clean: Tensor, step: int = 0) -> Tensor:
+        """Two N×3×S×S tensors to one value; no gradient runs into ``clean``."""
+        total = purified.new_zeros((), dtype=torch.float32)
+        for term, extractor in zip(self.terms, self.extractors, strict=True):
+            if step < term.first_step:
+                continue
+            with torch.no_grad():
+                reference = extractor(clean)
+            found = feature_distance(extractor(purified), reference, term.distance)
+            total = total + term.weight * found.mean()
+        return total
+
+
+def pixel_l1(purified: Tensor, clean: Tensor) -> Tensor:
+    """Mean absolute difference of pixels."""
+    return (purified - clean).abs().mean()
+
+
+def pixel_mse(purified: Tensor, clean: Tensor) -> Tensor:
+    """Mean squared difference of pixels."""
+    return (purified - clean).square().mean()
+
+
+def pixel_l2(purified: Tensor, clean: Tensor) -> Tensor:
+    """Eq. 6: the Euclidean norm of each crop's difference, averaged over crops."""
+    norms: Tensor = (purified - clean).flatten(1).norm(dim=1)
+    return norms.mean()
+
+
+PIXEL_LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "l1": pixel_l1,
+    "mse": pixel_mse,
+    "l2": pixel_l2,
+}
+
+
+def _entropy(logits: Tensor, *, real: bool) -> Tensor:
+    target = torch.ones_like(logits) if real else torch.zeros_like(logits)
+    return F.binary_cross_entropy_with_logits(logits, target)
+
+
+def purifier_loss(gan: str, purified: Tensor, clean: Tensor) -> Tensor:
+    """What the purifier minimizes, from the critic's N×1 logits.
+
+    ``relativistic``: Eq. 7 in its two-sided average form (Jolicoeur-Martineau, 2018): purified
+    crops should look more real than the average clean one and the other way round.
+    ``vanilla``: the non-saturating loss (Goodfellow et al., 2014).
+    """
+    if gan == "vanilla":
+        return _entropy(purified, real=True)
+    return _relativistic(purified, clean)
+
+
+def critic_loss(gan: str, purified: Tensor, clean: Tensor) -> Tensor:
+    """What the critic minimizes, from its N×1 logits; see :func:`purifier_loss`."""
+    if gan == "vanilla":
+        return (_entropy(clean, real=True) + _entropy(purified, real=False)) / 2
+    return _relativistic(clean, purified)
+
+
+def _relativistic(winner: Tensor, loser: Tensor) -> Tensor:
+    above = _entropy(winner - loser.mean(0, keepdim=True), real=True)
+    below = _entropy(loser - winner.mean(0, keepdim=True), real=False)
+    return (above + below) / 2

@@ -1,0 +1,34 @@
+"""Learning-rate schedules and averaged weights."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import nn
+
+from nrpurify.training.recipe import Optimization
+
+
+def learning_rate(step: int, steps: int, settings: Optimization) -> float:
+    """The learning rate of the step after ``step`` done ones, of ``steps``.
+
+    ``steps``: halved at each milestone (Sec. 4.1's networks are trained as ESRGAN, Wang et al.,
+    2018). ``cosine``: half a cosine from ``lr`` down to ``final_lr``.
+    """
+    warm = min(1.0, (step + 1) / settings.warmup) if settings.warmup else 1.0
+    if settings.schedule == "steps":
+        passed = sum(step >= share * steps for share in settings.milestones)
+        return float(warm * settings.lr * 0.5**passed)
+    share = (1 + math.cos(math.pi * min(step / steps, 1.0))) / 2
+    return warm * (settings.final_lr + (settings.lr - settings.final_lr) * share)
+
+
+@torch.no_grad()
+def update_average(average: nn.Module, network: nn.Module, decay: float, step: int) -> None:
+    """Move ``average`` toward ``network``; early steps decay faster, so that no start lingers."""
+    decay = min(decay, (1 + step) / (10 + step)) if decay else 0.0
+    for weight, current in zip(average.parameters(), network.parameters(), strict=True):
+        weight.lerp_(current, 1 - decay)
+    for buffer, value in zip(average.buffers(), network.buffers(), strict=True):
+        buffer.copy_(value)

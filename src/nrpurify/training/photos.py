@@ -1,0 +1,103 @@
+"""Unlabeled training photos: listing, the held-out share, random crops."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Generator, Tensor
+
+from nrpurify.errors import ImageError, InputError
+from nrpurify.files import find_images
+from nrpurify.images import read_image
+
+
+def split_photos(folder: str | Path, holdout: float) -> tuple[list[Path], list[Path]]:
+    """List the photos below ``folder`` as (training, held out).
+
+    The split depends on the files' names alone, so it is the same on every machine and run.
+
+    Args:
+        folder: Searched recursively.
+        holdout: Share kept out of training, in [0, 1).
+
+    Raises:
+        InputError: Fewer than two photos, or a share outside [0, 1).
+    """
+    if not 0 <= holdout < 1:
+        raise InputError(f"holdout is {holdout}; expected a share in [0, 1)")
+    files = find_images(folder, recursive=True)
+    paths = sorted((file.path for file in files), key=lambda path: _rank(path.name))
+    if len(paths) < 2:
+        raise InputError(f"{folder} holds {len(paths)} photo; expected at least 2")
+    held = min(max(round(holdout * len(paths)), 1 if holdout else 0), len(paths) - 1)
+    return paths[held:], paths[:held]
+
+
+def _rank(name: str) -> str:
+    return hashlib.sha256(name.encode()).hexdigest()
+
+
+def random_integer(low: int, high: int, generator: Generator) -> int:
+    """An integer in [low, high]."""
+    return int(torch.randint(low, high + 1, (), generator=generator))
+
+
+def random_crop(
+    photos: list[Path], side: int, resize: tuple[int, int], generator: Generator
+) -> Tensor:
+    """Cut one 3×side×side crop in [0, 1] out of a random photo.
+
+    The photo's short side is first resized to a random length in ``resize`` (at least ``side``).
+    A photo that cannot be read is passed over.
+
+    Raises:
+        ImageError: Ten photos in a row cannot be read.
+    """
+    problem: ImageError | None = None
+    for _ in range(10):
+        path = photos[random_integer(0, len(photos) - 1, generator)]
+        short = max(random_integer(*resize, generator), side)
+        try:
+            photo = read_resized(path, short)
+        except ImageError as error:
+            problem = error
+            continue
+        top = random_integer(0, photo.shape[1] - side, generator)
+        left = random_integer(0, photo.shape[2] - side, generator)
+        return photo[:, top : top + side, left : left + side]
+    raise ImageError(f"ten photos in a row cannot be read; the last: {problem}") from problem
+
+
+def read_resized(path: Path, short: int) -> Tensor:
+    """Read a photo, its short side resized to ``short`` pixels: 3×H×W in steps of 1/255."""
+    photo = read_image(path).rgb[None]
+    height, width = photo.shape[-2:]
+    scale = short / min(height, width)
+    size = (round(height * scale), round(width * scale))
+    resized = F.interpolate(photo, size, mode="bicubic", antialias=True, align_corners=False)
+    return resized[0].clamp(0, 1).mul(255).round().div(255)
+
+
+def random_crops(
+    photos: list[Path], count: int, side: int, resize: tuple[int, int], generator: Generator
+) -> Tensor:
+    """``count`` crops as N×3×side×side images in [0, 1]; see :func:`random_crop`."""
+    return torch.stack([random_crop(photos, side, resize, generator) for _ in range(count)])
+
+
+def center_crops(photos: list[Path], side: int) -> Tensor:
+    """The centers of all readable ``photos``, short side resized to ``side``: N×3×side×side."""
+    crops = []
+    for path in photos:
+        try:
+            photo = read_resized(path, side)
+        except ImageError:
+            continue
+        top, left = (photo.shape[1] - side) // 2, (photo.shape[2] - side) // 2
+        crops.append(photo[:, top : top + side, left : left + side])
+    if not crops:
+        raise ImageError(f"none of the {len(photos)} held-out photos can be read")
+    return torch.stack(crops)

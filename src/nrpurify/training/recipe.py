@@ -1,0 +1,265 @@
+"""Recipes: everything that decides a training run, readable from YAML."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from importlib import resources
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+from nrpurify.errors import InputError, MissingExtraError
+
+Goal = Literal["away", "toward", "along"]
+
+
+@dataclass(frozen=True)
+class Adversary:
+    """One kind of perturbation of the training diet; batches draw a kind by its weight.
+
+    Attributes:
+        weight: Share of the batches, relative to the other kinds.
+        network: A name that :func:`nrpurify.features.feature_extractor` takes.
+        layers: Layers to draw from, one a batch.
+        goals: Weights of the objectives of :mod:`nrpurify.attacks.objectives`.
+        distances: Distances of Eq. 1 to draw from.
+        starts: Starts R of Algorithm 1 to draw from.
+        momentum: Probability that gradients are accumulated (decay 1).
+        diversity: Probability that inputs are diversified (each step with probability 0.7).
+        smoothing: Probability that gradients are filtered by the 15×15 Gaussian.
+        steps: Least and greatest number of iterations.
+        step_sizes: Step sizes to draw from, in units of [0, 1] images.
+    """
+
+    weight: float = 1.0
+    network: str = "vgg16"
+    layers: tuple[str, ...] = ("conv3_3",)
+    goals: dict[Goal, float] = field(default_factory=lambda: {"away": 1.0})
+    distances: tuple[str, ...] = ("mae",)
+    starts: tuple[str, ...] = ("uniform",)
+    momentum: float = 0.0
+    diversity: float = 0.0
+    smoothing: float = 0.0
+    steps: tuple[int, int] = (10, 10)
+    step_sizes: tuple[float, ...] = (0.01,)
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
+
+
+@dataclass(frozen=True)
+class Cache:
+    """The adversary cache: SSP never looks at the purifier, so its work can be kept.
+
+    Attributes:
+        shards: Batches of adversaries made before the first step; 0 makes fresh ones each step
+            (Algorithm 2 to the letter).
+        shard_size: Crops a shard.
+        grow_every: Steps after which one more shard is made; 0 for never.
+        crop: Side of the kept crops; training crops are cut from them.
+    """
+
+    shards: int = 0
+    shard_size: int = 16
+    grow_every: int = 0
+    crop: int = 128
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
+
+
+@dataclass(frozen=True)
+class Variation:
+    """What happens to kept perturbations at each use; shares of the crops of a batch.
+
+    Attributes:
+        clean: Crops without a perturbation.
+        scale: Crops whose perturbation is scaled down to a random eps.
+        smooth: Crops whose perturbation is smoothed by the 15×15 Gaussian and signed again.
+        swap: Crops that get another crop's perturbation.
+        least_eps: Least eps after scaling.
+        flip: Flips and quarter turns of crop and perturbation together.
+    """
+
+    clean: float = 0.0
+    scale: float = 0.0
+    smooth: float = 0.0
+    swap: float = 0.0
+    least_eps: float = 2 / 255
+    flip: bool = True
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
+
+
+@dataclass(frozen=True)
+class FeatureTerm:
+    """One part of the feature loss (Eq. 5): λ times the distance at some layers.
+
+    Attributes:
+        weight: λ.
+        network: A name that :func:`nrpurify.features.feature_extractor` takes.
+        layers: Where distances are taken; they are summed.
+        distance: Δ of Eq. 1.
+        first_step: First step with this term; a cheap network can start and a dear one follow.
+    """
+
+    weight: float = 1.0
+    network: str = "vgg16"
+    layers: tuple[str, ...] = ("conv3_3",)
+    distance: str = "mae"
+    first_step: int = 0
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
+
+
+@dataclass(frozen=True)
+class Losses:
+    """Weights of Eq. 8.
+
+    Attributes:
+        features: λ and its feature extractors; empty for the ablation without it.
+        pixel: γ, 0 for the ablation without it.
+        pixel_norm: ``l1`` and ``mse`` are means over pixels, ``l2`` is Eq. 6's norm.
+        adversarial: α, 0 for no critic.
+        adversarial_from: First step with the adversarial loss.
+        gan: ``relativistic`` (Eq. 7) or the ablation's ``vanilla``.
+    """
+
+    features: tuple[FeatureTerm, ...] = (FeatureTerm(),)
+    pixel: float = 1e-2
+    pixel_norm: Literal["l1", "mse", "l2"] = "l2"
+    adversarial: float = 5e-3
+    adversarial_from: int = 0
+    gan: Literal["relativistic", "vanilla"] = "relativistic"
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
+
+
+@dataclass(frozen=True)
+class Optimization:
+    """How weights move.
+
+    Attributes:
+        lr: Learning rate of purifier and critic.
+        warmup: Steps over which it grows from zero.
+        schedule: ``cosine`` down to ``final_lr``, or ``steps``: halved at each milestone.
+        milestones: Shares of all steps, for ``steps``.
+        final_lr: Last learning rate, for ``cosine``.
+        betas: Of Adam.
+        clip: Greatest norm of the purifier's gradient, 0 for no clipping.
+        ema: Decay of the averaged weights that are validated and saved, 0 for none.
+        amp: bf16 autocast.
+    """
+
+    lr: float = 1e-4
+    warmup: int = 0
+    schedule: Literal["cosine", "steps"] = "steps"
+    milestones: tuple[float, ...] = (0.125, 0.25, 0.5, 0.75)
+    final_lr: float = 1e-6
+    betas: tuple[float, float] = (0.9, 0.99)
+    clip: float = 0.0
+    ema: float = 0.0
+    amp: bool | Literal["auto"] = "auto"
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
+
+
+@dataclass(frozen=True)
+class Validation:
+    """What is measured on held-out photos.
+
+    Attributes:
+        every: Steps between validations.
+        photos: How many held-out photos, at most.
+        side: Side of their central crops.
+        steps: Iterations of the SSP attack on them (the authors' settings, the first adversary's
+            surrogate).
+        victim: A classifier whose agreement with itself on clean crops is reported; empty for none.
+    """
+
+    every: int = 2000
+    photos: int = 32
+    side: int = 224
+    steps: int = 10
+    victim: str = ""
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A training run of Algorithm 2; the defaults are the paper's (Sec. 4.1).
+
+    Attributes:
+        purifier: A design's name.
+        steps: Number of updates of the purifier.
+        batch: Crops a step and process.
+        crop: Side of the training crops.
+        resize: Least and greatest length of a photo's short side before cropping.
+        eps: Budget of the adversaries in (0, 1].
+        holdout: Share of the photos kept for validation.
+        seed: Of everything random.
+        adversaries: The diet.
+        checkpoint_every: Steps between resumable checkpoints.
+        validation: What is measured on the held-out photos.
+    """
+
+    purifier: str = "nrp"
+    steps: int = 400_000
+    batch: int = 16
+    crop: int = 128
+    resize: tuple[int, int] = (480, 480)
+    eps: float = 16 / 255
+    holdout: float = 0.02
+    seed: int = 0
+    adversaries: tuple[Adversary, ...] = (Adversary(),)
+    cache: Cache = Cache()
+    variation: Variation = Variation()
+    losses: Losses = Losses()
+    optimization: Optimization = Optimization()
+    checkpoint_every: int = 500
+    validation: Validation = Validation()
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
+
+    def to_dict(self) -> dict[str, Any]:
+        """All settings as plain values."""
+        return asdict(self)
+
+
+def recipe_from_dict(values: dict[str, Any]) -> Recipe:
+    """Build a recipe from plain values.
+
+    Raises:
+        InputError: Unknown keys or values of the wrong kind, each with its place.
+        MissingExtraError: pydantic is not installed.
+    """
+    try:
+        from pydantic import TypeAdapter, ValidationError
+    except ImportError as error:
+        raise MissingExtraError("pydantic", "train") from error
+    try:
+        return TypeAdapter(Recipe).validate_python(values)
+    except ValidationError as error:
+        rows = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
+        raise InputError("the recipe cannot be used:\n  " + "\n  ".join(rows)) from error
+
+
+def shipped_recipes() -> dict[str, Path]:
+    """The recipes that the package carries, by name."""
+    folder = Path(str(resources.files("nrpurify.training"))) / "recipes"
+    return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+
+
+def load_recipe(source: str | Path, **changes: Any) -> Recipe:
+    """Read a shipped recipe by name, or a YAML file; ``changes`` replace top-level settings.
+
+    Raises:
+        InputError: No such recipe, or one that cannot be used.
+        MissingExtraError: PyYAML or pydantic is not installed.
+    """
+    try:
+        import yaml
+    except ImportError as error:
+        raise MissingExtraError("pyyaml", "train") from error
+    path = shipped_recipes().get(str(source), Path(source))
+    if not path.is_file():
+        names = ", ".join(shipped_recipes())
+        raise InputError(f"no recipe {str(source)!r}; expected a YAML file or one of {names}")
+    try:
+        values = yaml.safe_load(path.read_text())
+    except yaml.YAMLError as error:
+        raise InputError(f"{path} is no valid YAML: {error}") from error
+    if not isinstance(values, dict):
+        raise InputError(f"{path} holds {type(values).__name__}; expected a mapping of settings")
+    given = {name: value for name, value in changes.items() if value is not None}
+    return recipe_from_dict({**values, **given})

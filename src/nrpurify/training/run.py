@@ -1,0 +1,216 @@
+"""A whole training run: data, steps, validation, logs, checkpoints, resume."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+
+import nrpurify
+from nrpurify.errors import InputError, WeightsError
+from nrpurify.files import atomic_path, write_json
+from nrpurify.purifiers import Purifier, load_purifier
+from nrpurify.training.distributed import Workers, join_workers
+from nrpurify.training.log import RunLog
+from nrpurify.training.photos import split_photos
+from nrpurify.training.recipe import Recipe
+from nrpurify.training.trainer import Trainer
+from nrpurify.training.validation import Validator
+
+
+class Watcher(Protocol):
+    """What a user interface sees of a run."""
+
+    def cached(self, done: int, wanted: int) -> None:
+        """Another shard of adversaries is there."""
+
+    def stepped(self, step: int, steps: int, values: dict[str, float]) -> None:
+        """A step is done."""
+
+    def validated(self, step: int, metrics: dict[str, float]) -> None:
+        """A validation is done."""
+
+
+class Silent:
+    """Watches nothing."""
+
+    def cached(self, done: int, wanted: int) -> None:
+        """Ignore it."""
+
+    def stepped(self, step: int, steps: int, values: dict[str, float]) -> None:
+        """Ignore it."""
+
+    def validated(self, step: int, metrics: dict[str, float]) -> None:
+        """Ignore it."""
+
+
+@dataclass
+class Run:
+    """One run in one folder.
+
+    The folder gets ``recipe.json``, ``state.pt`` (to resume), ``purifier.safetensors`` (the
+    averaged weights with their card), ``log.jsonl``, ``tensorboard/`` and the adversary cache.
+
+    Attributes:
+        recipe: What to do.
+        data: Folder of photos; no labels are read.
+        folder: Where the run lives.
+        device: Where to train.
+        watcher: Sees progress.
+    """
+
+    recipe: Recipe
+    data: Path
+    folder: Path
+    device: torch.device
+    watcher: Watcher = field(default_factory=Silent)
+
+    def __post_init__(self) -> None:
+        self.workers: Workers = join_workers(self.device)
+        self.photos, self.held_out = split_photos(self.data, self.recipe.holdout)
+        self.trainer = Trainer(self.recipe, self.photos, self.folder, self.device, self.workers)
+        self.state_file = self.folder / "state.pt"
+        self.metrics: dict[str, float] = {}
+        self.seconds = 0.0
+
+    def execute(self, *, resume: bool = False, warm_start: str | Path | None = None) -> Path:
+        """Train to the end and return the purifier's file.
+
+        Args:
+            resume: Go on from ``state.pt`` in the folder; without one, start anew.
+            warm_start: A purifier of the same design to begin from.
+
+        Raises:
+            InputError: The folder holds a run and ``resume`` is not given, or the run that it
+                holds follows another recipe.
+        """
+        self._enter(resume, warm_start)
+        started = time.monotonic() - self.seconds
+        log = RunLog(self.folder, self.trainer.step) if self.workers.rank == 0 else None
+        validator = self._validator()
+        self.trainer.fill_cache(self.watcher.cached)
+        while self.trainer.step < self.recipe.steps:
+            values = self.trainer.train_step()
+            self.seconds = time.monotonic() - started
+            if log is not None:
+                self._after_step(values, log, validator)
+        if log is not None:
+            log.close()
+        self.workers.wait()
+        return self.purifier_file
+
+    @property
+    def purifier_file(self) -> Path:
+        """Where the purifier is saved."""
+        return self.folder / "purifier.safetensors"
+
+    def _enter(self, resume: bool, warm_start: str | Path | None) -> None:
+        if self.state_file.exists() and not resume:
+            raise InputError(
+                f"{self.folder} holds a run already; add --resume to go on with it, "
+                "or name another folder"
+            )
+        self.folder.mkdir(parents=True, exist_ok=True)
+        if self.state_file.exists():
+            self._resume()
+        elif warm_start is not None:
+            self.trainer.start_from(self._same_design(load_purifier(warm_start)))
+        if self.workers.rank == 0:
+            write_json(self.folder / "recipe.json", self.recipe.to_dict())
+
+    def _same_design(self, purifier: Purifier) -> Purifier:
+        wanted = self.trainer.purifier.card.design
+        if purifier.card.design != wanted:
+            raise InputError(f"the warm start is a {purifier.card.design}; expected {wanted}")
+        return purifier
+
+    def _resume(self) -> None:
+        try:
+            state = torch.load(self.state_file, map_location=self.device, weights_only=True)
+        except Exception as error:
+            raise WeightsError(f"{self.state_file} cannot be read: {error}") from error
+        if state["recipe"] != self._recipe_text():
+            raise InputError(
+                f"{self.folder} was started with another recipe; resume with the same settings "
+                "or name another folder"
+            )
+        self.trainer.load_state(state["trainer"])
+        self.seconds, self.metrics = state["seconds"], state["metrics"]
+
+    def _recipe_text(self) -> str:
+        return json.dumps(self.recipe.to_dict(), sort_keys=True)
+
+    def _validator(self) -> Validator | None:
+        if self.workers.rank or not self.held_out:
+            return None
+        file = self.folder / "validation.safetensors"
+        return Validator(self.recipe, self.held_out, file, self.device)
+
+    def _after_step(
+        self, values: dict[str, float], log: RunLog, validator: Validator | None
+    ) -> None:
+        step, recipe = self.trainer.step, self.recipe
+        last = step == recipe.steps
+        log.write("train", step, values)
+        self.watcher.stepped(step, recipe.steps, values)
+        if validator is not None and (last or step % recipe.validation.every == 0):
+            self.metrics = validator(self.trainer.average)
+            log.write("validation", step, self.metrics)
+            self.watcher.validated(step, self.metrics)
+        if last or step % recipe.checkpoint_every == 0:
+            self._save()
+
+    def _save(self) -> None:
+        state = {
+            "trainer": self.trainer.state(),
+            "recipe": self._recipe_text(),
+            "seconds": self.seconds,
+            "metrics": self.metrics,
+        }
+        with atomic_path(self.state_file) as temporary:
+            torch.save(state, temporary)
+        self.trainer.save(self.purifier_file, self._training_card(), self.metrics)
+
+    def _training_card(self) -> dict[str, Any]:
+        return {
+            "photos": len(self.photos),
+            "held_out": len(self.held_out),
+            "steps_done": self.trainer.step,
+            "seconds": round(self.seconds),
+            "device": str(self.device),
+            "torch": torch.__version__,
+            "nrpurify": nrpurify.__version__,
+            "recipe": self.recipe.to_dict(),
+        }
+
+
+def train(
+    data: str | Path,
+    folder: str | Path,
+    recipe: Recipe,
+    *,
+    device: torch.device | str = "cpu",
+    resume: bool = False,
+    warm_start: str | Path | None = None,
+    watcher: Watcher | None = None,
+) -> Path:
+    """Train a purifier without labels (Algorithm 2) and return its file.
+
+    Args:
+        data: Folder of photos, searched recursively.
+        folder: Where the run is kept; see :class:`Run`.
+        recipe: From :func:`nrpurify.training.recipe.load_recipe`.
+        device: Where to train. Under ``torchrun`` all processes share the work.
+        resume: Go on with the run in ``folder``.
+        warm_start: A purifier to begin from.
+        watcher: Sees progress.
+
+    Raises:
+        InputError: Data, recipe or folder cannot be used.
+    """
+    run = Run(recipe, Path(data), Path(folder), torch.device(device), watcher or Silent())
+    return run.execute(resume=resume, warm_start=warm_start)

@@ -1,0 +1,196 @@
+"""Algorithm 2: self-supervised adversarial training of a purifier."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from nrpurify.errors import InputError
+from nrpurify.precision import autocast
+from nrpurify.purifiers import Card, Purifier, build_purifier, save_purifier
+from nrpurify.training import losses
+from nrpurify.training.adversaries import AdversaryCache, AdversaryMaker, Pair, seeded
+from nrpurify.training.critic import Critic
+from nrpurify.training.distributed import Workers
+from nrpurify.training.optim import learning_rate, update_average
+from nrpurify.training.recipe import Recipe
+from nrpurify.training.variation import flip, sub_crop, vary
+
+
+class Trainer:
+    """The networks, optimizers and data of one run, and its single step.
+
+    Everything random at a step is a function of the recipe's seed and the step's number, so a run
+    that goes on from a checkpoint does what an uninterrupted one does.
+
+    Args:
+        recipe: What to do.
+        photos: Training photos.
+        folder: Where the adversary cache is kept.
+        device: Where to train.
+        workers: The processes that share the work.
+    """
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        photos: list[Path],
+        folder: Path,
+        device: torch.device,
+        workers: Workers | None = None,
+    ) -> None:
+        self.recipe, self.device = recipe, device
+        self.workers = workers or Workers()
+        torch.manual_seed(recipe.seed)
+        self.purifier = build_purifier(recipe.purifier)
+        self._check()
+        network = self.purifier.network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.average = copy.deepcopy(network).requires_grad_(False)
+        self.critic = Critic(recipe.crop).to(device) if recipe.losses.adversarial else None
+        self.network = self.workers.wrap(network)
+        self.judge = self.workers.wrap(self.critic) if self.critic else None
+        self.optimizer = self._adam(network)
+        self.critic_optimizer = self._adam(self.critic) if self.critic else None
+        self.feature_loss = losses.FeatureLoss(recipe.losses.features).to(device)
+        self.maker = AdversaryMaker(recipe, photos, device)
+        self.cache = AdversaryCache(self.maker, folder / f"adversaries-{self.workers.rank}")
+        self.step = 0
+
+    def _check(self) -> None:
+        recipe, multiple = self.recipe, int(self.purifier.network.multiple)  # type: ignore[arg-type]
+        if recipe.crop % multiple:
+            raise InputError(
+                f"crop is {recipe.crop}; {recipe.purifier} takes multiples of {multiple}"
+            )
+        if recipe.cache.shards and recipe.cache.crop < recipe.crop:
+            raise InputError(f"cache.crop is {recipe.cache.crop}; expected at least {recipe.crop}")
+
+    def _adam(self, module: nn.Module) -> torch.optim.Adam:
+        settings = self.recipe.optimization
+        return torch.optim.Adam(module.parameters(), lr=settings.lr, betas=settings.betas)
+
+    def fill_cache(self, watch: Callable[[int, int], None] | None = None) -> None:
+        """Make or load the adversaries that the next step may see; ``watch(done, wanted)``."""
+        wanted = self.cache.count(self.step)
+        while len(self.cache) < wanted:
+            self.cache.grow()
+            if watch is not None:
+                watch(len(self.cache), wanted)
+
+    def _batch(self) -> Pair:
+        recipe = self.recipe
+        generator = seeded(recipe.seed, 2, self.step, self.workers.rank)
+        if not recipe.cache.shards:
+            pair, _ = self.maker.make(recipe.batch, recipe.crop, generator)
+            pair = Pair(*(part.cpu() for part in pair))
+        else:
+            self.fill_cache()
+            pair = self.cache.draw(recipe.batch, self.step, generator)
+            pair = sub_crop(pair, recipe.crop, generator)
+        pair = flip(pair, generator) if recipe.variation.flip else pair
+        pair = vary(pair, recipe.variation, recipe.eps, generator)
+        return Pair(*(self._place(part) for part in pair))
+
+    def _place(self, images: Tensor) -> Tensor:
+        return images.to(self.device).contiguous(memory_format=torch.channels_last)
+
+    def train_step(self) -> dict[str, float]:
+        """Do lines 2 to 6 of Algorithm 2 once; return the losses."""
+        clean, adversarial = self._batch()
+        rate = learning_rate(self.step, self.recipe.steps, self.recipe.optimization)
+        values = self._update_purifier(clean, adversarial, rate)
+        update_average(self.average, self.purifier.network, self.recipe.optimization.ema, self.step)
+        self.step += 1
+        return {**values, "lr": rate}
+
+    def _update_purifier(self, clean: Tensor, adversarial: Tensor, rate: float) -> dict[str, float]:
+        plan, settings = self.recipe.losses, self.recipe.optimization
+        with autocast(self.device, settings.amp):
+            purified = self.network(adversarial)
+            parts = {
+                "feature": self.feature_loss(purified, clean, self.step),
+                "pixel": plan.pixel * losses.PIXEL_LOSSES[plan.pixel_norm](purified.float(), clean),
+            }
+            if self.judge is not None and self.step >= plan.adversarial_from:
+                parts["adversarial"] = plan.adversarial * self._fooling(purified, clean)
+        total = torch.stack(list(parts.values())).sum()
+        norm = self._descend(self.optimizer, total, self.network, rate, settings.clip)
+        values = {name: float(part.detach()) for name, part in parts.items()}
+        if "adversarial" in parts:
+            values["critic"] = self._update_critic(purified.detach(), clean, rate)
+        return {"loss": float(total.detach()), **values, "gradient_norm": norm}
+
+    def _fooling(self, purified: Tensor, clean: Tensor) -> Tensor:
+        assert self.critic is not None
+        self.critic.requires_grad_(False)
+        scores = self.critic(torch.cat([purified, clean])).float().chunk(2)
+        self.critic.requires_grad_(True)
+        return losses.purifier_loss(self.recipe.losses.gan, *scores)
+
+    def _update_critic(self, purified: Tensor, clean: Tensor, rate: float) -> float:
+        assert self.judge is not None
+        assert self.critic_optimizer is not None
+        with autocast(self.device, self.recipe.optimization.amp):
+            scores = self.judge(torch.cat([purified, clean])).float().chunk(2)
+        loss = losses.critic_loss(self.recipe.losses.gan, *scores)
+        self._descend(self.critic_optimizer, loss, self.judge, rate, 0.0)
+        return float(loss.detach())
+
+    def _descend(
+        self,
+        optimizer: torch.optim.Optimizer,
+        loss: Tensor,
+        module: nn.Module,
+        rate: float,
+        clip: float,
+    ) -> float:
+        if not torch.isfinite(loss):
+            raise FloatingPointError(f"the loss is {float(loss.detach())} at step {self.step}")
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        limit = clip or float("inf")
+        norm = nn.utils.clip_grad_norm_(module.parameters(), limit)
+        optimizer.step()
+        return float(norm)
+
+    def state(self) -> dict[str, Any]:
+        """All that a resumed run needs, for :func:`torch.save`."""
+        parts: dict[str, Any] = {
+            "step": self.step,
+            "network": self.purifier.network.state_dict(),
+            "average": self.average.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+        }
+        if self.critic is not None and self.critic_optimizer is not None:
+            parts["critic"] = self.critic.state_dict()
+            parts["critic_optimizer"] = self.critic_optimizer.state_dict()
+        return parts
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Go on from what :meth:`state` returned."""
+        self.step = state["step"]
+        self.purifier.network.load_state_dict(state["network"])
+        self.average.load_state_dict(state["average"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        if self.critic is not None and self.critic_optimizer is not None:
+            self.critic.load_state_dict(state["critic"])
+            self.critic_optimizer.load_state_dict(state["critic_optimizer"])
+
+    def start_from(self, purifier: Purifier) -> None:
+        """Begin with the weights of another purifier of the same design (a warm start)."""
+        weights = purifier.network.state_dict()
+        self.purifier.network.load_state_dict(weights)
+        self.average.load_state_dict(weights)
+
+    def save(self, path: Path, training: dict[str, Any], metrics: dict[str, float]) -> Card:
+        """Write the averaged weights with their card, in float16."""
+        card = self.purifier.card
+        card = Card(card.name, card.architecture, card.arguments, training, dict(metrics))
+        return save_purifier(Purifier(self.average, card), path, dtype=torch.float16)

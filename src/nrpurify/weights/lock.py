@@ -1,0 +1,40 @@
+"""A lock between processes that the operating system gives back when its holder dies."""
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+if sys.platform == "win32":
+    import msvcrt
+
+    def _try(descriptor: int) -> bool:
+        try:
+            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+        except OSError:
+            return False
+        return True
+
+else:
+    import fcntl
+
+    def _try(descriptor: int) -> bool:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
+
+
+@contextmanager
+def locked(path: Path, poll: float = 0.1) -> Iterator[None]:
+    """Hold the lock file ``path`` (made if absent, never removed), waiting as long as it takes.
+
+    ``poll`` is the waiting time between two tries, in seconds. A killed process leaves no stale
+    lock behind: closing the file, however it happens, gives the lock back.
+    """
+    with path.open("a+b") as file:
+        while not _try(file.fileno()):
+            time.sleep(poll)
+        yield

@@ -1,0 +1,114 @@
+"""Reading of weight files without running what they say."""
+
+import hashlib
+import io
+import pickle
+from collections.abc import Callable, Mapping
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+import torch
+from numpy._core.multiarray import _reconstruct
+from torch import Tensor
+
+from nrpurify.errors import MissingExtraError, WeightsError
+
+_ALLOWED = {
+    ("numpy", "ndarray"): np.ndarray,
+    ("numpy", "dtype"): np.dtype,
+    ("numpy.core.multiarray", "_reconstruct"): _reconstruct,
+    ("numpy._core.multiarray", "_reconstruct"): _reconstruct,
+}
+
+
+class _NumpyUnpickler(pickle.Unpickler):
+    def find_class(self, module: str, name: str) -> object:
+        if (module, name) not in _ALLOWED:
+            raise WeightsError(
+                f"the pickle asks for {module}.{name}; only plain numpy arrays are read"
+            )
+        return _ALLOWED[module, name]
+
+
+def read_pickle(path: Path) -> Mapping[str, Any]:
+    """Read a pickle of dicts, lists and numpy arrays; nothing else is admitted.
+
+    Raises:
+        WeightsError: the pickle asks for any other class or function, or is broken.
+    """
+    try:
+        raw = _NumpyUnpickler(io.BytesIO(path.read_bytes())).load()
+    except WeightsError:
+        raise
+    except Exception as error:  # a broken pickle may raise nearly anything
+        raise WeightsError(f"{path.name} is not a readable pickle: {error}") from error
+    if not isinstance(raw, dict):
+        raise WeightsError(f"{path.name} holds a {type(raw).__name__}; expected a dict of arrays")
+    return raw
+
+
+def read_torch(path: Path) -> Mapping[str, Any]:
+    """Read a PyTorch state dict with ``weights_only=True``.
+
+    Raises:
+        WeightsError: the file is broken or asks for more than tensors.
+    """
+    try:
+        raw: Mapping[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, EOFError, RuntimeError) as error:
+        raise WeightsError(f"{path.name} is not a readable state dict: {error}") from error
+    return raw
+
+
+def _hdf5_reader() -> Callable[[Path], Mapping[str, Any]]:
+    try:
+        import h5py
+    except ImportError as error:
+        raise MissingExtraError("h5py", "models") from error
+
+    def read(path: Path) -> Mapping[str, Any]:
+        raw: dict[str, Any] = {}
+
+        def keep(name: str, item: object) -> None:
+            if isinstance(item, h5py.Dataset):
+                raw[name] = item[()]
+
+        try:
+            with h5py.File(path, "r") as file:
+                file.visititems(keep)
+        except OSError as error:
+            raise WeightsError(f"{path.name} is not a readable HDF5 file: {error}") from error
+        return raw
+
+    return read
+
+
+def reader_for(member: str) -> Callable[[Path], Mapping[str, Any]]:
+    """Return the reader for a file name: numpy pickle, PyTorch state dict or HDF5.
+
+    Raises:
+        MissingExtraError: HDF5 is asked for and h5py is not installed.
+        WeightsError: the suffix is not one of .ckpt, .pkl, .pth, .h5.
+    """
+    suffix = PurePosixPath(member).suffix
+    if suffix in (".ckpt", ".pkl"):
+        return read_pickle
+    if suffix == ".pth":
+        return read_torch
+    if suffix == ".h5":
+        return _hdf5_reader()
+    raise WeightsError(f"cannot read {member!r}; expected a name in .ckpt, .pkl, .pth or .h5")
+
+
+def state_digest(state: Mapping[str, Tensor]) -> str:
+    """Return the sha256 over names, types, shapes and values of a state dict, in name order.
+
+    Unlike the hash of a file it does not depend on the version of the library that wrote it.
+    """
+    digest = hashlib.sha256()
+    for name in sorted(state):
+        values = state[name].detach().cpu().contiguous().numpy()
+        digest.update(f"{name} {values.dtype.str} {values.shape}\n".encode())
+        digest.update(values.tobytes())
+    return digest.hexdigest()

