@@ -1,3 +1,67 @@
-"""Protect any vision model from adversarial examples with one purifier network."""
+"""Protect any vision model from adversarial examples with one purifier network.
+
+The public names are loaded when they are first used, so that the command line starts at once.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from nrpurify.attacks.ssp import SSP, ssp
+    from nrpurify.defenses import MajorityVote, Protected, protect
+    from nrpurify.errors import NrpurifyError
+    from nrpurify.evaluation import evaluate
+    from nrpurify.features import FeatureExtractor, feature_extractor
+    from nrpurify.models import load_classifier
+    from nrpurify.purifiers import DynamicPurifier, Purifier, load_purifier, save_purifier
+    from nrpurify.training import load_recipe, train
 
 __version__ = "0.1.0"
+
+_HOMES = {
+    "SSP": "attacks",
+    "ssp": "attacks",
+    "MajorityVote": "defenses",
+    "Protected": "defenses",
+    "protect": "defenses",
+    "NrpurifyError": "errors",
+    "evaluate": "evaluation",
+    "FeatureExtractor": "features",
+    "feature_extractor": "features",
+    "load_classifier": "models",
+    "DynamicPurifier": "purifiers",
+    "Purifier": "purifiers",
+    "load_purifier": "purifiers",
+    "save_purifier": "purifiers",
+    "load_recipe": "training",
+    "train": "training",
+}
+
+__all__ = [
+    "SSP",
+    "DynamicPurifier",
+    "FeatureExtractor",
+    "MajorityVote",
+    "NrpurifyError",
+    "Protected",
+    "Purifier",
+    "evaluate",
+    "feature_extractor",
+    "load_classifier",
+    "load_purifier",
+    "load_recipe",
+    "protect",
+    "save_purifier",
+    "ssp",
+    "train",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

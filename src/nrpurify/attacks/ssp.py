@@ -133,7 +133,8 @@ class SSP:
 
     Args:
         surrogate: A feature extractor, or a name that
-            :func:`nrpurify.features.feature_extractor` takes (a VGG16 at the preset's layer).
+            :func:`nrpurify.features.feature_extractor` takes.
+        layer: Where distortion is measured; by default the preset's layer in a VGG16.
         eps: L∞ budget in (0, 1].
         preset: ``paper`` or ``authors``.
         seed: Start of the generator that serves all calls.
@@ -144,6 +145,7 @@ class SSP:
     def __init__(
         self,
         surrogate: str | FeatureExtractor = "vgg16",
+        layer: str | None = None,
         *,
         eps: Eps = 16 / 255,
         preset: str = "paper",
@@ -154,8 +156,8 @@ class SSP:
         self.eps, self.preset, self.amp, self.changes = eps, preset, amp, changes
         self.settings = settings(preset, **changes)
         if isinstance(surrogate, str):
-            layer = self.settings.layer if surrogate.endswith("vgg16") else None
-            surrogate = feature_extractor(surrogate, layer)
+            default = self.settings.layer if surrogate.endswith("vgg16") else None
+            surrogate = feature_extractor(surrogate, layer or default)
         self.extractor = surrogate
         self.generator = torch.Generator().manual_seed(seed)
 

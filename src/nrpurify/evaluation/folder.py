@@ -15,8 +15,9 @@ import nrpurify
 from nrpurify import weights
 from nrpurify.attacks.ssp import SSP
 from nrpurify.errors import ImageError, InputError
-from nrpurify.evaluation.harness import Batch, ImageMap, Observer, evaluate, summarize
-from nrpurify.images import from_uint8, load_batch, to_uint8
+from nrpurify.evaluation.harness import Attack, Batch, Observer, evaluate, summarize
+from nrpurify.files import find_images
+from nrpurify.images import from_uint8, load_batch, read_image, to_uint8
 from nrpurify.labels import LabeledImage, labeled_images, read_labeled_folder
 from nrpurify.models import load_classifier
 from nrpurify.precision import Amp
@@ -47,6 +48,8 @@ class Plan:
         size: Side of the images in pixels: short side resized, center cropped.
         batch: Images at a time.
         seed: Of the attack.
+        attacked: A folder with the attacked images, made before, under the same names and of the
+            same size; nothing is attacked then. Must be within ``eps`` all the same.
         uint8: Round attacked images to 8 bits, as a PNG file does, before they are purified.
         device: Where to work.
         amp: bf16 autocast of attack and purifier.
@@ -62,6 +65,7 @@ class Plan:
     size: int = 224
     batch: int = 10
     seed: int = 0
+    attacked: str | Path | None = None
     uint8: bool = False
     device: str = "cpu"
     amp: Amp = "auto"
@@ -157,7 +161,9 @@ def _doubts(result: dict[str, Any]) -> list[str]:
     return []
 
 
-def _attack(plan: Plan) -> ImageMap:
+def _attack(plan: Plan) -> Attack:
+    if plan.attacked is not None:
+        return _look_up(plan.attacked)
     ssp = SSP(
         plan.surrogate,
         eps=plan.eps,
@@ -168,8 +174,26 @@ def _attack(plan: Plan) -> ImageMap:
         steps=plan.steps,
     )
     if not plan.uint8:
-        return ssp
-    return lambda images: from_uint8(to_uint8(ssp(images)))
+        return lambda batch: ssp(batch.images)
+    return lambda batch: from_uint8(to_uint8(ssp(batch.images)))
+
+
+def _look_up(folder: str | Path) -> Attack:
+    files = {file.path.stem: file.path for file in find_images(folder, recursive=True)}
+
+    def attack(batch: Batch) -> Tensor:
+        missing = [name for name in batch.names if Path(name).stem not in files]
+        if missing:
+            raise InputError(f"{folder} has no attacked image for {', '.join(missing[:3])}")
+        images = [read_image(files[Path(name).stem]).rgb for name in batch.names]
+        if any(image.shape != batch.images.shape[1:] for image in images):
+            raise InputError(
+                f"{folder} holds images of size {tuple(images[0].shape[1:])}; "
+                f"expected {tuple(batch.images.shape[2:])}: attack images of the size evaluated at"
+            )
+        return torch.stack(images).to(batch.images)
+
+    return attack
 
 
 def _batches(
@@ -207,6 +231,7 @@ def _settings(plan: Plan, name: str, sha256: str) -> dict[str, Any]:
     return {
         "attack": "ssp",
         **asdict(plan),
+        "attacked": None if plan.attacked is None else Path(plan.attacked).name,
         "victims": list(plan.victims),
         "purifier": name,
         "purifier_sha256": sha256,

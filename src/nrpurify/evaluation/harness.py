@@ -17,7 +17,6 @@ from nrpurify.errors import InputError
 from nrpurify.evaluation.metrics import wilson_interval
 
 CONDITIONS = ("clean", "attacked", "purified", "purified_clean")
-ImageMap = Callable[[Tensor], Tensor]
 
 
 class Batch(NamedTuple):
@@ -26,6 +25,11 @@ class Batch(NamedTuple):
     images: Tensor
     labels: Tensor
     names: list[str]
+
+
+ImageMap = Callable[[Tensor], Tensor]
+Attack = Callable[[Batch], Tensor]
+"""Returns the attacked images of a batch; may make them, or look them up by name."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,14 +41,14 @@ class Views:
     names: list[str]
 
     @classmethod
-    def of(cls, batch: Batch, attack: ImageMap, purifier: ImageMap, eps: float) -> Views:
+    def of(cls, batch: Batch, attack: Attack, purifier: ImageMap, eps: float) -> Views:
         """Attack and purify a batch.
 
         Raises:
             AssertionError: The attack left its budget ``eps`` or [0, 1].
         """
         clean = batch.images
-        attacked = attack(clean)
+        attacked = attack(batch)
         check_budget(clean, attacked, eps)
         images = {
             "clean": clean,
@@ -109,7 +113,7 @@ def evaluate(
     batches: Iterable[Batch],
     victims: Mapping[str, nn.Module],
     *,
-    attack: ImageMap,
+    attack: Attack,
     purifier: ImageMap,
     eps: float,
     observe: Observer | None = None,
@@ -119,7 +123,7 @@ def evaluate(
     Args:
         batches: Images with labels.
         victims: Classifiers by name; each returns N×classes logits.
-        attack: Maps images to attacked ones.
+        attack: Maps a batch to its attacked images.
         purifier: Maps images to purified ones.
         eps: The attack's budget; the harness checks it.
         observe: Called after each batch.

@@ -1,0 +1,29 @@
+"""The command ``nrpurify``."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Sequence
+
+from nrpurify.errors import MissingExtraError
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code.
+
+    0: all is well. 1: some files failed, the others are done. 2: bad input, told in one line on
+    stderr; also when the extra ``cli`` is not installed. 130: interrupted from the keyboard.
+
+    Args:
+        args: The arguments, by default those of the process.
+    """
+    try:
+        for package in ("typer", "rich"):
+            importlib.import_module(package)
+    except ModuleNotFoundError:
+        print(f"nrpurify: error: {MissingExtraError(package, 'cli')}", file=sys.stderr)
+        return 2
+    from nrpurify.cli.app import run
+
+    return run(args)

@@ -1,0 +1,105 @@
+"""``nrpurify attack``."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from nrpurify.cli.common import (
+    AmpChoice,
+    AmpOption,
+    Device,
+    Json,
+    Recursive,
+    Seed,
+    finish_folder,
+    note,
+    parse_eps,
+    progress_bar,
+    resolve_amp,
+    resolve_device,
+)
+
+EXAMPLES = """Examples:
+
+nrpurify attack photos/ attacked/ --name ssp --surrogate vgg16 --eps 16/255
+
+nrpurify attack photos/ attacked/ --layer conv4_3 --layer relu5_2 --eps 8/255 --steps 20"""
+
+
+def command(
+    source: Annotated[str, typer.Argument(metavar="SRC", help="An image, a folder or a glob.")],
+    dst: Annotated[Path, typer.Argument(metavar="DST", help="A folder.")],
+    name: Annotated[str, typer.Option(help="The attack: ssp.")] = "ssp",
+    surrogate: Annotated[
+        str, typer.Option(help="The network attacked: vgg16, alexnet, timm:resnet50 ...")
+    ] = "vgg16",
+    layer: Annotated[
+        list[str] | None, typer.Option(help="Where it is attacked; may be given several times.")
+    ] = None,
+    eps: Annotated[str, typer.Option(help="Budget, as a fraction or a number.")] = "16/255",
+    preset: Annotated[str, typer.Option(help="Settings of the paper or the authors.")] = "paper",
+    steps: Annotated[int | None, typer.Option(min=1, help="Iterations.")] = None,
+    step_size: Annotated[
+        str | None, typer.Option(help="Step size, as a fraction or a number.")
+    ] = None,
+    batch: Annotated[
+        int, typer.Option(min=1, help="Images at a time, where neighbors have the same size.")
+    ] = 1,
+    labels: Annotated[
+        Path | None, typer.Option(help="CSV of labels, for attacks that need them; ssp does not.")
+    ] = None,
+    recursive: Recursive = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Make all outputs anew, whatever is there.")
+    ] = False,
+    seed: Seed = 0,
+    device: Device = None,
+    amp: AmpOption = AmpChoice.AUTO,
+    json: Json = False,
+) -> None:
+    """Attack images into PNG files, keeping names, structure and transparency.
+
+    DST gets a manifest.json with all settings and hashes. The same command goes on after an
+    interruption, to the same result. Broken files are passed over and listed at the end, with
+    exit code 1.
+    """
+    from nrpurify.folders import MANIFEST, AttackOptions, attack_folder
+
+    started = time.monotonic()
+    options = AttackOptions(
+        name=name,
+        surrogate=surrogate,
+        layers=tuple(layer or ()),
+        eps=parse_eps(eps),
+        preset=preset,
+        steps=steps,
+        step_size=None if step_size is None else parse_eps(step_size, "--step-size"),
+        batch=batch,
+        seed=seed,
+        device=resolve_device(device),
+        amp=resolve_amp(amp),
+    )
+    if labels is not None:
+        note(f"{name} needs no labels: {labels} is not read")
+    with progress_bar() as progress:
+        task = progress.add_task("attack", total=None)
+        result = attack_folder(
+            source,
+            dst,
+            options,
+            recursive=recursive,
+            overwrite=overwrite,
+            watch=lambda _, total: progress.update(task, advance=1, total=total),
+        )
+    if result.change is not None:
+        note(f"greatest change in the 8-bit files: {255 * result.change:.2f}/255")
+    details = {
+        "seconds": round(time.monotonic() - started, 2),
+        "linf": result.change,
+        "manifest": str(dst / MANIFEST),
+    }
+    finish_folder(result, "attacked", details, json)

@@ -1,0 +1,155 @@
+"""What all commands share: options, values, progress, summaries."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+
+from nrpurify.errors import InputError
+
+if TYPE_CHECKING:
+    from nrpurify.folders import FolderResult
+    from nrpurify.precision import Amp
+
+
+class AmpChoice(StrEnum):
+    """What ``--amp`` takes."""
+
+    AUTO = "auto"
+    ON = "on"
+    OFF = "off"
+
+
+Seed = Annotated[int, typer.Option(min=0, help="Start of everything random.")]
+Device = Annotated[
+    str | None, typer.Option(help="cpu, cuda, cuda:1 ... By default cuda if there is one.")
+]
+AmpOption = Annotated[
+    AmpChoice, typer.Option("--amp", help="bf16 arithmetic; auto: where the hardware has it.")
+]
+Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
+Recursive = Annotated[bool, typer.Option("--recursive", "-r", help="Look into sub-folders.")]
+
+
+def parse_eps(text: str, flag: str = "--eps") -> float:
+    """Read a distance in units of [0, 1] images: a fraction such as ``16/255``, or a number.
+
+    Raises:
+        InputError: Neither of them, or outside (0, 1].
+    """
+    parts = text.split("/")
+    try:
+        value = float(parts[0]) / float(parts[1]) if len(parts) == 2 else float(text)
+    except (ValueError, ZeroDivisionError):
+        raise InputError(
+            f"{flag} is {text!r}; expected a fraction such as 16/255 or a number such as 0.06"
+        ) from None
+    if not 0 < value <= 1:
+        hint = f"; write {text}/255" if 1 < value <= 255 and len(parts) == 1 else ""
+        raise InputError(f"{flag} is {text!r}; expected a value above 0 and up to 1{hint}")
+    return value
+
+
+def resolve_device(name: str | None) -> str:
+    """The device to work on: ``name`` if given, else ``cuda`` if there is one, else ``cpu``.
+
+    Raises:
+        InputError: No such device here.
+    """
+    import torch
+
+    if name is None:
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.empty(0, device=torch.device(name))
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(f"--device {name!r} cannot be used here: {reason}") from error
+    return name
+
+
+def resolve_amp(choice: AmpChoice) -> Amp:
+    """``--amp`` as the library takes it."""
+    values: dict[AmpChoice, Amp] = {AmpChoice.ON: True, AmpChoice.OFF: False}
+    return values.get(choice, "auto")
+
+
+def progress_bar(*extra: ProgressColumn) -> Progress:
+    """A progress bar on stderr that stays silent where stderr is no terminal."""
+    console = Console(stderr=True)
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        *extra,
+        console=console,
+        disable=not console.is_terminal,
+    )
+
+
+def note(text: str) -> None:
+    """Tell the user something on stderr."""
+    typer.echo(text, err=True)
+
+
+def print_json(values: object) -> None:
+    """Print plain values as JSON on stdout."""
+    typer.echo(json.dumps(values, indent=2, ensure_ascii=False))
+
+
+def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print a table on stdout, never cut off: a narrow terminal wraps its cells."""
+    table = Table(*header)
+    for row in rows:
+        table.add_row(*row)
+    Console(markup=False, highlight=False).print(table)
+
+
+def finish_folder(result: FolderResult, verb: str, details: dict[str, Any], as_json: bool) -> None:
+    """Print a folder's summary and end with exit code 1 if files failed."""
+    counts = f"{result.count('done')} {verb}, {result.count('skipped')} kept"
+    note(f"{counts}, {len(result.failures)} failed in {details['seconds']} s")
+    for item in result.failures:
+        note(f"  {item.reason}")
+    if as_json:
+        print_json({**result.to_dict(), **details})
+    if result.failures:
+        raise typer.Exit(1)
+
+
+class _ToStderr(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        note(self.format(record))
+
+
+@contextmanager
+def weights_log() -> Iterator[None]:
+    """Show on stderr what the package's loggers tell, such as that weights are being fetched."""
+    logger, handler = logging.getLogger("nrpurify"), _ToStderr()
+    level = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(level)

@@ -1,0 +1,42 @@
+"""``nrpurify demo``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from nrpurify.cli.common import Device, Json, Seed, note, progress_bar, resolve_device
+from nrpurify.cli.evaluate import show_accuracy
+
+EXAMPLES = """Examples:
+
+nrpurify demo
+
+nrpurify demo --out out/again --seed 1 --json"""
+
+
+def command(
+    out: Annotated[Path, typer.Option(help="Folder of the report.")] = Path("out/demo"),
+    seed: Seed = 0,
+    device: Device = None,
+    json: Json = False,
+) -> None:
+    """Attack, purify and classify 20 real photographs, and write a report with pictures.
+
+    OUT gets report.html and results.json. Weights are fetched at the first run.
+    """
+    from nrpurify.demo import run_demo
+    from nrpurify.evaluation import Plan
+
+    plan = Plan(seed=seed, device=resolve_device(device))
+    with progress_bar() as progress:
+        task = progress.add_task("demo", total=None)
+        result = run_demo(
+            out,
+            plan=plan,
+            watch=lambda done, total: progress.update(task, completed=done, total=total),
+        )
+    show_accuracy(result, json)
+    note(f"report: {out / 'report.html'}")

@@ -1,0 +1,97 @@
+"""``nrpurify evaluate``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from nrpurify.cli.common import (
+    Device,
+    Json,
+    Seed,
+    note,
+    parse_eps,
+    print_json,
+    print_table,
+    progress_bar,
+    resolve_device,
+)
+
+EXAMPLES = """Examples:
+
+nrpurify evaluate images/ --labels images.csv --eps 16/255 --out results.json
+
+nrpurify evaluate one-folder-per-class/ --victims squeezenet1_1,timm:resnet50 --limit 100"""
+
+
+def command(
+    folder: Annotated[
+        Path, typer.Argument(metavar="DIR", help="Images, or one sub-folder for each class.")
+    ],
+    labels: Annotated[
+        Path | None, typer.Option(help="CSV: image,label (from 0) or ImageId,TrueLabel (from 1).")
+    ] = None,
+    victims: Annotated[
+        str | None,
+        typer.Option(help="Classifiers, with commas between.", show_default="the demo's five"),
+    ] = None,
+    surrogate: Annotated[str, typer.Option(help="The network that SSP attacks.")] = "vgg16",
+    eps: Annotated[str, typer.Option(help="Budget, as a fraction or a number.")] = "16/255",
+    steps: Annotated[int | None, typer.Option(min=1, help="SSP's iterations.")] = None,
+    purifier: Annotated[str, typer.Option(help="A shipped purifier's name, or a file.")] = "fast",
+    size: Annotated[int, typer.Option(min=16, help="Side of the images in pixels.")] = 224,
+    limit: Annotated[int | None, typer.Option(min=1, help="Use the first images only.")] = None,
+    batch: Annotated[int | None, typer.Option(min=1, help="Images at a time.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Write the result as JSON to this file.")] = None,
+    seed: Seed = 0,
+    device: Device = None,
+    json: Json = False,
+) -> None:
+    """Measure classifiers on labeled images: clean, attacked, purified, and clean ones purified."""
+    given = {
+        "victims": victims.split(",") if victims else None,
+        "surrogate": surrogate,
+        "eps": parse_eps(eps),
+        "steps": steps,
+        "purifier": purifier,
+        "size": size,
+        "batch": batch,
+        "seed": seed,
+        "device": resolve_device(device),
+    }
+    outcome = _evaluate(folder, {k: v for k, v in given.items() if v is not None}, labels, limit)
+    for text in outcome.notes:
+        note(text)
+    show_accuracy(outcome.result, json)
+    if out is not None:
+        from nrpurify.files import write_json
+
+        write_json(out, outcome.result)
+
+
+def _evaluate(folder: Path, plan: dict[str, Any], labels: Path | None, limit: int | None) -> Any:
+    from nrpurify.evaluation import Plan, evaluate_folder
+
+    with progress_bar() as progress:
+        task = progress.add_task("evaluate", total=None)
+        return evaluate_folder(
+            folder,
+            Plan(**plan),
+            labels=labels,
+            limit=limit,
+            watch=lambda done, total: progress.update(task, completed=done, total=total),
+        )
+
+
+def show_accuracy(result: dict[str, Any], as_json: bool) -> None:
+    """Print the accuracy of each victim under each condition, in percent, or all as JSON."""
+    if as_json:
+        print_json(result)
+        return
+    conditions = list(result["mean"])
+    rows = {**result["victims"], "mean": result["mean"]}
+    cells = [[name, *(f"{100 * row[c]:.1f}" for c in conditions)] for name, row in rows.items()]
+    header = ["accuracy, %", *(name.replace("_", " ") for name in conditions)]
+    print_table(header, cells)

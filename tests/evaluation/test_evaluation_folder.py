@@ -1,0 +1,114 @@
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+
+from nrpurify.errors import InputError
+from nrpurify.evaluation import Plan, evaluate_folder, evaluate_images
+from nrpurify.images import load_batch, write_png
+from nrpurify.labels import read_labeled_folder
+
+pytestmark = pytest.mark.usefixtures("offline")
+
+
+@pytest.fixture
+def plan(purifier_file):
+    return Plan(victims=("a", "b"), steps=2, purifier=purifier_file, size=32, batch=4)
+
+
+def test_folder_of_classes(photos, plan):
+    outcome = evaluate_folder(photos, plan)
+    assert outcome.result["n"] == 6
+    assert outcome.notes == []
+    assert outcome.result["victims"]["a"]["clean"] == 1.0
+    assert outcome.result["mean"].keys() == outcome.result["victims"]["b"].keys()
+
+
+def test_settings_tell_how_it_was_made(photos, plan):
+    settings = evaluate_folder(photos, plan).result["settings"]
+    assert settings["steps"] == 2
+    assert settings["seed"] == 0
+    assert len(settings["purifier_sha256"]) == 64
+    assert {"torch", "nrpurify"} <= settings.keys()
+    json.dumps(settings)
+
+
+def test_same_seed_same_result(photos, plan):
+    first, second = (evaluate_folder(photos, plan).result for _ in range(2))
+    assert first == second
+
+
+def test_limit_and_progress(photos, plan):
+    seen = []
+    outcome = evaluate_folder(photos, plan, limit=5, watch=lambda *done: seen.append(done))
+    assert outcome.result["n"] == 5
+    assert seen == [(4, 5), (5, 5)]
+
+
+def test_csv_with_gaps_and_a_broken_image(photos, plan, tmp_path):
+    flat = tmp_path / "flat"
+    flat.mkdir()
+    for path in sorted(photos.rglob("*.png")):
+        (flat / path.name).write_bytes(path.read_bytes())
+    (flat / "photo10.png").write_bytes(b"not an image")
+    rows = [f"photo{c}{n},{c}" for c in range(3) for n in range(2)]
+    csv = tmp_path / "labels.csv"
+    csv.write_text("\n".join(["image,label", *rows[1:], "lost,0"]) + "\n")
+    outcome = evaluate_folder(flat, plan, labels=csv)
+    assert outcome.result["n"] == 4
+    text = " ".join(outcome.notes)
+    assert "lost" in text
+    assert "photo00" in text
+    assert "photo10.png" in text
+
+
+def test_labels_off_by_one_are_noticed(photos, plan):
+    for index in (2, 1, 0):
+        (photos / str(index)).rename(photos / str(index + 1))
+    for path in sorted(photos.rglob("*.png")):
+        for copy in range(4):
+            path.with_name(f"{path.stem}-{copy}.png").write_bytes(path.read_bytes())
+    outcome = evaluate_folder(photos, plan)
+    assert any("clean accuracy is 0.0%" in note for note in outcome.notes)
+
+
+def test_uint8_rounds_the_attack(photos, plan):
+    seen = []
+    items, _ = read_labeled_folder(photos)
+    evaluate_images(
+        items,
+        replace(plan, uint8=True),
+        observe=lambda views, _: seen.append(views.images["attacked"]),
+    )
+    scaled = seen[0] * 255
+    assert (scaled - scaled.round()).abs().max() < 1e-4
+
+
+def test_nothing_to_do(plan):
+    with pytest.raises(InputError, match="no labeled image"):
+        evaluate_images([], plan)
+
+
+def test_images_attacked_before(photos, plan, tmp_path):
+    square = tmp_path / "square"
+    attacked = tmp_path / "attacked"
+    for path in sorted(photos.rglob("*.png")):
+        clean = load_batch([path], 32, crop=True)[0]
+        write_png(square / path.parent.name / path.name, clean)
+        write_png(attacked / path.name, (clean + 8 / 255).clamp(0, 1))
+    seen = []
+    items, _ = read_labeled_folder(square)
+    evaluate_images(
+        items,
+        replace(plan, attacked=attacked),
+        observe=lambda views, _: seen.append(views.images["attacked"] - views.images["clean"]),
+    )
+    assert torch.cat(seen).max() == pytest.approx(8 / 255, abs=1e-6)
+    with pytest.raises(AssertionError, match="left its box"):
+        evaluate_images(items, replace(plan, attacked=attacked, eps=4 / 255))
+    with pytest.raises(InputError, match=r"size \(32, 32\); expected \(16, 16\)"):
+        evaluate_images(items, replace(plan, attacked=attacked, size=16))
+    (attacked / "photo00.png").unlink()
+    with pytest.raises(InputError, match=r"no attacked image for photo00\.png"):
+        evaluate_images(items, replace(plan, attacked=attacked))

@@ -1,0 +1,99 @@
+import pytest
+import torch
+from torch import nn
+
+from nrpurify.errors import InputError
+from nrpurify.evaluation import Tally, check_budget, evaluate, summarize
+from nrpurify.evaluation.harness import Batch
+
+
+class Brightness(nn.Module):
+    """Class 1 for bright images, class 0 for dark ones."""
+
+    def forward(self, images):
+        bright = images.mean((1, 2, 3))
+        return torch.stack([0.5 - bright, bright - 0.5], 1)
+
+
+CLEAN = torch.tensor([0.45, 0.55, 0.9, 0.1]).view(-1, 1, 1, 1).expand(4, 3, 2, 2)
+LABELS = torch.tensor([0, 1, 1, 1])
+BATCH = Batch(CLEAN, LABELS, list("abcd"))
+
+
+def darken(batch):
+    return (batch.images - 0.1).clamp(0, 1)
+
+
+def brighten(images):
+    return (images + 0.1).clamp(0, 1)
+
+
+def run(**changes):
+    given = {"attack": darken, "purifier": brighten, "eps": 0.1, **changes}
+    return evaluate([BATCH, BATCH], {"b": Brightness()}, **given)["b"]
+
+
+def test_counts_by_condition():
+    tally = run()
+    assert tally.total == 8
+    # Clean: dark 0.45, bright 0.55 and 0.9 are right. Darkened, 0.55 falls below one half.
+    # Brightened again, all is as before. Clean images brightened: 0.45 rises above one half.
+    assert tally.correct == {"clean": 6, "attacked": 4, "purified": 6, "purified_clean": 4}
+
+
+def test_conditional_success_counts_only_what_was_right():
+    assert run().conditional_success() == {
+        "attacked": pytest.approx(1 / 3),
+        "purified": 0.0,
+        "purified_clean": pytest.approx(1 / 3),
+    }
+
+
+def test_summary_is_what_the_issue_of_results_says():
+    result = summarize({"b": run()}, {"seed": 3})
+    assert result["n"] == 8
+    assert result["settings"] == {"seed": 3}
+    assert result["victims"]["b"]["attacked"] == 0.5
+    assert result["mean"] == result["victims"]["b"]
+    low, high = result["intervals"]["b"]["attacked"]
+    assert low < 0.5 < high
+
+
+def test_mean_is_over_victims():
+    both = evaluate(
+        [BATCH], {"b": Brightness(), "n": Never()}, attack=darken, purifier=brighten, eps=0.1
+    )
+    assert summarize(both, {})["mean"]["clean"] == pytest.approx((0.75 + 0.25) / 2)
+
+
+class Never(nn.Module):
+    """Always class 0."""
+
+    def forward(self, images):
+        return torch.tensor([[1.0, 0.0]]).expand(len(images), 2)
+
+
+def test_an_attack_beyond_its_budget_is_caught():
+    with pytest.raises(AssertionError, match=r"change 0\.100000 of 0\.050000"):
+        run(eps=0.05)
+
+
+def test_budget_check_sees_the_range():
+    with pytest.raises(AssertionError, match="range"):
+        check_budget(torch.ones(1, 3, 2, 2), torch.full((1, 3, 2, 2), 1.01), 0.1)
+
+
+def test_labels_beyond_the_classes_are_refused():
+    batch = Batch(CLEAN, torch.tensor([0, 1, 2, 1]), list("abcd"))
+    with pytest.raises(InputError, match="label 2 given; b has classes 0 to 1"):
+        evaluate([batch], {"b": Brightness()}, attack=darken, purifier=brighten, eps=0.1)
+
+
+def test_observer_sees_views_and_logits():
+    seen = []
+    run(observe=lambda views, logits: seen.append((views.names, set(logits["b"]))))
+    assert seen[0] == (list("abcd"), {"clean", "attacked", "purified", "purified_clean"})
+
+
+def test_an_empty_tally_does_not_divide_by_zero():
+    assert Tally().accuracy()["clean"] == 0.0
