@@ -12,7 +12,7 @@ from torch import Tensor
 
 from nrpurify.errors import MissingExtraError
 from nrpurify.evaluation.folder import Plan, evaluate_images
-from nrpurify.evaluation.harness import CONDITIONS, Views
+from nrpurify.evaluation.harness import Views
 from nrpurify.files import write_json
 from nrpurify.labels import LabeledImage
 from nrpurify.models import imagenet_classes
@@ -102,9 +102,3 @@ def run_demo(
     write_json(folder / "results.json", result)
     write_demo(folder / "report.html", result, strips.strips, victim=shown)
     return result
-
-
-def format_table(result: dict[str, Any]) -> list[list[str]]:
-    """Rows of text for a table: victims and their mean, in percent, by condition."""
-    rows = {**result["victims"], "mean": result["mean"]}
-    return [[name, *(f"{100 * row[c]:.1f}" for c in CONDITIONS)] for name, row in rows.items()]

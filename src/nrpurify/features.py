@@ -61,13 +61,11 @@ class FeatureExtractor(nn.Module):
         super().__init__()
         self.layers = (layers,) if isinstance(layers, str) else tuple(layers)
         check_layers(network, self.layers)
-        self.normalize = normalize or nn.Identity()
+        self.normalize = (normalize or nn.Identity()).eval()
         self.network = network.eval().requires_grad_(False)
         self.training = False
-        self._forward = (
-            self._forward_chain
-            if isinstance(network, nn.Sequential) and all("." not in name for name in self.layers)
-            else self._forward_hooked
+        self._is_chain = type(network).forward is nn.Sequential.forward and not any(
+            "." in name for name in self.layers
         )
 
     def train(self, mode: bool = True) -> FeatureExtractor:
@@ -76,17 +74,27 @@ class FeatureExtractor(nn.Module):
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         """Features of N×3×H×W images in [0, 1], one N×... tensor a layer, in the layers' order."""
-        found = self._forward(self.normalize(images))
+        weight = next(self.network.parameters(), images)
+        images = self.normalize(images.to(weight.dtype))
+        found = self._forward_chain(images) if self._is_chain else self._forward_hooked(images)
+        missing = [name for name in self.layers if name not in found]
+        if missing:
+            raise InputError(
+                f"layer {missing[0]!r} has no part in the network's forward pass; expected one "
+                "that is called"
+            )
         return tuple(found[name] for name in self.layers)
 
     def _forward_chain(self, x: Tensor) -> dict[str, Tensor]:
+        assert isinstance(self.network, nn.Sequential)
         found: dict[str, Tensor] = {}
-        for name, module in self.network.named_children():
+        for name, module in zip(self.network._modules, self.network, strict=True):
             x = module(x)
             if name in self.layers:
                 found[name] = x
                 if len(found) == len(set(self.layers)):
                     break
+                x = x.clone()  # the next module may work in place
         return found
 
     def _forward_hooked(self, x: Tensor) -> dict[str, Tensor]:
@@ -113,18 +121,19 @@ class _AllFound(Exception):  # noqa: N818 - a signal that leaves the forward pas
 
 def _keep_output(
     found: dict[str, Tensor], name: str, wanted: int
-) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
-    def hook(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], Tensor]:
+    def hook(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
         found[name] = output
         if len(found) == wanted:
             raise _AllFound
+        return output.clone()  # the next module may work in place
 
     return hook
 
 
 def check_layers(network: nn.Module, layers: tuple[str, ...]) -> None:
     """Raise InputError unless every one of ``layers`` is a submodule of ``network``."""
-    known = [name for name, _ in network.named_modules() if name]
+    known = [name for name, _ in network.named_modules(remove_duplicate=False) if name]
     if not layers:
         raise InputError(f"no layer given; expected one of {', '.join(known)}")
     for layer in layers:

@@ -34,6 +34,6 @@ def autocast(device: torch.device, amp: Amp) -> AbstractContextManager[object]:
     """
     if amp not in (True, False, "auto"):
         raise InputError(f"amp is {amp!r}; expected True, False or 'auto'")
-    if amp is False or (amp == "auto" and not bf16_is_fast(device)):
+    if not amp or (amp == "auto" and not bf16_is_fast(device)):
         return nullcontext()
     return torch.autocast(device.type, torch.bfloat16)

@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from nrpurify.demo import foolbox_photos, format_table, run_demo
+from nrpurify.demo import foolbox_photos, run_demo
 from nrpurify.evaluation import Plan
 from nrpurify.labels import read_labeled_folder
 
@@ -26,10 +26,3 @@ def test_twenty_photos():
     items = foolbox_photos()
     assert len(items) == 20
     assert all(0 <= item.label < 1000 for item in items)
-
-
-def test_table_in_percent():
-    row = {"clean": 0.85, "attacked": 0.1, "purified": 0.7, "purified_clean": 0.8}
-    assert format_table({"victims": {"v": row}, "mean": row})[0] == [
-        "v", "85.0", "10.0", "70.0", "80.0",
-    ]  # fmt: skip

@@ -15,6 +15,7 @@ Callback = Callable[[int, Tensor], None]
 """Called after each step with the step's number from 1 and the N values before the step."""
 
 
+@torch.no_grad()
 def ascend(
     images: Tensor,
     objective: Objective,
@@ -57,7 +58,7 @@ def ascend(
         adversarial = box.project(adversarial + size * gradient.sign())
         if callback is not None:
             callback(step, values)
-    return adversarial.detach()
+    return adversarial
 
 
 def value_and_gradient(objective: Objective, images: Tensor) -> tuple[Tensor, Tensor]:

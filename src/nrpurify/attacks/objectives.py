@@ -32,6 +32,15 @@ def input_diversity(images: Tensor, probability: float, generator: Generator | N
     return lambda: diverse_input(images.shape, probability, generator)
 
 
+def _features(extractor: FeatureExtractor, images: Tensor, amp: Amp) -> tuple[Tensor, ...]:
+    """In fp32 on the CPU image by image: kernels round by batch size, and signs would flip."""
+    with autocast(images.device, amp):
+        if images.device.type != "cpu" or torch.is_autocast_enabled("cpu"):
+            return extractor(images)  # type: ignore[no-any-return]
+        single = [extractor(image) for image in torch.split(images, 1)]
+    return tuple(torch.cat(layer) for layer in zip(*single, strict=True))
+
+
 def _compare(
     extractor: FeatureExtractor,
     reference: Tensor,
@@ -45,11 +54,10 @@ def _compare(
     def objective(images: Tensor) -> Tensor:
         nonlocal fixed
         transform = diversity()
-        with autocast(images.device, amp):
-            if fixed is None or diversity is not no_diversity:
-                with torch.no_grad():
-                    fixed = extractor(transform(reference))
-            features = extractor(transform(images))
+        if fixed is None or diversity is not no_diversity:
+            with torch.no_grad():
+                fixed = _features(extractor, transform(reference), amp)
+        features = _features(extractor, transform(images), amp)
         return sign * feature_distance(features, fixed, name)
 
     return objective
@@ -87,8 +95,7 @@ def along(
     directions: list[Tensor] = []
 
     def objective(images: Tensor) -> Tensor:
-        with autocast(images.device, amp):
-            features = extractor(diversity()(images))
+        features = _features(extractor, diversity()(images), amp)
         pooled = [layer.float().flatten(2).mean(2) for layer in features]
         if not directions:
             directions.extend(torch.randn(p.shape, generator=generator).to(p) for p in pooled)

@@ -32,7 +32,7 @@ def diverse_input(
     if float(torch.rand((), generator=generator)) >= probability:
         return lambda images: images
     height, width = shape[-2:]
-    full_height, full_width = math.ceil(height * growth), math.ceil(width * growth)
+    full_height, full_width = (math.ceil(round(side * growth, 6)) for side in (height, width))
     share = float(torch.rand((), generator=generator))
     new_height = height + int(share * (full_height - height))
     new_width = width + int(share * (full_width - width))

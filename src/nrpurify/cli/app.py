@@ -13,6 +13,8 @@ from nrpurify.cli import attack, demo, evaluate, purify, train, weights
 from nrpurify.cli.common import weights_log
 from nrpurify.errors import NrpurifyError
 
+INTERRUPTED = 130
+
 app = typer.Typer(
     name="nrpurify",
     no_args_is_help=True,
@@ -20,8 +22,11 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-for module in (demo, attack, purify, train, evaluate):
-    app.command(epilog=module.EXAMPLES)(module.command)
+app.command("demo", epilog=demo.EXAMPLES)(demo.command)
+app.command("attack", epilog=attack.EXAMPLES)(attack.command)
+app.command("purify", epilog=purify.EXAMPLES)(purify.command)
+app.command("train", epilog=train.EXAMPLES)(train.command)
+app.command("evaluate", epilog=evaluate.EXAMPLES)(evaluate.command)
 app.add_typer(weights.app, name="weights", epilog=weights.EXAMPLES)
 
 
@@ -43,15 +48,17 @@ def _root(
 
 def run(args: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code; see :func:`nrpurify.cli.main`."""
+    code = 0
     try:
         with weights_log():
             app(None if args is None else list(args), prog_name="nrpurify")
     except SystemExit as leaving:
         code = int(leaving.code or 0)
-        if code == 130:
-            print("nrpurify: interrupted", file=sys.stderr)
-        return code
+    except KeyboardInterrupt:
+        code = INTERRUPTED
     except (NrpurifyError, OSError) as error:
         print(f"nrpurify: error: {error}", file=sys.stderr)
-        return 2
-    return 0
+        code = 2
+    if code == INTERRUPTED:
+        print("nrpurify: interrupted", file=sys.stderr)
+    return code

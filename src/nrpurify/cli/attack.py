@@ -63,9 +63,11 @@ def command(
 ) -> None:
     """Attack images into PNG files, keeping names, structure and transparency.
 
-    DST gets a manifest.json with all settings and hashes. The same command goes on after an
-    interruption, to the same result. Broken files are passed over and listed at the end, with
-    exit code 1.
+    DST gets a manifest.json with all settings and hashes.
+
+    After an interruption the same command goes on, to the same result.
+
+    Broken files are passed over and listed at the end, with exit code 1.
     """
     from nrpurify.folders import MANIFEST, AttackOptions, attack_folder
 

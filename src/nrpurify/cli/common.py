@@ -117,8 +117,10 @@ def print_json(values: object) -> None:
 
 
 def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print a table on stdout, never cut off: a narrow terminal wraps its cells."""
-    table = Table(*header)
+    """Print a table on stdout; a narrow terminal wraps all cells but those of the first column."""
+    table = Table()
+    for index, name in enumerate(header):
+        table.add_column(name, overflow="fold", no_wrap=index == 0)
     for row in rows:
         table.add_row(*row)
     Console(markup=False, highlight=False).print(table)

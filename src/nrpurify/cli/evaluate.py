@@ -38,8 +38,17 @@ def command(
         typer.Option(help="Classifiers, with commas between.", show_default="the demo's five"),
     ] = None,
     surrogate: Annotated[str, typer.Option(help="The network that SSP attacks.")] = "vgg16",
+    layer: Annotated[str | None, typer.Option(help="Its layer.", show_default="conv3_3")] = None,
+    preset: Annotated[str, typer.Option(help="SSP's settings: paper or authors.")] = "authors",
     eps: Annotated[str, typer.Option(help="Budget, as a fraction or a number.")] = "16/255",
     steps: Annotated[int | None, typer.Option(min=1, help="SSP's iterations.")] = None,
+    attacked: Annotated[
+        Path | None,
+        typer.Option(help="Folder of attacked images made before, in place of an attack."),
+    ] = None,
+    uint8: Annotated[
+        bool, typer.Option("--uint8", help="Round attacked images to 8 bits first.")
+    ] = False,
     purifier: Annotated[str, typer.Option(help="A shipped purifier's name, or a file.")] = "fast",
     size: Annotated[int, typer.Option(min=16, help="Side of the images in pixels.")] = 224,
     limit: Annotated[int | None, typer.Option(min=1, help="Use the first images only.")] = None,
@@ -55,6 +64,10 @@ def command(
         "surrogate": surrogate,
         "eps": parse_eps(eps),
         "steps": steps,
+        "layer": layer,
+        "preset": preset,
+        "attacked": attacked,
+        "uint8": uint8,
         "purifier": purifier,
         "size": size,
         "batch": batch,
@@ -69,6 +82,11 @@ def command(
         from nrpurify.files import write_json
 
         write_json(out, outcome.result)
+    if outcome.broken:
+        note(f"{len(outcome.broken)} images could not be read and are in no number:")
+        for text in outcome.broken:
+            note(f"  {text}")
+        raise typer.Exit(1)
 
 
 def _evaluate(folder: Path, plan: dict[str, Any], labels: Path | None, limit: int | None) -> Any:

@@ -61,8 +61,9 @@ def command(
 ) -> None:
     """Purify images into PNG files, keeping names, structure and transparency.
 
-    Outputs that are there already are kept. Broken files are passed over and listed at the end,
-    with exit code 1.
+    Outputs that are there already are kept.
+
+    Broken files are passed over and listed at the end, with exit code 1.
     """
     from nrpurify.folders import purify_folder
     from nrpurify.purifiers import load_purifier

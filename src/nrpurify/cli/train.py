@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import takewhile
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -85,8 +86,9 @@ def command(
 ) -> None:
     """Train a purifier on a folder of photos, without labels (Algorithm 2 of the paper).
 
-    OUT gets purifier.safetensors with its model card, log.jsonl, and checkpoints from which
-    --resume goes on to the same result.
+    OUT gets purifier.safetensors with its model card, a log and checkpoints.
+
+    After an interruption --resume goes on, to the same result.
     """
     if list_recipes:
         _list_recipes(json)
@@ -142,5 +144,6 @@ def _list_recipes(as_json: bool) -> None:
 
 
 def _about(path: Path) -> str:
-    """The comment in a recipe's first line."""
-    return path.read_text(encoding="utf-8").partition("\n")[0].lstrip("# ")
+    """The comment at the head of a recipe."""
+    lines = path.read_text(encoding="utf-8").splitlines()
+    return " ".join(line.lstrip("# ") for line in takewhile(lambda x: x.startswith("#"), lines))

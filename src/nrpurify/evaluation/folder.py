@@ -77,10 +77,12 @@ class Outcome:
 
     Attributes:
         result: See :func:`nrpurify.evaluation.harness.summarize`.
-        notes: What the user should know: broken images, labels without images.
+        broken: Images that could not be read, with reasons; they are in no number.
+        notes: What else the user should know, such as labels without images.
     """
 
     result: dict[str, Any]
+    broken: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
 
@@ -119,7 +121,7 @@ def evaluate_images(
         observe=observe,
     )
     settings = _settings(plan, purifier.card.name, purifier.card.sha256)
-    return Outcome(summarize(tallies, settings), [f"broken image skipped: {b}" for b in broken])
+    return Outcome(summarize(tallies, settings), broken)
 
 
 def evaluate_folder(
@@ -149,7 +151,7 @@ def evaluate_folder(
         paired = labeled_images(folder, labels)
         items, notes = paired.items, paired.notes()
     outcome = evaluate_images(items[:limit], plan, watch=watch)
-    return Outcome(outcome.result, [*notes, *outcome.notes, *_doubts(outcome.result)])
+    return Outcome(outcome.result, outcome.broken, [*notes, *_doubts(outcome.result)])
 
 
 def _doubts(result: dict[str, Any]) -> list[str]:

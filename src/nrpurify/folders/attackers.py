@@ -83,7 +83,7 @@ def _prepare_ssp(options: AttackOptions) -> Attacker:
     def perturb(images: Tensor, generators: Sequence[Generator]) -> Tensor:
         def start(batch: Tensor, eps: Eps, _: Generator | None) -> Tensor:
             draw = resolve_start(plan.start)
-            pairs = zip(batch.split(1), generators, strict=True)
+            pairs = zip(torch.split(batch, 1), generators, strict=True)
             return torch.cat([draw(image, eps, generator) for image, generator in pairs])
 
         return ssp(

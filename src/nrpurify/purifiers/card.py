@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from nrpurify.errors import WeightsError
@@ -57,10 +58,30 @@ class Card:
             WeightsError: The text is no card.
         """
         try:
-            values = json.loads(text)
-            return cls(**values)
-        except (TypeError, ValueError) as error:
+            card = cls(**json.loads(text))
+        except (TypeError, ValueError, RecursionError) as error:
             raise WeightsError(f"the model card cannot be read: {error}") from error
+        if not isinstance(card.architecture, str) or not _plausible(card.arguments):
+            raise WeightsError(
+                f"the model card describes no network: {card.architecture!r:.99} with "
+                f"{card.arguments!r:.99}; expected a name and numbers from 1 to {_LARGEST}"
+            )
+        return card
+
+
+_LARGEST = 1024
+
+
+def _plausible(arguments: object) -> bool:
+    """Whether a network of these ``arguments`` can be laid out without harm."""
+    if not isinstance(arguments, dict):
+        return False
+    values = [v if isinstance(v, list) else [v] for v in arguments.values()]
+    return all(len(v) <= 16 and all(_is_size(n) for n in v) for v in values)
+
+
+def _is_size(number: object) -> bool:
+    return isinstance(number, int) and 1 <= number <= _LARGEST
 
 
 def tensors_hash(tensors: Mapping[str, Tensor]) -> str:
@@ -69,5 +90,5 @@ def tensors_hash(tensors: Mapping[str, Tensor]) -> str:
     for name in sorted(tensors):
         tensor = tensors[name].detach().cpu().contiguous()
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        digest.update(tensor.numpy().tobytes())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()

@@ -73,11 +73,11 @@ def load_purifier(
     """
     path = _locate(source)
     card, tensors = _read(path)
-    with torch.device("meta"):
-        network = card.design.build()
     try:
+        with torch.device("meta"):
+            network = card.design.build()
         network.load_state_dict(tensors, assign=True)
-    except RuntimeError as error:
+    except (InputError, RuntimeError) as error:
         raise WeightsError(f"{path} does not fit its own card: {error}") from error
     return _ready(Purifier(network, card), device)
 
@@ -133,7 +133,10 @@ def convert_checkpoint(source: str | Path, name: str) -> Purifier:
         given = torch.load(source, map_location="cpu", weights_only=True)
     except Exception as error:
         raise WeightsError(f"{source} cannot be read as a state dict: {error}") from error
-    given = given.get("state_dict", given)
+    if isinstance(given, dict):
+        given = given.get("state_dict", given)
+    if not isinstance(given, dict) or not all(isinstance(v, Tensor) for v in given.values()):
+        raise WeightsError(f"{source} holds no state dict; expected names with a tensor each")
     _copy_in_order(purifier.network, given, Path(source))
     return _ready(purifier, None)
 

@@ -31,7 +31,8 @@ class Purifier(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Purify N×3×H×W images in [0, 1]; differentiable, output clamped to [0, 1]."""
-        return self._purify(images).clamp(0, 1)
+        weight = next(self.network.parameters(), images)
+        return self._purify(images.to(weight.dtype)).clamp(0, 1).to(images.dtype)
 
     def _purify(self, images: Tensor) -> Tensor:
         multiple = int(self.network.multiple)  # type: ignore[arg-type]
@@ -64,7 +65,7 @@ class Purifier(nn.Module):
         halo = min(int(self.network.radius), HALO) if halo is None else halo  # type: ignore[arg-type]
         with autocast(images.device, amp):
             if max(images.shape[-2:]) <= tile + 2 * halo:
-                return self(images).to(images.dtype)  # type: ignore[no-any-return]
+                return self(images)  # type: ignore[no-any-return]
             multiple = int(self.network.multiple)  # type: ignore[arg-type]
             return apply_tiled(self, images, tile=tile, halo=halo, multiple=multiple)
 

@@ -44,7 +44,7 @@ class Design:
             raise InputError(f"no architecture {self.architecture!r}; expected one of {known}")
         try:
             return ARCHITECTURES[self.architecture](**self.arguments)
-        except (TypeError, ValueError, IndexError, RuntimeError) as error:
+        except (TypeError, ValueError, IndexError, ArithmeticError, RuntimeError) as error:
             raise InputError(
                 f"architecture {self.architecture!r} does not take {self.arguments}: {error}"
             ) from error

@@ -26,7 +26,7 @@ class Critic(nn.Module):
         super().__init__()
         factor = 2 ** len(widths)
         if side % factor or side < factor:
-            raise InputError(f"the critic takes crops of side {side}; expected a multiple of 32")
+            raise InputError(f"crops have side {side}; the critic takes multiples of {factor}")
         layers: list[nn.Module] = []
         inputs = 3
         for index, width in enumerate(widths):

@@ -38,6 +38,8 @@ def join_workers(device: torch.device) -> Workers:
     world = int(os.environ.get("WORLD_SIZE", "1"))
     if world == 1:
         return Workers()
+    if device.type == "cuda":
+        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
     if not dist.is_initialized():
         dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
     return Workers(dist.get_rank(), world)

@@ -7,6 +7,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from nrpurify.files import write_text
+
 
 class RunLog:
     """Appends to ``log.jsonl`` in a run's folder, and to ``tensorboard/`` when it can.
@@ -20,7 +22,7 @@ class RunLog:
     def __init__(self, folder: Path, step: int = 0) -> None:
         self.file = folder / "log.jsonl"
         kept = [line for line in self._lines() if json.loads(line)["step"] <= step]
-        self.file.write_text("".join(f"{line}\n" for line in kept))
+        write_text(self.file, "".join(f"{line}\n" for line in kept))
         self._board = _summary_writer(folder / "tensorboard", step)
         self._start = time.monotonic()
 

@@ -72,11 +72,17 @@ def random_crop(
 
 
 def read_resized(path: Path, short: int) -> Tensor:
-    """Read a photo, its short side resized to ``short`` pixels: 3×H×W in steps of 1/255."""
+    """Read a photo, its short side resized to ``short`` pixels: 3×H×W in steps of 1/255.
+
+    Raises:
+        ImageError: It cannot be read, or one side is over 16 times the other.
+    """
     photo = read_image(path).rgb[None]
     height, width = photo.shape[-2:]
     scale = short / min(height, width)
     size = (round(height * scale), round(width * scale))
+    if max(size) > 16 * short:
+        raise ImageError(f"{str(path)!r} is {width}×{height}; expected sides within 1:16")
     resized = F.interpolate(photo, size, mode="bicubic", antialias=True, align_corners=False)
     return resized[0].clamp(0, 1).mul(255).round().div(255)
 

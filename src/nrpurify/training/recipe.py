@@ -256,8 +256,8 @@ def load_recipe(source: str | Path, **changes: Any) -> Recipe:
         names = ", ".join(shipped_recipes())
         raise InputError(f"no recipe {str(source)!r}; expected a YAML file or one of {names}")
     try:
-        values = yaml.safe_load(path.read_text())
-    except yaml.YAMLError as error:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise InputError(f"{path} is no valid YAML: {error}") from error
     if not isinstance(values, dict):
         raise InputError(f"{path} holds {type(values).__name__}; expected a mapping of settings")

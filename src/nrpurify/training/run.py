@@ -115,12 +115,15 @@ class Run:
                 "or name another folder"
             )
         self.folder.mkdir(parents=True, exist_ok=True)
+        written = self.folder / "recipe.json"
+        if written.exists():
+            self._check_recipe(written.read_text(encoding="utf-8"))
         if self.state_file.exists():
             self._resume()
         elif warm_start is not None:
             self.trainer.start_from(self._same_design(load_purifier(warm_start)))
         if self.workers.rank == 0:
-            write_json(self.folder / "recipe.json", self.recipe.to_dict())
+            write_json(written, self.recipe.to_dict())
 
     def _same_design(self, purifier: Purifier) -> Purifier:
         wanted = self.trainer.purifier.card.design
@@ -133,13 +136,16 @@ class Run:
             state = torch.load(self.state_file, map_location=self.device, weights_only=True)
         except Exception as error:
             raise WeightsError(f"{self.state_file} cannot be read: {error}") from error
-        if state["recipe"] != self._recipe_text():
+        self._check_recipe(state["recipe"])
+        self.trainer.load_state(state["trainer"])
+        self.seconds, self.metrics = state["seconds"], state["metrics"]
+
+    def _check_recipe(self, text: str) -> None:
+        if json.loads(text) != json.loads(self._recipe_text()):
             raise InputError(
                 f"{self.folder} was started with another recipe; resume with the same settings "
                 "or name another folder"
             )
-        self.trainer.load_state(state["trainer"])
-        self.seconds, self.metrics = state["seconds"], state["metrics"]
 
     def _recipe_text(self) -> str:
         return json.dumps(self.recipe.to_dict(), sort_keys=True)
@@ -158,7 +164,7 @@ class Run:
         log.write("train", step, values)
         self.watcher.stepped(step, recipe.steps, values)
         if validator is not None and (last or step % recipe.validation.every == 0):
-            self.metrics = validator(self.trainer.average)
+            self.metrics = validator(self.trainer.averaged())
             log.write("validation", step, self.metrics)
             self.watcher.validated(step, self.metrics)
         if last or step % recipe.checkpoint_every == 0:

@@ -189,6 +189,10 @@ class Trainer:
         self.purifier.network.load_state_dict(weights)
         self.average.load_state_dict(weights)
 
+    def averaged(self) -> Purifier:
+        """The averaged weights, for images of any size."""
+        return Purifier(self.average, self.purifier.card)
+
     def save(self, path: Path, training: dict[str, Any], metrics: dict[str, float]) -> Card:
         """Write the averaged weights with their card, in float16."""
         card = self.purifier.card

@@ -40,7 +40,7 @@ def vary(pair: Pair, variation: Variation, eps: float, generator: Generator) -> 
     if variation.smooth:
         signs = smoother(gaussian_kernel())(delta).sign() * eps
         delta = torch.where(_drawn(delta, variation.smooth, generator), signs, delta)
-    least = variation.least_eps / eps
+    least = min(variation.least_eps / eps, 1.0)
     scale = least + (1 - least) * torch.rand(len(delta), 1, 1, 1, generator=generator)
     delta = torch.where(_drawn(delta, variation.scale, generator), delta * scale, delta)
     delta = delta.masked_fill(_drawn(delta, variation.clean, generator), 0.0)

@@ -1,0 +1,80 @@
+import pytest
+import torch
+
+from nrpurify.attacks.objectives import along, away, input_diversity, no_diversity, toward
+from nrpurify.distances import feature_distance
+from nrpurify.features import FeatureExtractor
+
+
+class Watched(torch.nn.Module):
+    """Remembers the shapes of what it saw."""
+
+    def __init__(self):
+        super().__init__()
+        self.shapes = []
+
+    def forward(self, x):
+        self.shapes.append(tuple(x.shape))
+        return x
+
+
+@pytest.mark.parametrize("name", ["mae", "mse", "cosine", "wasserstein"])
+def test_away_and_toward_are_the_distance_with_opposite_signs(extractor, images, name):
+    other = images.flip(3)
+    expected = feature_distance(extractor(other), extractor(images), name)
+    torch.testing.assert_close(away(extractor, images, name)(other), expected)
+    torch.testing.assert_close(toward(extractor, images, name)(other), -expected)
+    assert away(extractor, images, name)(images).abs().max() < 1e-5
+
+
+def test_clean_features_are_computed_once(images):
+    watched = Watched()
+    objective = away(FeatureExtractor(torch.nn.Sequential(watched), "0"), images, "mae")
+    for _ in range(3):
+        objective(images)
+    assert len(watched.shapes) == 4 * len(images)
+
+
+def test_diversity_shows_both_images_the_same_transformation(images):
+    watched = Watched()
+    extractor = FeatureExtractor(torch.nn.Sequential(watched), "0")
+    generator = torch.Generator().manual_seed(0)
+    objective = away(extractor, images, "mae", input_diversity(images, 1.0, generator))
+    values = [objective(images) for _ in range(3)]
+    assert torch.stack(values).max() == 0
+    assert len(watched.shapes) == 6 * len(images)  # clean and attacked, anew at each step
+    assert {shape[2:] for shape in watched.shapes} == {(14, 11)}
+
+
+def test_no_probability_is_no_diversity(images):
+    assert input_diversity(images, 0.0, None) is no_diversity
+    assert no_diversity()(images) is images
+
+
+def test_along_is_linear_in_the_mean_feature(extractor, images):
+    objective = along(extractor, torch.Generator().manual_seed(0))
+    pooled = extractor(images)[0].mean((2, 3))
+    direction = torch.randn(pooled.shape, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(objective(images), (pooled * direction).sum(1))
+    torch.testing.assert_close(objective(images), objective(images))
+
+
+def test_along_sums_over_layers(body, images):
+    both = FeatureExtractor(body, ("conv1", "conv2"))
+    generator = torch.Generator().manual_seed(0)
+    value = along(both, generator)(images)
+    generator = torch.Generator().manual_seed(0)
+    first, second = (
+        (layer.mean((2, 3)) * torch.randn(3, layer.shape[1], generator=generator)).sum(1)
+        for layer in both(images)
+    )
+    torch.testing.assert_close(value, first + second)
+
+
+def test_bf16_values_are_near_and_returned_in_fp32(extractor, images):
+    other = images.flip(3)
+    exact = away(extractor, images, "mae")(other)
+    rough = away(extractor, images, "mae", amp=True)(other)
+    assert rough.dtype == torch.float32
+    assert not torch.equal(rough, exact)
+    torch.testing.assert_close(rough, exact, rtol=0.05, atol=0)

@@ -1,0 +1,139 @@
+import subprocess
+import sys
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import nrpurify
+from nrpurify.cli import main
+from nrpurify.cli.common import AmpChoice, parse_eps, resolve_amp, resolve_device
+from nrpurify.errors import InputError
+
+COMMANDS = ("demo", "attack", "purify", "train", "evaluate", "weights", "weights fetch")
+
+SEES_TORCH = """
+import sys
+from nrpurify.cli import main
+for command in {commands!r}:
+    assert main([*command.split(), "--help"]) == 0
+heavy = {{"torch", "numpy", "PIL", "torchvision"}} & set(sys.modules)
+sys.exit(f"imported {{heavy}}" if heavy else 0)
+"""
+
+
+def test_help_does_not_import_torch():
+    code = SEES_TORCH.format(commands=("", *COMMANDS))
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_help_shows_an_example(run, command):
+    code, out, _ = run(*command.split(), "--help")
+    assert code == 0
+    assert f"nrpurify {command.split()[0]}" in out.split("Example")[1]
+
+
+@pytest.mark.parametrize("command", ["demo", "attack", "purify", "train", "evaluate"])
+def test_every_command_takes_seed_device_and_json(run, monkeypatch, command):
+    monkeypatch.setenv("COLUMNS", "200")
+    _, out, _ = run(command, "--help")
+    for flag in ("--seed", "--device", "--json"):
+        assert flag in out
+
+
+def test_version(run):
+    assert run("--version") == (0, f"nrpurify {nrpurify.__version__}\n", "")
+
+
+@pytest.mark.parametrize("package", ["typer", "rich"])
+def test_a_missing_extra_is_one_line(monkeypatch, capsys, package):
+    monkeypatch.setitem(sys.modules, package, None)
+    assert main(["--help"]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.count("\n") == 1
+    assert f"'{package}'" in err
+    assert "pip install 'nrpurify[cli]'" in err
+
+
+def test_an_unknown_command_names_its_neighbor(run):
+    code, _, err = run("purfy")
+    assert code == 2
+    assert "purify" in err
+
+
+def test_errors_are_one_line_without_traceback(run, tmp_path, tiny_file):
+    code, out, err = run("purify", tmp_path / "nope", tmp_path / "out", "--purifier", tiny_file)
+    assert (code, out) == (2, "")
+    assert err.startswith("nrpurify: error: ")
+    assert "does not exist" in err
+    assert err.count("\n") == 1
+
+
+def test_an_interruption_is_130(run, monkeypatch, photos, tmp_path, tiny_file):
+    def interrupt(*args):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("nrpurify.folders.purify.read_image", interrupt)
+    code, _, err = run("purify", photos, tmp_path / "out", "--purifier", tiny_file)
+    assert code == 130
+    assert "interrupted" in err
+    assert "Traceback" not in err
+
+
+def test_an_interruption_outside_of_commands_is_130(run, monkeypatch):
+    def interrupt(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("nrpurify.cli.app.app", interrupt)
+    assert run("demo")[0] == 130
+
+
+@given(st.integers(1, 255))
+def test_eps_as_a_fraction(n):
+    assert parse_eps(f"{n}/255") == n / 255
+
+
+@given(st.floats(0, 1, exclude_min=True))
+def test_eps_as_a_number(value):
+    assert parse_eps(repr(value)) == value
+
+
+@given(st.one_of(st.floats(max_value=0), st.floats(1, exclude_min=True), st.just(float("nan"))))
+def test_eps_outside_its_range(value):
+    with pytest.raises(InputError, match="above 0 and up to 1"):
+        parse_eps(repr(value))
+
+
+@given(st.text(alphabet="0123456789./-e x", max_size=8))
+def test_eps_is_in_its_range_or_an_error(text):
+    try:
+        value = parse_eps(text)
+    except InputError:
+        return
+    assert 0 < value <= 1
+
+
+def test_eps_hints():
+    with pytest.raises(InputError, match=r"--step-size is '16'.*write 16/255"):
+        parse_eps("16", "--step-size")
+    for text in ("16/0", "1/2/3", "much", ""):
+        with pytest.raises(InputError, match="a fraction such as 16/255"):
+            parse_eps(text)
+    with pytest.raises(InputError) as raised:
+        parse_eps("300")
+    assert "write" not in str(raised.value)
+
+
+def test_device():
+    assert resolve_device("cpu") == "cpu"
+    assert resolve_device(None) in ("cpu", "cuda")
+    for name in ("abacus", "cuda:99"):
+        with pytest.raises(InputError, match=f"--device '{name}'"):
+            resolve_device(name)
+
+
+def test_amp():
+    assert [resolve_amp(choice) for choice in AmpChoice] == ["auto", True, False]

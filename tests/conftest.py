@@ -1,0 +1,48 @@
+"""Tiny random networks and generated photos, shared by all rooms."""
+
+import pytest
+import torch
+from torch import nn
+
+from nrpurify.features import FeatureExtractor
+from nrpurify.images import write_png
+
+
+def generated_photo(index: int, height: int = 44, width: int = 52) -> torch.Tensor:
+    """A 3×H×W picture: a colored gradient with a disk."""
+    generator = torch.Generator().manual_seed(index)
+    rows = torch.linspace(0, 1, height).view(1, -1, 1)
+    columns = torch.linspace(0, 1, width).view(1, 1, -1)
+    a, b, center = (torch.rand(3, 1, 1, generator=generator) for _ in range(3))
+    disk = ((rows - center[0]).square() + (columns - center[1]).square() < 0.06).float()
+    return (a * rows + b * columns + 0.4 * disk * center).clamp(0, 1)
+
+
+@pytest.fixture
+def photo_folder(tmp_path):
+    """Six PNG photos in two folders."""
+    for index in range(6):
+        write_png(tmp_path / "data" / f"part{index % 2}" / f"{index}.png", generated_photo(index))
+    return tmp_path / "data"
+
+
+@pytest.fixture
+def body():
+    """A small random convolutional chain with named layers."""
+    torch.manual_seed(0)
+    chain = nn.Sequential()
+    chain.add_module("conv1", nn.Conv2d(3, 8, 3, padding=1))
+    chain.add_module("relu1", nn.ReLU())
+    chain.add_module("conv2", nn.Conv2d(8, 12, 3, padding=1))
+    chain.add_module("relu2", nn.ReLU())
+    return chain
+
+
+@pytest.fixture
+def extractor(body):
+    return FeatureExtractor(body, "conv2")
+
+
+@pytest.fixture
+def images():
+    return torch.rand(3, 3, 12, 10, generator=torch.Generator().manual_seed(7))
