@@ -11,10 +11,6 @@ from torch import Tensor, nn
 from nrpurify import weights
 from nrpurify.errors import InputError
 
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
-CAFFE_BGR_MEAN = (104.007 / 255, 116.669 / 255, 122.679 / 255)
-
 
 class Normalize(nn.Module):
     """``(x - mean) / std`` per channel, after an optional change from RGB to BGR.
@@ -169,10 +165,10 @@ def alexnet_body() -> nn.Sequential:
     return body
 
 
-_BODIES: dict[str, tuple[Callable[[], nn.Sequential], Callable[[], Normalize]]] = {
-    "vgg16": (vgg16_body, lambda: Normalize(IMAGENET_MEAN, IMAGENET_STD)),
-    "alexnet": (alexnet_body, lambda: Normalize(IMAGENET_MEAN, IMAGENET_STD)),
-    "hed_vgg16": (vgg16_body, lambda: Normalize(CAFFE_BGR_MEAN, (1 / 255,) * 3, bgr=True)),
+_BODIES: dict[str, Callable[[], nn.Sequential]] = {
+    "vgg16": vgg16_body,
+    "alexnet": alexnet_body,
+    "hed_vgg16": vgg16_body,
 }
 DEFAULT_LAYERS = {"vgg16": "conv3_3", "hed_vgg16": "conv3_3", "alexnet": "conv3"}
 
@@ -200,7 +196,10 @@ def feature_extractor(
         from nrpurify.models import load_classifier
 
         return FeatureExtractor(load_classifier(name, pretrained=pretrained), layers)
-    body, normalize = (make() for make in _BODIES[name])
+    body = _BODIES[name]()
     if pretrained:
         body.load_state_dict(weights.load(name))
+    expected = weights.get(name).preprocessing
+    normalize = Normalize(expected.mean, expected.std, bgr=expected.bgr)
+    body.to(memory_format=torch.channels_last)
     return FeatureExtractor(body, layers, normalize)

@@ -36,11 +36,21 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{secrets.token_hex(8)}{path.suffix}")
+    mode = _ordinary_mode(temporary)
     try:
         yield temporary
+        temporary.chmod(mode)
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _ordinary_mode(path: Path) -> int:
+    """The permissions that a new file gets here; some writers would leave narrower ones."""
+    path.touch()
+    mode = path.stat().st_mode
+    path.unlink()
+    return mode
 
 
 def write_text(path: str | Path, text: str) -> None:

@@ -51,7 +51,7 @@ def random_weights(monkeypatch, tmp_path):
 
     def load(name):
         torch.manual_seed(1)
-        return features._BODIES[name][0]().state_dict()
+        return features._BODIES[name]().state_dict()
 
     monkeypatch.setattr("nrpurify.weights.load", load)
     monkeypatch.setenv("NRPURIFY_CACHE", str(tmp_path / "cache"))

@@ -21,7 +21,7 @@ def evaluated(monkeypatch):
     def evaluate_folder(folder, plan, *, watch, **others):
         watch(1, 2)
         calls.append((folder, plan, others))
-        return Outcome(RESULT, ["one image without a label"])
+        return Outcome(RESULT, notes=["one image without a label"])
 
     monkeypatch.setattr("nrpurify.evaluation.evaluate_folder", evaluate_folder)
     return calls
@@ -149,3 +149,15 @@ def test_a_failing_source_is_one_error(run, monkeypatch):
 
     monkeypatch.setattr("nrpurify.weights.fetch", fail)
     assert run("weights", "fetch", "vgg16") == (2, "", "nrpurify: error: no network\n")
+
+
+def test_evaluate_lists_broken_images_and_exits_1(run, tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        "nrpurify.evaluation.evaluate_folder",
+        lambda *_, **__: Outcome(RESULT, broken=["a.png: truncated", "b.png: not an image"]),
+    )
+    code, text, err = run("evaluate", tmp_path, "--device", "cpu")
+    assert code == 1
+    assert "70.5" in text
+    assert "2 images could not be read" in err
+    assert "b.png: not an image" in err

@@ -42,6 +42,9 @@ def command(
     preset: Annotated[str, typer.Option(help="SSP's settings: paper or authors.")] = "authors",
     eps: Annotated[str, typer.Option(help="Budget, as a fraction or a number.")] = "16/255",
     steps: Annotated[int | None, typer.Option(min=1, help="SSP's iterations.")] = None,
+    step_size: Annotated[
+        str | None, typer.Option(help="SSP's step, as a fraction or a number.")
+    ] = None,
     attacked: Annotated[
         Path | None,
         typer.Option(help="Folder of attacked images made before, in place of an attack."),
@@ -64,6 +67,7 @@ def command(
         "surrogate": surrogate,
         "eps": parse_eps(eps),
         "steps": steps,
+        "step_size": None if step_size is None else parse_eps(step_size, "--step-size"),
         "layer": layer,
         "preset": preset,
         "attacked": attacked,

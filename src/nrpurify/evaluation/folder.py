@@ -44,6 +44,7 @@ class Plan:
         layer: The layer attacked.
         eps: Budget in (0, 1].
         steps: SSP's iterations.
+        step_size: Of SSP, in units of [0, 1] images; ``None`` for the preset's.
         purifier: A shipped name or a file.
         size: Side of the images in pixels: short side resized, center cropped.
         batch: Images at a time.
@@ -60,7 +61,8 @@ class Plan:
     preset: str = "authors"
     layer: str = "conv3_3"
     eps: float = 16 / 255
-    steps: int = 20
+    steps: int = 30
+    step_size: float | None = None
     purifier: str | Path = "fast"
     size: int = 224
     batch: int = 10
@@ -174,6 +176,7 @@ def _attack(plan: Plan) -> Attack:
         amp=plan.amp,
         layer=plan.layer,
         steps=plan.steps,
+        step_size=plan.step_size,
     )
     if not plan.uint8:
         return lambda batch: ssp(batch.images)

@@ -146,7 +146,7 @@ def _copy_in_order(network: nn.Module, given: dict[str, Tensor], path: Path) -> 
     if len(given) != len(expected):
         raise WeightsError(f"{path} has {len(given)} tensors; expected {len(expected)}")
     for (key, value), (name, target) in zip(given.items(), expected.items(), strict=True):
-        if value.shape != target.shape or key.rsplit(".", 1)[-1] != name.rsplit(".", 1)[-1]:
+        if value.shape != target.shape or str(key).rsplit(".", 1)[-1] != name.rsplit(".", 1)[-1]:
             raise WeightsError(
                 f"{path}: {key} is {tuple(value.shape)}; expected {name} {tuple(target.shape)}"
             )

@@ -142,15 +142,17 @@ class AdversaryMaker:
 
 @dataclass
 class AdversaryCache:
-    """Adversaries on disk, in shards; shard k is a function of the recipe and k alone.
+    """Adversaries on disk, in shards; shard k is a function of recipe, rank and k alone.
 
     Attributes:
         maker: Makes what is missing.
         folder: Holds ``shard-00000.safetensors`` and so on: uint8 ``clean`` and ``adversarial``.
+        rank: Of this process among those that share a run; each makes shards of its own.
     """
 
     maker: AdversaryMaker
     folder: Path
+    rank: int = 0
 
     def __post_init__(self) -> None:
         self._shards: list[Pair] = []
@@ -158,7 +160,8 @@ class AdversaryCache:
     def count(self, step: int) -> int:
         """How many shards the recipe wants at ``step``."""
         cache = self.maker.recipe.cache
-        return cache.shards + (step // cache.grow_every if cache.grow_every else 0)
+        grows = cache.shards and cache.grow_every
+        return cache.shards + (step // cache.grow_every if grows else 0)
 
     def path(self, index: int) -> Path:
         """Where shard ``index`` is kept."""
@@ -177,7 +180,7 @@ class AdversaryCache:
 
     def _write(self, index: int) -> None:
         recipe = self.maker.recipe
-        generator = seeded(recipe.seed, 1, index)
+        generator = seeded(recipe.seed, 1, index, self.rank)
         pair, settings = self.maker.make(recipe.cache.shard_size, recipe.cache.crop, generator)
         tensors = {
             name: to_uint8(value).cpu().contiguous() for name, value in pair._asdict().items()

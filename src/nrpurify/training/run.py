@@ -177,9 +177,10 @@ class Run:
             "seconds": self.seconds,
             "metrics": self.metrics,
         }
+        # the state last: a kill between the two repeats steps, and never leaves an old purifier
+        self.trainer.save(self.purifier_file, self._training_card(), self.metrics)
         with atomic_path(self.state_file) as temporary:
             torch.save(state, temporary)
-        self.trainer.save(self.purifier_file, self._training_card(), self.metrics)
 
     def _training_card(self) -> dict[str, Any]:
         return {

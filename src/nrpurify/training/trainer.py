@@ -58,7 +58,8 @@ class Trainer:
         self.critic_optimizer = self._adam(self.critic) if self.critic else None
         self.feature_loss = losses.FeatureLoss(recipe.losses.features).to(device)
         self.maker = AdversaryMaker(recipe, photos, device)
-        self.cache = AdversaryCache(self.maker, folder / f"adversaries-{self.workers.rank}")
+        rank = self.workers.rank
+        self.cache = AdversaryCache(self.maker, folder / f"adversaries-{rank}", rank)
         self.step = 0
 
     def _check(self) -> None:

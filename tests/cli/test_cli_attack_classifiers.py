@@ -1,0 +1,207 @@
+"""``nrpurify attack`` with the attacks on classifiers, on tiny random networks."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+
+from nrpurify import attacks, weights
+from nrpurify.attacks import get, names
+from nrpurify.folders import image_generator
+from nrpurify.images import read_image
+from nrpurify.models import as_classifier
+
+CLASSIFIERS = [name for name in names() if get(name).surrogate == "classifier"]
+TABLE = "ImageId,TrueLabel,TargetClass\na,1,4\nb,3,2\nc,5,1\n"
+
+
+def tiny(name, seed):
+    torch.manual_seed(seed)
+    network = nn.Sequential(
+        nn.Conv2d(3, 6, 3, stride=2),
+        nn.Tanh(),
+        nn.Conv2d(6, 6, 3, stride=2),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(6, 5),
+    )
+    return as_classifier(network, 5, name=name)
+
+
+@pytest.fixture(autouse=True)
+def loaded(monkeypatch):
+    """Names of the classifiers that were loaded."""
+    found = []
+
+    def load(name, *, device):
+        found.append(name)
+        return tiny(name, len(name)).to(device)
+
+    monkeypatch.setattr("nrpurify.models.load_classifier", load)
+    return found
+
+
+@pytest.fixture
+def table(tmp_path):
+    path = tmp_path / "images.csv"
+    path.write_text(TABLE)
+    return path
+
+
+def manifest(folder):
+    return json.loads((folder / "manifest.json").read_text())
+
+
+def contents(folder):
+    return {p.relative_to(folder): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+def pixels(path):
+    with Image.open(path) as picture:
+        return np.array(picture).astype(int)
+
+
+@pytest.mark.parametrize("name", [*CLASSIFIERS, "noise"])
+def test_every_name_runs_within_its_budget(run, photos, table, tmp_path, name, loaded):
+    out = tmp_path / "out"
+    code, text, err = run(
+        "attack", photos, out, "--name", name, "--labels", table, "-r", "--eps", "8/255", "--json",
+        "--amp", "off",
+    )  # fmt: skip
+    assert code == 0
+    assert json.loads(text)["done"] == 3
+    assert json.loads(text)["linf"] == pytest.approx(8 / 255, abs=1e-6)
+    settings = manifest(out)["settings"]
+    assert settings["attack"] == name
+    for key, value in get(name).defaults().items():
+        assert key == "step_size" or settings[key] == value
+    if name == "noise":
+        assert "noise needs no labels" in err
+        assert settings["surrogate"] is None
+        assert loaded == []
+    else:
+        assert settings["surrogate"] == "efficientnet_lite0"
+        assert settings["labels"] == weights.file_hash(table)
+        assert loaded == ["efficientnet_lite0"]
+
+
+def test_files_get_what_the_function_gives(run, photos, table, tmp_path):
+    run("attack", photos, tmp_path, "--name", "dim-ti", "--labels", table, "--steps", 3,
+        "--surrogate", "one, three", "--seed", 4, "--amp", "off")  # fmt: skip
+    source = photos / "a.png"
+    expected = attacks.dim_ti(
+        attacks.Ensemble(tiny("one", 3), tiny("three", 5)),
+        read_image(source).rgb[None],
+        torch.tensor([0]),
+        steps=3,
+        generator=[image_generator(4, source.relative_to(photos))],
+    )
+    found = pixels(tmp_path / "a.png").transpose(2, 0, 1)
+    assert abs(found - 255 * expected[0].numpy()).max() <= 0.5 + 1e-4
+    settings = manifest(tmp_path)["settings"]
+    assert settings["surrogate"] == "one,three"
+    assert settings["step_size"] == pytest.approx(16 / 255 / 3)
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+def test_batches_and_interruptions_change_nothing(run, photos, photo, table, tmp_path, batch):
+    photo(photos / "b.jpg", 3)
+    args = ("--name", "dim", "--labels", table, "-r", "--amp", "off", "--steps", 3)
+    assert run("attack", photos, tmp_path / "whole", *args)[0] == 0
+    assert run("attack", photos, tmp_path / "parts", *args, "--batch", batch)[0] == 0
+    (tmp_path / "parts" / "a.png").unlink()
+    code, _, err = run("attack", photos, tmp_path / "parts", *args, "--batch", batch)
+    assert code == 0
+    assert f"{batch} attacked, {3 - batch} kept" in err
+    for name in ("a.png", "b.png", "sub/c.png"):
+        assert (pixels(tmp_path / "whole" / name) == pixels(tmp_path / "parts" / name)).all()
+
+
+def test_images_without_a_label_are_listed(run, photos, photo, table, tmp_path):
+    photo(photos / "nameless.png", 8)
+    code, _, err = run("attack", photos, tmp_path / "out", "--name", "fgsm", "--labels", table)
+    assert code == 1
+    assert "2 attacked, 0 kept, 1 failed" in err
+    assert "nameless.png' has no label in" in err
+    assert list(manifest(tmp_path / "out")["files"]) == ["a.png", "b.png"]
+
+
+def test_without_labels_the_surrogate_is_asked(run, photos, tmp_path):
+    assert run("attack", photos, tmp_path / "out", "--name", "fgsm")[0] == 0
+    assert manifest(tmp_path / "out")["settings"]["labels"] == "predicted"
+
+
+def test_targets(run, photos, table, tmp_path):
+    args = ("attack", photos / "a.png", "--name", "pgd", "--amp", "off")
+    code, _, err = run(args[0], args[1], tmp_path / "to", *args[2:], "--targets", table,
+                       "--labels", table)  # fmt: skip
+    assert code == 0
+    assert "a targeted attack needs no labels" in err
+    settings = manifest(tmp_path / "to")["settings"]
+    assert settings["targets"] == weights.file_hash(table)
+    assert "labels" not in settings
+    model = tiny("", len("efficientnet_lite0"))
+    clean, attacked = (read_image(p).rgb[None] for p in (photos / "a.png", tmp_path / "to/a.png"))
+    assert model(attacked).softmax(1)[0, 3] > model(clean).softmax(1)[0, 3]
+
+
+def test_other_labels_are_other_settings(run, photos, table, tmp_path):
+    args = ("attack", photos, tmp_path / "out", "--name", "fgsm", "--labels", table)
+    assert run(*args)[0] == 0
+    before = contents(tmp_path / "out")
+    table.write_text(TABLE.replace("a,1", "a,2"))
+    code, _, err = run(*args)
+    assert code == 2
+    assert "labels was" in err
+    assert contents(tmp_path / "out") == before
+
+
+def test_layers_of_tap(run, photos, tmp_path):
+    args = ("attack", photos, tmp_path / "out", "--name", "tap", "--layer", "network.0")
+    assert run(*args)[0] == 0
+    assert manifest(tmp_path / "out")["settings"]["layers"] == ["network.0"]
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (("--name", "mifgsm"), "no attack 'mifgsm'; did you mean mi-fgsm"),
+        (("--name", "fgsm", "--steps", 3), "steps was given; fgsm has no such setting"),
+        (("--name", "noise", "--surrogate", "vgg16"), "noise has no such setting"),
+        (("--name", "dim", "--layer", "network.0"), "layer was given; dim has no such setting"),
+        (("--name", "tap", "--layer", "network.9"), "no layer 'network.9'"),
+        (("--name", "dim", "--preset", "papr"), "no preset 'papr'"),
+        (("--name", "dim", "--labels", "no.csv"), "cannot read the labels in 'no.csv'"),
+    ],
+)
+def test_bad_options(run, photos, tmp_path, args, message):
+    code, _, err = run("attack", photos, tmp_path / "out", *args)
+    assert code == 2
+    assert message in err
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("ImageId,TrueLabel\na,6\n", "gives 'a' the class 5 (from 0); the surrogate has classes"),
+        ("ImageId,TrueLabel\nother,1\n", "none of the 2 images has a label"),
+    ],
+)
+def test_tables_that_do_not_fit(run, photos, table, tmp_path, text, message):
+    table.write_text(text)
+    code, _, err = run("attack", photos, tmp_path / "out", "--name", "dim", "--labels", table)
+    assert code == 2
+    assert message in err
+    assert not (tmp_path / "out").exists()
+
+
+def test_targets_go_with_attacks_that_take_them(run, photos, table, tmp_path):
+    for name in ("ssp", "tap"):
+        args = ("--name", name, "--targets", table)
+        code, _, err = run("attack", photos, tmp_path / "out", *args)
+        assert code == 2
+        assert f"targets was given; {name} has no such setting" in err

@@ -1,0 +1,33 @@
+"""Micro runs without downloads."""
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+import torch
+
+
+@pytest.fixture(scope="session")
+def program() -> Path:
+    """The file of the micro run, to be started as a process."""
+    return Path(__file__).with_name("micro.py")
+
+
+@pytest.fixture
+def micro(program, monkeypatch):
+    """The module ``micro.py``, with its random extractor in place."""
+    spec = importlib.util.spec_from_file_location("nrpurify_tests_micro", program)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    module.patch(monkeypatch.setattr)
+    monkeypatch.delenv("WORLD_SIZE", raising=False)
+    return module
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """Tiny tensors gain nothing from threads, and exact comparisons keep one order of sums."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)

@@ -1,0 +1,157 @@
+import pytest
+import torch
+from safetensors import safe_open
+
+from nrpurify.training.adversaries import AdversaryCache, AdversaryMaker, seeded
+from nrpurify.training.photos import split_photos
+
+CPU = torch.device("cpu")
+EPS = 16 / 255
+
+
+@pytest.fixture
+def maker(micro, photo_folder):
+    def make(**changes):
+        return AdversaryMaker(micro.recipe(**changes), split_photos(photo_folder, 0)[0], CPU)
+
+    return make
+
+
+def first(generator):
+    return int(torch.randint(2**62, (), generator=generator))
+
+
+def test_seeded_is_a_function_of_all_its_numbers():
+    assert first(seeded(1, 2, 3)) == first(seeded(1, 2, 3))
+    keys = [(a, b, *c) for a in range(4) for b in range(4) for c in ((), (0,), (1,), (2,))]
+    assert len({first(seeded(*key)) for key in keys}) == len(keys)
+
+
+def test_neighboring_seeds_are_uncorrelated():
+    draws = torch.stack([torch.randn(500, generator=seeded(0, 2, step)) for step in range(20)])
+    assert torch.corrcoef(draws).fill_diagonal_(0).abs().max() < 0.25
+
+
+def test_adversaries_keep_the_budget_and_say_what_they_are(maker):
+    pair, settings = maker().make(3, 32, seeded(0))
+    assert pair.clean.shape == pair.adversarial.shape == (3, 3, 32, 32)
+    delta = (pair.adversarial - pair.clean).abs()
+    assert delta.max() <= EPS + 1e-6
+    assert delta.amax((1, 2, 3)).min() > EPS / 4
+    assert settings["network"] == "vgg16"
+    assert settings["layer"] == "conv3_3"
+    assert settings["goal"] == "away"
+    assert settings["steps"] in (2, 3)
+
+
+@pytest.mark.parametrize("goal", ["away", "toward", "along"])
+def test_every_goal_moves_features(maker, micro, goal):
+    kind = {"goals": {goal: 1.0}, "steps": [4, 4]}
+    pair, settings = maker(adversaries=[kind]).make(2, 32, seeded(1))
+    assert settings["goal"] == goal
+    extractor = micro.tiny_extractor()
+    moved = (extractor(pair.adversarial)[0] - extractor(pair.clean)[0]).abs().mean()
+    assert moved > 0.02
+
+
+def test_toward_goes_to_another_crops_features(maker, micro):
+    kind = {"goals": {"toward": 1.0}, "steps": [20, 20], "starts": ["clean"]}
+    pair, _ = maker(adversaries=[kind]).make(2, 32, seeded(1))
+    extractor = micro.tiny_extractor()
+    target = extractor(pair.clean.roll(1, 0))[0]
+    before, after = ((extractor(x)[0] - target).abs().mean() for x in pair)
+    assert after < before
+
+
+@pytest.mark.parametrize("change", ["momentum", "diversity", "smoothing"])
+def test_probabilities_switch_the_relatives_of_ssp_on(maker, change):
+    for share, wanted in ((0.0, False), (1.0, True)):
+        _, settings = maker(adversaries=[{change: share}]).make(1, 32, seeded(2))
+        assert bool(settings[change]) is wanted
+
+
+def test_kinds_layers_and_settings_are_all_drawn(maker):
+    kinds = [
+        {"weight": 3, "layers": ["conv1", "relu2"], "distances": ["mae", "mse"], "steps": [1, 2]},
+        {"weight": 1, "network": "alexnet", "steps": [1, 1], "step_sizes": [0.02, 0.03]},
+        {"weight": 0, "network": "never"},
+    ]  # fmt: skip
+    source = maker(adversaries=kinds)
+    drawn = [source.make(1, 32, seeded(3, k))[1] for k in range(60)]
+    networks = [settings["network"] for settings in drawn]
+    assert set(networks) == {"vgg16", "alexnet"}
+    assert networks.count("vgg16") > networks.count("alexnet")
+    vgg = [s for s in drawn if s["network"] == "vgg16"]
+    assert {s["layer"] for s in vgg} == {"conv1", "relu2"}
+    assert {s["distance"] for s in vgg} == {"mae", "mse"}
+    assert {s["steps"] for s in vgg} == {1, 2}
+    assert {s["step_size"] for s in drawn if s["network"] == "alexnet"} == {0.02, 0.03}
+    assert len(source._extractors) == 3  # each built once
+
+
+def filled(maker, folder, order, **changes):
+    cache = AdversaryCache(maker(**changes), folder)
+    for index in order:
+        cache._write(index)
+    return [cache.path(index).read_bytes() for index in sorted(order)]
+
+
+def test_a_shard_is_a_function_of_recipe_and_index_alone(maker, tmp_path):
+    forward = filled(maker, tmp_path / "a", [0, 1, 2])
+    assert filled(maker, tmp_path / "b", [2, 0, 1]) == forward
+    assert len(set(forward)) == 3
+    assert filled(maker, tmp_path / "c", [0], seed=1)[0] != forward[0]
+
+
+def test_shards_are_kept_and_not_made_again(maker, tmp_path, monkeypatch):
+    first = AdversaryCache(maker(), tmp_path)
+    first.grow()
+    monkeypatch.setattr(AdversaryMaker, "make", lambda *args: pytest.fail("made again"))
+    again = AdversaryCache(maker(), tmp_path)
+    again.grow()
+    assert len(again) == 1
+    assert torch.equal(again._shards[0].adversarial, first._shards[0].adversarial)
+    assert again._shards[0].clean.shape == (2, 3, 40, 40)
+    assert again._shards[0].clean.dtype == torch.uint8
+    with safe_open(first.path(0), "pt") as file:
+        assert '"goal": "away"' in file.metadata()["settings"]
+
+
+def test_an_interrupted_shard_leaves_nothing(maker, tmp_path, monkeypatch):
+    cache = AdversaryCache(maker(), tmp_path)
+
+    def fail(tensors, path, metadata):
+        path.write_bytes(b"half")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("nrpurify.training.adversaries.save_file", fail)
+    with pytest.raises(KeyboardInterrupt):
+        cache.grow()
+    assert list(tmp_path.glob("*.safetensors")) == []
+    assert list(tmp_path.glob(".*")) == []
+    assert len(cache) == 0
+
+
+def test_count_grows_with_the_steps(maker, tmp_path):
+    growing = AdversaryCache(maker(cache={"shards": 2, "grow_every": 3}), tmp_path)
+    assert [growing.count(step) for step in (0, 2, 3, 6)] == [2, 2, 3, 4]
+    fixed = AdversaryCache(maker(cache={"shards": 2}), tmp_path)
+    assert fixed.count(1000) == 2
+    fresh = AdversaryCache(maker(cache={"shards": 0, "grow_every": 3}), tmp_path)
+    assert fresh.count(1000) == 0  # fresh adversaries each step: nothing is kept
+
+
+def test_draws_see_only_the_shards_of_their_step(maker, tmp_path):
+    cache = AdversaryCache(maker(), tmp_path)
+    cache.grow()
+    early = cache.draw(5, 0, seeded(0))
+    cache.grow()
+    again = cache.draw(5, 0, seeded(0))  # one shard at step 0, whatever is loaded
+    assert torch.equal(early.clean, again.clean)
+    assert torch.equal(early.adversarial, again.adversarial)
+    assert early.clean.dtype == torch.float32
+    assert (early.adversarial - early.clean).abs().max() <= EPS + 1e-6
+    late = cache.draw(20, 3, seeded(0))
+    assert not {tuple(x.flatten()[:9].tolist()) for x in late.clean} <= {
+        tuple(x.flatten()[:9].tolist()) for x in early.clean
+    }

@@ -1,0 +1,103 @@
+import math
+
+import pytest
+import torch
+
+from nrpurify.training import losses
+from nrpurify.training.recipe import FeatureTerm
+
+
+def sigmoid(x):
+    return 1 / (1 + math.exp(-x))
+
+
+def column(*values):
+    return torch.tensor(values).view(-1, 1)
+
+
+FAKE, REAL = (0.5, -1.0), (2.0, 0.2)
+
+
+def relativistic_by_hand(winner, loser):
+    mean_winner, mean_loser = sum(winner) / 2, sum(loser) / 2
+    above = -sum(math.log(sigmoid(w - mean_loser)) for w in winner) / 2
+    below = -sum(math.log(1 - sigmoid(v - mean_winner)) for v in loser) / 2
+    return (above + below) / 2
+
+
+def test_relativistic_average_losses_by_hand():
+    critic = losses.critic_loss("relativistic", column(*FAKE), column(*REAL))
+    assert critic.item() == pytest.approx(relativistic_by_hand(REAL, FAKE), rel=1e-5)
+    purifier = losses.purifier_loss("relativistic", column(*FAKE), column(*REAL))
+    assert purifier.item() == pytest.approx(relativistic_by_hand(FAKE, REAL), rel=1e-5)
+    assert purifier > critic
+
+
+def test_vanilla_losses_by_hand():
+    critic = losses.critic_loss("vanilla", column(*FAKE), column(*REAL))
+    real = -sum(math.log(sigmoid(r)) for r in REAL) / 2
+    fake = -sum(math.log(1 - sigmoid(f)) for f in FAKE) / 2
+    assert critic.item() == pytest.approx((real + fake) / 2, rel=1e-5)
+    purifier = losses.purifier_loss("vanilla", column(*FAKE), column(*REAL))
+    expected = -sum(math.log(sigmoid(f)) for f in FAKE) / 2
+    assert purifier.item() == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("gan", ["relativistic", "vanilla"])
+def test_gradients_pull_scores_the_right_way(gan):
+    fake, real = column(*FAKE).requires_grad_(), column(*REAL).requires_grad_()
+    fake_grad, real_grad = torch.autograd.grad(losses.critic_loss(gan, fake, real), (fake, real))
+    assert (fake_grad > 0).all()
+    assert (real_grad < 0).all()
+    (fake_grad,) = torch.autograd.grad(losses.purifier_loss(gan, fake, real), fake)
+    assert (fake_grad < 0).all()
+
+
+def test_no_difference_is_log_two():
+    same = column(1.0, 1.0)
+    for loss in (losses.critic_loss, losses.purifier_loss):
+        assert loss("relativistic", same, same).item() == pytest.approx(math.log(2), rel=1e-6)
+
+
+def test_pixel_losses_by_hand():
+    clean = torch.zeros(2, 3, 1, 1)
+    purified = torch.tensor([[0.3, 0.0, 0.4], [0.0, 0.0, -1.0]]).view(2, 3, 1, 1)
+    assert losses.pixel_l1(purified, clean).item() == pytest.approx(1.7 / 6)
+    assert losses.pixel_mse(purified, clean).item() == pytest.approx(1.25 / 6)
+    assert losses.pixel_l2(purified, clean).item() == pytest.approx((0.5 + 1) / 2)
+    assert set(losses.PIXEL_LOSSES) == {"l1", "mse", "l2"}
+
+
+def test_pixel_l2_has_a_gradient_at_zero():
+    purified = torch.zeros(1, 3, 2, 2, requires_grad=True)
+    losses.pixel_l2(purified, torch.zeros(1, 3, 2, 2)).backward()
+    assert purified.grad.isfinite().all()
+
+
+def test_feature_loss_sums_its_terms_from_their_first_steps(micro, images):
+    terms = (
+        FeatureTerm(weight=2.0, layers=("conv1",)),
+        FeatureTerm(weight=0.5, layers=("conv1", "conv2"), distance="mse", first_step=10),
+    )
+    other = images.flip(3)
+    loss = losses.FeatureLoss(terms)
+    both = micro.tiny_extractor("x", ("conv1", "conv2"))
+    (a1, a2), (b1, b2) = both(images), both(other)
+    first = 2 * (a1 - b1).abs().mean()
+    second = 0.5 * ((a1 - b1).square().mean() + (a2 - b2).square().mean())
+    torch.testing.assert_close(loss(images, other, step=9), first)
+    torch.testing.assert_close(loss(images, other, step=10), first + second)
+
+
+def test_feature_loss_sends_no_gradient_into_clean_or_weights(micro, images):
+    loss = losses.FeatureLoss((FeatureTerm(),))
+    clean = images.flip(3).requires_grad_()
+    purified = images.clone().requires_grad_()
+    loss(purified, clean).backward()
+    assert clean.grad is None
+    assert purified.grad.abs().sum() > 0
+    assert all(p.grad is None for p in loss.parameters())
+
+
+def test_no_terms_cost_nothing(images):
+    assert losses.FeatureLoss(())(images, images).item() == 0

@@ -1,0 +1,111 @@
+import sys
+
+import pytest
+
+from nrpurify.errors import InputError, MissingExtraError
+from nrpurify.purifiers import DESIGNS
+from nrpurify.training import Recipe, load_recipe, recipe_from_dict, shipped_recipes
+
+
+@pytest.mark.parametrize("name", shipped_recipes())
+def test_shipped_recipes_parse_and_fit(name):
+    recipe = load_recipe(name)
+    assert recipe.purifier in DESIGNS
+    assert recipe.adversaries
+    assert all(
+        len(kind.steps) == 2 and kind.steps[0] <= kind.steps[1] for kind in recipe.adversaries
+    )
+    assert recipe.resize[0] <= recipe.resize[1]
+    assert not recipe.cache.shards or recipe.cache.crop >= recipe.crop
+    assert recipe_from_dict(recipe.to_dict()) == recipe
+
+
+def test_names_of_the_issue_are_shipped():
+    assert {"paper", "fast-cpu"} <= set(shipped_recipes())
+
+
+def test_paper_recipe_is_section_4_1():
+    recipe = load_recipe("paper")
+    assert (recipe.purifier, recipe.batch, recipe.crop, recipe.steps) == ("nrp", 16, 128, 400_000)
+    assert (recipe.losses.adversarial, recipe.losses.pixel) == (5e-3, 1e-2)
+    assert recipe.losses.features[0].weight == 1
+    assert recipe.losses.gan == "relativistic"
+    assert recipe.losses.pixel_norm == "l2"
+    assert recipe.optimization.lr == 1e-4
+    assert recipe.eps == pytest.approx(16 / 255)
+    assert recipe.adversaries[0].layers == ("conv3_3",)
+    assert not recipe.cache.shards
+
+
+def test_defaults_are_the_papers_too():
+    paper, defaults = load_recipe("paper"), Recipe()
+    for name in ("purifier", "steps", "batch", "crop", "resize", "eps", "losses", "adversaries"):
+        assert getattr(paper, name) == getattr(defaults, name), name
+
+
+def test_changes_replace_top_level_settings():
+    assert load_recipe("fast-cpu", steps=7, batch=None).steps == 7
+    assert load_recipe("fast-cpu", batch=None) == load_recipe("fast-cpu")
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"stepz": 3}, r"stepz: Unexpected"),
+        ({"cache": {"shard": 3}}, r"cache\.shard: Unexpected"),
+        ({"losses": {"features": [{"layer": ["x"]}]}}, r"losses\.features\.0\.layer: Unexpected"),
+        ({"steps": "many"}, r"steps: Input should be a valid integer"),
+        ({"resize": [1, 2, 3]}, r"resize: Tuple should have at most 2 items"),
+        ({"losses": {"gan": "wasserstein"}}, r"losses\.gan: .*'relativistic' or 'vanilla'"),
+        ({"adversaries": [{"goals": {"down": 1}}]}, r"adversaries\.0\.goals\.down"),
+        ({"optimization": {"schedule": "flat"}}, r"optimization\.schedule"),
+    ],
+)
+def test_errors_name_the_place(values, message):
+    with pytest.raises(InputError, match=rf"the recipe cannot be used:\n(.|\n)*{message}"):
+        recipe_from_dict(values)
+
+
+def test_all_errors_are_told_at_once():
+    with pytest.raises(InputError) as caught:
+        recipe_from_dict({"a": 1, "b": 2, "steps": None})
+    assert [line.strip().split(":")[0] for line in str(caught.value).splitlines()[1:]] == [
+        "steps", "a", "b",
+    ]  # fmt: skip
+
+
+def test_files(tmp_path):
+    file = tmp_path / "mine.yaml"
+    file.write_text("steps: 3\nlosses: {features: []}\n")
+    recipe = load_recipe(file)
+    assert (recipe.steps, recipe.losses.features) == (3, ())
+    assert load_recipe(str(file), steps=5).steps == 5
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"steps: [", "no valid YAML"),
+        (b"steps: \xff\xfe", "no valid YAML"),
+        (b"- 1", "holds list; expected a mapping"),
+        (b"", "holds NoneType; expected a mapping"),
+        (b"!!python/object/apply:os.getcwd []", "no valid YAML"),
+    ],
+)
+def test_files_that_are_no_recipe(tmp_path, data, message):
+    file = tmp_path / "mine.yaml"
+    file.write_bytes(data)
+    with pytest.raises(InputError, match=message):
+        load_recipe(file)
+
+
+def test_missing_recipe_names_those_that_exist():
+    with pytest.raises(InputError, match=r"no recipe 'fast'; expected .* one of fast-cpu, paper"):
+        load_recipe("fast")
+
+
+@pytest.mark.parametrize(("module", "package"), [("yaml", "pyyaml"), ("pydantic", "pydantic")])
+def test_missing_packages_are_named(monkeypatch, module, package):
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(MissingExtraError, match=rf"{package}.*nrpurify\[train\]"):
+        load_recipe("paper")

@@ -1,0 +1,252 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+from importlib import import_module
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from nrpurify.errors import InputError, WeightsError
+from nrpurify.purifiers import build_purifier, load_purifier, save_purifier
+from nrpurify.training import Silent, train
+
+GAN = {"pixel": 10, "pixel_norm": "l1", "adversarial": 0.05}
+KILLED = -signal.SIGKILL
+
+
+class Interrupted(Silent):
+    """Leaves the run behind the given step, as Ctrl-C would."""
+
+    def __init__(self, step):
+        self.step = step
+
+    def stepped(self, step, steps, values):
+        if step == self.step:
+            raise KeyboardInterrupt
+
+
+class Recorder(Silent):
+    def __init__(self):
+        self.calls = []
+
+    def cached(self, done, wanted):
+        self.calls.append(("cached", done, wanted))
+
+    def stepped(self, step, steps, values):
+        self.calls.append(("stepped", step, steps))
+
+    def validated(self, step, metrics):
+        self.calls.append(("validated", step))
+
+
+@pytest.fixture
+def go(micro, photo_folder, tmp_path):
+    def start(folder, *, watcher=None, resume=False, warm_start=None, **changes):
+        return train(
+            photo_folder, tmp_path / folder, micro.recipe(**changes), watcher=watcher,
+            resume=resume, warm_start=warm_start,
+        )  # fmt: skip
+
+    return start
+
+
+def log_rows(folder):
+    rows = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+    for row in rows:
+        row.pop("seconds")
+    return rows
+
+
+def state(folder):
+    return torch.load(folder / "state.pt", weights_only=True)["trainer"]
+
+
+def assert_equal(first, second):
+    if isinstance(first, torch.Tensor):
+        assert torch.equal(first, second)
+    elif isinstance(first, dict):
+        assert first.keys() == second.keys()
+        for key, value in first.items():
+            assert_equal(value, second[key])
+    elif isinstance(first, list | tuple):
+        for a, b in zip(first, second, strict=True):
+            assert_equal(a, b)
+    else:
+        assert first == second
+
+
+def test_a_whole_run(go, tmp_path):
+    recorder = Recorder()
+    file = go("run", watcher=recorder)
+    assert file == tmp_path / "run" / "purifier.safetensors"
+    card = load_purifier(file).card
+    assert card.name == "tiny"
+    assert card.training["steps_done"] == 6
+    assert card.training["photos"] + card.training["held_out"] == 6
+    assert card.training["recipe"]["batch"] == 2
+    assert card.metrics["psnr_purified"] > 10
+    rows = log_rows(tmp_path / "run")
+    kinds = [(row["kind"], row["step"]) for row in rows]
+    trained = [("train", step) for step in range(1, 7)]
+    assert kinds == [*trained[:3], ("validation", 3), *trained[3:], ("validation", 6)]
+    assert card.metrics == {
+        k: v for k, v in rows[-1].items() if k not in ("kind", "step")
+    }  # fmt: skip
+    assert recorder.calls[:2] == [("cached", 1, 1), ("stepped", 1, 6)]
+    assert recorder.calls[-1] == ("validated", 6)
+    names = {path.name for path in (tmp_path / "run").iterdir()}
+    assert {"recipe.json", "state.pt", "adversaries-0", "validation.safetensors"} <= names
+    assert not [name for name in names if name.startswith(".")]
+
+
+@pytest.mark.parametrize(
+    ("changes", "step"),
+    [
+        ({"losses": GAN}, 3),
+        ({"losses": GAN}, 4),
+        ({"losses": {**GAN, "gan": "vanilla", "features": []}}, 3),
+        ({"losses": GAN, "cache": {"shards": 0}}, 3),
+    ],
+)
+def test_resume_equals_an_uninterrupted_run(go, tmp_path, changes, step):
+    whole = go("whole", **changes)
+    with pytest.raises(KeyboardInterrupt):
+        go("cut", **changes, watcher=Interrupted(step))
+    saved = torch.load(tmp_path / "cut" / "state.pt", weights_only=True)["trainer"]["step"]
+    assert saved == 2  # step 4's checkpoint comes after its watcher
+    assert log_rows(tmp_path / "cut")[-1]["step"] >= 3
+    cut = go("cut", **changes, resume=True)
+    states = state(tmp_path / "whole"), state(tmp_path / "cut")
+    assert {"network", "average", "critic", "optimizer", "critic_optimizer"} <= states[0].keys()
+    assert_equal(*states)
+    assert_equal(load_file(whole), load_file(cut))
+    assert log_rows(tmp_path / "cut") == log_rows(tmp_path / "whole")
+
+
+def test_sigkill_loses_only_what_is_behind_the_checkpoint(program, go, photo_folder, tmp_path):
+    def process(*arguments):
+        environment = {k: v for k, v in os.environ.items() if k not in ("RANK", "WORLD_SIZE")}
+        command = [sys.executable, program, tmp_path / "killed", photo_folder, *arguments]
+        return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+
+    assert process("--die-at", "5").returncode == KILLED
+    assert state(tmp_path / "killed")["step"] == 4
+    assert not [p for p in (tmp_path / "killed").rglob("*") if p.name.startswith(".")]
+    done = process("--resume")
+    assert done.returncode == 0, done.stderr
+    whole = go("whole")
+    assert_equal(load_file(whole), load_file(tmp_path / "killed" / "purifier.safetensors"))
+    assert_equal(state(tmp_path / "whole"), state(tmp_path / "killed"))
+
+
+@pytest.mark.parametrize("writer", ["torch.save", "nrpurify.training.trainer.save_purifier"])
+def test_death_between_the_files_of_the_last_checkpoint(go, monkeypatch, tmp_path, writer):
+    whole = go("whole")
+    calls = []
+
+    def dying(*arguments, **keywords):
+        calls.append(arguments)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return original(*arguments, **keywords)
+
+    module, _, name = writer.rpartition(".")
+    original = getattr(import_module(module), name)
+    with monkeypatch.context() as patched:
+        patched.setattr(writer, dying)
+        with pytest.raises(KeyboardInterrupt):
+            go("cut")
+    cut = go("cut", resume=True)
+    assert_equal(load_file(whole), load_file(cut))
+    assert load_purifier(cut).card.training["steps_done"] == 6
+    assert log_rows(tmp_path / "cut") == log_rows(tmp_path / "whole")
+
+
+def test_lines_behind_the_checkpoint_are_dropped(go, tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        go("run", watcher=Interrupted(5))
+    assert log_rows(tmp_path / "run")[-1]["step"] == 5
+    with pytest.raises(KeyboardInterrupt):
+        go("run", watcher=Interrupted(5), resume=True)
+    steps = [row["step"] for row in log_rows(tmp_path / "run") if row["kind"] == "train"]
+    assert steps == [1, 2, 3, 4, 5]
+
+
+def test_resume_of_a_done_run_does_nothing(go, tmp_path):
+    file = go("run")
+    before = file.read_bytes()
+    recorder = Recorder()
+    assert go("run", resume=True, watcher=recorder) == file
+    assert not [call for call in recorder.calls if call[0] == "stepped"]
+    assert file.read_bytes() == before
+
+
+def test_resume_without_a_run_starts_one(go):
+    assert go("fresh", resume=True, steps=2).exists()
+
+
+def test_an_existing_run_is_not_overwritten(go, tmp_path):
+    file = go("run", steps=2)
+    before = file.read_bytes()
+    with pytest.raises(InputError, match=r"holds a run already; add --resume .* another folder"):
+        go("run", steps=2)
+    assert file.read_bytes() == before
+
+
+def test_another_recipe_cannot_resume(go):
+    go("run", steps=2)
+    with pytest.raises(InputError, match=r"started with another recipe; .* another folder"):
+        go("run", steps=4, resume=True)
+
+
+def test_another_recipe_cannot_take_over_shards_of_a_run_without_checkpoint(go, tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        go("run", watcher=Interrupted(1))
+    assert not (tmp_path / "run" / "state.pt").exists()
+    with pytest.raises(InputError, match="started with another recipe"):
+        go("run", seed=1)
+    assert go("run").exists()  # the same recipe begins anew
+
+
+def test_state_that_cannot_be_read(go, tmp_path):
+    go("run", steps=2)
+    (tmp_path / "run" / "state.pt").write_bytes(b"broken")
+    with pytest.raises(WeightsError, match=r"state\.pt cannot be read"):
+        go("run", steps=2, resume=True)
+
+
+def test_warm_start_begins_from_the_weights(go, tmp_path):
+    torch.manual_seed(9)
+    other = build_purifier("tiny")
+    save_purifier(other, tmp_path / "warm.safetensors")
+    slow = {"lr": 1e-12, "ema": 0.0, "amp": False}
+    warm = load_purifier(
+        go("run", warm_start=tmp_path / "warm.safetensors", steps=1, optimization=slow)
+    )
+    cold = load_purifier(go("cold", steps=1, optimization=slow))
+    wanted, found, cold = (p.network.encode[0][0].conv1.weight for p in (other, warm, cold))
+    torch.testing.assert_close(found, wanted, atol=1e-3, rtol=0)
+    assert (cold - wanted).abs().max() > 0.01
+
+
+def test_warm_start_of_another_design_is_refused(go, tmp_path):
+    save_purifier(build_purifier("fast-rrdb"), tmp_path / "warm.safetensors")
+    with pytest.raises(InputError, match=r"the warm start is a .*rrdb.*; expected .*unet"):
+        go("run", warm_start=tmp_path / "warm.safetensors")
+
+
+def test_validation_takes_any_side(go):
+    """40 is no multiple of the tiny net's 16: the purifier pads."""
+    plan = {"every": 1, "photos": 1, "side": 41, "steps": 1}
+    assert load_purifier(go("run", steps=1, validation=plan)).card.metrics["psnr_purified"] > 10
+
+
+def test_no_held_out_photos_no_validation(go, tmp_path):
+    card = load_purifier(go("run", holdout=0, steps=2)).card
+    assert card.metrics == {}
+    assert card.training["held_out"] == 0
+    assert {row["kind"] for row in log_rows(tmp_path / "run")} == {"train"}
+    assert not (tmp_path / "run" / "validation.safetensors").exists()

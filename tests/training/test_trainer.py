@@ -1,0 +1,223 @@
+import pytest
+import torch
+
+from nrpurify.errors import InputError
+from nrpurify.purifiers import Card, Design, Purifier, build_purifier, load_purifier
+from nrpurify.training.photos import split_photos
+from nrpurify.training.trainer import Trainer
+
+CPU = torch.device("cpu")
+GAN = {"pixel": 10, "pixel_norm": "l1", "adversarial": 0.05}
+
+
+@pytest.fixture
+def trainer(micro, photo_folder, tmp_path):
+    def make(folder="run", **changes):
+        photos, _ = split_photos(photo_folder, 0.3)
+        return Trainer(micro.recipe(**changes), photos, tmp_path / folder, CPU)
+
+    return make
+
+
+def weights(trainer):
+    return {name: value.clone() for name, value in trainer.purifier.network.state_dict().items()}
+
+
+def same(first, second):
+    return all(torch.equal(value, second[name]) for name, value in first.items())
+
+
+def test_loss_falls(trainer):
+    fast = {"lr": 2e-3, "warmup": 0, "amp": False, "schedule": "cosine"}
+    variation = {"flip": False}
+    cache = {"shards": 1, "shard_size": 2, "crop": 32}
+    run = trainer(steps=25, batch=2, optimization=fast, variation=variation, cache=cache)
+    values = [run.train_step() for _ in range(25)]
+    losses = [value["loss"] for value in values]
+    assert sum(losses[-5:]) < 0.8 * sum(losses[:5])
+    assert all(value["gradient_norm"] > 0 for value in values)
+    assert values[0]["lr"] == pytest.approx(2e-3)
+    assert run.step == 25
+
+
+def test_reported_losses_are_weighted_and_add_up(trainer):
+    values = trainer(losses=GAN).train_step()
+    parts = values["feature"] + values["pixel"] + values["adversarial"]
+    assert values["loss"] == pytest.approx(parts, rel=1e-4)
+    assert set(values) == {
+        "loss", "feature", "pixel", "adversarial", "critic", "gradient_norm", "lr",
+    }  # fmt: skip
+    assert set(trainer().train_step()) == {"loss", "feature", "pixel", "gradient_norm", "lr"}
+
+
+@pytest.mark.parametrize("gan", ["relativistic", "vanilla"])
+def test_critic_learns_beside_the_purifier(trainer, gan):
+    run = trainer(losses={**GAN, "gan": gan})
+    before = {name: value.clone() for name, value in run.critic.state_dict().items()}
+    purifier_before = weights(run)
+    values = run.train_step()
+    assert not same(before, run.critic.state_dict())
+    assert not same(purifier_before, weights(run))
+    assert values["critic"] > 0
+    assert all(p.requires_grad for p in run.critic.parameters())
+
+
+def test_purifier_loss_leaves_no_gradient_in_the_critic(trainer, images):
+    run = trainer(losses=GAN)
+    crops = torch.rand(2, 3, 32, 32)
+    purified = run.network(crops)
+    run._fooling(purified, crops).backward()
+    assert all(p.grad is None for p in run.critic.parameters())
+    assert any(p.grad is not None for p in run.network.parameters())
+
+
+def test_adversarial_loss_waits_for_its_first_step(trainer):
+    run = trainer(losses={**GAN, "adversarial_from": 1})
+    assert "adversarial" not in run.train_step()
+    assert "adversarial" in run.train_step()
+
+
+@pytest.mark.parametrize(
+    ("losses", "silent"),
+    [
+        ({"features": [], "pixel": 10, "adversarial": 0}, "feature"),
+        ({"pixel": 0, "adversarial": 0}, "pixel"),
+    ],
+)
+def test_ablations(trainer, losses, silent):
+    run = trainer(losses=losses)
+    before = weights(run)
+    values = run.train_step()
+    assert values[silent] == 0
+    assert values["loss"] > 0
+    assert not same(before, weights(run))
+
+
+@pytest.mark.parametrize("norm", ["l1", "mse", "l2"])
+def test_pixel_norms(trainer, norm):
+    losses = {"features": [], "pixel": 1, "pixel_norm": norm, "adversarial": 0}
+    assert trainer(losses=losses).train_step()["pixel"] > 0
+
+
+def test_bf16_is_near_fp32(trainer):
+    exact = trainer().train_step()["loss"]
+    optimization = {"lr": 1e-3, "warmup": 2, "clip": 1.0, "amp": True}
+    assert trainer("bf16", optimization=optimization).train_step()["loss"] == pytest.approx(
+        exact, rel=0.2
+    )
+
+
+def test_no_cache_makes_fresh_adversaries(trainer, tmp_path):
+    run = trainer(cache={"shards": 0})
+    first, second = run._batch(), run._batch()
+    assert first.clean.shape == (2, 3, 32, 32)
+    assert torch.equal(first.clean, second.clean)  # the same step
+    run.train_step()
+    assert not torch.equal(run._batch().clean, first.clean)
+    assert not list((tmp_path / "run").rglob("*.safetensors"))
+
+
+def test_cache_grows_with_the_steps(trainer):
+    run = trainer()
+    seen = []
+    run.fill_cache(lambda done, wanted: seen.append((done, wanted)))
+    for _ in range(4):
+        run.train_step()
+    assert seen == [(1, 1)]
+    assert len(run.cache) == 2
+
+
+def test_average_without_decay_is_the_network(trainer):
+    run = trainer(optimization={"lr": 1e-3, "amp": False})
+    run.train_step()
+    assert same(weights(run), run.average.state_dict())
+    averaged = trainer("ema")
+    start = weights(averaged)
+    averaged.train_step()
+    assert not same(weights(averaged), averaged.average.state_dict())
+    for name, value in averaged.average.state_dict().items():
+        expected = 0.1 * start[name] + 0.9 * weights(averaged)[name]
+        torch.testing.assert_close(value, expected, atol=1e-6, rtol=1e-5)
+
+
+def test_gradient_is_clipped(trainer, monkeypatch):
+    limits = []
+    clip = torch.nn.utils.clip_grad_norm_
+
+    def watched(parameters, limit):
+        limits.append(limit)
+        return clip(parameters, limit)
+
+    monkeypatch.setattr(torch.nn.utils, "clip_grad_norm_", watched)
+    trainer(losses=GAN).train_step()
+    assert limits == [1.0, float("inf")]
+
+
+def test_a_loss_that_is_no_number_stops_before_the_weights_move(trainer):
+    run = trainer()
+    with torch.no_grad():
+        run.purifier.network.tail.bias.fill_(float("nan"))
+    before = run.purifier.network.head.weight.clone()
+    with pytest.raises(FloatingPointError, match="the loss is nan at step 0"):
+        run.train_step()
+    assert torch.equal(run.purifier.network.head.weight, before)
+
+
+def test_state_goes_on_exactly(trainer):
+    whole = trainer(losses=GAN)
+    for _ in range(4):
+        whole.train_step()
+    first = trainer("other", losses=GAN)
+    for _ in range(2):
+        first.train_step()
+    second = trainer("other", losses=GAN)
+    torch.rand(100)  # no part of a run may hang on the global generator
+    second.load_state(first.state())
+    for _ in range(2):
+        second.train_step()
+    assert second.step == 4
+    assert same(weights(whole), weights(second))
+    assert same(whole.average.state_dict(), second.average.state_dict())
+    assert same(whole.critic.state_dict(), second.critic.state_dict())
+
+
+def test_warm_start_sets_network_and_average(trainer):
+    torch.manual_seed(5)
+    other = build_purifier("tiny")
+    run = trainer()
+    run.start_from(other)
+    assert same(other.network.state_dict(), weights(run))
+    assert same(other.network.state_dict(), run.average.state_dict())
+
+
+def test_saved_purifier_is_the_average(trainer, tmp_path, images):
+    run = trainer()
+    run.train_step()
+    card = run.save(tmp_path / "p.safetensors", {"data": "photos"}, {"psnr": 30.0})
+    loaded = load_purifier(tmp_path / "p.safetensors")
+    assert loaded.card == card
+    assert (card.training, card.metrics) == ({"data": "photos"}, {"psnr": 30.0})
+    expected = Purifier(run.average, Card("x", "unshuffle-unet"))(images)
+    torch.testing.assert_close(loaded(images), expected, atol=1e-2, rtol=0)
+    torch.testing.assert_close(run.averaged()(images), expected)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"crop": 36}, "crop is 36; tiny takes multiples of 16"),
+        ({"cache": {"shards": 1, "crop": 16}}, r"cache\.crop is 16; expected at least 32"),
+        ({"crop": 48, "losses": {"adversarial": 1}, "cache": {}}, "side 48; the critic takes"),
+        ({"purifier": "none"}, "no purifier design 'none'"),
+    ],
+)
+def test_recipes_that_do_not_fit_together(trainer, changes, message):
+    with pytest.raises(InputError, match=message):
+        trainer(**changes)
+
+
+def test_tiny_takes_multiples_of_16():
+    assert (
+        Design("unshuffle-unet", {"widths": [48, 64, 96], "blocks": [1, 1, 1]}).build().multiple
+        == 16
+    )
