@@ -31,7 +31,8 @@ $(VENV)/.demo: pyproject.toml | $(VENV)/bin/pip
 	touch $@
 
 $(VENV)/.dev: pyproject.toml | $(VENV)/bin/pip
-	$(BIN)/pip install -e '.[all]' --group dev
+	$(BIN)/pip install -e '.[all]' --group dev --group oracles
+	$(BIN)/pip install --no-deps torchattacks==3.5.1
 	touch $@
 
 clean:

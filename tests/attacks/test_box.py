@@ -22,6 +22,24 @@ def test_projection_stays_inside_and_is_idempotent(eps, seed, shift):
     assert torch.equal(box.project(images), images)
 
 
+@given(
+    st.floats(1e-3, 1),
+    st.integers(0, 2**32),
+    st.sampled_from([torch.float16, torch.bfloat16, torch.float32]),
+)
+@settings(deadline=None)
+def test_cast_keeps_images_inside(eps, seed, dtype):
+    generator = torch.Generator().manual_seed(seed)
+    clean = torch.rand(2, 3, 5, 4, generator=generator).to(dtype).float()
+    box = Box.around(clean, eps)
+    inside = box.project(clean + torch.randn(clean.shape, generator=generator))
+    cast = box.cast(inside, dtype)
+    assert cast.dtype == dtype
+    assert torch.equal(box.project(cast.float()), cast.float())
+    tolerance = torch.finfo(dtype).eps
+    torch.testing.assert_close(cast.float(), inside, atol=tolerance, rtol=tolerance)
+
+
 @pytest.mark.parametrize("value", [0.25, [0.25, 0.25], np.float32(0.25), torch.tensor([[0.25]])])
 def test_one_value_or_one_an_image(value):
     images = torch.zeros(2, 3, 1, 1, dtype=torch.float64)

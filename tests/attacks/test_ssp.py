@@ -161,6 +161,17 @@ def test_dtype_of_the_images_is_kept(extractor, images, dtype):
     assert doubled.dtype == torch.float64
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("changes", [{}, {"start": "gaussian", "momentum": 1.0, "smoothing": 5}])
+def test_half_precision_images_keep_dtype_and_budget(extractor, images, dtype, changes):
+    half = images.to(dtype)
+    found = ssp(extractor, half, steps=4, generator=seeded(), **changes)
+    assert found.dtype == dtype
+    delta = (found.float() - half.float()).abs()
+    assert 12 / 255 < delta.max() <= 16 / 255 + 1e-6
+    assert 0 <= found.min() <= found.max() <= 1
+
+
 def test_bf16_attacks_as_well(extractor, images):
     scores = {
         amp: feature_distance(
@@ -281,6 +292,7 @@ def test_images_that_cannot_be_attacked(extractor, images, change, message):
         ({"start": "noise"}, "no start 'noise'"),
         ({"preset": "nrp"}, "no preset 'nrp'"),
         ({"amp": "fp16"}, "amp is 'fp16'"),
+        ({"smoothing": 4}, "size is 4; expected an odd number"),
     ],
 )
 def test_arguments_that_cannot_be_used(extractor, images, arguments, message):

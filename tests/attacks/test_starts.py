@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from nrpurify.attacks.box import Box
-from nrpurify.attacks.starts import STARTS, clean, gaussian, resolve_start, uniform
+from nrpurify.attacks.starts import STARTS, clean, gaussian, resolve_start, sign, uniform
 from nrpurify.errors import InputError
 
 
@@ -21,6 +21,14 @@ def test_uniform_fills_the_box():
         assert 0.95 * eps < delta.max() <= eps + 1e-6
         assert -0.95 * eps > delta.min() >= -eps - 1e-6
         assert abs(delta.mean()) < 0.05 * eps
+
+
+def test_sign_lies_on_the_corners():
+    images = torch.full((2, 3, 30, 30), 0.5)
+    noise = sign(images, torch.tensor([0.1, 0.4]), seeded()) - images
+    for delta, eps in zip(noise, (0.1, 0.4), strict=True):
+        torch.testing.assert_close(delta.abs(), torch.full_like(delta, eps))
+        assert 0.45 < (delta > 0).float().mean() < 0.55
 
 
 def test_gaussian_replaces_the_image_and_ends_on_the_faces():

@@ -4,6 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nrpurify.attacks.transforms import diverse_input, gaussian_kernel, smoother
+from nrpurify.errors import InputError
 
 
 @given(st.integers(1, 40), st.integers(1, 40), st.integers(0, 2**32))
@@ -42,6 +43,9 @@ def test_gaussian_kernel():
     # linspace(-3, 3, 15) has steps of 3/7: one step off the center costs exp(-(3/7)²/2)
     assert (kernel[7, 8] / kernel[7, 7]).item() == pytest.approx(0.91226, abs=1e-4)
     assert gaussian_kernel(1).item() == 1
+    for size in (4, 0, -3):
+        with pytest.raises(InputError, match=f"size is {size}; expected an odd number"):
+            gaussian_kernel(size)
 
 
 def test_smoother_filters_channels_apart_and_pads_with_zeros():

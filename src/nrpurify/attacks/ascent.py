@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from nrpurify.attacks.box import Box, Eps, per_sample
+from nrpurify.attacks.box import Box, Eps, per_sample, working
 
 Objective = Callable[[Tensor], Tensor]
 """Maps N×3×H×W images to the N values that are to grow."""
@@ -43,11 +43,13 @@ def ascend(
         callback: Watches the values.
 
     Returns:
-        New images in the box; ``images`` is left as it was.
+        New images in the box, of the dtype given (half precision is worked on in fp32);
+        ``images`` is left as it was.
     """
-    box = Box.around(images, eps)
-    size = per_sample(step_size, images, "step_size")
-    adversarial = box.project(images if start is None else start)
+    clean = working(images)
+    box = Box.around(clean, eps)
+    size = per_sample(step_size, clean, "step_size")
+    adversarial = box.project(clean if start is None else working(start))
     velocity = torch.zeros_like(adversarial)
     for step in range(1, steps + 1):
         values, gradient = value_and_gradient(objective, adversarial)
@@ -58,7 +60,7 @@ def ascend(
         adversarial = box.project(adversarial + size * gradient.sign())
         if callback is not None:
             callback(step, values)
-    return adversarial
+    return box.cast(adversarial, images.dtype)
 
 
 def value_and_gradient(objective: Objective, images: Tensor) -> tuple[Tensor, Tensor]:

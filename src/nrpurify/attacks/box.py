@@ -10,6 +10,7 @@ from torch import Tensor
 from nrpurify.errors import InputError
 
 Eps = float | Tensor
+HALF = (torch.bfloat16, torch.float16)
 
 
 def per_sample(value: Eps, images: Tensor, name: str = "eps") -> Tensor:
@@ -51,3 +52,21 @@ class Box:
     def project(self, images: Tensor) -> Tensor:
         """The nearest images inside the box."""
         return torch.minimum(torch.maximum(images, self.lower), self.upper)
+
+    def cast(self, images: Tensor, dtype: torch.dtype) -> Tensor:
+        """Convert images of the box to ``dtype``; rounding to half precision stays inside it.
+
+        The box must hold a value of ``dtype`` at each pixel, as one around such images does.
+        """
+        rounded = images.to(dtype)
+        if dtype not in HALF:
+            return rounded
+        wide = rounded.to(images.dtype)
+        over, under = (wide > self.upper).short(), (wide < self.lower).short()
+        # neighbors of a value that is not negative differ by one in their bits
+        return (rounded.view(torch.int16) - over + under).view(dtype)
+
+
+def working(images: Tensor) -> Tensor:
+    """Images in the precision that attacks compute in: fp32 for half precision, else as given."""
+    return images.float() if images.dtype in HALF else images

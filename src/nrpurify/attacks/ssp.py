@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -11,9 +11,9 @@ from torch import Generator, Tensor
 from nrpurify.attacks.ascent import Callback, ascend
 from nrpurify.attacks.box import Eps
 from nrpurify.attacks.objectives import away, input_diversity
+from nrpurify.attacks.presets import choose
 from nrpurify.attacks.starts import Start, resolve_start
 from nrpurify.attacks.transforms import gaussian_kernel, smoother
-from nrpurify.errors import InputError
 from nrpurify.features import FeatureExtractor, feature_extractor
 from nrpurify.images import check_images
 from nrpurify.precision import Amp
@@ -57,10 +57,7 @@ def settings(preset: str = "paper", **changes: Any) -> SspSettings:
     Raises:
         InputError: No such preset.
     """
-    if preset not in PRESETS:
-        raise InputError(f"no preset {preset!r}; expected one of {', '.join(PRESETS)}")
-    given = {name: value for name, value in changes.items() if value is not None}
-    return replace(PRESETS[preset], **given)
+    return choose(PRESETS, preset, **changes)
 
 
 def ssp(

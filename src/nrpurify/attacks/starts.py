@@ -33,6 +33,12 @@ def uniform(images: Tensor, eps: Eps, generator: Generator | None = None) -> Ten
     return images + per_sample(eps, images) * noise
 
 
+def sign(images: Tensor, eps: Eps, generator: Generator | None = None) -> Tensor:
+    """Images plus eps times a random sign a value (R-FGSM, Tramèr et al., 2018)."""
+    noise = _draw(images, lambda x: x.normal_(generator=generator))
+    return images + per_sample(eps, images) * noise.sign()
+
+
 def gaussian(images: Tensor, eps: Eps, generator: Generator | None = None) -> Tensor:
     """Standard normal noise in place of the images, as the paper's published script starts.
 
@@ -41,7 +47,12 @@ def gaussian(images: Tensor, eps: Eps, generator: Generator | None = None) -> Te
     return _draw(images, lambda x: x.normal_(generator=generator))
 
 
-STARTS: dict[str, Start] = {"clean": clean, "uniform": uniform, "gaussian": gaussian}
+STARTS: dict[str, Start] = {
+    "clean": clean,
+    "uniform": uniform,
+    "gaussian": gaussian,
+    "sign": sign,
+}
 
 
 def resolve_start(start: str | Start) -> Start:

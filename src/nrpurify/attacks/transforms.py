@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
+from nrpurify.errors import InputError
+
 
 def _randint(low: int, high: int, generator: Generator | None) -> int:
     return int(torch.randint(low, high + 1, (), generator=generator))
@@ -46,7 +48,12 @@ def gaussian_kernel(size: int = 15, reach: float = 3.0) -> Tensor:
     """The size×size kernel of translation-invariant attacks (Dong et al., 2019).
 
     The normal density at ``linspace(-reach, reach, size)`` in both directions, summing to one.
+
+    Raises:
+        InputError: ``size`` is not a positive odd number.
     """
+    if size < 1 or size % 2 == 0:
+        raise InputError(f"the Gaussian filter's size is {size}; expected an odd number from 1")
     line = torch.exp(-torch.linspace(-reach, reach, size).square() / 2)
     kernel = torch.outer(line, line)
     return kernel / kernel.sum()

@@ -27,18 +27,28 @@ EXAMPLES = """Examples:
 
 nrpurify attack photos/ attacked/ --name ssp --surrogate vgg16 --eps 16/255
 
-nrpurify attack photos/ attacked/ --layer conv4_3 --layer relu5_2 --eps 8/255 --steps 20"""
+nrpurify attack photos/ attacked/ --layer conv4_3 --layer relu5_2 --eps 8/255 --steps 20
+
+nrpurify attack photos/ attacked/ --name dim-ti --surrogate efficientnet_lite0,squeezenet1_1
+--labels images.csv"""
 
 
 def command(
     source: Annotated[str, typer.Argument(metavar="SRC", help="An image, a folder or a glob.")],
     dst: Annotated[Path, typer.Argument(metavar="DST", help="A folder.")],
-    name: Annotated[str, typer.Option(help="The attack: ssp.")] = "ssp",
+    name: Annotated[
+        str, typer.Option(help="The attack: ssp, fgsm, mi-fgsm, dim-ti, tap, noise ...")
+    ] = "ssp",
     surrogate: Annotated[
-        str, typer.Option(help="The network attacked: vgg16, alexnet, timm:resnet50 ...")
-    ] = "vgg16",
+        str | None,
+        typer.Option(
+            help="The network attacked. ssp: vgg16, alexnet, timm:resnet50 ... Others: classifiers,"
+            " several with commas between them; by default efficientnet_lite0."
+        ),
+    ] = None,
     layer: Annotated[
-        list[str] | None, typer.Option(help="Where it is attacked; may be given several times.")
+        list[str] | None,
+        typer.Option(help="Where it is attacked (ssp, tap); may be given several times."),
     ] = None,
     eps: Annotated[str, typer.Option(help="Budget, as a fraction or a number.")] = "16/255",
     preset: Annotated[str, typer.Option(help="Settings of the paper or the authors.")] = "paper",
@@ -50,7 +60,15 @@ def command(
         int, typer.Option(min=1, help="Images at a time, where neighbors have the same size.")
     ] = 1,
     labels: Annotated[
-        Path | None, typer.Option(help="CSV of labels, for attacks that need them; ssp does not.")
+        Path | None,
+        typer.Option(
+            help="CSV of true classes (ImageId,TrueLabel from 1 or image,label from 0); without"
+            " it, classifiers are led away from what they say of the clean images."
+        ),
+    ] = None,
+    targets: Annotated[
+        Path | None,
+        typer.Option(help="CSV of classes to attack toward (ImageId,TargetClass from 1)."),
     ] = None,
     recursive: Recursive = False,
     overwrite: Annotated[
@@ -67,8 +85,9 @@ def command(
 
     After an interruption the same command goes on, to the same result.
 
-    Broken files are passed over and listed at the end, with exit code 1.
+    Broken files and those without a label are passed over and listed at the end, with exit code 1.
     """
+    from nrpurify.attacks import get
     from nrpurify.folders import MANIFEST, AttackOptions, attack_folder
 
     started = time.monotonic()
@@ -80,13 +99,17 @@ def command(
         preset=preset,
         steps=steps,
         step_size=None if step_size is None else parse_eps(step_size, "--step-size"),
+        labels=labels,
+        targets=targets,
         batch=batch,
         seed=seed,
         device=resolve_device(device),
         amp=resolve_amp(amp),
     )
-    if labels is not None:
+    if labels is not None and not get(name).labels:
         note(f"{name} needs no labels: {labels} is not read")
+    elif labels is not None and targets is not None:
+        note(f"a targeted attack needs no labels: {labels} is not read")
     with progress_bar() as progress:
         task = progress.add_task("attack", total=None)
         result = attack_folder(

@@ -1,13 +1,13 @@
 """Whole folders of image files: purified or attacked, file by file, with names and structure."""
 
 from nrpurify.folders.attack import attack_folder
-from nrpurify.folders.attackers import ATTACKS, Attacker, AttackOptions, prepare_attack
+from nrpurify.folders.attackers import prepare_attack
 from nrpurify.folders.jobs import FolderResult, Item, Job, Watch, image_generator, plan_jobs
 from nrpurify.folders.manifest import MANIFEST, Manifest
+from nrpurify.folders.options import Attacker, AttackOptions
 from nrpurify.folders.purify import purify_folder
 
 __all__ = [
-    "ATTACKS",
     "MANIFEST",
     "AttackOptions",
     "Attacker",

@@ -12,9 +12,9 @@ import torch
 
 import nrpurify
 from nrpurify import weights
-from nrpurify.errors import ImageError
+from nrpurify.errors import ImageError, InputError
 from nrpurify.evaluation import check_budget
-from nrpurify.folders.attackers import Attacker, AttackOptions, prepare_attack
+from nrpurify.folders.attackers import prepare_attack
 from nrpurify.folders.jobs import (
     FolderResult,
     Item,
@@ -25,6 +25,7 @@ from nrpurify.folders.jobs import (
     plan_jobs,
 )
 from nrpurify.folders.manifest import Manifest
+from nrpurify.folders.options import Attacker, AttackOptions
 from nrpurify.images import Image, from_uint8, read_image, to_uint8, write_png
 from nrpurify.precision import bf16_is_fast
 
@@ -40,8 +41,9 @@ def attack_folder(
 ) -> FolderResult:
     """Attack an image, a folder or a glob into PNG files with a ``manifest.json``.
 
-    Transparency is kept. A file that cannot be read, attacked or written becomes a failed item and
-    the others go on. Called again after an interruption it goes on with the same result.
+    Transparency is kept. A file that cannot be read, attacked or written, or that has no line in
+    the table of labels, becomes a failed item and the others go on. Called again after an
+    interruption it goes on with the same result.
 
     Args:
         source: See :func:`nrpurify.folders.plan_jobs`.
@@ -59,6 +61,8 @@ def attack_folder(
     """
     jobs = plan_jobs(source, dst, recursive=recursive)
     attacker = prepare_attack(options)
+    if attacker.classes is not None:
+        attacker.classes.check_jobs(jobs)
     head = _head(options, attacker)
     manifest = Manifest.enter(Path(dst), head, jobs, overwrite=overwrite)
     items = _Run(options, attacker, manifest).items(jobs)
@@ -73,7 +77,7 @@ def _head(options: AttackOptions, attacker: Attacker) -> dict[str, dict[str, Any
     return {
         "settings": {
             "attack": options.name,
-            "surrogate": options.surrogate,
+            "surrogate": attacker.surrogate,
             "eps": options.eps,
             "preset": options.preset,
             **attacker.settings,
@@ -109,8 +113,8 @@ class _Run:
         items: list[Item] = []
         for job in chunk:
             try:
-                readable.append((job, read_image(job.source)))
-            except ImageError as error:
+                readable.append((job, self._read(job)))
+            except (ImageError, InputError) as error:
                 items.append(Item.failed(job, error))
         for _, group in groupby(readable, key=lambda pair: pair[1].rgb.shape):
             items += self._attack_group(list(group))
@@ -120,7 +124,7 @@ class _Run:
         clean = torch.stack([image.rgb for _, image in group]).to(self.options.device)
         generators = [image_generator(self.options.seed, job.relative) for job, _ in group]
         try:
-            attacked = self.attacker.perturb(clean, generators)
+            attacked = self.attacker.perturb(clean, generators, self._classes(group))
         except RuntimeError as error:  # out of memory, or too small for the surrogate
             return [Item.failed(job, error) for job, _ in group]
         check_budget(clean, attacked, self.options.eps)
@@ -128,6 +132,15 @@ class _Run:
             self._write(job, image, one.cpu())
             for (job, image), one in zip(group, attacked, strict=True)
         ]
+
+    def _read(self, job: Job) -> Image:
+        if self.attacker.classes is not None:
+            self.attacker.classes.of(job)  # an image without a class is not attacked
+        return read_image(job.source)
+
+    def _classes(self, group: list[tuple[Job, Image]]) -> torch.Tensor | None:
+        classes = self.attacker.classes
+        return None if classes is None else torch.tensor([classes.of(job) for job, _ in group])
 
     def _write(self, job: Job, image: Image, attacked: torch.Tensor) -> Item:
         try:

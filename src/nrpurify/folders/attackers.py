@@ -2,85 +2,57 @@
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Sequence
 
 import torch
 from torch import Generator, Tensor
 
 from nrpurify import features
-from nrpurify.attacks.box import Eps, per_sample
+from nrpurify.attacks import registry
+from nrpurify.attacks.box import Eps
+from nrpurify.attacks.registry import Entry
 from nrpurify.attacks.ssp import settings, ssp
 from nrpurify.attacks.starts import resolve_start
 from nrpurify.errors import InputError
-from nrpurify.precision import Amp
+from nrpurify.folders.classifiers import prepare_classifier
+from nrpurify.folders.options import Attacker, AttackOptions
 
 
-@dataclass(frozen=True)
-class AttackOptions:
-    """What decides an attack on files.
-
-    Attributes:
-        name: A name in :data:`ATTACKS`.
-        surrogate: A name that :func:`nrpurify.features.feature_extractor` takes.
-        layers: Where it is attacked; empty for the preset's or the network's default.
-        eps: L∞ budget in (0, 1].
-        preset: ``paper`` or ``authors``.
-        steps: Iterations; None for the preset's.
-        step_size: In (0, 1]; None for the preset's.
-        batch: Images at a time, where neighbors have the same size.
-        seed: Each image has its own noise, a function of the seed and its relative path.
-        device: Where to work.
-        amp: bf16 autocast: ``True``, ``False`` or ``"auto"``.
+def prepare_attack(options: AttackOptions) -> Attacker:
+    """Load what an attack needs.
 
     Raises:
-        InputError: A number is out of its range.
+        InputError: No such attack (near matches are named), surrogate, layer or preset, a table of
+            labels that cannot be used, or a setting that the attack does not have.
+        WeightsError: The surrogate's weights are not to be had.
     """
-
-    name: str = "ssp"
-    surrogate: str = "vgg16"
-    layers: tuple[str, ...] = ()
-    eps: float = 16 / 255
-    preset: str = "paper"
-    steps: int | None = None
-    step_size: float | None = None
-    batch: int = 1
-    seed: int = 0
-    device: str = "cpu"
-    amp: Amp = "auto"
-
-    def __post_init__(self) -> None:
-        per_sample(self.eps, torch.zeros(1))
-        per_sample(1.0 if self.step_size is None else self.step_size, torch.zeros(1), "step_size")
-        for name, value in (("batch", self.batch), ("steps", self.steps)):
-            if value is not None and value < 1:
-                raise InputError(f"{name} is {value}; expected at least 1")
+    entry = registry.get(options.name)
+    _check_settings(options, entry)
+    prepare = {"features": _prepare_ssp, "classifier": prepare_classifier, "none": _prepare_noise}
+    return prepare[entry.surrogate](options)
 
 
-@dataclass(frozen=True)
-class Attacker:
-    """An attack ready to run.
-
-    Attributes:
-        perturb: Maps N×3×H×W images in [0, 1] and N generators, one an image, to attacked images.
-        settings: All that decides the result, with defaults filled in.
-        weights: Names of the weights in use.
-    """
-
-    perturb: Callable[[Tensor, Sequence[Generator]], Tensor]
-    settings: dict[str, Any] = field(default_factory=dict)
-    weights: tuple[str, ...] = ()
+def _check_settings(options: AttackOptions, entry: Entry) -> None:
+    knows_layers = entry.surrogate == "features" or "features" in entry.settings
+    for name, given, known in (
+        ("steps", options.steps, "steps" in entry.settings),
+        ("step_size", options.step_size, "step_size" in entry.settings),
+        ("layer", options.layers, knows_layers),
+        ("targets", options.targets, "targets" in entry.settings),
+        ("surrogate", options.surrogate, entry.surrogate != "none"),
+    ):
+        if given and not known:
+            raise InputError(f"{name} was given; {entry.name} has no such setting, leave it out")
 
 
 def _prepare_ssp(options: AttackOptions) -> Attacker:
+    surrogate = options.surrogate or "vgg16"
     plan = settings(options.preset, steps=options.steps, step_size=options.step_size)
-    default = (plan.layer,) if options.surrogate.endswith("vgg16") else None
-    extractor = features.feature_extractor(options.surrogate, options.layers or default)
+    default = (plan.layer,) if surrogate.endswith("vgg16") else None
+    extractor = features.feature_extractor(surrogate, options.layers or default)
     extractor = extractor.to(options.device)
 
-    def perturb(images: Tensor, generators: Sequence[Generator]) -> Tensor:
+    def perturb(images: Tensor, generators: Sequence[Generator], _: Tensor | None) -> Tensor:
         def start(batch: Tensor, eps: Eps, _: Generator | None) -> Tensor:
             draw = resolve_start(plan.start)
             pairs = zip(torch.split(batch, 1), generators, strict=True)
@@ -104,21 +76,15 @@ def _prepare_ssp(options: AttackOptions) -> Attacker:
         "distance": plan.distance,
         "start": str(plan.start),
     }
-    return Attacker(perturb, chosen, (options.surrogate,))
+    return Attacker(perturb, surrogate, None, chosen, (surrogate,))
 
 
-ATTACKS: dict[str, Callable[[AttackOptions], Attacker]] = {"ssp": _prepare_ssp}
-"""Attacks that work on files, by name."""
+def _prepare_noise(options: AttackOptions) -> Attacker:
+    entry = registry.get(options.name)
 
+    def perturb(images: Tensor, generators: Sequence[Generator], _: Tensor | None) -> Tensor:
+        return entry.function(
+            None, images, eps=options.eps, preset=options.preset, generator=generators
+        )
 
-def prepare_attack(options: AttackOptions) -> Attacker:
-    """Load what an attack needs.
-
-    Raises:
-        InputError: No such attack (near matches are named), surrogate, layer or preset.
-        WeightsError: The surrogate's weights are not to be had.
-    """
-    if options.name not in ATTACKS:
-        near = difflib.get_close_matches(options.name, ATTACKS, cutoff=0.4) or list(ATTACKS)
-        raise InputError(f"no attack {options.name!r}; did you mean {', '.join(near)}?")
-    return ATTACKS[options.name](options)
+    return Attacker(perturb, settings=entry.defaults(options.preset))

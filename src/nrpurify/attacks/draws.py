@@ -1,0 +1,40 @@
+"""Randomness image by image, so that no result depends on the batch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Generator, Tensor
+
+from nrpurify.attacks.box import Eps, per_sample
+from nrpurify.attacks.starts import resolve_start
+from nrpurify.errors import InputError
+
+Source = Generator | Sequence[Generator] | None
+"""One CPU generator, one for each image, or None for torch's own."""
+
+
+def per_image(source: Source, count: int) -> list[Generator]:
+    """A generator for each of ``count`` images.
+
+    From one generator they are seeded by one draw an image: images attacked together and one
+    after the other get the same.
+
+    Raises:
+        InputError: Generators, but not ``count`` of them.
+    """
+    if isinstance(source, Sequence):
+        if len(source) != count:
+            raise InputError(f"{len(source)} generators for {count} images; expected one each")
+        return list(source)
+    seeds = [int(torch.randint(2**62, (), generator=source)) for _ in range(count)]
+    return [Generator().manual_seed(seed) for seed in seeds]
+
+
+def start_each(start: str, images: Tensor, eps: Eps, generators: Sequence[Generator]) -> Tensor:
+    """The start of that name for N×3×H×W images, each with its own generator."""
+    radii = per_sample(eps, images).flatten()
+    draw = resolve_start(start)
+    rows = zip(torch.split(images, 1), radii, generators, strict=True)
+    return torch.cat([draw(image, radius, generator) for image, radius, generator in rows])

@@ -1,0 +1,76 @@
+"""How attacks ask a classifier, and their objective there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+
+import torch
+from torch import Tensor
+
+from nrpurify.attacks.adaptive import EOT
+from nrpurify.attacks.ascent import Objective
+from nrpurify.attacks.goal import Goal
+from nrpurify.attacks.surrogate import Model, classify, full
+from nrpurify.precision import Amp, autocast
+
+Transform = Callable[[Tensor], Tensor]
+"""Maps one image 1×3×H×W to 1×3×H'×W'."""
+
+
+def groups(inputs: Sequence[Tensor]) -> list[list[int]]:
+    """Which of the N inputs, each 1×3×H×W, go through a model together.
+
+    In fp32 on the CPU each goes alone: kernels round by batch size, and signs would flip.
+    Elsewhere those of one shape go together.
+    """
+    if inputs[0].device.type == "cpu" and not torch.is_autocast_enabled("cpu"):
+        return [[index] for index in range(len(inputs))]
+    by_shape: dict[torch.Size, list[int]] = {}
+    for index, one in enumerate(inputs):
+        by_shape.setdefault(one.shape, []).append(index)
+    return list(by_shape.values())
+
+
+def in_groups(function: Model, inputs: Sequence[Tensor], amp: Amp = False) -> Tensor:
+    """``function`` of N inputs, each 1×3×H×W, whose sizes may differ; N rows in their order."""
+    with autocast(inputs[0].device, amp):
+        parts = groups(inputs)
+        answers = [function(torch.cat([inputs[index] for index in part])) for part in parts]
+    order = torch.tensor([index for part in parts for index in part])
+    return torch.cat(answers)[order.argsort()]
+
+
+def ask(model: Model, images: Tensor) -> Tensor:
+    """Logits N×draws×classes of N×3×H×W images; one draw except from :class:`EOT`."""
+    return full(model.each(images) if isinstance(model, EOT) else classify(model, images)[:, None])
+
+
+def cross_entropy(
+    model: Model,
+    goal: Goal,
+    diversity: Callable[[], Iterable[Transform]] | None = None,
+    amp: Amp = False,
+) -> Objective:
+    """The objective of a :class:`Goal`.
+
+    Args:
+        model: The surrogate.
+        goal: What is to grow.
+        diversity: Draws one transformation an image, anew at each step.
+        amp: bf16 autocast: ``True``, ``False`` or ``"auto"``.
+    """
+
+    def objective(images: Tensor) -> Tensor:
+        inputs: Sequence[Tensor] = torch.split(images, 1)
+        if diversity is not None:
+            inputs = [draw(one) for draw, one in zip(diversity(), inputs, strict=True)]
+        return goal.loss(in_groups(lambda batch: ask(model, batch), inputs, amp))
+
+    return objective
+
+
+@torch.no_grad()
+def predict(model: Model, images: Tensor, amp: Amp = False) -> Tensor:
+    """The N classes that the model sees in N×3×H×W images."""
+    answers = in_groups(lambda batch: ask(model, batch), torch.split(images, 1), amp)
+    return answers.mean(1).argmax(1)

@@ -1,0 +1,86 @@
+"""What decides an attack on files, and the attack made ready."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Generator, Tensor
+
+from nrpurify.attacks.box import per_sample
+from nrpurify.errors import InputError
+from nrpurify.folders.classes import Classes
+from nrpurify.precision import Amp
+
+
+@dataclass(frozen=True)
+class AttackOptions:
+    """What decides an attack on files.
+
+    Attributes:
+        name: A name in :func:`nrpurify.attacks.names`.
+        surrogate: For ssp a name that :func:`nrpurify.features.feature_extractor` takes, by
+            default vgg16. For attacks on classifiers one that
+            :func:`nrpurify.models.load_classifier` takes, by default efficientnet_lite0, or
+            several with commas between them: their ensemble.
+        layers: Where it is attacked (ssp, tap); empty for the preset's or the network's default.
+        eps: L∞ budget in (0, 1].
+        preset: ``paper`` or ``authors``.
+        steps: Iterations; None for the preset's.
+        step_size: In (0, 1]; None for the preset's.
+        labels: CSV file of true classes, see :func:`nrpurify.labels.read_labels_csv`; None for what
+            the surrogate says of the clean images.
+        targets: CSV file of classes to attack toward, see
+            :func:`nrpurify.labels.read_targets_csv`.
+        batch: Images at a time, where neighbors have the same size.
+        seed: Each image has its own noise, a function of the seed and its relative path.
+        device: Where to work.
+        amp: bf16 autocast: ``True``, ``False`` or ``"auto"``.
+
+    Raises:
+        InputError: A number is out of its range.
+    """
+
+    name: str = "ssp"
+    surrogate: str | None = None
+    layers: tuple[str, ...] = ()
+    eps: float = 16 / 255
+    preset: str = "paper"
+    steps: int | None = None
+    step_size: float | None = None
+    labels: Path | None = None
+    targets: Path | None = None
+    batch: int = 1
+    seed: int = 0
+    device: str = "cpu"
+    amp: Amp = "auto"
+
+    def __post_init__(self) -> None:
+        per_sample(self.eps, torch.zeros(1))
+        per_sample(1.0 if self.step_size is None else self.step_size, torch.zeros(1), "step_size")
+        for name, value in (("batch", self.batch), ("steps", self.steps)):
+            if value is not None and value < 1:
+                raise InputError(f"{name} is {value}; expected at least 1")
+
+
+@dataclass(frozen=True)
+class Attacker:
+    """An attack ready to run.
+
+    Attributes:
+        perturb: Maps N×3×H×W images in [0, 1], N generators and, with ``classes``, the N classes
+            of the images to attacked images.
+        surrogate: What is attacked.
+        classes: Labels or targets of the images.
+        settings: All that decides the result, with defaults filled in.
+        weights: Names of the weights in use.
+    """
+
+    perturb: Callable[[Tensor, Sequence[Generator], Tensor | None], Tensor]
+    surrogate: str | None = None
+    classes: Classes | None = None
+    settings: dict[str, Any] = field(default_factory=dict)
+    weights: tuple[str, ...] = ()

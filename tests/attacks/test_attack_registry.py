@@ -1,0 +1,102 @@
+import inspect
+import re
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+
+from nrpurify.attacks import get, names
+from nrpurify.errors import InputError
+
+STEP = {"steps": 1, "step_size": None, "start": "clean", "start_share": 1.0, "momentum": 0.0,
+        "diversity": 0.0, "smoothing": 0}  # fmt: skip
+TEN = {**STEP, "steps": 10}
+MOMENTUM = {**TEN, "momentum": 1.0}
+TAP = {**TEN, "feature_weight": 0.005, "power": 0.5, "smooth_weight": 0.01}
+SSP = {"layer": "conv3_3", "distance": "mae", "start": "uniform", "steps": 100,
+       "step_size": 0.01, "momentum": 0.0, "diversity": 0.0, "smoothing": 0}  # fmt: skip
+KURAKIN = {"steps": 20, "step_size": 1 / 255}
+PGD = {**TEN, "step_size": 2 / 255, "start": "uniform"}
+
+PINNED = {
+    "noise": ({"kind": "sign"}, {"kind": "sign"}),
+    "fgsm": (STEP, STEP),
+    "r-fgsm": (
+        {**STEP, "start": "sign", "start_share": 1 / 3},
+        {**STEP, "start": "sign", "start_share": 1 / 6},
+    ),
+    "i-fgsm": (TEN, {**TEN, **KURAKIN}),
+    "pgd": (PGD, PGD),
+    "mi-fgsm": (MOMENTUM, MOMENTUM),
+    "dim": ({**MOMENTUM, "diversity": 0.7}, {**TEN, **KURAKIN, "diversity": 0.5}),
+    "fgsm-ti": ({**STEP, "smoothing": 15}, {**STEP, "smoothing": 15}),
+    "mi-fgsm-ti": ({**MOMENTUM, "smoothing": 15}, {**MOMENTUM, "smoothing": 15}),
+    "dim-ti": (
+        {**MOMENTUM, "diversity": 0.7, "smoothing": 15},
+        {**MOMENTUM, "diversity": 0.4, "smoothing": 15},
+    ),
+    "tap": (TAP, TAP),
+    "ssp": (SSP, {**SSP, "layer": "relu3_3", "distance": "mse", "start": "gaussian"}),
+}
+NEEDS = {"noise": "none", "ssp": "features"}
+
+
+@pytest.mark.parametrize("name", PINNED)
+def test_defaults_are_pinned(name):
+    entry = get(name)
+    assert entry.name == name
+    assert (entry.defaults(), entry.defaults("authors")) == PINNED[name]
+    assert list(entry.presets) == ["paper", "authors"]
+    assert entry.surrogate == NEEDS.get(name, "classifier")
+    assert entry.labels == (name not in NEEDS)
+    parameters = inspect.signature(entry.function).parameters
+    assert parameters["eps"].default == 16 / 255
+    assert parameters["preset"].default == "paper"
+    assert parameters["amp"].default is False
+    others = set(entry.settings) - {"eps", "preset", "amp"}
+    assert all(parameters[other].default is None for other in others)
+
+
+def test_names_in_order():
+    known = [name for name in names() if name in PINNED]
+    assert known == list(PINNED)
+
+
+def test_step_lengths_that_follow_from_eps():
+    eps = 16 / 255
+    for name, length in {
+        "fgsm": 16,
+        "r-fgsm": 32 / 3,
+        "i-fgsm": 1.6,
+        "dim-ti": 1.6,
+        "pgd": 2,
+    }.items():
+        assert get(name).presets["paper"].length(eps) == pytest.approx(length / 255)
+    assert get("dim").presets["authors"].length(eps) == pytest.approx(1 / 255)
+    assert asdict(get("tap").presets["paper"])["steps"] == 10
+
+
+@pytest.mark.parametrize(
+    ("name", "near"), [("mifgsm", "mi-fgsm"), ("DIM", "dim"), ("dim_ti", "dim-ti"), ("spp", "ssp")]
+)
+def test_near_matches(name, near):
+    with pytest.raises(InputError, match=rf"no attack '{name}'; did you mean .*\b{near}\b"):
+        get(name)
+
+
+def test_a_name_like_none_lists_all():
+    with pytest.raises(InputError, match=r"noise, fgsm, r-fgsm"):
+        get("xyzzy")
+
+
+def test_an_unknown_preset():
+    with pytest.raises(InputError, match=r"no preset 'papr'; expected one of paper, authors"):
+        get("pgd").defaults("papr")
+
+
+def test_the_page_names_every_attack_with_its_source():
+    page = (Path(__file__).parents[2] / "docs" / "attacks.md").read_text()
+    rows = re.findall(r"^\| `([\w-]+)` \|(.*)$", page, re.MULTILINE)
+    table = dict(rows)
+    for name in PINNED:
+        assert get(name).source.split(",")[0] in table[name]
