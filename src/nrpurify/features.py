@@ -170,6 +170,7 @@ _BODIES: dict[str, Callable[[], nn.Sequential]] = {
     "alexnet": alexnet_body,
     "hed_vgg16": vgg16_body,
 }
+VGG16_BODIES = ("vgg16", "hed_vgg16")
 DEFAULT_LAYERS = {"vgg16": "conv3_3", "hed_vgg16": "conv3_3", "alexnet": "conv3"}
 
 

@@ -14,7 +14,7 @@ from nrpurify.attacks.objectives import away, input_diversity
 from nrpurify.attacks.presets import choose
 from nrpurify.attacks.starts import Start, resolve_start
 from nrpurify.attacks.transforms import gaussian_kernel, smoother
-from nrpurify.features import FeatureExtractor, feature_extractor
+from nrpurify.features import VGG16_BODIES, FeatureExtractor, feature_extractor
 from nrpurify.images import check_images
 from nrpurify.precision import Amp
 
@@ -153,7 +153,7 @@ class SSP:
         self.eps, self.preset, self.amp, self.changes = eps, preset, amp, changes
         self.settings = settings(preset, **changes)
         if isinstance(surrogate, str):
-            default = self.settings.layer if surrogate.endswith("vgg16") else None
+            default = self.settings.layer if surrogate in VGG16_BODIES else None
             surrogate = feature_extractor(surrogate, layer or default)
         self.extractor = surrogate
         self.generator = torch.Generator().manual_seed(seed)

@@ -48,7 +48,7 @@ def _check_settings(options: AttackOptions, entry: Entry) -> None:
 def _prepare_ssp(options: AttackOptions) -> Attacker:
     surrogate = options.surrogate or "vgg16"
     plan = settings(options.preset, steps=options.steps, step_size=options.step_size)
-    default = (plan.layer,) if surrogate.endswith("vgg16") else None
+    default = (plan.layer,) if surrogate in features.VGG16_BODIES else None
     extractor = features.feature_extractor(surrogate, options.layers or default)
     extractor = extractor.to(options.device)
 
