@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from nrpurify.errors import InputError
+from nrpurify.precision import at_least_fp32
 
 
 def mae(a: Tensor, b: Tensor) -> Tensor:
@@ -71,9 +72,8 @@ def feature_distance(
     Half-precision features are compared in fp32.
     """
     measure = distance(name)
-    parts = [measure(_full(a), _full(b)) for a, b in zip(features, reference, strict=True)]
+    parts = [
+        measure(at_least_fp32(a), at_least_fp32(b))
+        for a, b in zip(features, reference, strict=True)
+    ]
     return torch.stack(parts).sum(0)
-
-
-def _full(x: Tensor) -> Tensor:
-    return x if x.dtype == torch.float64 else x.float()

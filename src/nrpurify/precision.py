@@ -6,10 +6,17 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Literal
 
 import torch
+from torch import Tensor
 
 from nrpurify.errors import InputError
 
 Amp = bool | Literal["auto"]
+HALF = (torch.bfloat16, torch.float16)
+
+
+def at_least_fp32(values: Tensor) -> Tensor:
+    """Half precision as fp32; fp32 and fp64 as they are."""
+    return values.float() if values.dtype in HALF else values
 
 
 def bf16_is_fast(device: torch.device) -> bool:

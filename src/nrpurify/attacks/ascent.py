@@ -7,7 +7,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from nrpurify.attacks.box import Box, Eps, per_sample, working
+from nrpurify.attacks.box import Box, Eps, per_sample
+from nrpurify.precision import at_least_fp32
 
 Objective = Callable[[Tensor], Tensor]
 """Maps N×3×H×W images to the N values that are to grow."""
@@ -46,10 +47,10 @@ def ascend(
         New images in the box, of the dtype given (half precision is worked on in fp32);
         ``images`` is left as it was.
     """
-    clean = working(images)
+    clean = at_least_fp32(images)
     box = Box.around(clean, eps)
     size = per_sample(step_size, clean, "step_size")
-    adversarial = box.project(clean if start is None else working(start))
+    adversarial = box.project(clean if start is None else at_least_fp32(start))
     velocity = torch.zeros_like(adversarial)
     for step in range(1, steps + 1):
         values, gradient = value_and_gradient(objective, adversarial)

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from nrpurify.errors import InputError
+from nrpurify.precision import HALF
 
 Eps = float | Tensor
-HALF = (torch.bfloat16, torch.float16)
 
 
 def per_sample(value: Eps, images: Tensor, name: str = "eps") -> Tensor:
@@ -65,8 +65,3 @@ class Box:
         over, under = (wide > self.upper).short(), (wide < self.lower).short()
         # neighbors of a value that is not negative differ by one in their bits
         return (rounded.view(torch.int16) - over + under).view(dtype)
-
-
-def working(images: Tensor) -> Tensor:
-    """Images in the precision that attacks compute in: fp32 for half precision, else as given."""
-    return images.float() if images.dtype in HALF else images

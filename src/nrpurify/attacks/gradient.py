@@ -8,7 +8,7 @@ import torch
 from torch import Generator, Tensor
 
 from nrpurify.attacks.ascent import Callback, Objective, ascend
-from nrpurify.attacks.box import Eps, per_sample, working
+from nrpurify.attacks.box import Eps, per_sample
 from nrpurify.attacks.draws import Source, per_image, start_each
 from nrpurify.attacks.goal import Goal, given_goal
 from nrpurify.attacks.logits import Transform, cross_entropy, predict
@@ -16,7 +16,7 @@ from nrpurify.attacks.presets import Plan
 from nrpurify.attacks.surrogate import Model, frozen
 from nrpurify.attacks.transforms import diverse_input, gaussian_kernel, smoother
 from nrpurify.images import check_images
-from nrpurify.precision import Amp
+from nrpurify.precision import Amp, at_least_fp32
 
 GROWTH = 330 / 299
 """How far input diversity enlarges images: to 330 pixels from Inception's 299, as published."""
@@ -58,7 +58,7 @@ def gradient_attack(
         InputError: Images, eps, labels, targets or a model's answer that cannot be used.
     """
     check_images(images)
-    clean = working(images.detach())
+    clean = at_least_fp32(images.detach())
     radii = per_sample(eps, clean).flatten()
     goal = given_goal(clean, labels, targets)
     random = bool(plan.diversity) or plan.start != "clean"

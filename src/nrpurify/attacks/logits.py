@@ -10,8 +10,8 @@ from torch import Tensor
 from nrpurify.attacks.adaptive import EOT
 from nrpurify.attacks.ascent import Objective
 from nrpurify.attacks.goal import Goal
-from nrpurify.attacks.surrogate import Model, classify, full
-from nrpurify.precision import Amp, autocast
+from nrpurify.attacks.surrogate import Model, classify
+from nrpurify.precision import Amp, at_least_fp32, autocast
 
 Transform = Callable[[Tensor], Tensor]
 """Maps one image 1×3×H×W to 1×3×H'×W'."""
@@ -42,7 +42,9 @@ def in_groups(function: Model, inputs: Sequence[Tensor], amp: Amp = False) -> Te
 
 def ask(model: Model, images: Tensor) -> Tensor:
     """Logits N×draws×classes of N×3×H×W images; one draw except from :class:`EOT`."""
-    return full(model.each(images) if isinstance(model, EOT) else classify(model, images)[:, None])
+    return at_least_fp32(
+        model.each(images) if isinstance(model, EOT) else classify(model, images)[:, None]
+    )
 
 
 def cross_entropy(

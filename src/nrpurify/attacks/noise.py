@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from nrpurify.attacks.ascent import Callback
-from nrpurify.attacks.box import Box, Eps, working
+from nrpurify.attacks.box import Box, Eps
 from nrpurify.attacks.draws import Source, per_image, start_each
 from nrpurify.attacks.presets import choose
 from nrpurify.attacks.surrogate import Model
 from nrpurify.errors import InputError
 from nrpurify.images import check_images
-from nrpurify.precision import Amp
+from nrpurify.precision import Amp, at_least_fp32
 
 KINDS = ("sign", "uniform")
 
@@ -68,7 +68,7 @@ def noise(
     if chosen not in KINDS:
         raise InputError(f"no kind of noise {chosen!r}; expected one of {', '.join(KINDS)}")
     check_images(images)
-    clean = working(images.detach())
+    clean = at_least_fp32(images.detach())
     box = Box.around(clean, eps)
     noisy = start_each(chosen, clean, eps, per_image(generator, len(clean)))
     return box.cast(box.project(noisy), images.dtype)

@@ -60,6 +60,11 @@ def settings(preset: str = "paper", **changes: Any) -> SspSettings:
     return choose(PRESETS, preset, **changes)
 
 
+def default_layer(surrogate: str, plan: SspSettings) -> str | None:
+    """The plan's layer in a VGG16; None, the network's own default, elsewhere."""
+    return plan.layer if surrogate in VGG16_BODIES else None
+
+
 def ssp(
     extractor: FeatureExtractor,
     images: Tensor,
@@ -153,8 +158,8 @@ class SSP:
         self.eps, self.preset, self.amp, self.changes = eps, preset, amp, changes
         self.settings = settings(preset, **changes)
         if isinstance(surrogate, str):
-            default = self.settings.layer if surrogate in VGG16_BODIES else None
-            surrogate = feature_extractor(surrogate, layer or default)
+            layer = layer or default_layer(surrogate, self.settings)
+            surrogate = feature_extractor(surrogate, layer)
         self.extractor = surrogate
         self.generator = torch.Generator().manual_seed(seed)
 

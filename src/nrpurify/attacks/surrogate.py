@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from nrpurify.errors import InputError
@@ -54,8 +53,3 @@ def classify(model: Model, images: Tensor) -> Tensor:
             f"({len(images)}, classes): wrap it so that it returns these"
         )
     return answer
-
-
-def full(values: Tensor) -> Tensor:
-    """Half precision as fp32; fp32 and fp64 as they are."""
-    return values.float() if values.dtype in (torch.bfloat16, torch.float16) else values

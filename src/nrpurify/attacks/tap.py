@@ -9,15 +9,15 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from nrpurify.attacks.ascent import Callback, Objective, ascend
-from nrpurify.attacks.box import Eps, per_sample, working
+from nrpurify.attacks.box import Eps, per_sample
 from nrpurify.attacks.draws import Source
 from nrpurify.attacks.goal import Goal, given_goal
 from nrpurify.attacks.logits import groups, predict
 from nrpurify.attacks.presets import Plan, choose
 from nrpurify.attacks.probe import Calls, Features, Probe
-from nrpurify.attacks.surrogate import Model, frozen, full
+from nrpurify.attacks.surrogate import Model, frozen
 from nrpurify.images import check_images
-from nrpurify.precision import Amp, autocast
+from nrpurify.precision import Amp, at_least_fp32, autocast
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ def tap(
         power=power,
         smooth_weight=smooth_weight,
     )
-    clean = working(images.detach())
+    clean = at_least_fp32(images.detach())
     goal = given_goal(clean, labels, None)
     with frozen(model, features):
         goal = goal or Goal(predict(model, clean, amp), +1)
@@ -105,7 +105,7 @@ def tap(
 
 def _powered(x: Tensor, power: float) -> Tensor:
     """|x| to ``power`` with the sign of x; at zero, where it is infinite, no gradient."""
-    x = full(x)
+    x = at_least_fp32(x)
     return x.sign() * x.abs().clamp_min(1e-12).pow(power)
 
 

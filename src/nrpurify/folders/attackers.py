@@ -11,7 +11,7 @@ from nrpurify import features
 from nrpurify.attacks import registry
 from nrpurify.attacks.box import Eps
 from nrpurify.attacks.registry import Entry
-from nrpurify.attacks.ssp import settings, ssp
+from nrpurify.attacks.ssp import default_layer, settings, ssp
 from nrpurify.attacks.starts import resolve_start
 from nrpurify.errors import InputError
 from nrpurify.folders.classifiers import prepare_classifier
@@ -48,8 +48,8 @@ def _check_settings(options: AttackOptions, entry: Entry) -> None:
 def _prepare_ssp(options: AttackOptions) -> Attacker:
     surrogate = options.surrogate or "vgg16"
     plan = settings(options.preset, steps=options.steps, step_size=options.step_size)
-    default = (plan.layer,) if surrogate in features.VGG16_BODIES else None
-    extractor = features.feature_extractor(surrogate, options.layers or default)
+    layers = options.layers or default_layer(surrogate, plan)
+    extractor = features.feature_extractor(surrogate, layers)
     extractor = extractor.to(options.device)
 
     def perturb(images: Tensor, generators: Sequence[Generator], _: Tensor | None) -> Tensor:
