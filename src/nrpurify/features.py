@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from nrpurify import weights
 from nrpurify.errors import InputError
+from nrpurify.models.squeezenet import SqueezeNet
 
 
 class Normalize(nn.Module):
@@ -165,13 +166,19 @@ def alexnet_body() -> nn.Sequential:
     return body
 
 
-_BODIES: dict[str, Callable[[], nn.Sequential]] = {
+_BODIES: dict[str, Callable[[], nn.Module]] = {
     "vgg16": vgg16_body,
     "alexnet": alexnet_body,
     "hed_vgg16": vgg16_body,
+    "squeezenet1_1": SqueezeNet,
 }
 VGG16_BODIES = ("vgg16", "hed_vgg16")
-DEFAULT_LAYERS = {"vgg16": "conv3_3", "hed_vgg16": "conv3_3", "alexnet": "conv3"}
+DEFAULT_LAYERS = {
+    "vgg16": "conv3_3",
+    "hed_vgg16": "conv3_3",
+    "alexnet": "conv3",
+    "squeezenet1_1": "fire5",
+}
 
 
 def feature_extractor(
@@ -180,10 +187,11 @@ def feature_extractor(
     """Build a feature extractor by name.
 
     Args:
-        name: ``vgg16`` (the paper's), ``alexnet``, ``hed_vgg16`` (an independent VGG16), or any
-            name that :func:`nrpurify.models.load_classifier` takes.
-        layers: Layer names; by default the paper's conv3_3 (its side before the ReLU) or, in
-            AlexNet, conv3. Classifiers have no default.
+        name: ``vgg16`` (the paper's), ``alexnet``, ``hed_vgg16`` (an independent VGG16),
+            ``squeezenet1_1``, all of which take images of any size as they are, or another name
+            that :func:`nrpurify.models.load_classifier` takes, with its resize to a fixed size.
+        layers: Layer names; by default the paper's conv3_3 (its side before the ReLU), AlexNet's
+            conv3 or SqueezeNet's fire5. Other classifiers have no default.
         pretrained: ``False`` gives random weights and touches neither cache nor network.
 
     Raises:

@@ -8,10 +8,11 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from nrpurify.attacks import BPDA, EOT, Ensemble, fgsm, frozen, get, i_fgsm, pgd, tap
+from nrpurify.attacks import BPDA, EOT, Ensemble, apgd_ce, fgsm, frozen, get, i_fgsm, pgd, tap
 from nrpurify.defenses import Protected
 from nrpurify.errors import InputError
 from nrpurify.models import Classifier
+from nrpurify.purifiers import DynamicPurifier
 from nrpurify.weights import Preprocessing
 
 
@@ -210,6 +211,44 @@ def test_tap_averages_features_over_draws(batched, amp, classifier, images, labe
             callback=lambda step, v: values.append(v) if step == 3 else None,
         )  # fmt: skip
     torch.testing.assert_close(*values, rtol=2e-2 if amp else 1e-4, atol=0)
+
+
+@pytest.mark.parametrize("batched", [True, False])
+@pytest.mark.parametrize("attack", [pgd, apgd_ce])
+def test_eot_through_a_dynamic_purifier(attack, batched, images, labels):
+    class Seen(nn.Conv2d):
+        def forward(self, images):
+            seen.append(images.detach())
+            return super().forward(images)
+
+    seen = []
+    torch.manual_seed(2)
+    defense = DynamicPurifier(Seen(3, 3, 3, padding=1), generator=torch.Generator().manual_seed(4))
+    model = EOT(Protected(Flat(), defense), 8, batched=batched)
+    options = {"early_stop": False} if attack is apgd_ce else {"step_size": 0.05}
+    found = attack(model, images, labels, eps=0.2, steps=6, **options)
+    draws = torch.cat(seen[-8:])
+    assert draws.flatten(1).unique(dim=0).shape[0] == len(draws)
+    quiet = Protected(Flat(), defense.purifier)
+    assert (loss(quiet, found, labels) > 1.1 * loss(quiet, images, labels)).all()
+
+
+def test_bpda_through_a_purifier_of_one_s_own_beats_the_identity(images, labels):
+    """A defense that turns colors about misleads the identity, not a purifier that does so too."""
+
+    class Negative(nn.Module):
+        def forward(self, images):
+            return 1 - (images * 16).round() / 16
+
+    own = nn.Conv2d(3, 3, 1)
+    own.weight = nn.Parameter(-torch.eye(3)[..., None, None])
+    own.bias = nn.Parameter(torch.ones(3))
+    victim = Protected(Flat(), Negative())
+    straight, through = (
+        apgd_ce(Protected(Flat(), BPDA(*parts)), images, labels, eps=0.2, early_stop=False, steps=9)
+        for parts in ((Negative(),), (Negative(), own))
+    )
+    assert (loss(victim, through, labels) > 1.2 * loss(victim, straight, labels)).all()
 
 
 def test_no_draw():

@@ -63,6 +63,14 @@ def best(model, images, labels):
     return (images + EPS * model.direction(images, labels)).clamp(0, 1)
 
 
+class Spread(Linear):
+    """Two classes and two hopeless ones: the ratio is nearly a multiple of the margin."""
+
+    def forward(self, images):
+        two = super().forward(images)
+        return torch.cat([two, two.new_full((len(two), 2), -100.0)], 1)
+
+
 # From a random start PGD's ten steps of 2/255 cannot cross the box of ±16/255; twenty can.
 ENOUGH = {"pgd": {"steps": 20}}
 
@@ -81,6 +89,45 @@ def test_the_optimum_is_reached(kind, name, preset, photos, classes):
     optimal = loss(model, best(model, photos, classes), classes)
     assert (loss(model, found, classes) >= 0.99 * optimal).all()
     assert (optimal > 1.5 * loss(model, photos, classes)).all()
+
+
+@pytest.mark.parametrize("early_stop", [False, True])
+@pytest.mark.parametrize("name", ["apgd-ce", "apgd-dlr"])
+def test_auto_pgd_reaches_the_optimum_or_stops_at_the_border(name, early_stop, photos, classes):
+    model = Spread()
+    found = get(name).function(
+        model, photos, classes, eps=EPS, steps=20, restarts=1, early_stop=early_stop
+    )
+    optimal = loss(model, best(model, photos, classes), classes)
+    if early_stop:
+        assert (model(found).argmax(1) != classes).all()
+        assert (loss(model, found, classes) < 0.99 * optimal).any()
+    else:
+        assert (loss(model, found, classes) >= 0.99 * optimal).all()
+
+
+@pytest.mark.parametrize("name", ["apgd-ce", "apgd-dlr"])
+def test_targeted_auto_pgd_is_the_optimum_of_the_other_class(name, photos, classes):
+    model = Spread()
+    options = {"eps": EPS, "steps": 20, "restarts": 1, "early_stop": False}
+    found = get(name).function(model, photos, 1 - classes, targets=classes, **options)
+    optimal = loss(model, best(model, photos, 1 - classes), classes)
+    assert (loss(model, found, classes) <= 1.01 * optimal).all()
+
+
+@pytest.mark.parametrize("targeted", [False, True])
+def test_square_reaches_the_optimum_with_enough_queries(targeted, photos, classes):
+    model, small, classes = Pooled(), photos[:2, :, :6, :5], classes[:2]
+    model.conv.weight.data *= 20
+    away = EPS * model.direction(small, classes)[..., :6, :5]
+    goal = {"targets": 1 - classes} if targeted else {"labels": classes}
+    found = get("square").function(
+        model, small, eps=EPS, steps=1500, early_stop=False, **goal,
+        generator=torch.Generator().manual_seed(0),
+    )  # fmt: skip
+    optimal = loss(model, (small + away).clamp(0, 1), classes)
+    assert (loss(model, found, classes) >= 0.99 * optimal).all()
+    assert (optimal > 1.2 * loss(model, small, classes)).all()
 
 
 @pytest.mark.parametrize("name", GRADIENT)

@@ -17,6 +17,10 @@ SSP = {"layer": "conv3_3", "distance": "mae", "start": "uniform", "steps": 100,
        "step_size": 0.01, "momentum": 0.0, "diversity": 0.0, "smoothing": 0}  # fmt: skip
 KURAKIN = {"steps": 20, "step_size": 1 / 255}
 PGD = {**TEN, "step_size": 2 / 255, "start": "uniform"}
+FFF = {"bound": 10 / 255, "steps": 10_000, "step_size": 0.1 / 255, "settled": 1e-3}
+FSA = {**TEN, "start": "uniform", "regularization": 0.01}
+APGD = {"steps": 100, "restarts": 5, "early_stop": True, "momentum": 0.75, "rho": 0.75}
+SQUARE = {"steps": 5000, "restarts": 1, "early_stop": True, "p_init": 0.8}
 
 PINNED = {
     "noise": ({"kind": "sign"}, {"kind": "sign"}),
@@ -36,9 +40,16 @@ PINNED = {
         {**MOMENTUM, "diversity": 0.4, "smoothing": 15},
     ),
     "tap": (TAP, TAP),
+    "fff": (FFF, FFF),
+    "cda": ({"smooth": False}, {"smooth": False}),
+    "fsa": (FSA, {**FSA, "steps": 1}),
     "ssp": (SSP, {**SSP, "layer": "relu3_3", "distance": "mse", "start": "gaussian"}),
+    "apgd-ce": (APGD, {**APGD, "restarts": 1}),
+    "apgd-dlr": (APGD, {**APGD, "restarts": 1}),
+    "square": (SQUARE, {**SQUARE, "steps": 10000, "p_init": 0.05}),
 }
-NEEDS = {"noise": "none", "ssp": "features"}
+NEEDS = {"noise": "none", "fff": "none", "cda": "none", "ssp": "features"}
+LABEL_FREE = {*NEEDS, "fsa"}
 
 
 @pytest.mark.parametrize("name", PINNED)
@@ -48,7 +59,7 @@ def test_defaults_are_pinned(name):
     assert (entry.defaults(), entry.defaults("authors")) == PINNED[name]
     assert list(entry.presets) == ["paper", "authors"]
     assert entry.surrogate == NEEDS.get(name, "classifier")
-    assert entry.labels == (name not in NEEDS)
+    assert entry.labels == (name not in LABEL_FREE)
     parameters = inspect.signature(entry.function).parameters
     assert parameters["eps"].default == 16 / 255
     assert parameters["preset"].default == "paper"

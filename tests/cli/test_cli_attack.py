@@ -1,12 +1,16 @@
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from nrpurify import features, weights
+from nrpurify.floats import read_float
 from nrpurify.folders import attack as attack_module
 from nrpurify.folders.attackers import AttackOptions
+from nrpurify.images import from_uint8, to_uint8
 
 pytestmark = pytest.mark.usefixtures("random_weights")
 QUICK = ("--steps", 2, "--layer", "conv1_2", "--amp", "off")
@@ -238,3 +242,22 @@ def test_an_attack_that_leaves_its_budget_is_a_bug(run, photos, tmp_path, monkey
     monkeypatch.setattr("nrpurify.folders.attackers.ssp", lambda _, images, **__: 1 - images)
     with pytest.raises(AssertionError, match="left its box"):
         run("attack", photos, tmp_path / "out", *QUICK)
+
+
+def test_floats_are_written_beside_the_pngs_and_made_up_for(run, photos, tmp_path):
+    out = tmp_path / "out"
+    assert run("attack", photos, out, *QUICK, "--eps", "8/255")[0] == 0
+    before = contents(out)
+    assert run("attack", photos, out, *QUICK, "--eps", "8/255", "--floats")[0] == 0
+    entry = manifest(out)["files"]["a.png"]
+    values = read_float(out / "a.safetensors")
+    clean = from_uint8(torch.from_numpy(read(photos / "a.png").astype(np.uint8)).permute(2, 0, 1))
+    assert (out / "a.png").read_bytes() == before[Path("a.png")]
+    assert entry["float_linf"] == pytest.approx(float((values - clean).abs().max()), abs=1e-7)
+    assert entry["float_linf"] <= 8 / 255 + 1e-6
+    assert (to_uint8(values).permute(1, 2, 0).numpy() == read(out / "a.png")).all()
+    stamp = (out / "a.safetensors").stat().st_mtime_ns
+    (out / "b.safetensors").unlink()
+    assert run("attack", photos, out, *QUICK, "--eps", "8/255", "--floats")[0] == 0
+    assert (out / "a.safetensors").stat().st_mtime_ns == stamp
+    assert (out / "b.safetensors").exists()

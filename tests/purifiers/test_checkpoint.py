@@ -86,7 +86,7 @@ def test_failed_write_leaves_the_old_file(monkeypatch, file, purifier):
         Path(path).write_bytes(b"half")
         raise OSError("disk full")
 
-    monkeypatch.setattr(checkpoint, "save_file", fail)
+    monkeypatch.setattr("nrpurify.purifiers.carded.save_file", fail)
     with pytest.raises(OSError, match="disk full"):
         save_purifier(purifier, file)
     assert file.read_bytes() == before

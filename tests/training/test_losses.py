@@ -65,7 +65,9 @@ def test_pixel_losses_by_hand():
     assert losses.pixel_l1(purified, clean).item() == pytest.approx(1.7 / 6)
     assert losses.pixel_mse(purified, clean).item() == pytest.approx(1.25 / 6)
     assert losses.pixel_l2(purified, clean).item() == pytest.approx((0.5 + 1) / 2)
-    assert set(losses.PIXEL_LOSSES) == {"l1", "mse", "l2"}
+    by_hand = ((0.25 / 3) ** 0.5 + (1 / 3) ** 0.5) / 2
+    assert losses.pixel_rmse(purified, clean).item() == pytest.approx(by_hand)
+    assert set(losses.PIXEL_LOSSES) == {"l1", "mse", "rmse", "l2"}
 
 
 def test_pixel_l2_has_a_gradient_at_zero():
@@ -97,6 +99,21 @@ def test_feature_loss_sends_no_gradient_into_clean_or_weights(micro, images):
     assert clean.grad is None
     assert purified.grad.abs().sum() > 0
     assert all(p.grad is None for p in loss.parameters())
+
+
+def test_guide_loss_is_the_mean_l1_of_the_logits(monkeypatch, images):
+    torch.manual_seed(0)
+    guide = torch.nn.Sequential(torch.nn.Conv2d(3, 5, 12), torch.nn.Flatten())
+    guide = guide.requires_grad_(False)
+    monkeypatch.setattr("nrpurify.models.load_classifier", lambda name: guide)
+    purified = images[..., :12, :].flip(2).requires_grad_()
+    images = torch.nn.functional.pad(images, (0, 2))
+    purified = torch.nn.functional.pad(purified, (0, 2))
+    loss = losses.GuideLoss("any")(purified, images.requires_grad_())
+    torch.testing.assert_close(loss, (guide(purified) - guide(images)).abs().mean())
+    on_clean, on_purified = torch.autograd.grad(loss, (images, purified), allow_unused=True)
+    assert on_clean is None
+    assert on_purified.abs().sum() > 0
 
 
 def test_no_terms_cost_nothing(images):

@@ -250,3 +250,64 @@ def test_no_held_out_photos_no_validation(go, tmp_path):
     assert card.training["held_out"] == 0
     assert {row["kind"] for row in log_rows(tmp_path / "run")} == {"train"}
     assert not (tmp_path / "run" / "validation.safetensors").exists()
+
+
+def older(text):
+    """The recipe as a version wrote it that knew neither kinds of adversaries nor guides."""
+    values = json.loads(text)
+    for settings in values["adversaries"]:
+        del settings["kind"], settings["std"]
+    del values["defense"], values["extends"], values["losses"]["guide"]
+    return json.dumps(values)
+
+
+def test_a_run_of_an_older_version_goes_on(go, tmp_path):
+    whole = go("whole")
+    with pytest.raises(KeyboardInterrupt):
+        go("cut", watcher=Interrupted(3))
+    file, kept = tmp_path / "cut" / "recipe.json", tmp_path / "cut" / "state.pt"
+    file.write_text(older(file.read_text()))
+    written = torch.load(kept, weights_only=True)
+    torch.save({**written, "recipe": older(written["recipe"])}, kept)
+    with pytest.raises(InputError, match="started with another recipe"):
+        go("cut", resume=True, losses={**GAN, "adversarial": 0, "guide": "squeezenet1_1"})
+    assert_equal(load_file(whole), load_file(go("cut", resume=True)))
+
+
+@pytest.fixture
+def tiny_classifier(monkeypatch):
+    def load(name, device=None):
+        torch.manual_seed(1)
+        layers = torch.nn.Conv2d(3, 4, 5), torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten()
+        return torch.nn.Sequential(*layers).eval().requires_grad_(False)
+
+    monkeypatch.setattr("nrpurify.models.load_classifier", load)
+
+
+@pytest.mark.parametrize(
+    ("defense", "changes"),
+    [
+        ("hgd", {"purifier": "hgd", "losses": {"features": [], "pixel": 0, "adversarial": 0}}),
+        ("ape-gan", {"purifier": "ape-gan", "losses": {**GAN, "pixel_norm": "rmse"}}),
+        ("gnp", {"adversaries": [{"kind": "noise"}]}),
+        ("fgsp", {"adversaries": [{"kind": "fgsm", "network": "x"}]}),
+        ("sr", {"purifier": "edsr", "adversaries": [{"kind": "clean"}], "variation": {}}),
+    ],
+)
+def test_defenses_are_trained_by_the_same_loop(go, tiny_classifier, tmp_path, defense, changes):
+    if defense == "hgd":
+        changes = {**changes, "losses": {**changes["losses"], "guide": "x"}}
+    card = load_purifier(go("run", defense=defense, steps=3, **changes)).card
+    assert card.training["recipe"]["defense"] == defense
+    assert card.metrics["psnr_purified"] > 3
+    rows = [row for row in log_rows(tmp_path / "run") if row["kind"] == "train"]
+    assert ("guide" in rows[0]) == (defense == "hgd")
+    assert all(row["loss"] >= 0 for row in rows)
+    pair = load_file(tmp_path / "run" / "adversaries-0" / "shard-00000.safetensors")
+    change = (pair["adversarial"].int() - pair["clean"].int()).abs().max()
+    assert (change == 0) if defense == "sr" else (0 < change <= 16)
+
+
+def test_a_network_that_enlarges_needs_crops_that_can_be_halved(go):
+    with pytest.raises(InputError, match="crop is 33; edsr takes multiples of 2"):
+        go("run", purifier="edsr", crop=33)

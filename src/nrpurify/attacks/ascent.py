@@ -33,7 +33,8 @@ def ascend(
 
     Args:
         images: N×3×H×W in [0, 1].
-        objective: Differentiable; each value must depend on its own image only.
+        objective: Differentiable; the sum of its values grows. Where each value depends on its own
+            image only, as all but those of :func:`~nrpurify.attacks.fsa` do, so does the result.
         eps: L∞ budget in (0, 1], one value or N.
         steps: Number of gradient steps.
         step_size: Length of a step in (0, 1], one value or N.

@@ -18,10 +18,12 @@ class Goal:
     Attributes:
         classes: N class indices.
         sign: +1 away from them, -1 toward them.
+        origin: The N classes that a targeted attack comes from, where its loss asks for them.
     """
 
     classes: Tensor
     sign: int
+    origin: Tensor | None = None
 
     def loss(self, answers: Tensor) -> Tensor:
         """N values that are to grow: signed cross entropy of N×draws×classes, mean of the draws.
@@ -30,10 +32,26 @@ class Goal:
             InputError: A class that the model does not have.
         """
         count, draws, known = answers.shape
-        _check_range(self.classes, known, "labels" if self.sign > 0 else "targets")
+        self.check(known)
         classes = self.classes.repeat_interleave(draws)
         each = F.cross_entropy(answers.flatten(0, 1), classes, reduction="none")
         return self.sign * each.view(count, draws).mean(1)
+
+    def check(self, known: int) -> None:
+        """Raise InputError when a model of ``known`` classes lacks one of these."""
+        _check_range(self.classes, known, "labels" if self.sign > 0 else "targets")
+        if self.origin is not None:
+            _check_range(self.origin, known, "labels")
+
+    def take(self, rows: Tensor) -> Goal:
+        """The goal of some of the images, by their indices."""
+        origin = None if self.origin is None else self.origin[rows]
+        return Goal(self.classes[rows], self.sign, origin)
+
+    def reached(self, answers: Tensor) -> Tensor:
+        """N booleans: whether the mean of the N×draws×classes logits says so."""
+        there = answers.mean(1).argmax(1) == self.classes
+        return ~there if self.sign > 0 else there
 
 
 def given_goal(images: Tensor, labels: Tensor | None, targets: Tensor | None) -> Goal | None:

@@ -10,10 +10,18 @@ from typing import Any, Literal
 
 from torch import Tensor
 
+from nrpurify.attacks.apgd import PRESETS as APGD
+from nrpurify.attacks.apgd import apgd_ce, apgd_dlr
+from nrpurify.attacks.cda import PRESETS as CDA
+from nrpurify.attacks.cda import cda
 from nrpurify.attacks.dim import PRESETS as DIM
 from nrpurify.attacks.dim import dim
+from nrpurify.attacks.fff import PRESETS as FFF
+from nrpurify.attacks.fff import fff
 from nrpurify.attacks.fgsm import PRESETS as FGSM
 from nrpurify.attacks.fgsm import fgsm
+from nrpurify.attacks.fsa import PRESETS as FSA
+from nrpurify.attacks.fsa import fsa
 from nrpurify.attacks.ifgsm import PRESETS as I_FGSM
 from nrpurify.attacks.ifgsm import i_fgsm
 from nrpurify.attacks.mifgsm import PRESETS as MI_FGSM
@@ -24,6 +32,8 @@ from nrpurify.attacks.pgd import PRESETS as PGD
 from nrpurify.attacks.pgd import pgd
 from nrpurify.attacks.rfgsm import PRESETS as R_FGSM
 from nrpurify.attacks.rfgsm import r_fgsm
+from nrpurify.attacks.square import PRESETS as SQUARE
+from nrpurify.attacks.square import square
 from nrpurify.attacks.ssp import PRESETS as SSP
 from nrpurify.attacks.ssp import ssp
 from nrpurify.attacks.tap import PRESETS as TAP
@@ -41,8 +51,10 @@ class Entry:
         function: ``(model, images, labels=None, *, eps, preset, ...)``; ``model`` is a classifier,
             a feature extractor or anything, by ``surrogate``.
         presets: Settings by preset, dataclass instances.
-        surrogate: What it attacks: a ``classifier``, ``features`` (an extractor), or ``none``.
+        surrogate: What it attacks: a ``classifier``, ``features`` (an extractor), or ``none``;
+            then ``model`` may be None, for which fff and cda take what the package carries.
         source: Who described it.
+        label_free: Whether labels are ignored although it attacks a classifier.
     """
 
     name: str
@@ -50,11 +62,12 @@ class Entry:
     presets: Mapping[str, Any]
     surrogate: Literal["classifier", "features", "none"]
     source: str
+    label_free: bool = False
 
     @property
     def labels(self) -> bool:
         """Whether it uses labels (without any, what the surrogate says of the clean images)."""
-        return self.surrogate == "classifier"
+        return self.surrogate == "classifier" and not self.label_free
 
     @property
     def settings(self) -> tuple[str, ...]:
@@ -85,13 +98,19 @@ _ENTRIES = (
     Entry("mi-fgsm-ti", mi_fgsm_ti, MI_FGSM_TI, "classifier", "Dong et al., 2019"),
     Entry("dim-ti", dim_ti, DIM_TI, "classifier", "Dong et al., 2019"),
     Entry("tap", tap, TAP, "classifier", "Zhou et al., 2018"),
+    Entry("fff", fff, FFF, "none", "Mopuri et al., 2017"),
+    Entry("cda", cda, CDA, "none", "Naseer et al., 2019"),
+    Entry("fsa", fsa, FSA, "classifier", "Zhang & Wang, 2019", label_free=True),
     Entry("ssp", ssp, SSP, "features", "Naseer et al., 2020"),
+    Entry("apgd-ce", apgd_ce, APGD, "classifier", "Croce & Hein, 2020"),
+    Entry("apgd-dlr", apgd_dlr, APGD, "classifier", "Croce & Hein, 2020"),
+    Entry("square", square, SQUARE, "classifier", "Andriushchenko et al., 2020"),
 )
 _BY_NAME = {entry.name: entry for entry in _ENTRIES}
 
 
 def names() -> list[str]:
-    """All names, in the order of the paper's tables."""
+    """All names: in the order of the paper's tables, then those for judging a defense."""
     return list(_BY_NAME)
 
 

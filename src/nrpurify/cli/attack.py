@@ -30,14 +30,16 @@ nrpurify attack photos/ attacked/ --name ssp --surrogate vgg16 --eps 16/255
 nrpurify attack photos/ attacked/ --layer conv4_3 --layer relu5_2 --eps 8/255 --steps 20
 
 nrpurify attack photos/ attacked/ --name dim-ti --surrogate efficientnet_lite0,squeezenet1_1
---labels images.csv"""
+--labels images.csv
+
+nrpurify attack photos/ attacked/ --name cda --eps 8/255"""
 
 
 def command(
     source: Annotated[str, typer.Argument(metavar="SRC", help="An image, a folder or a glob.")],
     dst: Annotated[Path, typer.Argument(metavar="DST", help="A folder.")],
     name: Annotated[
-        str, typer.Option(help="The attack: ssp, fgsm, mi-fgsm, dim-ti, tap, noise ...")
+        str, typer.Option(help="The attack: ssp, fgsm, mi-fgsm, dim-ti, tap, apgd-ce, noise ...")
     ] = "ssp",
     surrogate: Annotated[
         str | None,
@@ -56,6 +58,16 @@ def command(
     step_size: Annotated[
         str | None, typer.Option(help="Step size, as a fraction or a number.")
     ] = None,
+    restarts: Annotated[
+        int | None, typer.Option(min=1, help="Attempts (apgd-ce, apgd-dlr, square).")
+    ] = None,
+    trained: Annotated[
+        Path | None,
+        typer.Option(
+            help="A generator (cda) or pattern (fff) of your own, made by `train-attack`;"
+            " by default the shipped one."
+        ),
+    ] = None,
     batch: Annotated[
         int, typer.Option(min=1, help="Images at a time, where neighbors have the same size.")
     ] = 1,
@@ -73,6 +85,9 @@ def command(
     recursive: Recursive = False,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Make all outputs anew, whatever is there.")
+    ] = False,
+    floats: Annotated[
+        bool, typer.Option("--floats", help="Also write unrounded values, NAME.safetensors.")
     ] = False,
     seed: Seed = 0,
     device: Device = None,
@@ -99,6 +114,8 @@ def command(
         preset=preset,
         steps=steps,
         step_size=None if step_size is None else parse_eps(step_size, "--step-size"),
+        restarts=restarts,
+        trained=trained,
         labels=labels,
         targets=targets,
         batch=batch,
@@ -118,6 +135,7 @@ def command(
             options,
             recursive=recursive,
             overwrite=overwrite,
+            floats=floats,
             watch=lambda _, total: progress.update(task, advance=1, total=total),
         )
     if result.change is not None:

@@ -14,6 +14,7 @@ import nrpurify
 from nrpurify import weights
 from nrpurify.errors import ImageError, InputError
 from nrpurify.evaluation import check_budget
+from nrpurify.floats import float_path, write_float
 from nrpurify.folders.attackers import prepare_attack
 from nrpurify.folders.jobs import (
     FolderResult,
@@ -37,6 +38,7 @@ def attack_folder(
     *,
     recursive: bool = False,
     overwrite: bool = False,
+    floats: bool = False,
     watch: Watch | None = None,
 ) -> FolderResult:
     """Attack an image, a folder or a glob into PNG files with a ``manifest.json``.
@@ -51,6 +53,7 @@ def attack_folder(
         options: The attack.
         recursive: Look into sub-folders.
         overwrite: Make everything anew, whatever is there.
+        floats: Also write the unrounded values, see :mod:`nrpurify.floats`.
         watch: Sees each file's result.
 
     Raises:
@@ -64,7 +67,7 @@ def attack_folder(
     if attacker.classes is not None:
         attacker.classes.check_jobs(jobs)
     head = _head(options, attacker)
-    manifest = Manifest.enter(Path(dst), head, jobs, overwrite=overwrite)
+    manifest = Manifest.enter(Path(dst), head, jobs, overwrite=overwrite, floats=floats)
     items = _Run(options, attacker, manifest).items(jobs)
     return collect(items, len(jobs), watch)
 
@@ -145,8 +148,10 @@ class _Run:
     def _write(self, job: Job, image: Image, attacked: torch.Tensor) -> Item:
         try:
             write_png(job.output, attacked, image.alpha)
+            if self.manifest.floats:
+                write_float(float_path(job.output), attacked)
         except ImageError as error:
             return Item.failed(job, error)
         change = float((from_uint8(to_uint8(attacked)) - image.rgb).abs().max())
-        self.manifest.record(job, change)
+        self.manifest.record(job, change, float((attacked - image.rgb).abs().max()))
         return Item(job, "done", change=change)

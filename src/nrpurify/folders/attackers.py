@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Generator, Tensor
@@ -13,9 +15,11 @@ from nrpurify.attacks.box import Eps
 from nrpurify.attacks.registry import Entry
 from nrpurify.attacks.ssp import default_layer, settings, ssp
 from nrpurify.attacks.starts import resolve_start
+from nrpurify.attacks.trained import load_generator, load_pattern, locate
 from nrpurify.errors import InputError
 from nrpurify.folders.classifiers import prepare_classifier
 from nrpurify.folders.options import Attacker, AttackOptions
+from nrpurify.purifiers.carded import read_carded
 
 
 def prepare_attack(options: AttackOptions) -> Attacker:
@@ -28,7 +32,7 @@ def prepare_attack(options: AttackOptions) -> Attacker:
     """
     entry = registry.get(options.name)
     _check_settings(options, entry)
-    prepare = {"features": _prepare_ssp, "classifier": prepare_classifier, "none": _prepare_noise}
+    prepare = {"features": _prepare_ssp, "classifier": prepare_classifier, "none": _prepare_model}
     return prepare[entry.surrogate](options)
 
 
@@ -37,9 +41,11 @@ def _check_settings(options: AttackOptions, entry: Entry) -> None:
     for name, given, known in (
         ("steps", options.steps, "steps" in entry.settings),
         ("step_size", options.step_size, "step_size" in entry.settings),
+        ("restarts", options.restarts, "restarts" in entry.settings),
         ("layer", options.layers, knows_layers),
         ("targets", options.targets, "targets" in entry.settings),
         ("surrogate", options.surrogate, entry.surrogate != "none"),
+        ("trained", options.trained, entry.name in _LOADERS),
     ):
         if given and not known:
             raise InputError(f"{name} was given; {entry.name} has no such setting, leave it out")
@@ -79,12 +85,28 @@ def _prepare_ssp(options: AttackOptions) -> Attacker:
     return Attacker(perturb, surrogate, None, chosen, (surrogate,))
 
 
-def _prepare_noise(options: AttackOptions) -> Attacker:
+_LOADERS: dict[str, Callable[[Path], Any]] = {"cda": load_generator, "fff": load_pattern}
+
+
+def _prepare_model(options: AttackOptions) -> Attacker:
+    """Noise, and attacks whose work was done in training."""
     entry = registry.get(options.name)
+    used = entry.defaults(options.preset).items()
+    model, chosen = None, {name: value for name, value in used if name in entry.settings}
+    if entry.name in _LOADERS:
+        file = locate(options.trained or entry.name)
+        model = _LOADERS[entry.name](file).to(options.device)
+        card, _ = read_carded(file)
+        chosen = {**chosen, "trained": file.name, "trained_sha256": card.sha256}
 
     def perturb(images: Tensor, generators: Sequence[Generator], _: Tensor | None) -> Tensor:
         return entry.function(
-            None, images, eps=options.eps, preset=options.preset, generator=generators
+            model,
+            images,
+            eps=options.eps,
+            preset=options.preset,
+            generator=generators,
+            amp=options.amp,
         )
 
-    return Attacker(perturb, settings=entry.defaults(options.preset))
+    return Attacker(perturb, settings=chosen)

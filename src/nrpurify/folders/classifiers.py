@@ -12,6 +12,7 @@ from nrpurify import models, weights
 from nrpurify.attacks import registry
 from nrpurify.attacks.ensemble import Ensemble
 from nrpurify.attacks.presets import Plan, choose
+from nrpurify.attacks.registry import Entry
 from nrpurify.features import check_layers
 from nrpurify.folders.classes import Classes
 from nrpurify.folders.options import Attacker, AttackOptions
@@ -25,9 +26,9 @@ def prepare_classifier(options: AttackOptions) -> Attacker:
         WeightsError: A surrogate's weights are not to be had.
     """
     entry = registry.get(options.name)
-    given = _given(options)
-    classes = Classes.read(options.labels, options.targets)
-    plan: Plan = choose(entry.presets, options.preset, **given)
+    given = _given(options, entry)
+    classes = Classes.read(options.labels, options.targets) if entry.labels else None
+    plan = choose(entry.presets, options.preset, **given)
     surrogate = options.surrogate or "efficientnet_lite0"
     names = tuple(name.strip() for name in surrogate.split(","))
     model = _load(names, options.device, classes)
@@ -44,21 +45,28 @@ def prepare_classifier(options: AttackOptions) -> Attacker:
             preset=options.preset,
             generator=generators,
             amp=options.amp,
-            **{goal: known},
+            **({} if known is None else {goal: known}),
             **given,
         )
 
     chosen = {
         **asdict(plan),
-        "step_size": plan.length(options.eps),
+        **({"step_size": plan.length(options.eps)} if isinstance(plan, Plan) else {}),
         "layers": list(options.layers),
-        goal: "predicted" if classes is None else weights.file_hash(classes.path),
     }
+    if entry.labels:
+        chosen[goal] = "predicted" if classes is None else weights.file_hash(classes.path)
     return Attacker(perturb, ",".join(names), classes, chosen, names)
 
 
-def _given(options: AttackOptions) -> dict[str, Any]:
-    settings = {"steps": options.steps, "step_size": options.step_size}
+def _given(options: AttackOptions, entry: Entry) -> dict[str, Any]:
+    """Settings that were given; files, which other networks may see, get the whole attack."""
+    settings = {
+        "steps": options.steps,
+        "step_size": options.step_size,
+        "restarts": options.restarts,
+        "early_stop": False if "early_stop" in entry.settings else None,
+    }
     return {name: value for name, value in settings.items() if value is not None}
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from nrpurify.errors import InputError
 from nrpurify.files import write_json
+from nrpurify.floats import float_path
 from nrpurify.folders.jobs import Job
 from nrpurify.weights import file_hash
 
@@ -25,12 +26,15 @@ class Manifest:
         folder: Where it lies, beside or above the images.
         head: ``settings``, ``versions`` and ``weights_sha256``, as plain values.
         files: By output, relative to the folder: ``source`` (relative), ``source_sha256``,
-            ``sha256`` of the output, and ``linf``: its ‖δ‖∞ in [0, 1] after rounding to 8 bits.
+            ``sha256`` of the output, and ``linf``: its ‖δ‖∞ in [0, 1] after rounding to 8 bits;
+            with ``floats`` also ``float_sha256`` and ``float_linf`` of the unrounded values.
+        floats: Whether each output has its unrounded values beside it.
     """
 
     folder: Path
     head: dict[str, dict[str, Any]]
     files: dict[str, dict[str, Any]] = field(default_factory=dict)
+    floats: bool = False
 
     @classmethod
     def enter(
@@ -40,6 +44,7 @@ class Manifest:
         jobs: Sequence[Job],
         *,
         overwrite: bool,
+        floats: bool = False,
     ) -> Manifest:
         """Go on with the manifest in ``folder`` or begin one; it is on disk afterwards.
 
@@ -47,7 +52,7 @@ class Manifest:
             InputError: Without ``overwrite``: the images there were made otherwise, there are
                 outputs without a manifest, or the manifest cannot be read.
         """
-        manifest = cls(folder, json.loads(json.dumps(head)))
+        manifest = cls(folder, json.loads(json.dumps(head)), floats=floats)
         if not overwrite:
             if manifest.path.exists():
                 manifest.files = manifest._read()
@@ -83,19 +88,23 @@ class Manifest:
         entry = self.files.get(self._key(job))
         return (
             entry is not None
-            and job.output.is_file()
-            and entry.get("sha256") == file_hash(job.output)
-            and entry.get("source_sha256") == file_hash(job.source)
+            and _is(job.output, entry.get("sha256"))
+            and _is(job.source, entry.get("source_sha256"))
+            and (not self.floats or _is(float_path(job.output), entry.get("float_sha256")))
         )
 
-    def record(self, job: Job, linf: float) -> None:
+    def record(self, job: Job, linf: float, float_linf: float) -> None:
         """Note a finished output; :meth:`save` makes it last."""
-        self.files[self._key(job)] = {
+        entry = {
             "source": job.relative.as_posix(),
             "source_sha256": file_hash(job.source),
             "sha256": file_hash(job.output),
             "linf": linf,
         }
+        if self.floats:
+            entry["float_sha256"] = file_hash(float_path(job.output))
+            entry["float_linf"] = float_linf
+        self.files[self._key(job)] = entry
 
     def save(self) -> None:
         """Write it, whole or not at all."""
@@ -103,6 +112,10 @@ class Manifest:
 
     def _key(self, job: Job) -> str:
         return job.output.relative_to(self.folder).as_posix()
+
+
+def _is(path: Path, sha256: str | None) -> bool:
+    return path.is_file() and file_hash(path) == sha256
 
 
 def _changes(before: dict[str, dict[str, Any]], now: dict[str, dict[str, Any]]) -> list[str]:

@@ -31,6 +31,8 @@ class AttackOptions:
         preset: ``paper`` or ``authors``.
         steps: Iterations; None for the preset's.
         step_size: In (0, 1]; None for the preset's.
+        restarts: Attempts (apgd-ce, apgd-dlr, square); None for the preset's.
+        trained: A generator (cda) or pattern (fff) of one's own; None for the shipped one.
         labels: CSV file of true classes, see :func:`nrpurify.labels.read_labels_csv`; None for what
             the surrogate says of the clean images.
         targets: CSV file of classes to attack toward, see
@@ -51,6 +53,8 @@ class AttackOptions:
     preset: str = "paper"
     steps: int | None = None
     step_size: float | None = None
+    restarts: int | None = None
+    trained: Path | None = None
     labels: Path | None = None
     targets: Path | None = None
     batch: int = 1
@@ -61,7 +65,11 @@ class AttackOptions:
     def __post_init__(self) -> None:
         per_sample(self.eps, torch.zeros(1))
         per_sample(1.0 if self.step_size is None else self.step_size, torch.zeros(1), "step_size")
-        for name, value in (("batch", self.batch), ("steps", self.steps)):
+        for name, value in (
+            ("batch", self.batch),
+            ("steps", self.steps),
+            ("restarts", self.restarts),
+        ):
             if value is not None and value < 1:
                 raise InputError(f"{name} is {value}; expected at least 1")
 

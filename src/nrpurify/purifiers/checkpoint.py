@@ -6,13 +6,11 @@ from importlib import resources
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from nrpurify.errors import InputError, WeightsError
-from nrpurify.files import atomic_path
-from nrpurify.purifiers.card import Card, tensors_hash
+from nrpurify.purifiers.card import Card
+from nrpurify.purifiers.carded import read_carded, write_carded
 from nrpurify.purifiers.purifier import Purifier
 from nrpurify.purifiers.registry import DESIGNS, design
 
@@ -48,14 +46,7 @@ def save_purifier(
     Returns:
         The card as written, with the hash of the tensors.
     """
-    tensors = {
-        name: value.detach().to("cpu", dtype).contiguous()
-        for name, value in purifier.network.state_dict().items()
-    }
-    card = purifier.card.with_hash(tensors)
-    with atomic_path(Path(path)) as temporary:
-        save_file(tensors, temporary, metadata={"format": "pt", "card": card.to_json()})
-    return card
+    return write_carded(path, purifier.network.state_dict(), purifier.card, dtype=dtype)
 
 
 def load_purifier(
@@ -72,7 +63,7 @@ def load_purifier(
         WeightsError: The file is damaged, or is no purifier of this package.
     """
     path = _locate(source)
-    card, tensors = _read(path)
+    card, tensors = read_carded(path)
     try:
         with torch.device("meta"):
             network = card.design.build()
@@ -98,21 +89,6 @@ def _locate(source: str | Path) -> Path:
     raise InputError(
         f"no purifier {str(source)!r}{hint}; expected {', '.join(names) or 'no name'} or a file"
     )
-
-
-def _read(path: Path) -> tuple[Card, dict[str, Tensor]]:
-    try:
-        with safe_open(path, "pt") as file:
-            metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
-        raise WeightsError(f"{path} is no readable safetensors file: {error}") from error
-    if "card" not in metadata:
-        raise WeightsError(f"{path} has no model card; expected a file written by nrpurify")
-    card = Card.from_json(metadata["card"])
-    if tensors_hash(tensors) != card.sha256:
-        raise WeightsError(f"{path} is damaged: its tensors do not have the hash on its card")
-    return card, {name: value.float() for name, value in tensors.items()}
 
 
 def convert_checkpoint(source: str | Path, name: str) -> Purifier:

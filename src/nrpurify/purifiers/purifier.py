@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor, nn
@@ -18,6 +20,9 @@ HALO = 96
 class Purifier(nn.Module):
     """P of the paper: maps attacked (or clean) images to purified ones.
 
+    Attributes:
+        scale: How many times longer the sides become: 1, or 2 for the SR defense's network.
+
     Args:
         network: Maps N×3×H×W to the same shape; has ``multiple`` and ``radius``
             (see :meth:`nrpurify.purifiers.registry.Design.build`).
@@ -28,6 +33,7 @@ class Purifier(nn.Module):
         super().__init__()
         self.network = network
         self.card = card
+        self.scale = int(getattr(network, "scale", 1))
 
     def forward(self, images: Tensor) -> Tensor:
         """Purify N×3×H×W images in [0, 1]; differentiable, output clamped to [0, 1]."""
@@ -41,7 +47,7 @@ class Purifier(nn.Module):
         if bottom or right:
             images = F.pad(images, (0, right, 0, bottom), mode="replicate")
         purified: Tensor = self.network(images)
-        return purified[..., :height, :width]
+        return purified[..., : self.scale * height, : self.scale * width]
 
     @torch.no_grad()
     def purify(
@@ -67,7 +73,9 @@ class Purifier(nn.Module):
             if max(images.shape[-2:]) <= tile + 2 * halo:
                 return self(images)  # type: ignore[no-any-return]
             multiple = int(self.network.multiple)  # type: ignore[arg-type]
-            return apply_tiled(self, images, tile=tile, halo=halo, multiple=multiple)
+            return apply_tiled(
+                self, images, tile=tile, halo=halo, multiple=multiple, scale=self.scale
+            )
 
 
 class DynamicPurifier(nn.Module):
@@ -80,7 +88,9 @@ class DynamicPurifier(nn.Module):
         purifier: Maps images to images.
         noise: Standard deviation in units of [0, 1] images.
         eps: Bound of the step.
-        generator: A CPU generator that makes the draws reproducible.
+        passes: How often :func:`nrpurify.protect` asks the model about each image.
+        combine: What it makes of the answers: a majority ``vote``, or their ``mean``.
+        generator: A CPU generator that makes the draws reproducible, image after image.
     """
 
     def __init__(
@@ -89,14 +99,22 @@ class DynamicPurifier(nn.Module):
         *,
         noise: float = 0.05,
         eps: float = 16 / 255,
+        passes: int = 1,
+        combine: Literal["mean", "vote"] = "vote",
         generator: Generator | None = None,
     ) -> None:
         super().__init__()
         self.purifier = purifier
         self.noise, self.eps, self.generator = noise, eps, generator
+        self.passes, self.combine = passes, combine
+
+    def step(self, images: Tensor) -> Tensor:
+        """The random step alone: N×3×H×W images in [0, 1] to the same."""
+        draws = [torch.randn(images.shape[1:], generator=self.generator) for _ in images]
+        step = torch.stack(draws).to(images) * self.noise
+        return (images + step.clamp(-self.eps, self.eps)).clamp(0, 1)
 
     def forward(self, images: Tensor) -> Tensor:
         """Purify N×3×H×W images in [0, 1] behind a fresh random step."""
-        step = torch.randn(images.shape, generator=self.generator).to(images) * self.noise
-        purified: Tensor = self.purifier((images + step.clamp(-self.eps, self.eps)).clamp(0, 1))
+        purified: Tensor = self.purifier(self.step(images))
         return purified

@@ -9,12 +9,17 @@ from typing import Any
 from torch import nn
 
 from nrpurify.errors import InputError
+from nrpurify.purifiers.ape_gan import APEGenerator
+from nrpurify.purifiers.edsr import EDSR
 from nrpurify.purifiers.resg import ResG
 from nrpurify.purifiers.rrdb import NRP
-from nrpurify.purifiers.unet import UNet
+from nrpurify.purifiers.unet import DenoisingUNet, UNet
 from nrpurify.purifiers.unshuffle import UnshuffleRRDB, UnshuffleUNet
 
 ARCHITECTURES: dict[str, Callable[..., nn.Module]] = {
+    "ape-gan": APEGenerator,
+    "denoising-unet": DenoisingUNet,
+    "edsr": EDSR,
     "nrp": NRP,
     "resg": ResG,
     "unet": UNet,
@@ -34,7 +39,8 @@ class Design:
         """Build the network with fresh weights.
 
         It maps N×3×H×W to the same shape; ``multiple`` is what its sides must be divisible by,
-        ``radius`` how many pixels around an output pixel can change it.
+        ``radius`` how many pixels around an output pixel can change it. One that has a ``scale``
+        makes the sides so many times longer.
 
         Raises:
             InputError: The architecture does not exist or does not take these arguments.
@@ -57,6 +63,9 @@ DESIGNS: dict[str, Design] = {
     "fast": Design("unshuffle-unet", {"widths": [96, 160, 256], "blocks": [2, 2, 2]}),
     "tiny": Design("unshuffle-unet", {"widths": [48, 64, 96], "blocks": [1, 1, 1]}),
     "fast-rrdb": Design("unshuffle-rrdb", {"width": 64, "blocks": 4}),
+    "hgd": Design("denoising-unet", {"width": 32, "levels": 4}),
+    "ape-gan": Design("ape-gan", {"width": 64, "blocks": 4}),
+    "edsr": Design("edsr", {"width": 32, "blocks": 8}),
 }
 
 

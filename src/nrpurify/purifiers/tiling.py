@@ -19,7 +19,13 @@ def _spans(length: int, tile: int, halo: int) -> Iterator[tuple[slice, slice, sl
 
 
 def apply_tiled(
-    function: Callable[[Tensor], Tensor], images: Tensor, *, tile: int, halo: int, multiple: int = 1
+    function: Callable[[Tensor], Tensor],
+    images: Tensor,
+    *,
+    tile: int,
+    halo: int,
+    multiple: int = 1,
+    scale: int = 1,
 ) -> Tensor:
     """Apply an image-to-image ``function`` tile by tile, without gradients.
 
@@ -27,12 +33,13 @@ def apply_tiled(
     memory beyond input and output depends on the tile alone.
 
     Args:
-        function: Maps N×3×h×w to the same shape, for any h and w.
+        function: Maps N×3×h×w to N×3×(scale·h)×(scale·w), for any h and w.
         images: N×3×H×W.
         tile: Side of the tiles in pixels; rounded up to ``multiple``.
         halo: Pixels read around each tile; rounded up to ``multiple``.
         multiple: Tile corners are put on multiples of it, so that a function that works on a grid
             of pixel blocks sees the same grid.
+        scale: How many times longer the sides become.
 
     Raises:
         InputError: ``tile`` is not positive or ``halo`` negative.
@@ -40,10 +47,16 @@ def apply_tiled(
     if tile < 1 or halo < 0:
         raise InputError(f"tile is {tile} and halo {halo}; expected tile >= 1 and halo >= 0")
     tile, halo = (-(-size // multiple) * multiple for size in (tile, halo))
-    result = torch.empty_like(images)
+    height, width = (scale * side for side in images.shape[2:])
+    result = images.new_empty(*images.shape[:2], height, width)
     with torch.no_grad():
         for rows_in, rows_keep, rows_out in _spans(images.shape[2], tile, halo):
             for cols_in, cols_keep, cols_out in _spans(images.shape[3], tile, halo):
                 part = function(images[..., rows_in, cols_in])
-                result[..., rows_out, cols_out] = part[..., rows_keep, cols_keep]
+                place = (..., _times(rows_out, scale), _times(cols_out, scale))
+                result[place] = part[..., _times(rows_keep, scale), _times(cols_keep, scale)]
     return result
+
+
+def _times(span: slice, scale: int) -> slice:
+    return slice(scale * span.start, scale * span.stop)

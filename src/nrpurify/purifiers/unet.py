@@ -1,4 +1,4 @@
-"""U-Net as a purifier (Table 3's second attacker; Ronneberger et al., 2015)."""
+"""U-Nets: a purifier (Table 3's second attacker; Ronneberger et al., 2015) and HGD's denoiser."""
 
 from __future__ import annotations
 
@@ -49,3 +49,23 @@ class UNet(nn.Module):
             x = merge(torch.cat([kept.pop(), up(x)], 1))
         purified: Tensor = self.last(x)
         return purified
+
+
+class DenoisingUNet(UNet):
+    """HGD's denoiser (Liao et al., 2018): a U-Net whose output is added to the image.
+
+    It starts as the identity. The published network has batch norm, this one has none.
+
+    Args:
+        width: Channels of the first level; each lower one has twice as many.
+        levels: Number of levels below the first.
+    """
+
+    def __init__(self, width: int = 32, levels: int = 4) -> None:
+        super().__init__(width, levels)
+        nn.init.zeros_(self.last.weight)
+        nn.init.zeros_(self.last.bias)  # type: ignore[arg-type]
+
+    def forward(self, images: Tensor) -> Tensor:
+        """N×3×H×W, sides multiples of ``2**levels``, to the same shape; not clamped."""
+        return images + super().forward(images)

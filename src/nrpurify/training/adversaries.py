@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -14,6 +14,7 @@ from torch import Generator, Tensor
 
 from nrpurify.attacks import objectives
 from nrpurify.attacks.ascent import Objective, ascend
+from nrpurify.attacks.fgsm import fgsm
 from nrpurify.attacks.starts import resolve_start
 from nrpurify.attacks.transforms import gaussian_kernel, smoother
 from nrpurify.features import FeatureExtractor, feature_extractor
@@ -21,6 +22,9 @@ from nrpurify.files import atomic_path
 from nrpurify.images import from_uint8, to_uint8
 from nrpurify.training.photos import random_crops, random_integer
 from nrpurify.training.recipe import Adversary, Recipe
+
+if TYPE_CHECKING:
+    from nrpurify.models import Classifier
 
 T = TypeVar("T")
 
@@ -69,6 +73,7 @@ class AdversaryMaker:
 
     def __post_init__(self) -> None:
         self._extractors: dict[tuple[str, str], FeatureExtractor] = {}
+        self._classifiers: dict[str, Classifier] = {}
 
     def make(self, count: int, side: int, generator: Generator) -> tuple[Pair, dict[str, object]]:
         """Attack ``count`` fresh crops with one kind of adversary; also say which it was."""
@@ -77,8 +82,20 @@ class AdversaryMaker:
         layer = _pick(kind.layers, generator)
         clean = random_crops(self.photos, count, side, self.recipe.resize, generator)
         clean = clean.to(self.device).contiguous(memory_format=torch.channels_last)
+        if kind.kind != "features":
+            return Pair(clean, self._perturb(kind, clean, generator)), {"kind": kind.kind}
         adversarial, settings = self._attack(kind, layer, clean, generator)
         return Pair(clean, adversarial), {"network": kind.network, "layer": layer, **settings}
+
+    def _perturb(self, kind: Adversary, clean: Tensor, generator: Generator) -> Tensor:
+        eps = self.recipe.eps
+        if kind.kind == "fgsm":
+            classifier = self._classifier(kind.network)
+            return fgsm(classifier, clean, eps=eps, amp=self.recipe.optimization.amp)
+        if kind.kind == "noise":
+            noise = kind.std * torch.randn(clean.shape, generator=generator).to(clean)
+            return (clean + noise.clamp(-eps, eps)).clamp(0, 1)
+        return clean
 
     def _attack(
         self, kind: Adversary, layer: str, clean: Tensor, generator: Generator
@@ -138,6 +155,13 @@ class AdversaryMaker:
         if key not in self._extractors:
             self._extractors[key] = feature_extractor(network, layer).to(self.device)
         return self._extractors[key]
+
+    def _classifier(self, name: str) -> Classifier:
+        if name not in self._classifiers:
+            from nrpurify.models import load_classifier
+
+            self._classifiers[name] = load_classifier(name, device=self.device)
+        return self._classifiers[name]
 
 
 @dataclass

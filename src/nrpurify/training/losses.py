@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -25,13 +26,34 @@ class FeatureLoss(nn.Module):
         """Two N×3×S×S tensors to one value; no gradient runs into ``clean``."""
         total = purified.new_zeros((), dtype=torch.float32)
         for term, extractor in zip(self.terms, self.extractors, strict=True):
-            if step < term.first_step:
+            if step < term.first_step or step % term.every:
                 continue
             with torch.no_grad():
                 reference = extractor(clean)
             found = feature_distance(extractor(purified), reference, term.distance)
             total = total + term.weight * found.mean()
         return total
+
+
+class GuideLoss(nn.Module):
+    """HGD's loss: the mean L1 between a classifier's logits of purified and clean crops.
+
+    Args:
+        name: A name that :func:`nrpurify.models.load_classifier` takes.
+    """
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        from nrpurify.models import load_classifier
+
+        self.guide = load_classifier(name)
+
+    def forward(self, purified: Tensor, clean: Tensor) -> Tensor:
+        """Two N×3×S×S tensors to one value; no gradient runs into ``clean``."""
+        with torch.no_grad():
+            reference = self.guide(clean)
+        apart: Tensor = (self.guide(purified) - reference).float().abs().mean()
+        return apart
 
 
 def pixel_l1(purified: Tensor, clean: Tensor) -> Tensor:
@@ -44,6 +66,12 @@ def pixel_mse(purified: Tensor, clean: Tensor) -> Tensor:
     return (purified - clean).square().mean()
 
 
+def pixel_rmse(purified: Tensor, clean: Tensor) -> Tensor:
+    """Root of each crop's mean squared difference, averaged over crops."""
+    side = math.sqrt(purified[0].numel())
+    return pixel_l2(purified, clean) / side
+
+
 def pixel_l2(purified: Tensor, clean: Tensor) -> Tensor:
     """Eq. 6: the Euclidean norm of each crop's difference, averaged over crops."""
     norms: Tensor = (purified - clean).flatten(1).norm(dim=1)
@@ -53,6 +81,7 @@ def pixel_l2(purified: Tensor, clean: Tensor) -> Tensor:
 PIXEL_LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "l1": pixel_l1,
     "mse": pixel_mse,
+    "rmse": pixel_rmse,
     "l2": pixel_l2,
 }
 

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
-from importlib import resources
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from nrpurify.errors import InputError, MissingExtraError
+from nrpurify.training import settings
 
 Goal = Literal["away", "toward", "along"]
 
@@ -16,9 +15,15 @@ Goal = Literal["away", "toward", "along"]
 class Adversary:
     """One kind of perturbation of the training diet; batches draw a kind by its weight.
 
+    ``features``, the paper's, is made by all the settings below. ``fgsm`` is one step of eps away
+    from what the classifier ``network`` says of the clean crop (FGSP). ``noise`` is Gaussian, held
+    within eps (GNP). ``clean`` leaves crops as they are (SR).
+
     Attributes:
+        kind: ``features``, ``fgsm``, ``noise`` or ``clean``.
         weight: Share of the batches, relative to the other kinds.
-        network: A name that :func:`nrpurify.features.feature_extractor` takes.
+        network: A name that :func:`nrpurify.features.feature_extractor` takes; for ``fgsm`` one
+            that :func:`nrpurify.models.load_classifier` takes.
         layers: Layers to draw from, one a batch.
         goals: Weights of the objectives of :mod:`nrpurify.attacks.objectives`.
         distances: Distances of Eq. 1 to draw from.
@@ -28,8 +33,10 @@ class Adversary:
         smoothing: Probability that gradients are filtered by the 15×15 Gaussian.
         steps: Least and greatest number of iterations.
         step_sizes: Step sizes to draw from, in units of [0, 1] images.
+        std: Standard deviation of ``noise``, in the same units.
     """
 
+    kind: Literal["features", "fgsm", "noise", "clean"] = "features"
     weight: float = 1.0
     network: str = "vgg16"
     layers: tuple[str, ...] = ("conv3_3",)
@@ -41,6 +48,7 @@ class Adversary:
     smoothing: float = 0.0
     steps: tuple[int, int] = (10, 10)
     step_sizes: tuple[float, ...] = (0.01,)
+    std: float = 0.05
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
 
@@ -95,6 +103,7 @@ class FeatureTerm:
         layers: Where distances are taken; they are summed.
         distance: Δ of Eq. 1.
         first_step: First step with this term; a cheap network can start and a dear one follow.
+        every: Only each so many steps; the weight then counts for that step alone.
     """
 
     weight: float = 1.0
@@ -102,28 +111,35 @@ class FeatureTerm:
     layers: tuple[str, ...] = ("conv3_3",)
     distance: str = "mae"
     first_step: int = 0
+    every: int = 1
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
 
 @dataclass(frozen=True)
 class Losses:
-    """Weights of Eq. 8.
+    """Weights of Eq. 8, and HGD's loss.
 
     Attributes:
         features: λ and its feature extractors; empty for the ablation without it.
         pixel: γ, 0 for the ablation without it.
-        pixel_norm: ``l1`` and ``mse`` are means over pixels, ``l2`` is Eq. 6's norm.
+        pixel_norm: ``l1`` and ``mse`` are means over pixels, ``rmse`` is each crop's root of
+            ``mse``, ``l2`` is Eq. 6's norm.
         adversarial: α, 0 for no critic.
         adversarial_from: First step with the adversarial loss.
         gan: ``relativistic`` (Eq. 7) or the ablation's ``vanilla``.
+        guide: Classifier under which the logits of purified and clean crops are compared by L1
+            (HGD, Liao et al., 2018); empty for none.
+        guide_weight: Weight of that term.
     """
 
     features: tuple[FeatureTerm, ...] = (FeatureTerm(),)
     pixel: float = 1e-2
-    pixel_norm: Literal["l1", "mse", "l2"] = "l2"
+    pixel_norm: Literal["l1", "mse", "rmse", "l2"] = "l2"
     adversarial: float = 5e-3
     adversarial_from: int = 0
     gan: Literal["relativistic", "vanilla"] = "relativistic"
+    guide: str = ""
+    guide_weight: float = 1.0
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
 
@@ -181,6 +197,10 @@ class Recipe:
     """A training run of Algorithm 2; the defaults are the paper's (Sec. 4.1).
 
     Attributes:
+        defense: What comes of it: ``nrp``, or the defense that is trained here to be compared with
+            a purifier (``hgd``, ``ape-gan``, ``sr``, ``gnp``, ``fgsp``); it stands on the card.
+        extends: The recipe of that purifier. Its settings hold wherever this one names none, so
+            that both have the same budget.
         purifier: A design's name.
         steps: Number of updates of the purifier.
         batch: Crops a step and process.
@@ -194,6 +214,8 @@ class Recipe:
         validation: What is measured on the held-out photos.
     """
 
+    defense: Literal["nrp", "hgd", "ape-gan", "sr", "gnp", "fgsp"] = "nrp"
+    extends: str = ""
     purifier: str = "nrp"
     steps: int = 400_000
     batch: int = 16
@@ -223,43 +245,25 @@ def recipe_from_dict(values: dict[str, Any]) -> Recipe:
         InputError: Unknown keys or values of the wrong kind, each with its place.
         MissingExtraError: pydantic is not installed.
     """
-    try:
-        from pydantic import TypeAdapter, ValidationError
-    except ImportError as error:
-        raise MissingExtraError("pydantic", "train") from error
-    try:
-        return TypeAdapter(Recipe).validate_python(values)
-    except ValidationError as error:
-        rows = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
-        raise InputError("the recipe cannot be used:\n  " + "\n  ".join(rows)) from error
+    return settings.from_dict(Recipe, values)
 
 
 def shipped_recipes() -> dict[str, Path]:
     """The recipes that the package carries, by name."""
-    folder = Path(str(resources.files("nrpurify.training"))) / "recipes"
-    return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+    return settings.shipped_files("recipes")
 
 
 def load_recipe(source: str | Path, **changes: Any) -> Recipe:
     """Read a shipped recipe by name, or a YAML file; ``changes`` replace top-level settings.
 
+    A recipe that ``extends`` another one replaces top-level settings of it.
+
     Raises:
         InputError: No such recipe, or one that cannot be used.
         MissingExtraError: PyYAML or pydantic is not installed.
     """
-    try:
-        import yaml
-    except ImportError as error:
-        raise MissingExtraError("pyyaml", "train") from error
-    path = shipped_recipes().get(str(source), Path(source))
-    if not path.is_file():
-        names = ", ".join(shipped_recipes())
-        raise InputError(f"no recipe {str(source)!r}; expected a YAML file or one of {names}")
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} is no valid YAML: {error}") from error
-    if not isinstance(values, dict):
-        raise InputError(f"{path} holds {type(values).__name__}; expected a mapping of settings")
+    values = settings.read_yaml(source, shipped_recipes())
+    if values.get("extends"):
+        values = {**settings.read_yaml(str(values["extends"]), shipped_recipes()), **values}
     given = {name: value for name, value in changes.items() if value is not None}
     return recipe_from_dict({**values, **given})

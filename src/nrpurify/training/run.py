@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,13 +10,13 @@ from typing import Any, Protocol
 import torch
 
 import nrpurify
-from nrpurify.errors import InputError, WeightsError
-from nrpurify.files import atomic_path, write_json
+from nrpurify.errors import InputError
 from nrpurify.purifiers import Purifier, load_purifier
 from nrpurify.training.distributed import Workers, join_workers
 from nrpurify.training.log import RunLog
 from nrpurify.training.photos import split_photos
-from nrpurify.training.recipe import Recipe
+from nrpurify.training.recipe import Recipe, recipe_from_dict
+from nrpurify.training.run_folder import RunFolder
 from nrpurify.training.trainer import Trainer
 from nrpurify.training.validation import Validator
 
@@ -73,7 +72,7 @@ class Run:
         self.workers: Workers = join_workers(self.device)
         self.photos, self.held_out = split_photos(self.data, self.recipe.holdout)
         self.trainer = Trainer(self.recipe, self.photos, self.folder, self.device, self.workers)
-        self.state_file = self.folder / "state.pt"
+        self.kept = RunFolder(self.folder, self.recipe.to_dict(), _completed)
         self.metrics: dict[str, float] = {}
         self.seconds = 0.0
 
@@ -109,46 +108,20 @@ class Run:
         return self.folder / "purifier.safetensors"
 
     def _enter(self, resume: bool, warm_start: str | Path | None) -> None:
-        if self.state_file.exists() and not resume:
-            raise InputError(
-                f"{self.folder} holds a run already; add --resume to go on with it, "
-                "or name another folder"
-            )
-        self.folder.mkdir(parents=True, exist_ok=True)
-        written = self.folder / "recipe.json"
-        if written.exists():
-            self._check_recipe(written.read_text(encoding="utf-8"))
-        if self.state_file.exists():
-            self._resume()
+        state = self.kept.enter(self.device, resume=resume)
+        if state is not None:
+            self.trainer.load_state(state["trainer"])
+            self.seconds, self.metrics = state["seconds"], state["metrics"]
         elif warm_start is not None:
             self.trainer.start_from(self._same_design(load_purifier(warm_start)))
         if self.workers.rank == 0:
-            write_json(written, self.recipe.to_dict())
+            self.kept.write_recipe()
 
     def _same_design(self, purifier: Purifier) -> Purifier:
         wanted = self.trainer.purifier.card.design
         if purifier.card.design != wanted:
             raise InputError(f"the warm start is a {purifier.card.design}; expected {wanted}")
         return purifier
-
-    def _resume(self) -> None:
-        try:
-            state = torch.load(self.state_file, map_location=self.device, weights_only=True)
-        except Exception as error:
-            raise WeightsError(f"{self.state_file} cannot be read: {error}") from error
-        self._check_recipe(state["recipe"])
-        self.trainer.load_state(state["trainer"])
-        self.seconds, self.metrics = state["seconds"], state["metrics"]
-
-    def _check_recipe(self, text: str) -> None:
-        if json.loads(text) != json.loads(self._recipe_text()):
-            raise InputError(
-                f"{self.folder} was started with another recipe; resume with the same settings "
-                "or name another folder"
-            )
-
-    def _recipe_text(self) -> str:
-        return json.dumps(self.recipe.to_dict(), sort_keys=True)
 
     def _validator(self) -> Validator | None:
         if self.workers.rank or not self.held_out:
@@ -171,16 +144,11 @@ class Run:
             self._save()
 
     def _save(self) -> None:
-        state = {
-            "trainer": self.trainer.state(),
-            "recipe": self._recipe_text(),
-            "seconds": self.seconds,
-            "metrics": self.metrics,
-        }
         # the state last: a kill between the two repeats steps, and never leaves an old purifier
         self.trainer.save(self.purifier_file, self._training_card(), self.metrics)
-        with atomic_path(self.state_file) as temporary:
-            torch.save(state, temporary)
+        self.kept.save(
+            {"trainer": self.trainer.state(), "seconds": self.seconds, "metrics": self.metrics}
+        )
 
     def _training_card(self) -> dict[str, Any]:
         return {
@@ -193,6 +161,10 @@ class Run:
             "nrpurify": nrpurify.__version__,
             "recipe": self.recipe.to_dict(),
         }
+
+
+def _completed(values: dict[str, Any]) -> dict[str, Any]:
+    return recipe_from_dict(values).to_dict()
 
 
 def train(

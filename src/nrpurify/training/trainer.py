@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nrpurify.errors import InputError
@@ -57,6 +58,8 @@ class Trainer:
         self.optimizer = self._adam(network)
         self.critic_optimizer = self._adam(self.critic) if self.critic else None
         self.feature_loss = losses.FeatureLoss(recipe.losses.features).to(device)
+        guide = recipe.losses.guide
+        self.guide_loss = losses.GuideLoss(guide).to(device) if guide else None
         self.maker = AdversaryMaker(recipe, photos, device)
         rank = self.workers.rank
         self.cache = AdversaryCache(self.maker, folder / f"adversaries-{rank}", rank)
@@ -64,6 +67,7 @@ class Trainer:
 
     def _check(self) -> None:
         recipe, multiple = self.recipe, int(self.purifier.network.multiple)  # type: ignore[arg-type]
+        multiple *= self.purifier.scale
         if recipe.crop % multiple:
             raise InputError(
                 f"crop is {recipe.crop}; {recipe.purifier} takes multiples of {multiple}"
@@ -112,11 +116,13 @@ class Trainer:
     def _update_purifier(self, clean: Tensor, adversarial: Tensor, rate: float) -> dict[str, float]:
         plan, settings = self.recipe.losses, self.recipe.optimization
         with autocast(self.device, settings.amp):
-            purified = self.network(adversarial)
+            purified = self.network(self._shrink(adversarial))
             parts = {
                 "feature": self.feature_loss(purified, clean, self.step),
                 "pixel": plan.pixel * losses.PIXEL_LOSSES[plan.pixel_norm](purified.float(), clean),
             }
+            if self.guide_loss is not None:
+                parts["guide"] = plan.guide_weight * self.guide_loss(purified, clean)
             if self.judge is not None and self.step >= plan.adversarial_from:
                 parts["adversarial"] = plan.adversarial * self._fooling(purified, clean)
         total = torch.stack(list(parts.values())).sum()
@@ -125,6 +131,15 @@ class Trainer:
         if "adversarial" in parts:
             values["critic"] = self._update_critic(purified.detach(), clean, rate)
         return {"loss": float(total.detach()), **values, "gradient_norm": norm}
+
+    def _shrink(self, images: Tensor) -> Tensor:
+        """What a network that enlarges is trained on: crops that are as much smaller (bicubic)."""
+        scale = self.purifier.scale
+        if scale == 1:
+            return images
+        size = [side // scale for side in images.shape[2:]]
+        small = F.interpolate(images, size, mode="bicubic", antialias=True, align_corners=False)
+        return small.clamp(0, 1)
 
     def _fooling(self, purified: Tensor, clean: Tensor) -> Tensor:
         assert self.critic is not None

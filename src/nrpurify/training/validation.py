@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -16,7 +17,7 @@ from nrpurify.files import atomic_path
 from nrpurify.images import from_uint8, to_uint8
 from nrpurify.training.adversaries import seeded
 from nrpurify.training.photos import center_crops
-from nrpurify.training.recipe import Recipe
+from nrpurify.training.recipe import Adversary, Recipe
 
 
 def psnr(a: Tensor, b: Tensor) -> Tensor:
@@ -29,7 +30,7 @@ class Validator:
     """Measures a purifier on held-out photos.
 
     Attributes:
-        recipe: Its validation, eps and first adversary are used.
+        recipe: Its validation, eps and first adversary by features (else the paper's) are used.
         photos: Held-out photos.
         file: Where the attacked images are kept between runs.
         device: Where to work.
@@ -43,7 +44,8 @@ class Validator:
     def __post_init__(self) -> None:
         from nrpurify.models import load_classifier
 
-        first = self.recipe.adversaries[0]
+        kinds = [kind for kind in self.recipe.adversaries if kind.kind == "features"]
+        first = kinds[0] if kinds else Adversary()
         self.extractor = feature_extractor(first.network, first.layers[0]).to(self.device)
         victim = self.recipe.validation.victim
         self.victim = load_classifier(victim).to(self.device) if victim else None
@@ -78,7 +80,8 @@ class Validator:
 
         ``feature_attacked`` and ``feature_purified``: MAE of features to the clean ones.
         ``psnr_*`` in dB. ``agree_*``: share of photos on which the victim says what it says of
-        the clean photo. ``purified_clean`` is the purified clean photo.
+        the clean photo. ``purified_clean`` is the purified clean photo. Enlarged photos are resized
+        back first.
         """
         rows: list[dict[str, Tensor]] = []
         for clean, attacked in zip(
@@ -87,8 +90,8 @@ class Validator:
             clean, attacked = clean.to(self.device), attacked.to(self.device)
             views = {
                 "attacked": attacked,
-                "purified": purifier(attacked).clamp(0, 1),
-                "purified_clean": purifier(clean).clamp(0, 1),
+                "purified": _same_size(purifier(attacked), clean),
+                "purified_clean": _same_size(purifier(clean), clean),
             }
             rows.append(self._measure(clean, views))
         return {key: float(torch.cat([row[key] for row in rows]).mean()) for key in rows[0]}
@@ -103,3 +106,11 @@ class Validator:
             if self.victim and label is not None:
                 row[f"agree_{name}"] = (self.victim(view).argmax(1) == label).float()
         return row
+
+
+def _same_size(purified: Tensor, clean: Tensor) -> Tensor:
+    purified = purified.clamp(0, 1)
+    if purified.shape == clean.shape:
+        return purified
+    size = clean.shape[2:]
+    return F.interpolate(purified, size, mode="bilinear", antialias=True, align_corners=False)

@@ -1,0 +1,100 @@
+"""What trained attacks have learned, on disk: CDA's generators and FFF's patterns."""
+
+from __future__ import annotations
+
+from importlib import resources
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from nrpurify.attacks.generator import GeneratorNet
+from nrpurify.errors import InputError, WeightsError
+from nrpurify.purifiers.card import Card
+from nrpurify.purifiers.carded import read_carded, write_carded
+
+GENERATOR = "cda-generator"
+PATTERN = "fff-pattern"
+
+
+def shipped() -> dict[str, Path]:
+    """The results that the package carries, by the name of their attack: ``cda`` and ``fff``."""
+    folder = Path(str(resources.files("nrpurify.attacks"))) / "checkpoints"
+    return {path.stem: path for path in sorted(folder.glob("*.safetensors"))}
+
+
+def locate(source: str | Path) -> Path:
+    """The file of a shipped name, or ``source`` itself.
+
+    Raises:
+        InputError: Neither a shipped name nor a file.
+    """
+    names = shipped()
+    path = names.get(str(source), Path(source))
+    if not path.is_file():
+        raise InputError(
+            f"no trained attack {str(source)!r}; expected {' or '.join(names) or 'a file'}, or a "
+            "file that `nrpurify train-attack` wrote"
+        )
+    return path
+
+
+def save_generator(network: GeneratorNet, path: str | Path, card: Card) -> Card:
+    """Write a generator in float16; the card's architecture must be :data:`GENERATOR`."""
+    tensors = {k: v for k, v in network.state_dict().items() if not k.endswith("_tracked")}
+    return write_carded(path, tensors, card, dtype=torch.float16)
+
+
+def load_generator(
+    source: str | Path = "cda", *, device: torch.device | str | None = None
+) -> GeneratorNet:
+    """Load a generator of CDA in eval mode, frozen, in fp32.
+
+    Args:
+        source: ``cda``, the shipped one, or a file.
+        device: Where to put it.
+
+    Raises:
+        InputError: Neither a shipped name nor a file.
+        WeightsError: The file is damaged, or holds no generator.
+    """
+    path = locate(source)
+    card, tensors = _read(path, GENERATOR, "a generator of CDA")
+    try:
+        with torch.device("meta"):
+            network = GeneratorNet(**card.arguments)
+        counters = {n: torch.zeros(()) for n, _ in network.named_buffers() if n not in tensors}
+        network.load_state_dict({**counters, **tensors}, assign=True)
+    except (TypeError, RuntimeError, InputError) as error:
+        raise WeightsError(f"{path} does not fit its own card: {error}") from error
+    return network.to(device).eval().requires_grad_(False)
+
+
+def save_pattern(pattern: Tensor, path: str | Path, card: Card) -> Card:
+    """Write a pattern 3×H×W in units of eps, in float16; with :data:`PATTERN` on the card."""
+    return write_carded(path, {"pattern": pattern}, card, dtype=torch.float16)
+
+
+def load_pattern(source: str | Path = "fff") -> Tensor:
+    """Load a universal pattern, 3×H×W in [-1, 1]: a perturbation in units of eps.
+
+    Args:
+        source: ``fff``, the shipped one, or a file.
+
+    Raises:
+        InputError: Neither a shipped name nor a file.
+        WeightsError: The file is damaged, or holds no pattern.
+    """
+    path = locate(source)
+    _, tensors = _read(path, PATTERN, "a pattern of FFF")
+    pattern = tensors.get("pattern")
+    if pattern is None or pattern.ndim != 3 or len(pattern) != 3 or pattern.abs().max() > 1:
+        raise WeightsError(f"{path} holds no pattern; expected one 3×H×W tensor in [-1, 1]")
+    return pattern
+
+
+def _read(path: Path, architecture: str, what: str) -> tuple[Card, dict[str, Tensor]]:
+    card, tensors = read_carded(path)
+    if card.architecture != architecture:
+        raise WeightsError(f"{path} is a {card.architecture}; expected {what} ({architecture})")
+    return card, tensors

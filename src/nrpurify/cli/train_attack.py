@@ -1,0 +1,90 @@
+"""``nrpurify train-attack``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.progress import TextColumn
+
+from nrpurify.cli.common import Device, Json, note, print_json, progress_bar, resolve_device
+from nrpurify.cli.train import RateColumn, TrainingProgress
+
+EXAMPLES = """Examples:
+
+nrpurify train-attack cda photos/ --out runs/cda
+
+nrpurify attack photos/ attacked/ --name cda --trained runs/cda/generator.safetensors
+
+nrpurify train-attack fff --out fff.safetensors --recipe fff-paper"""
+
+app = typer.Typer(no_args_is_help=True, help="Train the attacks that learn: cda and fff.")
+
+Steps = Annotated[int | None, typer.Option(min=1, help="Number of steps.")]
+Seed = Annotated[int | None, typer.Option(min=0, help="Start of everything random.")]
+
+
+@app.command("cda")
+def train_cda(
+    photos: Annotated[
+        Path, typer.Argument(help="Folder of photos, searched recursively; needs no labels.")
+    ],
+    out: Annotated[Path, typer.Option(help="Folder of the run.")] = Path("runs/cda"),
+    recipe: Annotated[str, typer.Option(help="A shipped recipe's name, or a file.")] = "cda-small",
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in OUT.")] = False,
+    steps: Steps = None,
+    seed: Seed = None,
+    device: Device = None,
+    json: Json = False,
+) -> None:
+    """Train a generator of adversarial images from photos without labels (CDA).
+
+    OUT gets generator.safetensors with its card, a log and checkpoints.
+
+    After an interruption --resume goes on, to the same result.
+    """
+    import torch
+
+    from nrpurify.training import CdaRecipe, CdaRun, load_attack_recipe
+
+    plan = load_attack_recipe(CdaRecipe, recipe, steps=steps, seed=seed)
+    with progress_bar(RateColumn(), TextColumn("{task.fields[info]}")) as progress:
+        watcher = TrainingProgress(progress)
+        run = CdaRun(plan, photos, out, torch.device(resolve_device(device)), watcher)
+        file = run.execute(resume=resume)
+    note(f"{plan.steps} steps in {run.seconds:.0f} s: {file}")
+    if json:
+        seconds = round(run.seconds, 1)
+        result = {"generator": str(file), "steps": plan.steps, "seconds": seconds}
+        print_json({**result, "metrics": run.metrics})
+
+
+@app.command("fff")
+def train_fff(
+    out: Annotated[Path, typer.Option(help="The file to write.")] = Path("fff.safetensors"),
+    recipe: Annotated[str, typer.Option(help="A shipped recipe's name, or a file.")] = "fff",
+    steps: Steps = None,
+    seed: Seed = None,
+    device: Device = None,
+    json: Json = False,
+) -> None:
+    """Make one perturbation for all images from a network alone, without photos (FFF)."""
+    from nrpurify.training import FffRecipe, load_attack_recipe, make_fff
+
+    plan = load_attack_recipe(FffRecipe, recipe, steps=steps, seed=seed)
+    with progress_bar(RateColumn(), TextColumn("{task.fields[info]}")) as progress:
+        task = progress.add_task("fff", total=plan.steps, info="")
+        card = make_fff(
+            plan,
+            out,
+            device=resolve_device(device),
+            callback=lambda step, value: progress.update(
+                task, completed=step, info=f"excitation {float(value):.4f}"
+            ),
+        )
+    done, seconds = card.training["steps_done"], card.training["seconds"]
+    note(f"{done} steps in {seconds} s: {out}")
+    if json:
+        result = {"pattern": str(out), "steps": done, "seconds": seconds}
+        print_json({**result, "metrics": card.metrics})

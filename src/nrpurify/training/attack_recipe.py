@@ -1,0 +1,165 @@
+"""Recipes of the trained attacks, CDA and FFF, readable from YAML."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Literal, TypeVar
+
+from nrpurify.attacks.box import per_sample
+from nrpurify.errors import InputError
+from nrpurify.training import settings
+
+T = TypeVar("T", bound="CdaRecipe | FffRecipe")
+
+
+@dataclass(frozen=True)
+class AttackValidation:
+    """What is measured on held-out photos: how often a victim still says what it says of clean.
+
+    Attributes:
+        every: Steps between validations.
+        photos: How many held-out photos, at most; 0 for no validation.
+        side: Side of their central crops.
+        victim: A classifier that :func:`nrpurify.models.load_classifier` takes.
+        eps: Budgets.
+    """
+
+    every: int = 500
+    photos: int = 32
+    side: int = 224
+    victim: str = "efficientnet_lite0"
+    eps: tuple[float, ...] = (8 / 255, 16 / 255)
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
+
+
+@dataclass(frozen=True)
+class CdaRecipe:
+    """A training run of CDA; the defaults are the authors', with a network that can be had.
+
+    Attributes:
+        size: ``large`` or ``small``, see :data:`nrpurify.attacks.generator.BLOCKS`.
+        network: The discriminator, a name that :func:`nrpurify.features.feature_extractor` takes.
+        layer: Its layer. The mean over positions are the logits, or what stands for them.
+        scale: Factor of these logits.
+        steps: Number of updates.
+        batch: Crops a step.
+        crop: Side of the crops.
+        resize: Least and greatest length of a photo's short side before cropping.
+        eps: Budget in training, in (0, 1]; the generator serves any other.
+        inward: Whether values that were clipped keep the gradient that leads back into the box;
+            if not, clipping stops all gradients, as the authors' does.
+        lr: Learning rate of Adam.
+        betas: Of Adam.
+        holdout: Share of the photos kept for validation.
+        seed: Of everything random.
+        checkpoint_every: Steps between resumable checkpoints.
+        validation: What is measured.
+
+    Raises:
+        InputError: A number out of its range.
+    """
+
+    size: Literal["large", "small"] = "large"
+    network: str = "torchvision:vgg16"
+    layer: str = "network.classifier.6"
+    scale: float = 1.0
+    steps: int = 80_000
+    batch: int = 15
+    crop: int = 224
+    resize: tuple[int, int] = (300, 300)
+    eps: float = 10 / 255
+    inward: bool = False
+    lr: float = 2e-4
+    betas: tuple[float, float] = (0.5, 0.999)
+    holdout: float = 0.02
+    seed: int = 0
+    checkpoint_every: int = 100
+    validation: AttackValidation = AttackValidation()
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
+
+    def __post_init__(self) -> None:
+        _check_budget(self.eps)
+        for budget in self.validation.eps:
+            _check_budget(budget)
+        _check_counts(self, "steps", "batch", "crop", "checkpoint_every")
+
+    def to_dict(self) -> dict[str, Any]:
+        """All settings as plain values."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class FffRecipe:
+    """How a pattern of FFF is made; the defaults are the paper's (appendix F).
+
+    Attributes:
+        network: A name that :func:`nrpurify.features.feature_extractor` takes.
+        layers: The layers that are excited.
+        side: Height and width of the pattern, for images whose short side is 224.
+        eps: Budget in (0, 1] during the making.
+        steps: Greatest number of steps.
+        step_size: Learning rate of Adam, in units of [0, 1] images.
+        settled: See :class:`nrpurify.attacks.fff.FffSettings`.
+        seed: Of the start.
+
+    Raises:
+        InputError: A number out of its range.
+    """
+
+    network: str = "vgg16"
+    layers: tuple[str, ...] = tuple(
+        f"relu{block}_{index}"
+        for block, count in enumerate((2, 2, 3, 3, 3), 1)
+        for index in range(1, count + 1)
+    )
+    side: int = 224
+    eps: float = 10 / 255
+    steps: int = 10_000
+    step_size: float = 0.1 / 255
+    settled: float = 1e-3
+    seed: int = 0
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
+
+    def __post_init__(self) -> None:
+        _check_budget(self.eps)
+        _check_counts(self, "side", "steps")
+
+    def to_dict(self) -> dict[str, Any]:
+        """All settings as plain values."""
+        return asdict(self)
+
+
+def _check_budget(eps: float) -> None:
+    import torch
+
+    per_sample(eps, torch.zeros(1))
+
+
+def _check_counts(recipe: object, *names: str) -> None:
+    for name in names:
+        value = getattr(recipe, name)
+        if value < 1:
+            raise InputError(f"{name} is {value}; expected at least 1")
+
+
+def shipped_attack_recipes() -> dict[str, Path]:
+    """The recipes that the package carries, by name."""
+    return settings.shipped_files("attack_recipes")
+
+
+def load_attack_recipe(kind: type[T], source: str | Path, **changes: Any) -> T:
+    """Read a shipped recipe by name, or a YAML file; ``changes`` replace top-level settings.
+
+    Args:
+        kind: :class:`CdaRecipe` or :class:`FffRecipe`.
+        source: Name or file.
+        changes: Those that are ``None`` are left out.
+
+    Raises:
+        InputError: No such recipe, or one that cannot be used.
+        MissingExtraError: PyYAML or pydantic is not installed.
+    """
+    values = settings.read_yaml(source, shipped_attack_recipes())
+    given = {name: value for name, value in changes.items() if value is not None}
+    return settings.from_dict(kind, {**values, **given})

@@ -1,0 +1,204 @@
+"""Training of SegNet-Basic on images with class masks."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+import nrpurify
+from nrpurify.errors import InputError
+from nrpurify.models.segmenters.checkpoint import ARCHITECTURE, save_segnet
+from nrpurify.models.segmenters.segnet import SegNetBasic
+from nrpurify.purifiers.card import Card
+from nrpurify.tasks.camvid import CAMVID, IGNORED, ClassTable, Pair, Sample, find_pairs
+from nrpurify.training.adversaries import seeded
+from nrpurify.training.log import RunLog
+from nrpurify.training.optim import learning_rate
+from nrpurify.training.photos import random_integer
+from nrpurify.training.run_folder import RunFolder
+from nrpurify.training.segnet_data import random_view, read_labeled
+from nrpurify.training.segnet_finish import measure, settle_norms
+from nrpurify.training.segnet_recipe import SegNetRecipe
+
+Watch = Callable[[int, int, float], None]
+"""Called after each step with (steps done, steps in all, loss)."""
+
+
+class SegNetTrainer:
+    """Network, optimizer and data of a run, and its single step.
+
+    Everything random at a step is a function of the recipe's seed and the step's number, so a run
+    that goes on from a checkpoint does what an uninterrupted one does.
+
+    Args:
+        recipe: What to do.
+        pairs: Images and masks to train on.
+        table: What the masks' values mean.
+        device: Where to train.
+    """
+
+    def __init__(
+        self, recipe: SegNetRecipe, pairs: list[Pair], table: ClassTable, device: torch.device
+    ) -> None:
+        self.recipe, self.pairs, self.table, self.device = recipe, pairs, table, device
+        torch.manual_seed(recipe.seed)
+        self.network = SegNetBasic(len(table.names)).to(device)
+        self.optimizer = torch.optim.AdamW(
+            self.network.parameters(), lr=recipe.lr, weight_decay=recipe.weight_decay
+        )
+        self.step = 0
+
+    def train_step(self) -> dict[str, float]:
+        """Do one update; return loss and learning rate."""
+        images, masks = self._batch()
+        rate = learning_rate(self.step, self.recipe.steps, self.recipe.schedule)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        self.network.train()
+        loss = F.cross_entropy(self.network(images), masks, ignore_index=IGNORED)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        self.optimizer.step()
+        self.step += 1
+        return {"loss": float(loss.detach()), "lr": rate}
+
+    def _batch(self) -> tuple[Tensor, Tensor]:
+        plan, stage = self.recipe, self.recipe.stage(self.step)
+        generator = seeded(plan.seed, self.step)
+        images, masks = [], []
+        for _ in range(stage.batch):
+            pair = self.pairs[random_integer(0, len(self.pairs) - 1, generator)]
+            sample = read_labeled(pair, self.table)
+            view = random_view(sample, stage.size, stage.scale, plan.jitter, generator)
+            images.append(view[0])
+            masks.append(view[1])
+        return torch.stack(images).to(self.device), torch.stack(masks).to(self.device)
+
+    def settle(self) -> None:
+        """Take the batch-norm statistics from training images in full size."""
+        every = max(1, len(self.pairs) // max(1, self.recipe.norm_images))
+        chosen = self.pairs[::every][: self.recipe.norm_images]
+        if chosen:
+            images = (read_labeled(pair, self.table).image.to(self.device) for pair in chosen)
+            settle_norms(self.network, images)
+
+    def state(self) -> dict[str, Any]:
+        """All that :meth:`load_state` needs to go on."""
+        return {
+            "network": self.network.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "step": self.step,
+        }
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Go on from :meth:`state`."""
+        self.network.load_state_dict(state["network"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.step = state["step"]
+
+
+def train_segnet(
+    images: str | Path,
+    masks: str | Path,
+    folder: str | Path,
+    recipe: SegNetRecipe | None = None,
+    *,
+    table: ClassTable = CAMVID,
+    device: torch.device | str = "cpu",
+    resume: bool = False,
+    watch: Watch | None = None,
+) -> Path:
+    """Train SegNet-Basic and return its checkpoint, ``segmenter.safetensors`` (float16).
+
+    ``folder`` also gets ``recipe.json``, ``log.jsonl`` and ``state.pt``, to resume from.
+
+    Args:
+        images: Folder of images.
+        masks: Folder of their class masks, see :func:`nrpurify.tasks.camvid.read_mask`.
+        folder: Where the run lives.
+        recipe: What to do; the default is that of the shipped checkpoint.
+        table: What the masks' values mean.
+        device: Where to train.
+        resume: Go on with the run in ``folder``.
+        watch: Sees progress.
+
+    Raises:
+        InputError: Folders or a pair that cannot be used; ``folder`` holds a run and ``resume`` is
+            not given, or one of another recipe.
+        WeightsError: The state cannot be read.
+    """
+    plan, place = recipe or SegNetRecipe(), torch.device(device)
+    pairs, lonely = find_pairs(images, masks)
+    if lonely:
+        raise InputError(f"{lonely[0].text}; {len(lonely)} such files, mend the folders")
+    used, held_out = split_pairs(pairs, plan.holdout)
+    trainer = SegNetTrainer(plan, used, table, place)
+    run = RunFolder(Path(folder), plan.to_dict())
+    state = run.enter(place, resume=resume)
+    run.write_recipe()
+    if state is not None:
+        trainer.load_state(state["trainer"])
+    seconds = _run(trainer, run, state["seconds"] if state is not None else 0.0, watch)
+    trainer.settle()
+    held = measure(trainer.network, _read(held_out, table), place) if held_out else None
+    return _save(trainer, run.path, held, len(held_out), seconds)
+
+
+def _run(trainer: SegNetTrainer, run: RunFolder, before: float, watch: Watch | None) -> float:
+    """Do the steps that are left; return the seconds spent in all."""
+    plan, log, started = trainer.recipe, RunLog(run.path, trainer.step), time.monotonic() - before
+    while trainer.step < plan.steps:
+        values = trainer.train_step()
+        log.write("train", trainer.step, values)
+        if watch is not None:
+            watch(trainer.step, plan.steps, values["loss"])
+        if trainer.step % plan.checkpoint_every == 0 or trainer.step == plan.steps:
+            run.save({"trainer": trainer.state(), "seconds": time.monotonic() - started})
+    log.close()
+    return time.monotonic() - started
+
+
+def _read(pairs: list[Pair], table: ClassTable) -> Iterator[Sample]:
+    return (read_labeled(pair, table) for pair in pairs)
+
+
+def _save(
+    trainer: SegNetTrainer, folder: Path, held: float | None, held_out: int, seconds: float
+) -> Path:
+    training = {
+        "images": len(trainer.pairs),
+        "held_out": held_out,
+        "seconds": round(seconds),
+        "device": str(trainer.device),
+        "torch": torch.__version__,
+        "nrpurify": nrpurify.__version__,
+        "recipe": trainer.recipe.to_dict(),
+    }
+    metrics = {} if held is None else {"pixel accuracy, held out": round(held, 4)}
+    arguments = {"num_classes": len(trainer.table.names)}
+    card = Card("segnet-basic", ARCHITECTURE, arguments, training, metrics)
+    file = folder / "segmenter.safetensors"
+    save_segnet(trainer.network, card, file)
+    return file
+
+
+def split_pairs(pairs: list[Pair], holdout: float) -> tuple[list[Pair], list[Pair]]:
+    """Split into (training, held out) by the hash of the names, alike on every machine.
+
+    Raises:
+        InputError: A share outside [0, 1), or nothing left to train on.
+    """
+    if not 0 <= holdout < 1:
+        raise InputError(f"holdout is {holdout}; expected a share in [0, 1)")
+    held = round(holdout * len(pairs))
+    if held == len(pairs):
+        raise InputError(f"holding out {held} of {len(pairs)} pairs leaves none to train on")
+    ranked = sorted(pairs, key=lambda pair: hashlib.sha256(pair.name.encode()).hexdigest())
+    return ranked[held:], ranked[:held]

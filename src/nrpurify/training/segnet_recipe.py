@@ -1,0 +1,95 @@
+"""What decides a training of SegNet-Basic."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any, ClassVar
+
+from nrpurify.errors import InputError
+from nrpurify.training.recipe import Optimization
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A part of the training.
+
+    Attributes:
+        steps: Number of updates.
+        batch: Views a step.
+        size: Height and width of the views.
+        scale: Least and greatest factor by which images are resized before views are cut.
+    """
+
+    steps: int
+    batch: int
+    size: tuple[int, int]
+    scale: tuple[float, float]
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
+
+    def __post_init__(self) -> None:
+        if self.steps < 1 or self.batch < 1 or min(self.size) < 16 or not min(self.scale) > 0:
+            raise InputError(
+                f"{self} cannot be done; expected steps and batch of at least 1, sides of at least "
+                "16 and positive scales"
+            )
+
+
+@dataclass(frozen=True)
+class SegNetRecipe:
+    """Everything that decides a run; the defaults are those of the shipped checkpoint.
+
+    A full image costs 60 billion multiplications, so views of shrunken images come first, parts of
+    images in full size last.
+
+    Attributes:
+        stages: Done one after another.
+        lr: Greatest learning rate of AdamW, after ``warmup`` steps; half a cosine down follows.
+        warmup: Steps.
+        final_lr: Last learning rate.
+        weight_decay: Of AdamW.
+        jitter: Greatest relative change of brightness, contrast, saturation and gamma.
+        norm_images: Images in full size from which batch-norm statistics are taken at the end.
+        holdout: Share of the pairs on which accuracy is measured at the end; not trained on.
+        checkpoint_every: Steps between resumable checkpoints.
+        seed: Of everything random.
+    """
+
+    stages: tuple[Stage, ...] = (
+        Stage(450, 4, (144, 192), (0.4, 0.7)),
+        Stage(260, 3, (192, 256), (0.6, 1.1)),
+        Stage(180, 2, (240, 320), (0.9, 1.1)),
+    )
+    lr: float = 3e-3
+    warmup: int = 60
+    final_lr: float = 3e-5
+    weight_decay: float = 0.01
+    jitter: float = 0.25
+    norm_images: int = 32
+    holdout: float = 0.06
+    checkpoint_every: int = 20
+    seed: int = 0
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
+
+    @property
+    def steps(self) -> int:
+        """Number of updates in all."""
+        return sum(stage.steps for stage in self.stages)
+
+    @property
+    def schedule(self) -> Optimization:
+        """How the learning rate moves."""
+        return Optimization(
+            lr=self.lr, warmup=self.warmup, schedule="cosine", final_lr=self.final_lr
+        )
+
+    def stage(self, step: int) -> Stage:
+        """The stage of the update after ``step`` done ones, ``step`` below :attr:`steps`."""
+        for stage in self.stages:
+            if step < stage.steps:
+                return stage
+            step -= stage.steps
+        raise InputError(f"the recipe ends {step + 1} steps before that")
+
+    def to_dict(self) -> dict[str, Any]:
+        """All settings as plain values."""
+        return asdict(self)

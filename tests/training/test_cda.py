@@ -1,0 +1,208 @@
+import json
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from nrpurify.attacks import load_generator, load_pattern
+from nrpurify.attacks.box import Box
+from nrpurify.errors import InputError
+from nrpurify.features import FeatureExtractor
+from nrpurify.purifiers.carded import read_carded
+from nrpurify.training import (
+    AttackValidation,
+    CdaRecipe,
+    CdaRun,
+    FffRecipe,
+    Silent,
+    cda_run,
+    cda_trainer,
+    fff_run,
+    load_attack_recipe,
+    make_fff,
+    shipped_attack_recipes,
+)
+from nrpurify.training.cda_run import agreement
+from nrpurify.training.cda_trainer import clip_inward, pooled_logits, relativistic_loss
+from nrpurify.training.settings import from_dict
+
+MICRO = {
+    "size": "small", "network": "vgg16", "layer": "conv2", "steps": 4, "batch": 2, "crop": 12,
+    "resize": (14, 18), "holdout": 0.3, "checkpoint_every": 2, "inward": True,
+    "validation": {"every": 2, "photos": 2, "side": 16, "victim": "any", "eps": (8 / 255,)},
+}  # fmt: skip
+
+
+class Interrupted(Silent):
+    def stepped(self, step, steps, values):
+        if step == 3:
+            raise KeyboardInterrupt
+
+
+def victim(images):
+    return images.mean((2, 3))
+
+
+@pytest.fixture
+def go(micro, monkeypatch, photo_folder, tmp_path):
+    for module in (cda_trainer, fff_run):
+        monkeypatch.setattr(module, "feature_extractor", micro.tiny_extractor)
+    monkeypatch.setattr(cda_trainer, "GeneratorNet", lambda blocks: cda_trainer_net(blocks))
+    monkeypatch.setattr(cda_run, "load_classifier", lambda name, device: victim)
+
+    def start(folder, *, resume=False, watcher=None, **changes):
+        recipe = from_dict(CdaRecipe, {**MICRO, **changes})
+        run = CdaRun(
+            recipe, photo_folder, tmp_path / folder, torch.device("cpu"), watcher or Silent()
+        )
+        return run.execute(resume=resume), run
+
+    return start
+
+
+def cda_trainer_net(blocks):
+    from nrpurify.attacks.generator import GeneratorNet
+
+    return GeneratorNet(blocks, 4)
+
+
+def state(folder):
+    return torch.load(folder / "state.pt", weights_only=True)["trainer"]
+
+
+def test_the_loss_by_hand():
+    clean = torch.tensor([[2.0, 1.0], [0.0, 3.0]])
+    attacked = torch.tensor([[1.0, 1.0], [0.0, 3.0]])
+    # differences (-1, 0) and (0, 0); the clean answers are 0 and 1
+    first = -torch.log(torch.exp(torch.tensor(-1.0)) / (1 + torch.exp(torch.tensor(-1.0))))
+    second = torch.log(torch.tensor(2.0))
+    torch.testing.assert_close(relativistic_loss(attacked, clean), -(first + second) / 2)
+
+
+def test_logits_are_means_over_positions(extractor, images):
+    (features,) = extractor(images)
+    torch.testing.assert_close(pooled_logits(extractor, images), features.mean((2, 3)))
+    head = FeatureExtractor(torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(360, 4)), "1")
+    assert pooled_logits(head, images).shape == (3, 4)
+
+
+def test_clipping_keeps_the_gradient_that_leads_inward():
+    made = torch.tensor([2.0, 2.0, -1.0, -1.0, 0.5], requires_grad=True)
+    box = Box(torch.zeros(5), torch.ones(5))
+    clipped = clip_inward(made, box)
+    assert clipped.tolist() == [1, 1, 0, 0, 0.5]
+    clipped.backward(torch.tensor([1.0, -1.0, 1.0, -1.0, 3.0]))
+    assert made.grad.tolist() == [1, 0, 0, -1, 3]
+
+
+@pytest.mark.parametrize("inward", [True, False])
+def test_a_whole_run(go, tmp_path, inward):
+    file, run = go("run", inward=inward)
+    assert file == tmp_path / "run" / "generator.safetensors"
+    card, _ = read_carded(file)
+    assert card.training["steps_done"] == 4
+    assert card.training["photos"] + card.training["held_out"] == 6
+    assert card.training["recipe"]["inward"] == inward
+    assert card.metrics == run.metrics
+    assert 0 <= run.metrics["agree_8"] <= 1
+    rows = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
+    assert [(row["kind"], row["step"]) for row in rows] == [
+        ("train", 1), ("train", 2), ("validation", 2), ("train", 3), ("train", 4),
+        ("validation", 4),
+    ]  # fmt: skip
+
+
+def test_resume_equals_an_uninterrupted_run(go, tmp_path):
+    whole, _ = go("whole")
+    with pytest.raises(KeyboardInterrupt):
+        go("cut", watcher=Interrupted())
+    assert state(tmp_path / "cut")["step"] == 2
+    with pytest.raises(InputError, match="holds a run already; add --resume"):
+        go("cut")
+    with pytest.raises(InputError, match="was started with another recipe"):
+        go("cut", resume=True, seed=1)
+    cut, _ = go("cut", resume=True)
+    first, second = load_file(whole), load_file(cut)
+    assert all(torch.equal(value, second[name]) for name, value in first.items())
+    first, second = (state(tmp_path / name)["generator"] for name in ("whole", "cut"))
+    assert all(torch.equal(value, second[name]) for name, value in first.items())
+
+
+def test_steps_move_the_generator_and_lower_the_loss(go):
+    _, run = go("long", steps=30, lr=1e-3, validation={**MICRO["validation"], "photos": 0})
+    assert run.metrics == {}
+    run.trainer.step = 0
+    assert run.trainer.train_step()["loss"] < CLEAN_LOSS
+
+
+CLEAN_LOSS = -torch.log(torch.tensor(12.0))
+"""What attacked images that equal the clean ones give with twelve channels."""
+
+
+def test_a_loss_that_is_not_finite(go):
+    with pytest.raises(FloatingPointError, match="at step 0"):
+        go("run", scale=1e38)
+
+
+def test_agreement():
+    clean = torch.zeros(2, 3, 8, 8)
+    clean[:, 0] = 0.5
+    clean[1, 1] = 0.3
+
+    class Swap(torch.nn.Module):
+        def forward(self, images):
+            return images.flip(1)
+
+    found = agreement(Swap(), victim, clean, AttackValidation(eps=(1 / 255, 16 / 255)))
+    assert found == {"agree_1": 1.0, "agree_16": 1.0}
+    clean[1, 1] = 0.47
+    found = agreement(Swap(), victim, clean, AttackValidation(eps=(1 / 255, 16 / 255)))
+    assert found == {"agree_1": 1.0, "agree_16": 0.5}
+
+
+def test_shipped_recipes_fit_their_kind():
+    for name in shipped_attack_recipes():
+        kind = CdaRecipe if name.startswith("cda") else FffRecipe
+        assert load_attack_recipe(kind, name, seed=3).seed == 3
+    assert load_attack_recipe(CdaRecipe, "cda-paper").to_dict() == {
+        **CdaRecipe().to_dict(),
+        "checkpoint_every": 500,
+        "validation": {**CdaRecipe().to_dict()["validation"], "every": 2000, "photos": 64},
+    }
+    assert load_attack_recipe(FffRecipe, "fff-paper") == FffRecipe()
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"eps": 10}, "write 10 of 255 as 10/255"),
+        ({"batch": 0}, "batch is 0; expected at least 1"),
+        ({"validation": {"eps": [16]}}, "write 16 of 255"),
+        ({"size": "huge"}, "size"),
+        ({"colour": 1}, "colour"),
+    ],
+)
+def test_recipes_that_cannot_be(values, message):
+    with pytest.raises(InputError, match=message):
+        from_dict(CdaRecipe, values)
+
+
+def test_a_pattern_and_its_card(go, tmp_path):
+    recipe = from_dict(FffRecipe, {"layers": ["conv1", "conv2"], "side": 8, "steps": 120})
+    seen = []
+    card = make_fff(recipe, tmp_path / "p.safetensors", callback=lambda s, v: seen.append(s))
+    assert card.training["steps_done"] == len(seen) == 120
+    assert card.training["recipe"]["side"] == 8
+    pattern = load_pattern(tmp_path / "p.safetensors")
+    assert pattern.shape == (3, 8, 8)
+    assert card.metrics["saturation"] == pytest.approx(
+        float((pattern.abs() == 1).float().mean()), abs=0.02
+    )
+    again = make_fff(recipe, tmp_path / "q.safetensors")
+    assert again.sha256 == card.sha256
+
+
+def test_a_run_s_generator_attacks(go, images):
+    file, _ = go("run", steps=1)
+    with pytest.raises(OSError, match="does not fit its own card"):
+        load_generator(file)  # the micro net is narrower than its card says
