@@ -6,6 +6,7 @@ import pytest
 import torch
 from PIL import Image
 
+from nrpurify.defenses import make
 from nrpurify.images import from_uint8, to_uint8
 from nrpurify.purifiers import DEFAULT, load_purifier
 
@@ -172,3 +173,64 @@ def test_only_outputs_in_the_source(run, photo, tmp_path, tiny_file):
 def test_the_default_purifier_is_the_library_s(run, monkeypatch, command):
     monkeypatch.setenv("COLUMNS", "200")
     assert f"default: {DEFAULT}]" in run(command, "--help")[1]
+
+
+def test_any_defense_by_its_spec(run, photos, tmp_path, tiny_file):
+    out = tmp_path / "out"
+    spec = f"jpeg:quality=50+{tiny_file}"
+    code, text, _ = run(
+        "purify", photos / "a.png", out, "--defense", spec, "--amp", "off", "--json"
+    )
+    assert code == 0
+    summary = json.loads(text)
+    assert summary["defense"] == spec
+    assert [link["name"] for link in summary["settings"]] == ["jpeg", tiny_file]
+    assert "mode" not in summary
+    source = from_uint8(torch.from_numpy(read(photos / "a.png").astype(np.uint8)))
+    defended = make(spec)(source.permute(2, 0, 1)[None])[0]
+    assert (read(out / "a.png") == to_uint8(defended).permute(1, 2, 0).numpy()).all()
+
+
+def test_a_random_defense_depends_on_seed_and_name_alone(run, photos, tmp_path):
+    def defended(folder, source, seed):
+        args = ("--defense", "noise", "--seed", seed)
+        assert run("purify", source, tmp_path / folder, *args)[0] == 0
+        return read(tmp_path / folder / "b.png")
+
+    first = defended("1", photos, 0)
+    assert (defended("2", photos / "b.jpg", 0) == first).all()
+    assert (defended("3", photos, 1) != first).any()
+
+
+def test_transparency_follows_a_new_size(run, tmp_path):
+    alpha = np.zeros((20, 20), np.uint8)
+    alpha[:10] = 255
+    Image.fromarray(np.dstack([smooth(20, 20), alpha])).save(tmp_path / "a.png")
+    args = ("--defense", "rp:low=38,high=40")
+    assert run("purify", tmp_path / "a.png", tmp_path / "b.png", *args)[0] == 0
+    found = read(tmp_path / "b.png")
+    assert found.shape == (40, 40, 4)
+    assert (found[..., 3] == alpha.repeat(2, 0).repeat(2, 1)).all()
+
+
+def test_an_image_that_a_defense_cannot_take_fails_alone(run, photos, photo, tmp_path):
+    photo(photos / "thin.png", height=1)
+    code, _, err = run("purify", photos, tmp_path / "out", "--defense", "median")
+    assert code == 1
+    assert "2 purified, 0 kept, 1 failed" in err
+    assert "takes sides above 1" in err
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--purifier", "fast"), "--defense and --purifier were both given"),
+        (("--mode", "dynamic"), "--defense and --mode were both given"),
+        (("--defense", "noise:seed=1"), "give the seed of files by --seed"),
+        (("--defense", "noize"), "no defense 'noize'; did you mean noise"),
+    ],
+)
+def test_defenses_that_cannot_be_used(run, photos, tmp_path, options, message):
+    code, _, err = run("purify", photos, tmp_path / "out", "--defense", "jpeg", *options)
+    assert code == 2
+    assert message in err

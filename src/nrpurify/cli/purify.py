@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -21,6 +21,10 @@ from nrpurify.cli.common import (
     resolve_amp,
     resolve_device,
 )
+from nrpurify.errors import InputError
+
+if TYPE_CHECKING:
+    from torch import nn
 
 EXAMPLES = """Examples:
 
@@ -28,7 +32,9 @@ nrpurify purify attacked/ clean/ --recursive
 
 nrpurify purify 'photos/2024-*.jpg' out/ --purifier runs/mine/purifier.safetensors
 
-nrpurify purify cat.jpg cat-purified.png"""
+nrpurify purify cat.jpg cat-purified.png
+
+nrpurify purify attacked/ clean/ --defense jpeg:quality=75+fast"""
 
 
 class Mode(StrEnum):
@@ -39,11 +45,20 @@ class Mode(StrEnum):
 
 
 def command(
+    context: typer.Context,
     source: Annotated[str, typer.Argument(metavar="SRC", help="An image, a folder or a glob.")],
     dst: Annotated[
         Path, typer.Argument(metavar="DST", help="A folder; for one image also a name in .png.")
     ],
     purifier: Annotated[str, typer.Option(help="A shipped purifier's name, or a file.")] = "fast",
+    defense: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SPEC",
+            help="In place of a purifier, any defense or chain: tvm:weight=30, jpeg+fast ...",
+            show_default=False,
+        ),
+    ] = None,
     recursive: Recursive = False,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Make outputs anew that are there already.")
@@ -66,17 +81,18 @@ def command(
     Broken files are passed over and listed at the end, with exit code 1.
     """
     from nrpurify.folders import purify_folder
-    from nrpurify.purifiers import load_purifier
 
     started = time.monotonic()
     device = resolve_device(device)
-    network = load_purifier(purifier, device=device)
+    if defense is not None:
+        _check_exclusive(context)
+    module, about = _load(purifier, mode, defense, device)
     with progress_bar() as progress:
         task = progress.add_task("purify", total=None)
         result = purify_folder(
             source,
             dst,
-            network,
+            module,
             recursive=recursive,
             overwrite=overwrite,
             tile=tile,
@@ -88,11 +104,40 @@ def command(
         )
     details = {
         "seconds": round(time.monotonic() - started, 2),
-        "purifier": network.card.name,
-        "purifier_sha256": network.card.sha256,
-        "mode": mode.value,
+        **about,
         "seed": seed,
         "device": device,
         "amp": amp.value,
     }
     finish_folder(result, "purified", details, json)
+
+
+def _check_exclusive(context: typer.Context) -> None:
+    for name in ("purifier", "mode"):
+        source = context.get_parameter_source(name)
+        if source is not None and source.name == "COMMANDLINE":
+            raise InputError(
+                f"--defense and --{name} were both given; a defense says it all, as in "
+                "--defense fast:mode=dynamic"
+            )
+
+
+def _load(
+    purifier: str, mode: Mode, defense: str | None, device: str
+) -> tuple[nn.Module, dict[str, Any]]:
+    """What to apply, and what to tell about it."""
+    from nrpurify import defenses
+    from nrpurify.purifiers import load_purifier
+
+    if defense is None:
+        network = load_purifier(purifier, device=device)
+        card = network.card
+        return network, {
+            "purifier": card.name,
+            "purifier_sha256": card.sha256,
+            "mode": mode.value,
+        }
+    links = defenses.settings(defense)
+    if any("seed" in link for link in links):
+        raise InputError(f"--defense {defense}: give the seed of files by --seed")
+    return defenses.make(defense, device=device), {"defense": defense, "settings": links}

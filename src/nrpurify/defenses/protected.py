@@ -10,6 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
+from nrpurify.defenses.chain import passes_of
+from nrpurify.defenses.randomness import Combine, check_passes, reseed
+from nrpurify.defenses.registry import make
 from nrpurify.errors import InputError
 from nrpurify.purifiers import DEFAULT, DynamicPurifier, load_purifier
 
@@ -19,25 +22,58 @@ Images = Tensor | list[Tensor]
 class Protected(nn.Module):
     """A model that sees its images only through a defense.
 
-    Differentiable from end to end, so that adaptive attacks see the whole.
+    As differentiable as the two are, so that adaptive attacks see the whole.
 
     Args:
         model: Any module or callable whose first argument is N×3×H×W images in [0, 1], or, as
             torchvision's detectors take it, a list of 3×H×W images.
         defense: Maps N×3×H×W images in [0, 1] to the same.
+        passes: How often the model is asked about each image; more than 1 only for classifiers
+            and random defenses. All passes of an image go together, image after image.
+        combine: ``mean`` of the logits, or each class's share of the ``vote`` (without a gradient).
+
+    Raises:
+        InputError: Passes or a combination that cannot be used; when called: several passes of a
+            model that does not return N×classes.
     """
 
-    def __init__(self, model: Callable[..., Any], defense: nn.Module) -> None:
+    def __init__(
+        self,
+        model: Callable[..., Any],
+        defense: nn.Module,
+        *,
+        passes: int = 1,
+        combine: Combine = "mean",
+    ) -> None:
         super().__init__()
+        check_passes(passes, combine)
         self.defense = defense
         self.model = model
+        self.passes, self.combine = passes, combine
 
     def forward(self, images: Images, *args: Any, **kwargs: Any) -> Any:
         """Call the model with defended images; all else is passed on as it is."""
+        if self.passes > 1:
+            return torch.cat([self._several(image, *args, **kwargs) for image in images])
         if isinstance(images, Tensor):
             return self.model(self.defense(images), *args, **kwargs)
         defended = [self.defense(image[None])[0] for image in images]
         return self.model(defended, *args, **kwargs)
+
+    def _several(self, image: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        copies = image.expand(self.passes, *image.shape)
+        answers = self.model(self.defense(copies), *args, **kwargs)
+        if not isinstance(answers, Tensor) or answers.ndim != 2:
+            raise InputError(
+                f"{self.passes} passes of a model that returns {type(answers).__name__} cannot be "
+                "combined; expected a classifier's N×classes, or passes=1"
+            )
+        answers = _one_hot(answers) if self.combine == "vote" else answers
+        return answers.mean(0, keepdim=True)
+
+
+def _one_hot(scores: Tensor) -> Tensor:
+    return F.one_hot(scores.argmax(1), scores.shape[1]).float()
 
 
 class MajorityVote(nn.Module):
@@ -59,9 +95,8 @@ class MajorityVote(nn.Module):
         """N×classes shares of the votes, each row summing to one; without gradients."""
         votes = []
         for _ in range(self.passes):
-            scores = self.model(images)
-            votes.append(F.one_hot(scores.argmax(1), scores.shape[1]))
-        return torch.stack(votes).float().mean(0)
+            votes.append(_one_hot(self.model(images)))
+        return torch.stack(votes).mean(0)
 
 
 def protect(
@@ -71,27 +106,39 @@ def protect(
     mode: Literal["static", "dynamic"] = "static",
     generator: Generator | None = None,
 ) -> Protected:
-    """Put a purifier in front of a model, which is neither retrained nor changed.
+    """Put a defense in front of a model, which is neither retrained nor changed.
 
     >>> model = protect(torchvision_model)  # doctest: +SKIP
+    >>> model = protect(torchvision_model, "jpeg:quality=75+fast")  # doctest: +SKIP
+
+    A defense that asks for several passes (``passes`` and ``combine``, such as ``rp``) gets them.
 
     Args:
         model: See :class:`Protected`.
-        defense: A shipped purifier's name, a checkpoint file, or any module from images to
-            images.
-        mode: ``static``: one pass. ``dynamic``: a random step first (appendix B.1).
-        generator: For ``dynamic``, a CPU generator.
+        defense: A spec that :func:`nrpurify.defenses.make` takes, such as a shipped purifier's
+            name, a checkpoint file, or any module from images to images.
+        mode: ``static``: as it is. ``dynamic``: behind a random step (appendix B.1).
+        generator: For what is random, a CPU generator.
 
     Raises:
-        InputError: No such purifier or mode.
+        InputError: No such defense or mode.
     """
-    module = defense if isinstance(defense, nn.Module) else load_purifier(defense)
+    module = _load(defense)
+    passes, combine = passes_of(module)
     if mode not in ("static", "dynamic"):
         raise InputError(f"mode is {mode!r}; expected 'static' or 'dynamic'")
     if mode == "dynamic":
-        module = DynamicPurifier(module, generator=generator)
+        module = DynamicPurifier(module)
+    if generator is not None:
+        reseed(module, generator)
     device = next((tensor.device for tensor in _tensors(model)), None)
-    return Protected(model, module.to(device))
+    return Protected(model, module.to(device), passes=passes, combine=combine)
+
+
+def _load(defense: str | Path | nn.Module) -> nn.Module:
+    if isinstance(defense, nn.Module):
+        return defense
+    return load_purifier(defense) if isinstance(defense, Path) else make(defense)
 
 
 def _tensors(model: Callable[..., Any]) -> list[Tensor]:

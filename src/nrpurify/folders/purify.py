@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
+from nrpurify.defenses import reseed
 from nrpurify.errors import ImageError, InputError
 from nrpurify.folders.jobs import (
     FolderResult,
@@ -26,7 +28,7 @@ from nrpurify.purifiers import DynamicPurifier, Purifier
 def purify_folder(
     source: str | Path,
     dst: str | Path,
-    purifier: Purifier,
+    defense: nn.Module,
     *,
     recursive: bool = False,
     overwrite: bool = False,
@@ -39,18 +41,19 @@ def purify_folder(
 ) -> FolderResult:
     """Purify an image, a folder or a glob into PNG files, one image at a time in bounded memory.
 
-    Transparency is kept. A file that cannot be read, processed or written becomes a failed item
-    and the others go on.
+    Transparency is kept, resized where the defense changes the size. A file that cannot be read,
+    processed or written becomes a failed item and the others go on.
 
     Args:
         source: See :func:`nrpurify.folders.plan_jobs`.
         dst: A folder; or for one source file a name that ends in ``.png``.
-        purifier: On ``device``.
+        defense: A purifier or another module from images to images, on ``device``. Memory is
+            bounded by tiles for purifiers, also as parts of a chain. One pass of a random one.
         recursive: Look into sub-folders.
         overwrite: Make outputs anew that are there already, instead of keeping them.
         tile: Side of the tiles in pixels.
         mode: ``static``, or ``dynamic``: behind a random step (appendix B.1).
-        seed: Of the random steps; each image has its own, see
+        seed: Of all that is random; each image has its own, see
             :func:`nrpurify.folders.image_generator`.
         device: Where to work.
         amp: bf16 autocast: ``True``, ``False`` or ``"auto"`` (where the hardware has it).
@@ -62,27 +65,38 @@ def purify_folder(
     if mode not in ("static", "dynamic"):
         raise InputError(f"mode is {mode!r}; expected 'static' or 'dynamic'")
     jobs = plan_jobs(source, dst, recursive=recursive, single=True)
+    defense = DynamicPurifier(defense) if mode == "dynamic" else defense
 
     def work(job: Job) -> None:
         image = read_image(job.source)
-        rgb = image.rgb[None].to(device)
-        if mode == "dynamic":
-            rgb = _random_step(rgb, image_generator(seed, job.relative))
-        purified = purifier.purify(rgb, tile=tile, amp=amp)[0]
-        write_png(job.output, purified.cpu(), image.alpha)
+        reseed(defense, image_generator(seed, job.relative))
+        purified = _defend(defense, image.rgb[None].to(device), tile, amp)[0].cpu()
+        alpha = image.alpha
+        if alpha is not None and alpha.shape[1:] != purified.shape[1:]:
+            alpha = F.interpolate(alpha[None], purified.shape[1:])[0]
+        write_png(job.output, purified, alpha)
 
     def process(job: Job) -> Item:
         if job.output.exists() and not overwrite:
             return Item(job, "skipped")
         try:
             work(job)
-        except (ImageError, RuntimeError) as error:  # RuntimeError: out of memory
+        except (ImageError, InputError, RuntimeError) as error:  # RuntimeError: out of memory
             return Item.failed(job, error)
         return Item(job, "done")
 
     return collect(map(process, jobs), len(jobs), watch)
 
 
-def _random_step(images: Tensor, generator: torch.Generator) -> Tensor:
-    stepped: Tensor = DynamicPurifier(nn.Identity(), generator=generator)(images)
-    return stepped
+@torch.no_grad()
+def _defend(defense: nn.Module, images: Tensor, tile: int, amp: Amp) -> Tensor:
+    if isinstance(defense, Purifier):
+        return defense.purify(images, tile=tile, amp=amp)
+    if isinstance(defense, DynamicPurifier):
+        return _defend(defense.purifier, defense.step(images), tile, amp)
+    if isinstance(defense, nn.Sequential):
+        for part in defense:
+            images = _defend(part, images, tile, amp)
+        return images
+    defended: Tensor = defense(images)
+    return defended

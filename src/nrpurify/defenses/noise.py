@@ -1,0 +1,40 @@
+"""Gaussian noise: the control that every random defense has to beat."""
+
+from __future__ import annotations
+
+import torch
+from torch import Generator, Tensor
+
+from nrpurify.defenses.randomness import Combine, RandomDefense
+from nrpurify.errors import InputError
+
+
+class GaussianNoise(RandomDefense):
+    """x + std·N(0, 1), clamped to [0, 1].
+
+    Args:
+        std: Standard deviation in units of [0, 1] images.
+        passes: See :class:`~nrpurify.defenses.randomness.RandomDefense`.
+        combine: ``mean`` of the logits, or ``vote``.
+        generator: A CPU generator.
+
+    Raises:
+        InputError: A negative ``std``, or passes or combination that cannot be used.
+    """
+
+    def __init__(
+        self,
+        std: float = 0.05,
+        passes: int = 1,
+        combine: Combine = "mean",
+        generator: Generator | None = None,
+    ) -> None:
+        super().__init__(passes, combine, generator)
+        if std < 0:
+            raise InputError(f"std is {std}; expected 0 or more")
+        self.std = std
+
+    def forward(self, images: Tensor) -> Tensor:
+        """N×3×H×W images in [0, 1] to the same shape, differentiable."""
+        draws = [torch.randn(images.shape[1:], generator=self.generator) for _ in images]
+        return (images + self.std * torch.stack(draws).to(images)).clamp(0, 1)

@@ -1,0 +1,56 @@
+"""Random defenses: their generator, and the draws they make image by image."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Generator, nn
+
+from nrpurify.errors import InputError
+
+Combine = Literal["mean", "vote"]
+
+
+class RandomDefense(nn.Module):
+    """A defense that draws anew for each image of each call.
+
+    The draws come image after image out of one generator: the same seed gives the same, whatever
+    the batch size.
+
+    Args:
+        passes: How often :func:`nrpurify.protect` asks the model about each image.
+        combine: What it makes of the answers: their ``mean``, or a majority ``vote``.
+        generator: A CPU generator; None for torch's own.
+
+    Raises:
+        InputError: Fewer than one pass, or another word for ``combine``.
+    """
+
+    def __init__(self, passes: int, combine: Combine, generator: Generator | None) -> None:
+        super().__init__()
+        check_passes(passes, combine)
+        self.passes, self.combine, self.generator = passes, combine, generator
+
+    def uniform(self, low: float, high: float) -> float:
+        """A number in [low, high)."""
+        return low + (high - low) * float(torch.rand((), generator=self.generator))
+
+    def integer(self, low: int, high: int) -> int:
+        """An integer in [low, high]."""
+        return int(torch.randint(low, high + 1, (), generator=self.generator))
+
+
+def check_passes(passes: int, combine: str) -> None:
+    """Raise InputError unless there is a pass and a way to combine several."""
+    if passes < 1:
+        raise InputError(f"passes is {passes}; expected at least 1")
+    if combine not in ("mean", "vote"):
+        raise InputError(f"combine is {combine!r}; expected 'mean' or 'vote'")
+
+
+def reseed(defense: nn.Module, generator: Generator) -> None:
+    """Let all that is random in a defense draw from ``generator`` (on the CPU) from now on."""
+    for module in defense.modules():
+        if hasattr(module, "generator"):
+            module.generator = generator  # type: ignore[assignment]

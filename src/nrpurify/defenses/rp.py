@@ -1,0 +1,52 @@
+"""R&P: random resizing and padding (Xie et al., 2018)."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Generator, Tensor
+
+from nrpurify.defenses.randomness import Combine, RandomDefense
+from nrpurify.errors import InputError
+
+
+class RandomPad(RandomDefense):
+    """Resize to a random size in [low, high), put into high×high zeros at a random place.
+
+    The model sees high×high images and resizes them to its own input size, if it has one. The
+    defaults are made for 299×299 inputs; ``low=232, high=248`` has the same ratios for 224.
+
+    Args:
+        low: Least side in pixels.
+        high: Side of the result.
+        passes: The paper averages 30 (Sec. 4.2).
+        combine: ``mean`` of the logits, or ``vote``.
+        generator: A CPU generator.
+
+    Raises:
+        InputError: Sides, passes or combination that cannot be used.
+    """
+
+    def __init__(
+        self,
+        low: int = 310,
+        high: int = 331,
+        passes: int = 30,
+        combine: Combine = "mean",
+        generator: Generator | None = None,
+    ) -> None:
+        super().__init__(passes, combine, generator)
+        if not 1 <= low < high:
+            raise InputError(f"low is {low} and high {high}; expected 1 <= low < high")
+        self.low, self.high = low, high
+
+    def forward(self, images: Tensor) -> Tensor:
+        """N×3×H×W images in [0, 1] to N×3×high×high, differentiable."""
+        return torch.cat([self._place(image) for image in torch.split(images, 1)])
+
+    def _place(self, image: Tensor) -> Tensor:
+        side = self.integer(self.low, self.high - 1)
+        rest = self.high - side
+        left, top = self.integer(0, rest), self.integer(0, rest)
+        resized = F.interpolate(image, (side, side), mode="nearest")
+        return F.pad(resized, (left, rest - left, top, rest - top))

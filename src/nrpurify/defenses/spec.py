@@ -1,0 +1,87 @@
+"""The grammar of defense specs: ``NAME[:SETTING=VALUE,...]``, joined to a chain by ``+``."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from nrpurify.errors import InputError
+
+_LINK = re.compile(r"(?P<name>.+?)(?::(?P<settings>[a-z]\w*=.*))?")
+
+
+@dataclass(frozen=True)
+class Link:
+    """One defense of a chain, as written.
+
+    Attributes:
+        name: A defense's or purifier's name, or a checkpoint file.
+        settings: By name, not yet converted.
+    """
+
+    name: str
+    settings: dict[str, str] = field(default_factory=dict)
+
+
+def parse(spec: str) -> tuple[Link, ...]:
+    """Take a spec apart, such as ``jpeg:quality=75+fast:mode=dynamic,seed=1``.
+
+    The path of a file may hold what separates links when it is all of the spec.
+
+    Raises:
+        InputError: An empty link, or a setting without a value or given twice.
+    """
+    if is_file(spec):
+        return (Link(spec),)
+    return tuple(_link(text.strip(), spec) for text in spec.split("+"))
+
+
+def is_file(text: str) -> bool:
+    """Whether there is such a file; text that can be no path names none."""
+    try:
+        return Path(text).is_file()
+    except (OSError, ValueError):
+        return False
+
+
+def _link(text: str, spec: str) -> Link:
+    found = _LINK.fullmatch(text)
+    if found is None:
+        raise InputError(
+            f"the defense {spec!r} has an empty part; expected a name, as in jpeg+fast"
+        )
+    name, rest = found["name"], found["settings"]
+    settings: dict[str, str] = {}
+    for part in rest.split(",") if rest else ():
+        key, equals, value = (piece.strip() for piece in part.partition("="))
+        if not (key and equals and value):
+            raise InputError(f"{name}: {part!r} is no setting; expected NAME=VALUE")
+        if key in settings:
+            raise InputError(f"{name}: {key} is given twice")
+        settings[key] = value
+    return Link(name, settings)
+
+
+def convert(name: str, key: str, text: str, default: Any) -> Any:
+    """A setting's text as a value of its default's kind; numbers may be fractions as 16/255.
+
+    Raises:
+        InputError: It is none.
+    """
+    if isinstance(default, str):
+        return text
+    try:
+        return int(text) if isinstance(default, int) else _fraction(text)
+    except (ValueError, ZeroDivisionError, OverflowError):
+        kind = "an integer" if isinstance(default, int) else "a number such as 0.05 or 16/255"
+        raise InputError(f"{name}: {key} is {text!r}; expected {kind}") from None
+
+
+def _fraction(text: str) -> float:
+    above, slash, below = text.partition("/")
+    value = float(above) / float(below) if slash else float(text)
+    if not abs(value) < float("inf"):
+        raise ValueError(text)
+    return value

@@ -1,0 +1,50 @@
+"""Wavelet denoising, the first half of the SR defense (Mustafa et al., 2019)."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+
+import torch
+from torch import Tensor
+
+from nrpurify.defenses.opaque import Opaque
+from nrpurify.errors import InputError, MissingExtraError
+
+
+class Wavelet(Opaque):
+    """BayesShrink soft thresholds of wavelet coefficients in YCbCr, by scikit-image.
+
+    Args:
+        sigma: Standard deviation of the noise to remove, in units of [0, 1] images.
+
+    Raises:
+        InputError: ``sigma`` is not positive.
+        MissingExtraError: scikit-image or PyWavelets is not installed.
+    """
+
+    def __init__(self, sigma: float = 0.01) -> None:
+        super().__init__()
+        if sigma <= 0:
+            raise InputError(f"sigma is {sigma}; expected a positive number")
+        if find_spec("pywt") is None:
+            raise MissingExtraError("PyWavelets", "defenses")
+        try:
+            from skimage.restoration import denoise_wavelet
+        except ImportError as error:
+            raise MissingExtraError("scikit-image", "defenses") from error
+        self.sigma = sigma
+        self._denoise = denoise_wavelet
+
+    def process(self, image: Tensor) -> Tensor:
+        """A 3×H×W image in [0, 1] to a denoised one."""
+        denoised = self._denoise(
+            image.permute(1, 2, 0).numpy(),
+            sigma=self.sigma,
+            wavelet="db1",
+            mode="soft",
+            method="BayesShrink",
+            convert2ycbcr=True,
+            rescale_sigma=True,
+            channel_axis=-1,
+        )
+        return torch.from_numpy(denoised).permute(2, 0, 1)
