@@ -1,14 +1,12 @@
 """A world without downloads: random victims and surrogate, a tiny purifier, generated photos."""
 
-from importlib import import_module
-
 import pytest
 import torch
 from PIL import Image
 from torch import nn
 
 from nrpurify import features
-from nrpurify.evaluation import folder as folder_module
+from nrpurify.errors import InputError
 from nrpurify.models import as_classifier
 from nrpurify.purifiers import build_purifier, save_purifier
 
@@ -21,6 +19,13 @@ class Colors(nn.Module):
         return torch.cat([scores, scores.new_full((len(scores), 997), -1.0)], 1)
 
 
+def load_colors(name):
+    """A classifier by any name but those that begin with "no"."""
+    if name.startswith("no"):
+        raise InputError(f"there is no classifier {name!r}")
+    return as_classifier(Colors(), 1000, name=name)
+
+
 @pytest.fixture
 def offline(monkeypatch):
     """Let names of victims and surrogates mean small random networks."""
@@ -28,13 +33,10 @@ def offline(monkeypatch):
     body = nn.Sequential()
     body.add_module("conv3_3", nn.Conv2d(3, 4, 3))
     monkeypatch.setattr(
-        import_module("nrpurify.attacks.ssp"),
-        "feature_extractor",
+        "nrpurify.features.feature_extractor",
         lambda name, layer: features.FeatureExtractor(body, layer),
     )
-    monkeypatch.setattr(
-        folder_module, "load_classifier", lambda name: as_classifier(Colors(), 1000, name=name)
-    )
+    monkeypatch.setattr("nrpurify.models.load_classifier", load_colors)
 
 
 @pytest.fixture
@@ -55,3 +57,17 @@ def photos(tmp_path):
             path.parent.mkdir(parents=True, exist_ok=True)
             Image.new("RGB", (40, 48), tuple(color)).save(path)
     return tmp_path / "photos"
+
+
+@pytest.fixture
+def cell():
+    """Make a cell as a grid does, with anything changed; settings are merged."""
+
+    def make(name, **changes):
+        settings = {"random": False, "passes": 1, "seen_in_training": [], "in_mean": True}
+        settings |= {"classes": 10, "precision": "fp32"} | changes.pop("settings", {})
+        clean = {"attack": "clean", "surrogate": None, "eps": None, "steps": None}
+        measured = {"threat": "none", "defense": "none", "victim": "v", "value": 0.9, "n": 50}
+        return {"id": name, **clean, **measured, "draws": 1, **changes, "settings": settings}
+
+    return make

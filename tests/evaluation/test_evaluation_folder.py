@@ -112,3 +112,11 @@ def test_images_attacked_before(photos, plan, tmp_path):
     (attacked / "photo00.png").unlink()
     with pytest.raises(InputError, match=r"no attacked image for photo00\.png"):
         evaluate_images(items, replace(plan, attacked=attacked))
+
+
+def test_other_attacks_go_by_name(photos, plan):
+    linear = replace(plan, attack="fgsm", surrogate="c", steps=None, eps=0.5, size=32)
+    assert evaluate_folder(photos, linear).result["mean"]["attacked"] == 0.0
+    assert evaluate_folder(photos, linear).result["settings"]["attack"] == "fgsm"
+    with pytest.raises(InputError, match="fgsm has no setting 'steps'; it has eps"):
+        evaluate_folder(photos, replace(linear, steps=3))

@@ -1,19 +1,44 @@
 """Evaluation: accuracy and success rate, clean, attacked and purified."""
 
 from nrpurify.evaluation.folder import VICTIMS, Outcome, Plan, evaluate_folder, evaluate_images
+from nrpurify.evaluation.grid import GridWatcher, SilentGrid, run_grid
+from nrpurify.evaluation.grid_recipe import (
+    GridAttack,
+    GridImages,
+    GridRecipe,
+    grid_from_dict,
+    read_grid,
+    shipped_grids,
+)
 from nrpurify.evaluation.harness import Tally, Views, check_budget, evaluate, summarize
+from nrpurify.evaluation.marks import Marks, RecipeError
 from nrpurify.evaluation.metrics import wilson_interval
+from nrpurify.evaluation.table import compact_table
+from nrpurify.evaluation.warnings import find_warnings
 
 __all__ = [
     "VICTIMS",
+    "GridAttack",
+    "GridImages",
+    "GridRecipe",
+    "GridWatcher",
+    "Marks",
     "Outcome",
     "Plan",
+    "RecipeError",
+    "SilentGrid",
     "Tally",
     "Views",
     "check_budget",
+    "compact_table",
     "evaluate",
     "evaluate_folder",
     "evaluate_images",
+    "find_warnings",
+    "grid_from_dict",
+    "read_grid",
+    "run_grid",
+    "shipped_grids",
     "summarize",
     "wilson_interval",
 ]

@@ -12,14 +12,13 @@ import torch
 from torch import Tensor
 
 import nrpurify
-from nrpurify import weights
-from nrpurify.attacks.ssp import SSP
+from nrpurify import models, weights
 from nrpurify.errors import ImageError, InputError
+from nrpurify.evaluation.attackers import load_surrogate, perturber
 from nrpurify.evaluation.harness import Attack, Batch, Observer, evaluate, summarize
-from nrpurify.files import find_images
-from nrpurify.images import from_uint8, load_batch, read_image, to_uint8
+from nrpurify.evaluation.lookup import look_up
+from nrpurify.images import from_uint8, load_batch, to_uint8
 from nrpurify.labels import LabeledImage, labeled_images, read_labeled_folder
-from nrpurify.models import load_classifier
 from nrpurify.precision import Amp
 from nrpurify.purifiers import load_purifier
 
@@ -39,13 +38,15 @@ class Plan:
 
     Attributes:
         victims: Names for :func:`nrpurify.models.load_classifier`.
-        surrogate: SSP's network, see :func:`nrpurify.features.feature_extractor`.
-        preset: SSP's preset.
-        layer: The layer attacked.
+        surrogate: For ssp a name for :func:`nrpurify.features.feature_extractor`, for attacks on
+            classifiers one for :func:`nrpurify.models.load_classifier`.
+        preset: The attack's preset.
+        layer: The layer attacked (ssp); others ignore it.
         eps: Budget in (0, 1].
-        steps: SSP's iterations.
-        step_size: Of SSP, in units of [0, 1] images; ``None`` for the preset's.
+        steps: The attack's iterations; ``None`` for the preset's.
+        step_size: In units of [0, 1] images; ``None`` for the preset's.
         purifier: A shipped name or a file.
+        attack: A name in :func:`nrpurify.attacks.names`; attacks that use labels get the true ones.
         size: Side of the images in pixels: short side resized, center cropped.
         batch: Images at a time.
         seed: Of the attack.
@@ -61,9 +62,10 @@ class Plan:
     preset: str = "authors"
     layer: str = "conv3_3"
     eps: float = 16 / 255
-    steps: int = 30
+    steps: int | None = 30
     step_size: float | None = None
     purifier: str | Path = "fast"
+    attack: str = "ssp"
     size: int = 224
     batch: int = 10
     seed: int = 0
@@ -109,7 +111,7 @@ def evaluate_images(
     if not items:
         raise InputError("no labeled image to evaluate")
     device = torch.device(plan.device)
-    victims = {name: load_classifier(name).to(device) for name in plan.victims}
+    victims = {name: models.load_classifier(name).to(device) for name in plan.victims}
     purifier = load_purifier(plan.purifier, device=device)
     attack = _attack(plan)
     broken: list[str] = []
@@ -167,36 +169,25 @@ def _doubts(result: dict[str, Any]) -> list[str]:
 
 def _attack(plan: Plan) -> Attack:
     if plan.attacked is not None:
-        return _look_up(plan.attacked)
-    ssp = SSP(
-        plan.surrogate,
+        return look_up(plan.attacked)
+    layers = (plan.layer,) if plan.layer else ()
+    surrogate = load_surrogate(
+        plan.attack, (plan.surrogate,), layers, plan.preset, models.load_classifier
+    )
+    given = {"steps": plan.steps, "step_size": plan.step_size}
+    perturb = perturber(
+        plan.attack,
+        None if surrogate is None else surrogate.to(plan.device),
         eps=plan.eps,
         preset=plan.preset,
-        seed=plan.seed,
         amp=plan.amp,
-        layer=plan.layer,
-        steps=plan.steps,
-        step_size=plan.step_size,
+        settings={name: value for name, value in given.items() if value is not None},
     )
-    if not plan.uint8:
-        return lambda batch: ssp(batch.images)
-    return lambda batch: from_uint8(to_uint8(ssp(batch.images)))
-
-
-def _look_up(folder: str | Path) -> Attack:
-    files = {file.path.stem: file.path for file in find_images(folder, recursive=True)}
+    generator = torch.Generator().manual_seed(plan.seed)
 
     def attack(batch: Batch) -> Tensor:
-        missing = [name for name in batch.names if Path(name).stem not in files]
-        if missing:
-            raise InputError(f"{folder} has no attacked image for {', '.join(missing[:3])}")
-        images = [read_image(files[Path(name).stem]).rgb for name in batch.names]
-        if any(image.shape != batch.images.shape[1:] for image in images):
-            raise InputError(
-                f"{folder} holds images of size {tuple(images[0].shape[1:])}; "
-                f"expected {tuple(batch.images.shape[2:])}: attack images of the size evaluated at"
-            )
-        return torch.stack(images).to(batch.images)
+        attacked = perturb(batch.images, batch.labels, generator)
+        return from_uint8(to_uint8(attacked)) if plan.uint8 else attacked
 
     return attack
 
@@ -234,7 +225,6 @@ def _readable(
 def _settings(plan: Plan, name: str, sha256: str) -> dict[str, Any]:
     used = [w for w in (plan.surrogate, *plan.victims) if w in weights.names()]
     return {
-        "attack": "ssp",
         **asdict(plan),
         "attacked": None if plan.attacked is None else Path(plan.attacked).name,
         "victims": list(plan.victims),

@@ -4,22 +4,16 @@ The page needs nothing but itself: styles are inline, images are lossless WebP i
 is no script, and a content security policy forbids every request.
 """
 
-import json
-from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from torch import Tensor
 
-from nrpurify.errors import InputError, MissingExtraError
+from nrpurify.errors import InputError
 from nrpurify.files import write_text
-from nrpurify.images import to_picture
-
-if TYPE_CHECKING:
-    from jinja2 import Environment
+from nrpurify.report.environment import data_uri, environment, to_json
 
 CONDITIONS = {
     "clean": "Clean",
@@ -86,13 +80,13 @@ def render_demo(
     _check(result)
     settings = result["settings"]
     return (
-        _environment()
+        environment()
         .get_template("demo.html.j2")
         .render(
             result=result,
             settings=settings,
-            settings_json=_to_json(settings),
-            result_uri=_data_uri("application/json", _to_json(result).encode()),
+            settings_json=to_json(settings),
+            result_uri=data_uri("application/json", to_json(result).encode()),
             conditions=CONDITIONS,
             strips=strips,
             victim=victim,
@@ -117,41 +111,3 @@ def _check(result: Mapping[str, Any]) -> None:
     lacking += [f"{row}.{key}" for row in rows for key in CONDITIONS if key not in rows[row]]
     if lacking:
         raise InputError(f"the demo result lacks {', '.join(lacking)}; see render_demo")
-
-
-def _environment() -> "Environment":
-    try:
-        from jinja2 import Environment, PackageLoader, StrictUndefined
-    except ImportError as error:
-        raise MissingExtraError("jinja2", "report") from error
-    environment = Environment(
-        loader=PackageLoader("nrpurify.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"percent": _percent, "eps": _eps, "image_uri": _image_uri}
-    return environment
-
-
-def _percent(fraction: float) -> str:
-    return f"{100 * fraction:.0f}%"
-
-
-def _eps(eps: float | str) -> str:
-    return eps if isinstance(eps, str) else f"{255 * eps:.3g}/255"
-
-
-def _image_uri(image: Tensor) -> str:
-    buffer = BytesIO()
-    to_picture(image).save(buffer, format="WEBP", lossless=True, method=4)
-    return _data_uri("image/webp", buffer.getvalue())
-
-
-def _data_uri(kind: str, data: bytes) -> str:
-    return f"data:{kind};base64,{b64encode(data).decode()}"
-
-
-def _to_json(obj: object) -> str:
-    return json.dumps(obj, indent=2, ensure_ascii=False)

@@ -1,0 +1,127 @@
+"""``nrpurify grid``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from nrpurify.cli.common import (
+    Device,
+    Json,
+    note,
+    print_json,
+    print_table,
+    progress_bar,
+    resolve_device,
+)
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+    from nrpurify.evaluation import GridRecipe
+    from nrpurify.labels import LabeledImage
+
+EXAMPLES = """Examples:
+
+nrpurify grid quick --out runs/quick
+
+nrpurify grid my.yaml --out runs/mine --images photos/ --labels photos.csv --resume"""
+
+
+def command(
+    recipe: Annotated[
+        str, typer.Argument(metavar="RECIPE", help="A YAML file, or a shipped recipe: quick.")
+    ],
+    out: Annotated[Path, typer.Option(metavar="RUN_DIR", help="Folder of the run.")],
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Keep what is finished in RUN_DIR and do the rest.")
+    ] = False,
+    images: Annotated[
+        Path | None, typer.Option(help="Images, in place of the recipe's folder.")
+    ] = None,
+    labels: Annotated[
+        Path | None, typer.Option(help="CSV: image,label (from 0) or ImageId,TrueLabel (from 1).")
+    ] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Use the first images only.")] = None,
+    seed: Annotated[
+        int | None, typer.Option(min=0, help="Start of everything random.", show_default="recipe's")
+    ] = None,
+    device: Device = None,
+    json: Json = False,
+) -> None:
+    """Measure attacks x eps x defenses x victims from one recipe, cell by cell.
+
+    RUN_DIR gets run.json, recipe.yaml and all attacked images. A recipe without a folder of images
+    takes the demo's 20 photographs.
+    """
+    from nrpurify.evaluation import read_grid, run_grid
+
+    loaded, marks = read_grid(recipe)
+    loaded = _changed(loaded, images, labels, limit, seed)
+    device = resolve_device(device)
+    with marks.naming_lines(), progress_bar() as progress:
+        run = run_grid(
+            loaded,
+            out,
+            items=None if loaded.images.folder else _demo_photos(loaded.images.limit),
+            resume=resume,
+            device=device,
+            watch=_Watcher(progress),
+        )
+    _show(run, json)
+    note(f"run: {out / 'run.json'}")
+
+
+def _changed(
+    recipe: GridRecipe,
+    images: Path | None,
+    labels: Path | None,
+    limit: int | None,
+    seed: int | None,
+) -> GridRecipe:
+    from dataclasses import replace
+
+    given: dict[str, Any] = {}
+    if images is not None:
+        given = {"folder": str(images), "labels": ""}
+    if labels is not None:
+        given["labels"] = str(labels)
+    if limit is not None:
+        given["limit"] = limit
+    changed = replace(recipe, images=replace(recipe.images, **given))
+    return changed if seed is None else replace(changed, seed=seed)
+
+
+def _demo_photos(limit: int | None) -> list[LabeledImage]:
+    from nrpurify.demo import foolbox_photos
+
+    return foolbox_photos()[:limit]
+
+
+def _show(run: dict[str, Any], as_json: bool) -> None:
+    from nrpurify.evaluation import compact_table
+
+    if as_json:
+        print_json(run)
+    else:
+        print_table(*compact_table(run))
+
+
+class _Watcher:
+    """Shows cells and images as they are done, and warnings as they come up."""
+
+    def __init__(self, progress: Progress) -> None:
+        self.progress = progress
+        self.cells = progress.add_task("cells", total=None)
+        self.work = progress.add_task("images", total=None)
+
+    def worked(self, what: str, done: int, total: int) -> None:
+        self.progress.update(self.work, description=what, completed=done, total=total)
+
+    def finished(self, cell: dict[str, Any], done: int, total: int, *, kept: bool) -> None:
+        self.progress.update(self.cells, completed=done, total=total)
+
+    def warned(self, warning: dict[str, Any]) -> None:
+        note(f"warning, {warning['kind']}: {warning['text']}")

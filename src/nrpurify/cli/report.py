@@ -1,0 +1,43 @@
+"""``nrpurify report``."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from nrpurify.cli.common import note
+
+EXAMPLES = """Examples:
+
+nrpurify report runs/grid
+
+nrpurify report runs/grid --format latex --out tables.tex"""
+
+
+class FormatChoice(StrEnum):
+    """What ``--format`` takes."""
+
+    HTML = "html"
+    MARKDOWN = "markdown"
+    LATEX = "latex"
+
+
+def command(
+    folder: Annotated[
+        Path, typer.Argument(metavar="RUN_DIR", help="Folder in which an evaluation left run.json.")
+    ],
+    out: Annotated[
+        Path | None,
+        typer.Option(help="The file to write.", show_default="report.html (.md, .tex) in RUN_DIR"),
+    ] = None,
+    format: Annotated[
+        FormatChoice, typer.Option("--format", help="One self-contained page, or tables.")
+    ] = FormatChoice.HTML,
+) -> None:
+    """Report an evaluation: which defense helps against what, and what adaptive attacks leave."""
+    from nrpurify.report import write_report
+
+    note(f"report: {write_report(folder, out, format=format.value)}")

@@ -1,0 +1,131 @@
+"""Attacked images on disk: made once, verified by a manifest each time they are read."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from nrpurify.evaluation.harness import Batch, check_budget
+from nrpurify.files import write_json
+from nrpurify.floats import read_float, write_float
+from nrpurify.images import from_uint8, read_image, to_uint8, write_png
+from nrpurify.weights import file_hash
+
+Rounding = Literal["float", "uint8"]
+MANIFEST = "manifest.json"
+
+
+def slug(*parts: object) -> str:
+    """Parts as one file name: letters, digits, points and dashes."""
+    text = "-".join(str(part) for part in parts if part not in ("", None))
+    kept = "".join(c if c.isascii() and (c.isalnum() or c == ".") else "-" for c in text)
+    return "-".join(filter(None, kept.split("-"))).strip(".")[:80]
+
+
+def digest(values: object) -> str:
+    """sha256 of plain values."""
+    text = json.dumps(values, sort_keys=True, ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def checked(clean: Tensor, attacked: Tensor, eps: float, rounding: Rounding) -> Tensor:
+    """The attacked images within their budget, rounded to 8 bits if so asked.
+
+    Rounding comes after the check: where eps is no multiple of 1/255 it may add up to half of one.
+
+    Raises:
+        AssertionError: The attack left its budget or [0, 1].
+    """
+    check_budget(clean, attacked, eps)
+    return from_uint8(to_uint8(attacked)).to(clean) if rounding == "uint8" else attacked
+
+
+@dataclass
+class Adversaries:
+    """The attacked images of one attack at one eps: a folder with a manifest.
+
+    ``manifest.json`` holds the ``head`` (all that decides the images), ``seconds`` spent, and by
+    file ``source_sha256``, ``sha256`` and ``linf``, the ‖δ‖∞ as it is stored.
+
+    Attributes:
+        folder: Where they are.
+        head: Settings, versions and hashes of weights, as plain values.
+        make: Attacks a batch, whose number is given.
+        eps: The budget.
+        rounding: ``uint8`` keeps PNG files, ``float`` safetensors.
+    """
+
+    folder: Path
+    head: dict[str, Any]
+    make: Callable[[int, Batch], Tensor]
+    eps: float
+    rounding: Rounding
+    files: dict[str, dict[str, Any]] = field(default_factory=dict)
+    seconds: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.head = json.loads(json.dumps(self.head))
+        try:
+            found = json.loads((self.folder / MANIFEST).read_text(encoding="utf-8"))
+            if found["head"] == self.head:
+                self.files = dict(found["files"])
+                self.seconds = float(found["seconds"])
+        except (OSError, ValueError, TypeError, KeyError):
+            self.files = {}  # made anew: what no manifest vouches for is not used
+
+    def get(self, index: int, batch: Batch, hashes: Sequence[str]) -> Tensor:
+        """The attacked images of a batch, from disk if all are there, whole and unchanged.
+
+        Args:
+            index: Number of the batch.
+            batch: Clean images.
+            hashes: sha256 of their files.
+
+        Raises:
+            AssertionError: The attack left its budget.
+        """
+        paths = [self._path(name) for name in batch.names]
+        if not all(self._holds(path, sha) for path, sha in zip(paths, hashes, strict=True)):
+            self._make(index, batch, paths, hashes)
+        return torch.stack([self._read(path) for path in paths]).to(batch.images)
+
+    def _path(self, name: str) -> Path:
+        return self.folder / f"{name}{'.png' if self.rounding == 'uint8' else '.safetensors'}"
+
+    def _read(self, path: Path) -> Tensor:
+        return read_image(path).rgb if self.rounding == "uint8" else read_float(path)
+
+    def _holds(self, path: Path, source: str) -> bool:
+        entry = self.files.get(path.name)
+        return (
+            entry is not None
+            and entry.get("source_sha256") == source
+            and path.is_file()
+            and entry.get("sha256") == file_hash(path)
+        )
+
+    def _make(self, index: int, batch: Batch, paths: Sequence[Path], hashes: Sequence[str]) -> None:
+        begun = time.perf_counter()
+        attacked = checked(batch.images, self.make(index, batch), self.eps, self.rounding)
+        self.seconds += time.perf_counter() - begun
+        write = write_png if self.rounding == "uint8" else write_float
+        rows = zip(paths, hashes, attacked, batch.images, strict=True)
+        for path, source, image, clean in rows:
+            write(path, image)
+            self.files[path.name] = {
+                "source_sha256": source,
+                "sha256": file_hash(path),
+                "linf": float((image - clean).abs().max()),
+            }
+        write_json(
+            self.folder / MANIFEST,
+            {"head": self.head, "seconds": round(self.seconds, 3), "files": self.files},
+        )

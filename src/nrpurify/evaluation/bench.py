@@ -1,0 +1,266 @@
+"""The bench on which the cells of a grid are measured."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from nrpurify.defenses import protect
+from nrpurify.evaluation.adversaries import Adversaries, checked, digest, slug
+from nrpurify.evaluation.attackers import perturber, settings_in_force
+from nrpurify.evaluation.cells import Cell, Unit, cell_id, counted, describe, is_own_surrogate
+from nrpurify.evaluation.grid_recipe import GridAttack, GridRecipe
+from nrpurify.evaluation.harness import Batch
+from nrpurify.evaluation.meter import Meter
+from nrpurify.evaluation.networks import Networks, generator, surrogate_names
+from nrpurify.evaluation.photos import Photos
+from nrpurify.evaluation.threats import WHITE_BOX, GradientCheck, check_gradients, target
+from nrpurify.precision import Amp, autocast, bf16_is_fast
+
+Source = Callable[[int, Batch], Tensor]
+"""Maps a batch's number and the batch to its attacked images."""
+Progress = Callable[[str, int, int], None]
+"""Called with what is being done, images done and images in all."""
+_PROBED = 4
+
+
+@dataclass
+class Bench:
+    """Images and networks of a grid, and the attacked images made so far.
+
+    Attributes:
+        recipe: What is measured.
+        photos: On what.
+        networks: With what.
+        classes: Number of classes by victim.
+        folder: Where attacked images are kept.
+        versions: Of this package, torch and Python.
+        progress: Watches.
+    """
+
+    recipe: GridRecipe
+    photos: Photos
+    networks: Networks
+    classes: dict[str, int]
+    folder: Path
+    versions: dict[str, str]
+    progress: Progress
+    _adversaries: dict[str, Adversaries] = field(default_factory=dict)
+
+    def cell_id(self, unit: Unit, victim: str) -> str:
+        """The cell's name, another one as soon as anything is that decides its value."""
+        names = [victim, unit.defense]
+        basis = {
+            **self._basis(unit.attack, names),
+            "images": self.photos.hashes,
+            "labels": [item.label for item in self.photos.items],
+        }
+        return cell_id(unit, victim, basis)
+
+    def _basis(self, attack: GridAttack | None, names: Sequence[str]) -> dict[str, Any]:
+        surrogates = surrogate_names(attack) if attack else ()
+        own = [attack.purifier] if attack else []
+        names = [*names, *surrogates, *(f"features of {name}" for name in surrogates), *own]
+        used = {name: sha for name, sha in self.networks.hashes.items() if name in names}
+        return {
+            "size": self.photos.size,
+            "seed": self.recipe.seed,
+            "batch": self.recipe.batch,
+            "rounding": self.recipe.rounding,
+            "precision": self._precision(attack is None or attack.transfers),
+            "weights_sha256": used,
+            "versions": self.versions,
+        }
+
+    def _precision(self, may_be_half: bool) -> str:
+        return "bf16" if may_be_half and _is_half(self.recipe.amp, self.photos.device) else "fp32"
+
+    def measure(self, unit: Unit, clean: dict[str, Tensor]) -> dict[str, tuple[Cell, Tensor]]:
+        """Measure the cells of a unit.
+
+        Args:
+            unit: What to measure.
+            clean: N booleans by victim: right answers to clean images, undefended; empty for the
+                unit that finds them.
+
+        Returns:
+            By victim: the cell, and N booleans of right answers.
+
+        Raises:
+            AssertionError: The attack left its budget.
+        """
+        defense = self.networks.defense(unit.defense)
+        adversaries = self._made(unit)
+        with Meter(self.photos.device) as meter:
+            gradients = self._gradients(unit, defense)
+            hits = self._hits(unit, defense, self._source(unit, defense, adversaries))
+        shared = {
+            **self._facts(unit),
+            **({} if gradients is None else gradients._asdict()),
+            **({} if adversaries is None else {"attack_seconds": round(adversaries.seconds, 3)}),
+        }
+        return {
+            victim: (
+                self._cell(unit, victim, right, clean.get(victim, right), meter, shared),
+                right,
+            )
+            for victim, right in hits.items()
+        }
+
+    def _cell(
+        self,
+        unit: Unit,
+        victim: str,
+        hits: Tensor,
+        clean: Tensor,
+        meter: Meter,
+        shared: dict[str, Any],
+    ) -> Cell:
+        attack, passes = unit.attack, self.networks.facts[unit.defense].passes
+        memory = meter.peak_memory_mb
+        settings = {
+            **shared,
+            "classes": self.classes[victim],
+            "in_mean": not is_own_surrogate(unit, victim),
+        }
+        return {
+            "id": self.cell_id(unit, victim),
+            **describe(unit, victim),
+            "steps": settings.get("steps"),
+            "draws": attack.draws if attack and attack.draws > 1 else passes,
+            **counted(hits, clean),
+            "rounding": self.recipe.rounding,
+            "seconds": round(meter.seconds / len(unit.victims), 3),
+            "peak_memory_mb": None if memory is None else round(memory, 1),
+            "seed": self.recipe.seed,
+            "settings": settings,
+        }
+
+    def _facts(self, unit: Unit) -> dict[str, Any]:
+        facts, attack = self.networks.facts[unit.defense], unit.attack
+        known = {
+            "random": facts.random,
+            "passes": facts.passes,
+            "seen_in_training": list(facts.seen),
+            "precision": self._precision(not unit.white_box),
+        }
+        return known if attack is None else {**_settings(attack), **known}
+
+    def _hits(self, unit: Unit, defense: nn.Module, source: Source) -> dict[str, Tensor]:
+        victims = {name: self.networks.victims[name] for name in unit.victims}
+        amp = self.recipe.amp if not unit.white_box else False
+        found: dict[str, list[Tensor]] = {name: [] for name in victims}
+        done = 0
+        for index, batch in enumerate(self.photos.batches(self.recipe.batch)):
+            for name, scores in answers(defense, victims, source(index, batch), amp).items():
+                found[name].append((scores.argmax(1) == batch.labels).cpu())
+            done += len(batch.names)
+            self.progress(unit.title, done, len(self.photos))
+        return {name: torch.cat(parts) for name, parts in found.items()}
+
+    def _source(self, unit: Unit, defense: nn.Module, adversaries: Adversaries | None) -> Source:
+        attack, eps = unit.attack, unit.eps
+        if attack is None or eps is None:
+            return lambda _, batch: batch.images
+        if adversaries is not None:
+            return lambda index, batch: adversaries.get(index, batch, self._hashes(index))
+        model = target(attack, self.networks.victims[unit.victims[0]], defense)
+        make = self._attack(attack, eps, model, amp=False)
+        return lambda index, batch: checked(
+            batch.images, make(index, batch), eps, self.recipe.rounding
+        )
+
+    def _attack(self, attack: GridAttack, eps: float, model: nn.Module | None, amp: Amp) -> Source:
+        perturb = perturber(
+            attack.name,
+            model,
+            eps=eps,
+            preset=attack.preset,
+            amp=amp,
+            layers=attack.layer,
+            use_labels=attack.labels == "given",
+            settings=attack.given,
+        )
+        seed = self.recipe.seed
+        return lambda index, batch: perturb(
+            batch.images, batch.labels, generator(seed, "attack", index)
+        )
+
+    def _hashes(self, index: int) -> list[str]:
+        start = index * self.recipe.batch
+        return self.photos.hashes[start : start + self.recipe.batch]
+
+    def _gradients(self, unit: Unit, defense: nn.Module) -> GradientCheck | None:
+        if unit.attack is None or unit.attack.threat not in WHITE_BOX:
+            return None
+        model = target(unit.attack, self.networks.victims[unit.victims[0]], defense)
+        first = self.photos.batch(0, _PROBED)
+        return check_gradients(model, first.images, first.labels)
+
+    def _made(self, unit: Unit) -> Adversaries | None:
+        """The unit's attacked images, all of them on disk; None if they are made on the way."""
+        if unit.attack is None or unit.eps is None or not unit.attack.transfers:
+            return None
+        adversaries = self.adversaries(unit.attack, unit.index, unit.eps)
+        if adversaries.folder.name in self._adversaries:
+            return adversaries
+        done = 0
+        for index, batch in enumerate(self.photos.batches(self.recipe.batch)):
+            adversaries.get(index, batch, self._hashes(index))
+            done += len(batch.names)
+            self.progress(f"{unit.attack.name} attacks", done, len(self.photos))
+        self._adversaries[adversaries.folder.name] = adversaries
+        return adversaries
+
+    def adversaries(self, attack: GridAttack, index: int, eps: float) -> Adversaries:
+        """The store of a transfer's attacked images at one eps.
+
+        Args:
+            attack: The transfer.
+            index: Its place in the recipe.
+            eps: One of its budgets.
+        """
+        settings = {**asdict(attack), **_settings(attack), "eps": eps}
+        labels = [item.label for item in self.photos.items]
+        head = {"settings": settings, "labels": digest(labels), **self._basis(attack, [])}
+        name = slug(attack.name, f"{eps * 255:.3g}", *surrogate_names(attack), attack.purifier)
+        folder = self.folder / f"{name}-{digest(head)[:10]}"
+        if folder.name in self._adversaries:
+            return self._adversaries[folder.name]
+        make = self._attack(attack, eps, self.networks.surrogates[index], self.recipe.amp)
+        return Adversaries(folder, head, make, eps, self.recipe.rounding)
+
+
+def _settings(attack: GridAttack) -> dict[str, Any]:
+    """What the attack did, defaults filled in, as plain values."""
+    chosen = settings_in_force(attack.name, attack.preset, attack.given)
+    plain = {
+        name: value if isinstance(value, str | int | float | bool | None) else str(value)
+        for name, value in chosen.items()
+    }
+    named = {"layers": list(attack.layer), "labels": attack.labels, "purifier": attack.purifier}
+    return {**plain, "preset": attack.preset, **named, "bpda": attack.bpda}
+
+
+def _is_half(amp: Amp, device: str) -> bool:
+    return bf16_is_fast(torch.device(device)) if amp == "auto" else amp
+
+
+@torch.no_grad()
+def answers(
+    defense: nn.Module, victims: dict[str, nn.Module], images: Tensor, amp: Amp
+) -> dict[str, Tensor]:
+    """What victims say of N×3×H×W images behind a defense: N×classes scores by victim.
+
+    A defense of one pass works once for all victims; one of several passes anew for each.
+    """
+    if getattr(defense, "passes", 1) > 1:
+        return {name: protect(victim, defense)(images) for name, victim in victims.items()}
+    with autocast(images.device, amp):
+        defended = defense(images)
+    return {name: victim(defended.float()) for name, victim in victims.items()}

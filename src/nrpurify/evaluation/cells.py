@@ -1,0 +1,147 @@
+"""The cells of a grid: which there are, what each one is called, and what is written of it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from nrpurify.evaluation.adversaries import digest, slug
+from nrpurify.evaluation.grid_recipe import GridAttack, GridRecipe
+from nrpurify.evaluation.metrics import wilson_interval
+from nrpurify.evaluation.networks import surrogate_names
+from nrpurify.files import write_json
+
+Cell = dict[str, Any]
+"""What is known of one attack at one eps on one defense and victim; docs/evaluation.md."""
+
+
+@dataclass(frozen=True)
+class Unit:
+    """Cells that are measured together: they share attacked and defended images.
+
+    Attributes:
+        defense: A spec.
+        victims: One cell each; a single one where the attack looks at it.
+        attack: None for clean images.
+        index: The attack's place in the recipe.
+        eps: Its budget.
+    """
+
+    defense: str
+    victims: tuple[str, ...]
+    attack: GridAttack | None = None
+    index: int = -1
+    eps: float | None = None
+
+    @property
+    def white_box(self) -> bool:
+        """Whether defense and victim are looked at or asked."""
+        return self.attack is not None and not self.attack.transfers
+
+    @property
+    def title(self) -> str:
+        """For people, such as ``ssp 16/255 on fast``."""
+        if self.attack is None or self.eps is None:
+            return f"clean on {self.defense}"
+        return f"{self.attack.name} {self.eps * 255:g}/255 on {self.defense}"
+
+
+def units(recipe: GridRecipe) -> Iterator[Unit]:
+    """All units of a grid, clean images first; those without a defense are always among them."""
+    for defense in dict.fromkeys(("none", *recipe.defenses)):
+        yield Unit(defense, recipe.victims)
+    for index, attack in enumerate(recipe.attacks):
+        groups = [recipe.victims] if attack.transfers else [(name,) for name in recipe.victims]
+        for eps in attack.eps:
+            for defense in recipe.defenses:
+                for victims in groups:
+                    yield Unit(defense, victims, attack, index, eps)
+
+
+def cell_id(unit: Unit, victim: str, basis: dict[str, Any]) -> str:
+    """A readable name that ends in a hash of all that decides the cell's value.
+
+    Args:
+        unit: Where the cell belongs.
+        victim: Its victim.
+        basis: Images, seed, settings of the run and hashes of weights.
+    """
+    name, eps = "clean", ""
+    if unit.attack is not None and unit.eps is not None:
+        name, eps = unit.attack.name, f"{unit.eps * 255:.3g}"
+    attack = None if unit.attack is None else {**asdict(unit.attack), "eps": unit.eps}
+    decided = {"attack": attack, "defense": unit.defense, "victim": victim, **basis}
+    return f"{slug(name, eps, unit.defense, victim)}-{digest(decided)[:10]}"
+
+
+def same_network(first: str, second: str) -> bool:
+    """Whether two names mean one network; ``timm:`` and ``torchvision:`` are left aside."""
+    return first.rsplit(":", 1)[-1] == second.rsplit(":", 1)[-1]
+
+
+def is_own_surrogate(unit: Unit, victim: str) -> bool:
+    """Whether a transfer's victim is the surrogate, or in the ensemble: no transfer at all."""
+    if unit.attack is None or not unit.attack.transfers:
+        return False
+    return any(same_network(victim, name) for name in surrogate_names(unit.attack))
+
+
+def describe(unit: Unit, victim: str) -> Cell:
+    """The part of a cell that is known before it is measured."""
+    attack = unit.attack
+    names = surrogate_names(attack) if attack is not None else ()
+    own = is_own_surrogate(unit, victim)
+    return {
+        "task": "classify",
+        "attack": "clean" if attack is None else attack.name,
+        "surrogate": ",".join(names) or None,
+        "eps": unit.eps,
+        "threat": "none" if attack is None else attack.threat,
+        "defense": unit.defense,
+        "victim": victim,
+        "notes": ["the victim is the surrogate: in no mean"] if own else [],
+    }
+
+
+def counted(hits: Tensor, clean: Tensor) -> Cell:
+    """Accuracy, its interval and both success rates.
+
+    Args:
+        hits: N booleans: right answers.
+        clean: N booleans: right answers of the same victim to the clean images, undefended.
+    """
+    right, total, known = int(hits.sum()), len(hits), int(clean.sum())
+    value = right / total
+    kept = int((hits & clean).sum())
+    return {
+        "metric": "accuracy",
+        "value": value,
+        "interval": list(wilson_interval(right, total)),
+        "n": total,
+        "success": 1 - value,
+        "conditional_success": 1 - kept / known if known else None,
+    }
+
+
+def save_cell(folder: Path, cell: Cell, hits: Tensor) -> None:
+    """Write a finished cell and which images were right, whole or not at all."""
+    row = "".join("1" if hit else "0" for hit in hits.tolist())
+    write_json(folder / f"{cell['id']}.json", {**cell, "hits": row})
+
+
+def read_cell(folder: Path, name: str, count: int) -> tuple[Cell, Tensor] | None:
+    """A finished cell and its hits on ``count`` images; None without one, or with a broken one."""
+    try:
+        cell: Cell = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
+        row = cell.pop("hits")
+        if cell["id"] != name or len(row) != count:
+            return None
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        return None
+    return cell, torch.tensor([mark == "1" for mark in row])

@@ -1,0 +1,205 @@
+"""The evaluation grid: attacks × eps × defenses × victims, cell by cell, from one recipe."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+import nrpurify
+from nrpurify.errors import InputError
+from nrpurify.evaluation.bench import Bench
+from nrpurify.evaluation.cells import Cell, Unit, read_cell, save_cell, units
+from nrpurify.evaluation.grid_checks import check_grid
+from nrpurify.evaluation.grid_recipe import GridRecipe, read_grid
+from nrpurify.evaluation.label_check import FIRST, check_labels
+from nrpurify.evaluation.marks import to_yaml
+from nrpurify.evaluation.networks import Networks
+from nrpurify.evaluation.photos import Photos, open_photos
+from nrpurify.evaluation.strips import write_strips
+from nrpurify.evaluation.warnings import Warned, find_warnings
+from nrpurify.files import write_json, write_text
+from nrpurify.labels import LabeledImage
+
+
+class GridWatcher(Protocol):
+    """What a user interface sees of a grid."""
+
+    def worked(self, what: str, done: int, total: int) -> None:
+        """Images of the present piece of work."""
+
+    def finished(self, cell: Cell, done: int, total: int, *, kept: bool) -> None:
+        """Another cell is there, measured now or ``kept`` from before."""
+
+    def warned(self, warning: Warned) -> None:
+        """A warning, as soon as it is known."""
+
+
+class SilentGrid:
+    """Watches nothing."""
+
+    def worked(self, what: str, done: int, total: int) -> None:
+        """Ignore it."""
+
+    def finished(self, cell: Cell, done: int, total: int, *, kept: bool) -> None:
+        """Ignore it."""
+
+    def warned(self, warning: Warned) -> None:
+        """Ignore it."""
+
+
+def run_grid(
+    recipe: GridRecipe | str | Path,
+    out: str | Path,
+    *,
+    items: Sequence[LabeledImage] | None = None,
+    resume: bool = False,
+    device: str = "cpu",
+    watch: GridWatcher | None = None,
+) -> dict[str, Any]:
+    """Run a grid into a folder.
+
+    ``out`` gets ``recipe.yaml``, ``run.json`` (written anew after each cell), ``cells/`` with one
+    file a cell, ``adversaries/`` with the attacked images of transfers and their manifests, and
+    ``strips/`` with pictures. What is finished there is kept when a run is resumed, as long as
+    nothing that decides it has changed; the rest is measured.
+
+    Args:
+        recipe: A recipe, a shipped one's name, or a YAML file.
+        out: A folder.
+        items: Labeled images in place of the recipe's folder.
+        resume: Go on in a folder that holds a run.
+        device: Where to work.
+        watch: Sees cells, progress and warnings.
+
+    Returns:
+        The run as in ``run.json``: name, title, created, images, settings, versions,
+        weights_sha256, seed, cells, warnings, strips.
+
+    Raises:
+        InputError: A recipe that cannot be used (lines are named when it is a file), or a folder
+            that holds a run already and ``resume`` was not given.
+        MissingExtraError: PyYAML is not installed.
+        WeightsError: Weights are not to be had.
+        AssertionError: An attack left its budget.
+    """
+    if not isinstance(recipe, GridRecipe):
+        read, marks = read_grid(recipe)
+        with marks.naming_lines():
+            return run_grid(read, out, items=items, resume=resume, device=device, watch=watch)
+    check_grid(recipe)
+    folder = _enter(Path(out), resume)
+    watch = watch or SilentGrid()
+    bench = _prepare(recipe, folder, items, device, watch)
+    write_text(folder / "recipe.yaml", to_yaml(recipe.to_dict()))
+    return _Run(bench, folder, watch, list(units(recipe))).all()
+
+
+def _enter(folder: Path, resume: bool) -> Path:
+    if not resume and ((folder / "run.json").exists() or (folder / "cells").exists()):
+        raise InputError(
+            f"{str(folder)!r} holds a run; resume it (--resume) or choose another folder"
+        )
+    return folder
+
+
+def _prepare(
+    recipe: GridRecipe,
+    folder: Path,
+    items: Sequence[LabeledImage] | None,
+    device: str,
+    watch: GridWatcher,
+) -> Bench:
+    """Load and try everything once, before any time is spent on attacks."""
+    photos = open_photos(recipe.images, items, device)
+    networks = Networks.load(recipe, photos.batch(0, 1).images, device)
+    classes = check_labels(
+        networks.victims,
+        photos.batch(0, FIRST),
+        max(item.label for item in photos.items),
+        chance=recipe.images.check_labels,
+    )
+    versions = {
+        "nrpurify": nrpurify.__version__,
+        "torch": str(torch.__version__),
+        "python": platform.python_version(),
+    }
+    return Bench(recipe, photos, networks, classes, folder / "adversaries", versions, watch.worked)
+
+
+@dataclass
+class _Run:
+    bench: Bench
+    folder: Path
+    watch: GridWatcher
+    units: list[Unit]
+    created: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
+    cells: list[Cell] = field(default_factory=list)
+    clean: dict[str, Tensor] = field(default_factory=dict)
+    warned: set[str] = field(default_factory=set)
+
+    def all(self) -> dict[str, Any]:
+        """Measure what is not there yet."""
+        for unit in self.units:
+            found = {victim: self._read(unit, victim) for victim in unit.victims}
+            if kept := all(found.values()):
+                done = {victim: cell for victim, cell in found.items() if cell is not None}
+            else:
+                done = self.bench.measure(unit, self.clean)
+            self._take(unit, done, kept=kept)
+        strips = write_strips(self.bench, self.folder / "strips")
+        return self._save(strips)
+
+    def _read(self, unit: Unit, victim: str) -> tuple[Cell, Tensor] | None:
+        name = self.bench.cell_id(unit, victim)
+        return read_cell(self.folder / "cells", name, len(self.bench.photos))
+
+    def _take(self, unit: Unit, done: dict[str, tuple[Cell, Tensor]], *, kept: bool) -> None:
+        total = sum(len(unit.victims) for unit in self.units)
+        for victim, (cell, hits) in done.items():
+            if unit.attack is None and unit.defense == "none":
+                self.clean[victim] = hits
+            if not kept:
+                save_cell(self.folder / "cells", cell, hits)
+            self.cells.append(cell)
+            self._save([])
+            self.watch.finished(cell, len(self.cells), total, kept=kept)
+
+    def _save(self, strips: list[dict[str, Any]]) -> dict[str, Any]:
+        warnings = [*_image_notes(self.bench.photos), *find_warnings(self.cells)]
+        for warning in warnings:
+            if warning["text"] not in self.warned:
+                self.warned.add(warning["text"])
+                self.watch.warned(warning)
+        run = {**_head(self.bench), "created": self.created, "cells": self.cells}
+        run |= {"warnings": warnings, "strips": strips}
+        write_json(self.folder / "run.json", run)
+        return run
+
+
+def _head(bench: Bench) -> dict[str, Any]:
+    recipe, photos = bench.recipe, bench.photos
+    return {
+        "name": recipe.name,
+        "title": recipe.title or recipe.name,
+        "images": {
+            "folder": photos.folder,
+            "n": len(photos),
+            "size": photos.size,
+            "rule": photos.rule,
+        },
+        "settings": recipe.to_dict(),
+        "versions": bench.versions,
+        "weights_sha256": bench.networks.hashes,
+        "seed": recipe.seed,
+    }
+
+
+def _image_notes(photos: Photos) -> list[Warned]:
+    return [{"kind": "images", "text": note, "cells": []} for note in photos.notes]

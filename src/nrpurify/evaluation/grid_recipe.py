@@ -1,0 +1,241 @@
+"""Recipes of the evaluation grid: what is attacked, how, behind what, readable from YAML."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from importlib import resources
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+from nrpurify.errors import InputError, MissingExtraError
+from nrpurify.evaluation.marks import Marks, Place, RecipeError, read_yaml
+from nrpurify.precision import Amp
+
+Threat = Literal[
+    "oblivious transfer",
+    "surrogate purifier + BPDA",
+    "BPDA",
+    "full gradient",
+    "EOT",
+    "score-based",
+]
+SCORE_BASED = ("square",)
+"""Attacks that see scores only, no gradient."""
+
+
+@dataclass(frozen=True)
+class GridImages:
+    """Which images.
+
+    Attributes:
+        folder: Images or, without ``labels``, one sub-folder a class; empty when the caller has
+            the images.
+        labels: A CSV, see :func:`nrpurify.labels.read_labels_csv`.
+        limit: The first so many by name; None for all.
+        size: Side in pixels: short side resized, center cropped.
+        check_labels: Refuse to run when the undefended victims are no better than chance.
+    """
+
+    folder: str = ""
+    labels: str = ""
+    limit: int | None = None
+    size: int = 224
+    check_labels: bool = True
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
+
+
+@dataclass(frozen=True)
+class GridAttack:
+    """One attack, at one or several budgets.
+
+    Attributes:
+        name: A name in :func:`nrpurify.attacks.names`.
+        eps: L∞ budgets in (0, 1]; in YAML also ``16/255``.
+        threat: What the attacker knows, see :mod:`nrpurify.evaluation.threats`.
+        surrogate: Who is attacked in a transfer: one network, or several as an ensemble.
+        layer: Where it is attacked (ssp, tap); empty for the default.
+        preset: ``paper`` or ``authors``.
+        steps: Iterations; None for the preset's.
+        step_size: In (0, 1]; None for the preset's.
+        settings: Further keyword arguments of the attack's function.
+        labels: ``given``: away from the true class. ``predicted``: away from what the attacked
+            network says of the clean image.
+        draws: Passes through a random defense for one gradient (EOT).
+        bpda: For EOT: the identity's gradient through the defense.
+        purifier: The attacker's own defense, for ``surrogate purifier + BPDA``.
+    """
+
+    name: str
+    eps: tuple[float, ...] = (16 / 255,)
+    threat: Threat = "oblivious transfer"
+    surrogate: tuple[str, ...] = ()
+    layer: tuple[str, ...] = ()
+    preset: str = "paper"
+    steps: int | None = None
+    step_size: float | None = None
+    settings: dict[str, Any] = field(default_factory=dict)
+    labels: Literal["given", "predicted"] = "given"
+    draws: int = 1
+    bpda: bool = False
+    purifier: str = ""
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
+
+    @property
+    def transfers(self) -> bool:
+        """Whether its images are made without the defense and the victim in question."""
+        return self.threat in ("oblivious transfer", "surrogate purifier + BPDA")
+
+    @property
+    def given(self) -> dict[str, Any]:
+        """What overrides the preset."""
+        named = {"steps": self.steps, "step_size": self.step_size, **self.settings}
+        return {name: value for name, value in named.items() if value is not None}
+
+
+@dataclass(frozen=True)
+class GridRecipe:
+    """A grid of attacks × eps × defenses × victims.
+
+    Attributes:
+        attacks: See :class:`GridAttack`.
+        victims: Names for :func:`nrpurify.models.load_classifier`.
+        defenses: Specs for :func:`nrpurify.defenses.make`, such as ``jpeg:quality=75+fast``.
+        images: See :class:`GridImages`.
+        name: Of the run.
+        title: Of its report.
+        seed: Of everything random.
+        rounding: ``uint8`` rounds attacked images to 8 bits, as a PNG file does; ``float``: not.
+        batch: Images at a time.
+        amp: bf16 autocast of transfers and of defenses against them; white-box attacks and what
+            they are judged by run in fp32.
+    """
+
+    attacks: tuple[GridAttack, ...]
+    victims: tuple[str, ...]
+    defenses: tuple[str, ...] = ("none", "fast")
+    images: GridImages = GridImages()
+    name: str = "grid"
+    title: str = ""
+    seed: int = 0
+    rounding: Literal["float", "uint8"] = "uint8"
+    batch: int = 10
+    amp: Amp = "auto"
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
+
+    def to_dict(self) -> dict[str, Any]:
+        """All settings as plain values, from which :func:`grid_from_dict` makes the same."""
+        values: dict[str, Any] = json.loads(json.dumps(asdict(self)))
+        return values
+
+
+def distance(value: object) -> float:
+    """A distance in (0, 1]: a number, or a fraction such as ``16/255`` as text.
+
+    Raises:
+        InputError: Neither of them, or outside (0, 1].
+    """
+    parts = str(value).split("/")
+    try:
+        number = float(parts[0]) / float(parts[1]) if len(parts) == 2 else float(str(value))
+    except (ValueError, ZeroDivisionError):
+        raise InputError(f"{value!r} given; expected a fraction such as 16/255") from None
+    if not 0 < number <= 1:
+        hint = f"; write {value}/255" if 1 < number <= 255 and len(parts) == 1 else ""
+        raise InputError(f"{value} given; expected a value above 0 and up to 1{hint}")
+    return number
+
+
+def grid_from_dict(values: Mapping[str, Any]) -> GridRecipe:
+    """Build a recipe from plain values; one value may stand for a list of one.
+
+    Raises:
+        RecipeError: Unknown keys or values of the wrong kind, each with its place.
+        MissingExtraError: pydantic is not installed.
+    """
+    try:
+        from pydantic import TypeAdapter, ValidationError
+    except ImportError as error:
+        raise MissingExtraError("pydantic", "train") from error
+    problems: list[tuple[Place, str]] = []
+    plain = _plain(values, problems)
+    if problems:
+        raise RecipeError(*problems)
+    try:
+        return TypeAdapter(GridRecipe).validate_python(plain)
+    except ValidationError as error:
+        raise RecipeError(*((e["loc"], _reason(e)) for e in error.errors())) from error
+
+
+def _reason(error: Any) -> str:
+    if error["type"] == "unexpected_keyword_argument":
+        return "no such setting; see the recipe reference in docs/evaluation.md"
+    if error["type"] in ("missing", "missing_argument"):
+        return "is missing"
+    return f"{error['input']!r} given; {error['msg'][0].lower()}{error['msg'][1:]}"
+
+
+def _plain(values: Mapping[str, Any], problems: list[tuple[Place, str]]) -> dict[str, Any]:
+    """Lists for single values, numbers for fractions, and the threat of score-based attacks."""
+    plain = _listed(values, "defenses", "victims")
+    attacks = values.get("attacks")
+    if isinstance(attacks, list | tuple):
+        plain["attacks"] = [
+            _plain_attack(attack, ("attacks", index), problems)
+            for index, attack in enumerate(attacks)
+        ]
+    return plain
+
+
+def _plain_attack(attack: Any, place: Place, problems: list[tuple[Place, str]]) -> Any:
+    if not isinstance(attack, dict):
+        return attack
+    plain = _listed(attack, "eps", "surrogate", "layer")
+    if plain.get("name") in SCORE_BASED:
+        plain.setdefault("threat", "score-based")
+    if "eps" in plain:
+        plain["eps"] = [
+            _distance(value, (*place, "eps", index), problems)
+            for index, value in enumerate(plain["eps"])
+        ]
+    if plain.get("step_size") is not None:
+        plain["step_size"] = _distance(plain["step_size"], (*place, "step_size"), problems)
+    return plain
+
+
+def _distance(value: object, place: Place, problems: list[tuple[Place, str]]) -> float:
+    try:
+        return distance(value)
+    except InputError as error:
+        problems.append((place, str(error)))
+        return 1.0
+
+
+def _listed(values: Mapping[str, Any], *names: str) -> dict[str, Any]:
+    return {
+        name: [value] if name in names and not isinstance(value, list | tuple) else value
+        for name, value in values.items()
+    }
+
+
+def shipped_grids() -> dict[str, Path]:
+    """The evaluation recipes that the package carries, by name."""
+    folder = Path(str(resources.files("nrpurify.evaluation"))) / "recipes"
+    return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+
+
+def read_grid(source: str | Path) -> tuple[GridRecipe, Marks]:
+    """Read a shipped recipe by name, or a YAML file, and the lines of its settings.
+
+    Raises:
+        InputError: No such recipe, or one that cannot be used; lines are named.
+        MissingExtraError: PyYAML or pydantic is not installed.
+    """
+    path = shipped_grids().get(str(source), Path(source))
+    if not path.is_file():
+        names = ", ".join(shipped_grids())
+        raise InputError(f"no recipe {str(source)!r}; expected a YAML file or one of {names}")
+    values, marks = read_yaml(path)
+    with marks.naming_lines():
+        return grid_from_dict({"name": path.stem, **values}), marks

@@ -1,0 +1,182 @@
+"""The networks of a grid, each loaded once, before any work is done."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Generator, Tensor, nn
+
+from nrpurify import defenses, models, weights
+from nrpurify.errors import InputError
+from nrpurify.evaluation.attackers import load_surrogate
+from nrpurify.evaluation.grid_recipe import GridAttack, GridRecipe
+from nrpurify.evaluation.marks import at
+from nrpurify.evaluation.threats import behind_own_purifier, is_random
+from nrpurify.purifiers import Card
+from nrpurify.purifiers.card import tensors_hash
+
+
+@dataclass(frozen=True)
+class DefenseFacts:
+    """What is known of a defense before it is judged.
+
+    Attributes:
+        random: Whether it answers differently when asked twice.
+        passes: Over how many passes it averages or votes.
+        resizes: Whether its images come out in another size.
+        seen: Names of the networks whose features trained it, by its cards.
+        sha256: Of its weights; empty without any.
+    """
+
+    random: bool
+    passes: int
+    resizes: bool
+    seen: tuple[str, ...]
+    sha256: str
+
+
+@dataclass
+class Networks:
+    """Victims, surrogates and facts about the defenses.
+
+    Attributes:
+        device: Where they are.
+        seed: From which the random defenses' seeds come.
+        victims: Classifiers by name.
+        surrogates: What transfers attack, by the attack's place in the recipe.
+        facts: By defense.
+        hashes: sha256 of weights, by name of network, defense or ``features of`` a network.
+    """
+
+    device: str
+    seed: int
+    victims: dict[str, nn.Module] = field(default_factory=dict)
+    surrogates: dict[int, nn.Module | None] = field(default_factory=dict)
+    facts: dict[str, DefenseFacts] = field(default_factory=dict)
+    hashes: dict[str, str] = field(default_factory=dict)
+    _loaded: dict[str, nn.Module] = field(default_factory=dict)
+
+    @classmethod
+    @torch.no_grad()
+    def load(cls, recipe: GridRecipe, probe: Tensor, device: str = "cpu") -> Networks:
+        """Load all that a recipe names.
+
+        Args:
+            recipe: Checked by :func:`nrpurify.evaluation.grid_checks.check_grid`.
+            probe: One 1×3×H×W image in [0, 1], with which defenses are tried.
+            device: Where to put them.
+
+        Raises:
+            RecipeError: An unknown network, layer or defense, with its place.
+            WeightsError: Weights are not to be had.
+        """
+        found = cls(device, recipe.seed)
+        for index, name in enumerate(recipe.victims):
+            with at("victims", index):
+                found.victims[name] = found._classifier(name)
+        found.facts["none"] = DefenseFacts(False, 1, False, (), "")
+        for index, spec in enumerate(recipe.defenses):
+            with at("defenses", index):
+                found.facts[spec] = found._facts(spec, probe)
+                found._check_size(spec, recipe)
+        for index, attack in enumerate(recipe.attacks):
+            if attack.transfers:
+                found.surrogates[index] = found._surrogate(index, attack)
+        return found
+
+    def defense(self, spec: str) -> nn.Module:
+        """A fresh defense; a random one draws the same each time it is made."""
+        seed = derived_seed(self.seed, "defense", spec)
+        return defenses.make(spec, device=self.device, seed=seed)
+
+    def _classifier(self, name: str) -> nn.Module:
+        if name not in self._loaded:
+            self._loaded[name] = models.load_classifier(name).to(self.device)
+            self.hashes[name] = weights_hash(name, self._loaded[name])
+        return self._loaded[name]
+
+    def _facts(self, spec: str, probe: Tensor) -> DefenseFacts:
+        defense = self.defense(spec)
+        sha256 = weights_hash(spec, defense)
+        if sha256:
+            self.hashes[spec] = sha256
+        return DefenseFacts(
+            is_random(defense, probe),
+            int(getattr(defense, "passes", 1)),
+            defense(probe).shape != probe.shape,
+            networks_seen(defense),
+            sha256,
+        )
+
+    def _check_size(self, spec: str, recipe: GridRecipe) -> None:
+        identity = [a.name for a in recipe.attacks if a.threat == "BPDA" or a.bpda]
+        if self.facts[spec].resizes and identity:
+            raise InputError(
+                f"{spec} changes the size of images, so the identity cannot stand in for it under "
+                f"BPDA ({', '.join(identity)}); leave one of them out"
+            )
+
+    def _surrogate(self, index: int, attack: GridAttack) -> nn.Module | None:
+        with at("attacks", index, "surrogate"):
+            model = load_surrogate(
+                attack.name, attack.surrogate, attack.layer, attack.preset, self._classifier
+            )
+        if model is None:
+            return None
+        names = surrogate_names(attack)
+        if names[0] not in self._loaded:
+            self.hashes[f"features of {names[0]}"] = weights_hash(names[0], model)
+        if attack.purifier:
+            with at("attacks", index, "purifier"):
+                purifier = self.defense(attack.purifier)
+            self.hashes[attack.purifier] = weights_hash(attack.purifier, purifier)
+            model = behind_own_purifier(model, purifier)
+        return model.to(self.device)
+
+
+def surrogate_names(attack: GridAttack) -> tuple[str, ...]:
+    """The networks that a transfer attacks, defaults filled in; none for other attacks."""
+    if attack.name == "ssp" and not attack.surrogate:
+        return ("vgg16",)
+    return attack.surrogate
+
+
+def weights_hash(name: str, module: nn.Module) -> str:
+    """sha256 of the cached weight file of that name, else of the module's tensors, if any."""
+    if name in weights.names() and (path := weights.cached(name)):
+        return weights.file_hash(path)
+    tensors = module.state_dict()
+    return tensors_hash(tensors) if tensors else ""
+
+
+def networks_seen(defense: nn.Module) -> tuple[str, ...]:
+    """Networks named in the training recipes of the cards inside a defense."""
+    cards = [getattr(module, "card", None) for module in defense.modules()]
+    recipes = [card.training.get("recipe") for card in cards if isinstance(card, Card)]
+    return tuple(sorted({name for recipe in recipes for name in _networks(recipe)}))
+
+
+def _networks(node: Any) -> Iterator[str]:
+    if isinstance(node, Mapping):
+        for key, value in node.items():
+            if key in ("network", "guide") and isinstance(value, str) and value:
+                yield value
+            yield from _networks(value)
+    elif isinstance(node, list | tuple):
+        for value in node:
+            yield from _networks(value)
+
+
+def derived_seed(seed: int, *parts: object) -> int:
+    """A seed of its own for each purpose, so that no two draws go in step."""
+    digest = hashlib.sha256(repr((seed, *parts)).encode()).digest()
+    return int.from_bytes(digest[:7], "big")
+
+
+def generator(seed: int, *parts: object) -> Generator:
+    """A CPU generator with a :func:`derived_seed`."""
+    return torch.Generator().manual_seed(derived_seed(seed, *parts))

@@ -1,0 +1,106 @@
+"""The paper's own numbers beside those measured here."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from nrpurify.errors import InputError
+from nrpurify.report.choose import grouped, mean, strongest
+from nrpurify.report.environment import eps_text
+from nrpurify.report.run import Cell, Run
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One number of the paper and the one measured here, both in [0, 1]; None: not measured.
+
+    ``success`` tells that they are an attack's, so that less is better for the defense.
+    """
+
+    paper: float
+    here: float | None
+    success: bool = False
+
+    @property
+    def held(self) -> float | None:
+        """How much the defense holds here, in [0, 1]."""
+        return 1 - self.here if self.success and self.here is not None else self.here
+
+
+@dataclass(frozen=True)
+class Beside:
+    """One table of the paper: its columns, pairs by column for each row, and what they are."""
+
+    where: str
+    columns: tuple[str, ...]
+    rows: dict[str, dict[str, Pair]]
+    metrics: tuple[str, ...] = ()
+
+
+def beside(run: Run) -> list[Beside]:
+    """The tables under ``paper`` of a run.
+
+    An entry is ``{"where", "row", "column", "value"}``. Values are fractions; if one of a table is
+    above 1, all of it is in percent. ``"metric"`` with the word "success" compares with one minus
+    the measured value. ``"cells": [ID...]`` names what was measured in its place; without it, row
+    and column are split at " · ", and cells are taken in which every part is the name of attack,
+    defense, victim, surrogate, threat or eps (16 or 16/255).
+
+    Raises:
+        InputError: An entry lacks something, or its value is no number.
+    """
+    tables: dict[str, list[Mapping[str, Any]]] = {}
+    for entry in run.items("paper"):
+        if lacking := [key for key in ("where", "row", "column", "value") if key not in entry]:
+            raise InputError(f"an entry of 'paper' lacks {', '.join(lacking)}: {dict(entry)!r}")
+        if not isinstance(entry["value"], int | float):
+            raise InputError(f"'paper' has the value {entry['value']!r}; expected a number")
+        tables.setdefault(str(entry["where"]), []).append(entry)
+    return [_table(where, entries, run.cells) for where, entries in tables.items()]
+
+
+def _table(where: str, entries: Sequence[Mapping[str, Any]], cells: Sequence[Cell]) -> Beside:
+    scale = 100 if any(float(entry["value"]) > 1 for entry in entries) else 1
+    rows: dict[str, dict[str, Pair]] = {}
+    for entry in entries:
+        here, success = _measured(entry, cells), _is_success(entry)
+        if success and here is not None:
+            here = 1 - here
+        pair = Pair(float(entry["value"]) / scale, here, success)
+        rows.setdefault(str(entry["row"]), {})[str(entry["column"])] = pair
+    columns = dict.fromkeys(str(entry["column"]) for entry in entries)
+    metrics = dict.fromkeys(str(entry["metric"]) for entry in entries if entry.get("metric"))
+    return Beside(where, tuple(columns), rows, tuple(metrics))
+
+
+def _is_success(entry: Mapping[str, Any]) -> bool:
+    return "success" in str(entry.get("metric", "")).lower()
+
+
+def _measured(entry: Mapping[str, Any], cells: Sequence[Cell]) -> float | None:
+    if "cells" in entry:
+        found = [cell for cell in cells if cell.id in entry["cells"]]
+    else:
+        wanted = _parts(f"{entry['row']} · {entry['column']}")
+        found = strongest([cell for cell in cells if wanted <= _names(cell)])
+    by_kind = list(grouped(found, lambda cell: cell.kind).values())
+    one = mean(by_kind[0]) if len(by_kind) == 1 else None
+    return None if one is None else one.value
+
+
+def _parts(text: str) -> set[str]:
+    return {name for part in text.split(" · ") if (name := _plain(part))}
+
+
+def _names(cell: Cell) -> set[str]:
+    eps = "" if cell.eps is None else eps_text(cell.eps)
+    aliases = ("no defense", "undefended") if cell.defense == "none" else ()
+    names = (cell.attack, cell.defense, cell.victim, cell.surrogate or "", cell.threat)
+    return {_plain(name) for name in (*names, *aliases, eps, eps[:-4])}
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[^a-z0-9]", "", name.lower())

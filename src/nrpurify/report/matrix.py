@@ -1,0 +1,144 @@
+"""The first table: attacks by threat × defenses, each number a mean over victims."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from nrpurify.report.choose import Mean, grouped, mean, settings, strongest, transferred, usual_eps
+from nrpurify.report.run import Cell, Run
+from nrpurify.report.threats import OBLIVIOUS, THREATS, rank
+
+CONTROLS = ("noise",)
+"""Attacks that are none; no mean counts them."""
+NO_DEFENSE = "none"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One attack, or the mean of several, by defense."""
+
+    label: str
+    detail: str
+    means: dict[str, Mean]
+
+    @property
+    def of(self) -> int:
+        """The most victims, or attacks, that one of its numbers is a mean of."""
+        return max(found.of for found in self.means.values())
+
+    @property
+    def best(self) -> float:
+        """The highest value of a defense; -1 where the defenses do not differ."""
+        values = {m.value for d, m in self.means.items() if d != NO_DEFENSE}
+        return max(values) if len(values) > 1 else -1.0
+
+
+@dataclass(frozen=True)
+class Group:
+    """Rows under one threat: its name, and what it means."""
+
+    threat: str
+    title: str
+    rows: tuple[Row, ...]
+    meaning: str = ""
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """The table of one (task, metric).
+
+    Attributes:
+        kind: Task and metric.
+        eps: Budget of all rows that do not say otherwise; None of clean images only.
+        defenses: Columns: no defense, then by what they leave of oblivious attacks.
+        groups: Clean images, what oblivious attacks leave on average, each adaptive threat, then
+            the oblivious attacks one by one.
+        oblivious: The mean over oblivious attacks, or the only one.
+    """
+
+    kind: tuple[str, str]
+    eps: float | None
+    defenses: tuple[str, ...]
+    groups: tuple[Group, ...]
+    oblivious: Row | None
+
+    def least(self, threat: str) -> dict[str, float]:
+        """The least that attacks of a threat leave, by defense."""
+        rows = [row for group in self.groups if group.threat == threat for row in group.rows]
+        return {
+            defense: min(row.means[defense].value for row in rows if defense in row.means)
+            for defense in self.defenses
+            if any(defense in row.means for row in rows)
+        }
+
+
+def matrix(run: Run, kind: tuple[str, str]) -> Matrix:
+    """Make the table of the cells of one (task, metric)."""
+    cells = transferred(cell for cell in run.cells if cell.kind == kind)
+    eps = usual_eps(cells)
+    threats = grouped(sorted(cells, key=lambda c: rank(c.threat)), lambda c: c.threat)
+    everyone = len({cell.victim for cell in cells})
+    rows = {threat: _rows(own, eps, everyone) for threat, own in threats.items()}
+    oblivious = _oblivious(rows.get(OBLIVIOUS, []))
+    return Matrix(kind, eps, _columns(cells, oblivious), _groups(rows, oblivious), oblivious)
+
+
+def _rows(cells: Sequence[Cell], wish: float | None, everyone: int) -> list[Row]:
+    """A row for each attack, which says what differs from the caption.
+
+    Args:
+        cells: Of one threat.
+        wish: The caption's budget.
+        everyone: How many victims there are.
+    """
+    rows = []
+    for attack, own in grouped(cells, lambda cell: cell.attack).items():
+        eps = usual_eps(own, wish)
+        used = strongest([cell for cell in own if cell.eps == eps])
+        by_defense = grouped(used, lambda cell: cell.defense)
+        means = {defense: mean(same) for defense, same in by_defense.items()}
+        found = {defense: value for defense, value in means.items() if value is not None}
+        details = settings(used, eps=eps != wish), _fewer({c.victim for c in used}, everyone)
+        rows.append(Row(attack, ", ".join(filter(None, details)), found))
+    return rows
+
+
+def _fewer(victims: set[str], everyone: int) -> str:
+    if len(victims) == everyone:
+        return ""
+    return f"on {next(iter(victims))}" if len(victims) == 1 else f"{len(victims)} victims"
+
+
+def _oblivious(rows: Sequence[Row]) -> Row | None:
+    attacks = [row for row in rows if row.label not in CONTROLS]
+    if len(attacks) < 2:
+        return attacks[0] if attacks else None
+    defenses = dict.fromkeys(defense for row in attacks for defense in row.means)
+    means = {defense: _over_rows(attacks, defense) for defense in defenses}
+    return Row(f"mean of {len(attacks)} attacks", "each attack below", means)
+
+
+def _over_rows(rows: Sequence[Row], defense: str) -> Mean:
+    found = [row.means[defense] for row in rows if defense in row.means]
+    cells = tuple(cell for one in found for cell in one.cells)
+    return Mean(sum(one.value for one in found) / len(found), cells, len(found))
+
+
+def _columns(cells: Sequence[Cell], oblivious: Row | None) -> tuple[str, ...]:
+    def order(defense: str) -> tuple[bool, float, str]:
+        found = oblivious.means.get(defense) if oblivious else None
+        return defense != NO_DEFENSE, -(found.value if found else -1), defense
+
+    return tuple(sorted({cell.defense for cell in cells}, key=order))
+
+
+def _groups(rows: dict[str, list[Row]], oblivious: Row | None) -> tuple[Group, ...]:
+    groups = []
+    for threat, own in rows.items():
+        shown = [oblivious] if threat == OBLIVIOUS and oblivious and len(own) > 1 else own
+        title, meaning = THREATS.get(threat, (threat, ""))
+        groups.append(Group(threat, title, tuple(shown), meaning))
+    if len(own := rows.get(OBLIVIOUS, [])) > 1:
+        groups.append(Group(OBLIVIOUS, "Oblivious transfer, attack by attack", tuple(own)))
+    return tuple(groups)

@@ -1,0 +1,52 @@
+"""The image strips of a run folder."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from nrpurify.errors import InputError
+from nrpurify.images import read_image
+from nrpurify.report.page import Panel, Strip
+from nrpurify.report.run import Run
+
+MAX_PIXELS = 4_000_000
+"""A larger picture would make the page unwieldy."""
+
+
+def read_strips(run: Run, folder: str | Path) -> list[Strip]:
+    """Read the pictures that ``strips`` names, relative to the run folder or its ``strips``.
+
+    Raises:
+        InputError: A strip lacks something, or names a file outside of the run folder.
+        ImageError: A picture is missing, broken or larger than :data:`MAX_PIXELS`.
+    """
+    return [_strip(strip, Path(folder)) for strip in run.items("strips")]
+
+
+def _strip(strip: Mapping[str, Any], folder: Path) -> Strip:
+    name = str(strip.get("name", ""))
+    panels = [_panel(panel, folder) for panel in strip.get("panels", ())]
+    return Strip(name, str(strip.get("label", "")), panels)
+
+
+def _panel(panel: Mapping[str, Any], folder: Path) -> Panel:
+    if "file" not in panel:
+        raise InputError(f"a panel in 'strips' lacks 'file': {dict(panel)!r}")
+    image = read_image(_inside(folder, str(panel["file"])), max_pixels=MAX_PIXELS)
+    caption = panel.get("caption")
+    return Panel(
+        str(panel.get("title", "")),
+        image.rgb,
+        None if caption is None else str(caption),
+        correct=panel.get("correct"),
+    )
+
+
+def _inside(folder: Path, file: str) -> Path:
+    paths = [(folder / place / file).resolve() for place in ("", "strips")]
+    for path in paths:
+        if not path.is_relative_to(folder.resolve()):
+            raise InputError(f"'strips' names {file!r}; expected a file inside the run folder")
+    return next((path for path in paths if path.is_file()), paths[1])

@@ -1,0 +1,111 @@
+"""A run as one self-contained HTML page.
+
+Everything is inline, and a content security policy forbids all requests. The one script sorts
+tables; the policy admits it by its hash, and the page is complete without it.
+"""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from collections.abc import Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from importlib import resources
+from typing import Any
+
+from nrpurify.report.beside import beside
+from nrpurify.report.breakdown import Breakdown, breakdowns, interval
+from nrpurify.report.curves import Plot, plots
+from nrpurify.report.environment import data_uri, environment, to_json
+from nrpurify.report.matrix import Matrix, matrix
+from nrpurify.report.page import Strip
+from nrpurify.report.run import Cell, Run
+from nrpurify.report.summary import sentence
+from nrpurify.report.svg import draw, legend
+from nrpurify.report.tables import name_of
+from nrpurify.report.threats import rank
+
+
+@dataclass(frozen=True)
+class Part:
+    """All that the page shows of one (task, metric)."""
+
+    name: str
+    summary: str
+    matrix: Matrix
+    breakdowns: Sequence[Breakdown]
+    plots: Sequence[Plot]
+
+
+def render_run(run: Run, strips: Sequence[Strip] = ()) -> str:
+    """Render a run.
+
+    Args:
+        run: See :func:`nrpurify.report.run.read_run`.
+        strips: Its pictures, see :func:`nrpurify.report.pictures.read_strips`.
+
+    Raises:
+        InputError: An entry of ``paper`` is incomplete.
+        MissingExtraError: jinja2 is not installed.
+    """
+    made = environment()
+    made.filters |= {"interval": interval, "draw": draw, "legend": legend}
+    template = made.get_template("run.html.j2")
+    script = _script()
+    return template.render(
+        run=run,
+        parts=[_part(run, kind) for kind in run.kinds()],
+        cells=sorted(run.cells, key=lambda cell: rank(cell.threat)),
+        columns=_columns(run.cells),
+        papers=beside(run),
+        strips=strips,
+        about=_about(run),
+        settings_json=to_json(_settings(run)),
+        run_uri=data_uri("application/json", to_json(run.raw).encode()),
+        script=script,
+        script_hash=b64encode(sha256(script.encode()).digest()).decode(),
+    )
+
+
+def _part(run: Run, kind: tuple[str, str]) -> Part:
+    shown = matrix(run, kind)
+    return Part(name_of(kind), sentence(shown), shown, breakdowns(run, kind), plots(run, kind))
+
+
+def _about(run: Run) -> str:
+    """Images, victims and seed in one line."""
+    images = {k: v for k, v in (run.raw.get("images") or {}).items() if v}
+    victims = len({cell.victim for cell in run.cells})
+    parts = [f"{images['n']} images"] if "n" in images else []
+    parts += [f"of {images['size']} pixels"] if "size" in images else []
+    parts += [f"from {images['folder']}"] if "folder" in images else []
+    ending = [f"{victims} victim{'' if victims == 1 else 's'}", f"{len(run.cells)} cells"]
+    ending += [f"seed {run.raw['seed']}"] if "seed" in run.raw else []
+    return ", ".join([" ".join(parts), *ending] if parts else ending)
+
+
+def _settings(run: Run) -> dict[str, Any]:
+    keys = ("name", "created", "seed", "images", "settings", "versions", "weights_sha256")
+    return {key: run.raw[key] for key in keys if key in run.raw}
+
+
+def _columns(cells: Sequence[Cell]) -> dict[str, str]:
+    """Headings of the optional columns that some cell fills, by attribute."""
+    names = {
+        "surrogate": "made on",
+        "steps": "steps",
+        "draws": "draws",
+        "n": "images",
+        "success": "success",
+        "conditional_success": "conditional",
+        "rounding": "input",
+        "seconds": "seconds",
+        "peak_memory_mb": "memory, MB",
+        "seed": "seed",
+    }
+    return {k: v for k, v in names.items() if any(getattr(c, k) is not None for c in cells)}
+
+
+def _script() -> str:
+    place = resources.files("nrpurify.report") / "templates" / "sort.js"
+    return place.read_text(encoding="utf-8")

@@ -1,0 +1,47 @@
+"""``nrpurify report``: from a run folder to a file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal, get_args
+
+from nrpurify.errors import InputError
+from nrpurify.files import write_text
+from nrpurify.report.latex import render_latex
+from nrpurify.report.markdown import render_markdown
+from nrpurify.report.pictures import read_strips
+from nrpurify.report.run import Run, read_run
+from nrpurify.report.run_page import render_run
+
+Format = Literal["html", "markdown", "latex"]
+ENDINGS: dict[str, str] = {"html": ".html", "markdown": ".md", "latex": ".tex"}
+
+
+def write_report(
+    folder: str | Path, out: str | Path | None = None, *, format: Format = "html"
+) -> Path:
+    """Report the run in ``folder`` and return the file that was written, atomically.
+
+    Args:
+        folder: Where the evaluation left its ``run.json``.
+        out: The file; by default ``report`` with the format's ending, in ``folder``.
+        format: ``html``: one self-contained page. ``markdown``, ``latex``: its tables.
+
+    Raises:
+        InputError: No such format, no run in ``folder``, or not what an evaluation writes.
+        ImageError: A picture of the run cannot be read.
+        MissingExtraError: jinja2 is not installed (html).
+        OSError: The file cannot be written.
+    """
+    if format not in ENDINGS:
+        raise InputError(f"format is {format!r}; expected one of {', '.join(get_args(Format))}")
+    run = read_run(folder)
+    path = Path(folder) / f"report{ENDINGS[format]}" if out is None else Path(out)
+    write_text(path, _render(run, Path(folder), format))
+    return path
+
+
+def _render(run: Run, folder: Path, format: Format) -> str:
+    if format == "html":
+        return render_run(run, read_strips(run, folder))
+    return render_markdown(run) if format == "markdown" else render_latex(run)

@@ -1,0 +1,79 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+CELL = {
+    "attack": "ssp",
+    "surrogate": "vgg16",
+    "eps": 16 / 255,
+    "steps": 30,
+    "threat": "oblivious transfer",
+    "draws": 1,
+    "defense": "fast",
+    "value": 0.705,
+    "settings": {"in_mean": True},
+}
+RUN = {"cells": [CELL]}
+
+
+@pytest.fixture
+def runs(monkeypatch):
+    """Calls of the grid, each (recipe, out, other arguments)."""
+    calls = []
+
+    def run_grid(recipe, out, *, watch, **others):
+        watch.worked("ssp", 1, 2)
+        watch.finished(CELL, 1, 1, kept=False)
+        watch.warned({"kind": "one draw", "text": "judged on one draw", "cells": []})
+        calls.append((recipe, out, others))
+        return RUN
+
+    monkeypatch.setattr("nrpurify.evaluation.run_grid", run_grid)
+    monkeypatch.setattr("nrpurify.demo.foolbox_photos", lambda: list(range(30)))
+    return calls
+
+
+def test_a_table_of_means_and_the_warnings(run, runs, tmp_path, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    code, out, err = run("grid", "quick", "--out", tmp_path, "--device", "cpu")
+    assert code == 0
+    assert "70.5" in out
+    assert "ssp, 30 steps" in out
+    assert "warning, one draw: judged on one draw" in err
+    recipe, folder, others = runs[0]
+    assert (recipe.name, folder) == ("quick", tmp_path)
+    assert others == {"items": list(range(20)), "resume": False, "device": "cpu"}
+
+
+def test_options_change_the_recipe(run, runs, tmp_path):
+    args = ("--images", "photos", "--labels", "x.csv", "--limit", 3, "--seed", 7, "--resume")
+    code, out, _ = run("grid", "quick", "--out", tmp_path, *args, "--json")
+    assert code == 0
+    assert json.loads(out) == RUN
+    recipe, _, others = runs[0]
+    assert (recipe.images.folder, recipe.images.labels) == ("photos", "x.csv")
+    assert (recipe.images.limit, recipe.seed) == (3, 7)
+    assert others["items"] is None
+    assert others["resume"]
+
+
+def test_errors_name_file_and_line(run, tmp_path):
+    path = Path(tmp_path) / "r.yaml"
+    path.write_text("victims: [a]\nattacks:\n  - name: ssp\n    eps: 16\n")
+    code, _, err = run("grid", path, "--out", tmp_path / "out")
+    assert code == 2
+    assert "line 4, attacks.0.eps.0: 16 given" in err
+    assert "write 16/255" in err
+
+
+def test_help_has_examples_and_imports_no_torch():
+    code = (
+        "import sys; from nrpurify.cli import main; main(['grid', '--help']);"
+        "sys.exit('torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "nrpurify grid quick" in done.stdout

@@ -1,0 +1,159 @@
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nrpurify.errors import InputError
+from nrpurify.evaluation import GridAttack, GridRecipe, RecipeError, grid_from_dict, read_grid
+from nrpurify.evaluation.grid_checks import check_grid
+from nrpurify.evaluation.grid_recipe import distance, shipped_grids
+from nrpurify.evaluation.marks import to_yaml
+
+GOOD = """\
+title: A title
+images:
+  folder: photos
+attacks:
+  - name: fgsm
+    surrogate: a
+    eps: [8/255, 0.1]
+  - name: square
+    steps: 5
+victims: [b]
+"""
+
+
+def write(tmp_path, text):
+    path = tmp_path / "mine.yaml"
+    path.write_text(text)
+    return path
+
+
+def read_and_check(path):
+    recipe, marks = read_grid(path)
+    with marks.naming_lines():
+        check_grid(recipe)
+
+
+def refusal(tmp_path, text):
+    with pytest.raises(InputError) as caught:
+        read_and_check(write(tmp_path, text))
+    return str(caught.value)
+
+
+def test_a_recipe_is_read_and_single_values_become_lists(tmp_path):
+    recipe, marks = read_grid(write(tmp_path, GOOD))
+    check_grid(recipe)
+    assert recipe.name == "mine"
+    assert recipe.attacks[0] == GridAttack("fgsm", eps=(8 / 255, 0.1), surrogate=("a",))
+    assert recipe.attacks[1].threat == "score-based"
+    assert recipe.defenses == ("none", "fast")
+    assert marks.line(("attacks", 1, "steps")) == 9
+    assert marks.line(("attacks", 0, "eps", 1)) == 7
+
+
+def test_what_is_written_reads_back_the_same(tmp_path):
+    recipe, _ = read_grid(write(tmp_path, GOOD))
+    assert read_grid(write(tmp_path, to_yaml(recipe.to_dict())))[0] == recipe
+
+
+@pytest.mark.parametrize("path", shipped_grids().values(), ids=str)
+def test_shipped_recipes_can_be_run(path):
+    recipe, _ = read_grid(path)
+    check_grid(recipe)
+
+
+def test_the_recipe_in_the_docs_can_be_run(tmp_path):
+    text = (Path(__file__).parents[2] / "docs" / "evaluation.md").read_text(encoding="utf-8")
+    read_and_check(write(tmp_path, text.split("```yaml\n")[1].split("```")[0]))
+
+
+def test_shipped_recipes_go_by_name():
+    assert read_grid("quick")[0].name == "quick"
+    with pytest.raises(InputError, match="expected a YAML file or one of quick"):
+        read_grid("quik")
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "line", "text"),
+    [
+        ("title: A title", "titel: A title", 1, "titel: no such setting"),
+        ("  folder: photos", "  foldr: photos", 3, "images.foldr: no such setting"),
+        ("    steps: 5", "    stepz: 5", 9, "attacks.1.stepz: no such setting"),
+        ("    steps: 5", "    steps: many", 9, "'many' given"),
+        ("    steps: 5", "    steps: 0", 9, "0 given; expected at least 1"),
+        ("name: fgsm", "name: fgms", 5, "did you mean fgsm"),
+        (
+            "0.1]",
+            "16]",
+            7,
+            "attacks.0.eps.1: 16 given; expected a value above 0 and up to 1; write",
+        ),
+        ("0.1]", "x]", 7, "expected a fraction such as 16/255"),
+        ("0.1]", "8/0]", 7, "expected a fraction"),
+        ("[8/255, 0.1]", "[0.1, 0.1]", 7, "one or more different budgets"),
+        ("surrogate: a", "preset: mine", 6, "no preset 'mine'"),
+        ("surrogate: a", "labels: given", 5, "a transfer needs a network"),
+        ("surrogate: a", "surrogate: a\n    momentum: 1", 7, "no such setting"),
+        ("surrogate: a", "surrogate: a\n    steps: 3", 7, "fgsm has no setting 'steps'"),
+        ("surrogate: a", "surrogate: a\n    layer: x", 7, "fgsm has no such setting"),
+        ("surrogate: a", "surrogate: a\n    draws: 3", 7, "2 or more with EOT, else 1"),
+        ("surrogate: a", "threat: EOT", 5, "1 given; expected 2 or more with EOT"),
+        ("surrogate: a", "threat: BPDA\n    surrogate: a", 7, "fgsm with BPDA has none"),
+        ("surrogate: a", "surrogate: a\n    bpda: yes", 7, "goes with EOT"),
+        ("surrogate: a", "surrogate: a\n    purifier: p", 7, "and with no other"),
+        ("surrogate: a", "threat: score-based", 6, "square are the only ones"),
+        ("steps: 5", "threat: BPDA", 9, "BPDA given; square go with score-based"),
+        ("steps: 5", "settings: {p_init: 2}", 9, "p_init is 2"),
+        ("steps: 5", "settings: {p_init: x}", 9, "settings: "),
+        ("fgsm\n    surrogate: a", "ssp\n    threat: EOT\n    draws: 3", 6, "ssp is none"),
+        ("name: fgsm\n    surrogate: a", "name: ssp\n    surrogate: [a, b]", 6, "one network"),
+        ("victims: [b]", "victims: []", 10, "expected at least one"),
+        ("victims: [b]", "victims: [b, b]", 10, "came before"),
+        ("victims: [b]", "batch: 0", 1, "victims: is missing"),
+        ("victims: [b]", "victims: [b]\nbatch: 0", 11, "0 given; expected at least 1"),
+        ("victims: [b]", "victims: [b]\ntitle: again", 11, "title came before in line 1"),
+        ("attacks:", "attacks: [\n", 1, "no readable YAML"),
+    ],
+)
+def test_what_cannot_be_used_is_refused_with_its_line(tmp_path, before, after, line, text):
+    message = refusal(tmp_path, GOOD.replace(before, after))
+    assert text in message
+    if "no readable YAML" not in text:
+        assert f"line {line}" in message
+
+
+def test_all_problems_come_at_once(tmp_path):
+    message = refusal(tmp_path, GOOD.replace("fgsm", "fgms").replace("[b]", "[b, b]"))
+    assert "line 5" in message
+    assert "line 10" in message
+
+
+def test_a_list_is_no_recipe(tmp_path):
+    assert "holds list; expected a mapping" in refusal(tmp_path, "- 1\n")
+
+
+def test_files_that_unfold_are_refused(tmp_path):
+    rows = ["a0: &a0 [1, 1, 1, 1, 1, 1, 1, 1, 1, 1]"]
+    rows += [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 10)}]" for i in range(1, 9)]
+    assert "more than 10000 settings" in refusal(tmp_path, "\n".join(rows))
+    assert "more than 10000 settings" in refusal(tmp_path, "a: &a [*a]")
+
+
+def test_attacks_of_another_kind_are_named():
+    with pytest.raises(RecipeError, match=r"attacks\.0: 'fgsm' given"):
+        grid_from_dict({"attacks": ["fgsm"], "victims": ["a"]})
+
+
+def test_python_recipes_are_checked_too():
+    with pytest.raises(RecipeError, match=r"attacks\.0\.eps: 16 given"):
+        check_grid(GridRecipe((GridAttack("noise", eps=(16,)),), ("a",)))
+
+
+@given(st.integers(1, 255))
+def test_fractions_are_read_as_they_are_meant(number):
+    assert distance(f"{number}/255") == number / 255
+    if number > 1:
+        with pytest.raises(InputError, match=f"write {number}/255"):
+            distance(number)

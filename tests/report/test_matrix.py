@@ -1,0 +1,128 @@
+import pytest
+
+from nrpurify.report.matrix import matrix
+from nrpurify.report.summary import sentence
+
+KIND = ("classify", "accuracy")
+OBLIVIOUS = {"threat": "oblivious transfer", "eps": 16 / 255, "steps": 10, "surrogate": "s"}
+FULL = {**OBLIVIOUS, "threat": "full gradient", "attack": "pgd", "surrogate": "v"}
+
+
+def values(row):
+    return {defense: one.value for defense, one in row.means.items()}
+
+
+def test_order_of_groups_and_columns(run):
+    made = matrix(run, KIND)
+    assert made.eps == 16 / 255
+    assert made.defenses[:2] == ("none", "fast")
+    titles = [group.title for group in made.groups]
+    assert titles == [
+        "Clean images",
+        "Oblivious transfer",
+        "BPDA",
+        "Full gradient",
+        "EOT",
+        "Score-based",
+        "Oblivious transfer, attack by attack",
+    ]
+    assert [row.label for row in made.groups[-1].rows] == ["ssp", "mi-fgsm", "dim-ti", "noise"]
+    assert made.groups[1].rows[0].label == "mean of 3 attacks"
+
+
+def test_the_surrogate_is_no_victim_of_its_own_transfer(small):
+    run = small(
+        {**OBLIVIOUS, "victim": "s", "value": 0.0},
+        {**OBLIVIOUS, "victim": "a", "value": 0.4},
+        {**OBLIVIOUS, "victim": "b", "value": 0.8},
+        {**OBLIVIOUS, "victim": "b", "value": 0.0, "surrogate": "x,timm:b"},
+        {**FULL, "victim": "s", "surrogate": "s", "value": 0.2},
+    )
+    oblivious, full = matrix(run, KIND).groups
+    assert values(oblivious.rows[0]) == {"none": pytest.approx(0.6)}
+    assert values(full.rows[0]) == {"none": 0.2}
+    assert full.rows[0].detail == "10 steps, on s"
+    assert oblivious.rows[0].detail == "10 steps, 2 victims"
+
+
+def test_the_strongest_attack_stands_for_all(small):
+    run = small(
+        {**FULL, "value": 0.6, "steps": 10},
+        {**FULL, "value": 0.2, "steps": 100, "rounding": "float"},
+        {**FULL, "value": 0.3, "steps": 100, "seed": 0},
+        {**FULL, "value": 0.5, "steps": 100, "seed": 1},
+        {**FULL, "threat": "EOT", "value": 0.4, "draws": 5},
+        {**FULL, "threat": "EOT", "value": 0.1, "draws": 30},
+    )
+    full, eot = (group.rows[0] for group in matrix(run, KIND).groups)
+    assert values(full) == {"none": pytest.approx(0.4)}
+    assert full.detail == "100 steps"
+    assert values(eot) == {"none": 0.1}
+    assert eot.detail == "10 steps, 30 draws"
+
+
+def test_rows_at_another_budget_say_so(small):
+    run = small(
+        {**OBLIVIOUS, "value": 0.5},
+        {**OBLIVIOUS, "value": 0.6, "defense": "fast"},
+        {**OBLIVIOUS, "value": 0.9, "eps": 8 / 255},
+        {**FULL, "value": 0.1, "eps": 4 / 255},
+    )
+    made = matrix(run, KIND)
+    assert made.eps == 16 / 255
+    assert values(made.groups[0].rows[0]) == {"none": 0.5, "fast": 0.6}
+    assert made.groups[1].rows[0].detail == "ε 4/255, 10 steps"
+
+
+def test_clean_images_only(small):
+    made = matrix(small({"attack": "clean", "value": 0.7}), KIND)
+    assert made.eps is None
+    assert made.oblivious is None
+    assert sentence(made) == "No defense was measured against oblivious attacks."
+
+
+def test_unknown_threats_come_last(small):
+    run = small({**FULL, "threat": "new", "value": 0.5}, {**FULL, "value": 0.4})
+    assert [group.title for group in matrix(run, KIND).groups] == ["Full gradient", "new"]
+
+
+def test_sentence(run):
+    assert sentence(matrix(run, KIND)).startswith(
+        "Against oblivious attacks (mean of 3 attacks, ε = 16/255) fast keeps the most accuracy, "
+    )
+    assert "; an attack with its full gradient leaves 4% (EOT: 2%)." in sentence(matrix(run, KIND))
+
+
+def test_sentence_without_an_adaptive_attack(small):
+    run = small({**OBLIVIOUS, "value": 0.2}, {**OBLIVIOUS, "value": 0.6, "defense": "fast"})
+    assert sentence(matrix(run, KIND)) == (
+        "Against oblivious attacks (ssp, ε = 16/255) fast keeps the most accuracy, 60%, where no "
+        "defense leaves 20%. No full-gradient attack on it was measured: this says nothing of an "
+        "attacker who knows the defense."
+    )
+
+
+def test_sentence_when_nothing_helps(small):
+    run = small({**OBLIVIOUS, "value": 0.6}, {**OBLIVIOUS, "value": 0.5, "defense": "jpeg"})
+    assert "no defense helps: the best, jpeg, has 50% accuracy where none at all has 60%" in (
+        sentence(matrix(run, KIND))
+    )
+
+
+def test_sentence_of_a_full_gradient_run(small):
+    run = small({**FULL, "value": 0.02, "defense": "fast"}, {**FULL, "value": 0.0})
+    assert sentence(matrix(run, KIND)).endswith(
+        "Of full gradient attacks fast keeps the most accuracy, 2%."
+    )
+
+
+def test_a_defense_with_fewer_attacks_is_not_called_best(small):
+    run = small(
+        {**OBLIVIOUS, "value": 0.9, "defense": "half"},
+        {**OBLIVIOUS, "value": 0.5, "defense": "whole"},
+        {**OBLIVIOUS, "value": 0.4, "defense": "whole", "attack": "dim"},
+    )
+    made = matrix(run, KIND)
+    assert made.oblivious.of == 2
+    assert made.oblivious.means["half"].of == 1
+    assert "whole keeps the most" in sentence(made)

@@ -1,0 +1,83 @@
+import json
+
+import pytest
+
+from nrpurify.errors import InputError
+from nrpurify.report import parse_run, read_run
+
+KIND = ("classify", "accuracy")
+
+
+def test_a_run_is_read(run_folder, raw):
+    run = read_run(run_folder)
+    assert len(run.cells) == len(raw["cells"])
+    assert run.title == "Defenses against transfer and adaptive attacks"
+    assert run.warnings[0]["kind"] == "single draw"
+    assert run.kinds() == [KIND]
+
+
+def test_title_falls_back(small):
+    assert small({"value": 0.5}, name="grid").title == "grid"
+    assert small({"value": 0.5}).title == "Evaluation"
+
+
+def test_unknown_keys_are_left_alone_and_defaults_hold():
+    values = dict.fromkeys(("id", "attack", "threat", "defense", "victim"), "x")
+    (cell,) = parse_run({"cells": [{**values, "value": 1, "later": []}]}).cells
+    assert cell.kind == KIND
+
+
+def test_classification_comes_first(raw, detection_cells):
+    raw["cells"] = [*detection_cells, *raw["cells"]]
+    assert parse_run(raw).kinds() == [KIND, ("detect", "mAP50")]
+
+
+@pytest.mark.parametrize("content", [[], {}, {"cells": []}, {"cells": 1}])
+def test_no_cells(content):
+    with pytest.raises(InputError, match="it has no cells"):
+        parse_run(content)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"value": 1.5}, r"cell 0: value is 1\.5; expected a number in \[0, 1\]"),
+        ({"value": float("nan")}, "value is nan"),
+        ({"value": "0.5"}, "value is '0.5'; expected int or float"),
+        ({"eps": 16}, "eps is 16; expected a number in"),
+        ({"interval": [0.1]}, r"interval is \[0\.1\]; expected \[low, high\]"),
+        ({"interval": [0.1, None]}, r"interval\[1\] is None"),
+        ({"interval": ["a", 1]}, r"interval\[0\] is 'a'"),
+        ({"notes": "x"}, "notes is 'x'; expected list"),
+    ],
+)
+def test_bad_cells_are_named(raw, change, message):
+    raw["cells"][0].update(change)
+    with pytest.raises(InputError, match=message):
+        parse_run(raw)
+
+
+def test_cells_that_lack_something(raw):
+    del raw["cells"][3]["victim"], raw["cells"][3]["value"]
+    with pytest.raises(InputError, match="cell 3 lacks victim, value"):
+        parse_run(raw)
+    raw["cells"][3] = 7
+    with pytest.raises(InputError, match="cell 3 is 7; expected an object"):
+        parse_run(raw)
+
+
+def test_lists_of_objects(raw):
+    raw["warnings"] = ["oh"]
+    with pytest.raises(InputError, match="warnings is no list of objects"):
+        parse_run(raw)
+
+
+def test_no_run_there(tmp_path):
+    with pytest.raises(InputError, match=r"no run\.json in"):
+        read_run(tmp_path)
+    (tmp_path / "run.json").write_text("{")
+    with pytest.raises(InputError, match="it is no JSON"):
+        read_run(tmp_path)
+    (tmp_path / "run.json").write_text(json.dumps({"cells": []}))
+    with pytest.raises(InputError, match=r"cannot report .*run\.json': it has no cells"):
+        read_run(tmp_path)
