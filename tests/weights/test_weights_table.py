@@ -1,4 +1,5 @@
 import re
+from pathlib import PurePosixPath
 
 import numpy as np
 import pytest
@@ -24,7 +25,14 @@ def test_every_entry_is_complete(name):
     assert ".." not in source.member
     assert source.sdist == source.member.startswith(f"{source.package.replace('-', '_')}-")
     assert all(0 <= mean <= 1 for mean in weight.preprocessing.mean)
-    assert str(source) == f"{source.package}=={source.version} (Python package index)"
+    for name, sha256 in source.companions:
+        assert re.fullmatch("[0-9a-f]{64}", sha256)
+        assert PurePosixPath(name).parent == PurePosixPath(source.member).parent
+    if source.kind == "pypi":
+        assert str(source) == f"{source.package}=={source.version} (Python package index)"
+    else:
+        assert str(source) == f"{source.package}@{source.version} (npm)"
+        assert source.member.startswith("package/")
 
 
 def test_names_and_preprocessing_text():

@@ -9,7 +9,19 @@ from typing import Annotated
 import typer
 
 import nrpurify
-from nrpurify.cli import attack, demo, evaluate, purify, train, weights
+from nrpurify.cli import (
+    attack,
+    demo,
+    evaluate,
+    grid,
+    paper,
+    purify,
+    report,
+    train,
+    train_attack,
+    train_segmenter,
+    weights,
+)
 from nrpurify.cli.common import weights_log
 from nrpurify.errors import NrpurifyError
 
@@ -26,7 +38,12 @@ app.command("demo", epilog=demo.EXAMPLES)(demo.command)
 app.command("attack", epilog=attack.EXAMPLES)(attack.command)
 app.command("purify", epilog=purify.EXAMPLES)(purify.command)
 app.command("train", epilog=train.EXAMPLES)(train.command)
+app.add_typer(train_attack.app, name="train-attack", epilog=train_attack.EXAMPLES)
+app.command("train-segmenter", epilog=train_segmenter.EXAMPLES)(train_segmenter.command)
 app.command("evaluate", epilog=evaluate.EXAMPLES)(evaluate.command)
+app.command("grid", epilog=grid.EXAMPLES)(grid.command)
+app.command("report", epilog=report.EXAMPLES)(report.command)
+app.add_typer(paper.app, name="paper", epilog=paper.EXAMPLES)
 app.add_typer(weights.app, name="weights", epilog=weights.EXAMPLES)
 
 

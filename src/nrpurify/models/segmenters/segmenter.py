@@ -1,0 +1,110 @@
+"""The one shape of a segmenter: images in [0, 1] go in, logits of the same size come out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from nrpurify.errors import InputError
+
+Sizing = Callable[[int, int], tuple[int, int]]
+"""From an image's height and width to those that a network takes."""
+
+
+def any_size(height: int, width: int) -> tuple[int, int]:
+    """Leave the size as it is."""
+    return height, width
+
+
+def square(side: int) -> Sizing:
+    """Resize to ``side`` × ``side``; the aspect ratio gives way."""
+    return lambda _height, _width: (side, side)
+
+
+def short_side(side: int) -> Sizing:
+    """Resize so that the shorter side has ``side`` pixels."""
+
+    def sizing(height: int, width: int) -> tuple[int, int]:
+        short = min(height, width)
+        return side * height // short, side * width // short
+
+    return sizing
+
+
+class Segmenter(nn.Module):
+    """A network with its preprocessing inside, differentiable from the logits to the image.
+
+    Images are resized (bilinear, antialiased) as ``sizing`` says, scaled to a maximum of one if
+    ``to_maximum``, and normalized by ``mean`` and ``std``; logits are resized back (bilinear).
+
+    Args:
+        network: Returns logits N×classes×h×w, or a mapping with them under ``out``.
+        name: What reports call it.
+        classes: Names of the classes, in the order of the logits.
+        mean: Of each channel, in units of [0, 1].
+        std: Of each channel, in units of [0, 1].
+        sizing: Which size ``network`` takes.
+        to_maximum: Divide each image by its greatest value first.
+        min_side: The shortest side that ``network`` can take.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(
+        self,
+        network: nn.Module,
+        *,
+        name: str,
+        classes: tuple[str, ...],
+        mean: tuple[float, ...] = (0.0, 0.0, 0.0),
+        std: tuple[float, ...] = (1.0, 1.0, 1.0),
+        sizing: Sizing = any_size,
+        to_maximum: bool = False,
+        min_side: int = 1,
+    ) -> None:
+        super().__init__()
+        self.network, self.name, self.classes = network, name, classes
+        self.sizing, self.to_maximum, self.min_side = sizing, to_maximum, min_side
+        self.register_buffer("mean", torch.tensor(mean).view(3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(std).view(3, 1, 1), persistent=False)
+
+    def preprocess(self, images: Tensor) -> Tensor:
+        """Return what the network sees of images N×3×H×W in [0, 1]."""
+        size = self.sizing(images.shape[2], images.shape[3])
+        if images.shape[2:] != size:
+            images = F.interpolate(
+                images, size, mode="bilinear", align_corners=False, antialias=True
+            )
+        if self.to_maximum:
+            images = images / images.amax((1, 2, 3), keepdim=True).clamp(min=1e-6)
+        return (images - self.mean.to(images.dtype)) / self.std.to(images.dtype)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return the logits N×classes×H×W of images N×3×H×W in [0, 1].
+
+        Raises:
+            InputError: Images or the network's logits have another shape.
+        """
+        if images.ndim != 4 or images.shape[1] != 3 or min(images.shape[2:]) < self.min_side:
+            raise InputError(
+                f"{self.name} was given images of shape {tuple(images.shape)}; expected N×3×H×W "
+                f"with sides of at least {self.min_side}"
+            )
+        logits = self._logits(self.network(self.preprocess(images)))
+        if logits.shape[2:] == images.shape[2:]:
+            return logits
+        return F.interpolate(logits, images.shape[2:], mode="bilinear", align_corners=False)
+
+    def _logits(self, answer: Any) -> Tensor:
+        logits: Tensor = answer["out"] if isinstance(answer, dict) else answer
+        if logits.ndim != 4 or logits.shape[1] != len(self.classes):
+            raise InputError(
+                f"{self.name} returned shape {tuple(logits.shape)}; expected N×"
+                f"{len(self.classes)}×H×W"
+            )
+        return logits

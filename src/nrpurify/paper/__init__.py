@@ -1,0 +1,31 @@
+"""The paper, as commands: one experiment for each of its tables and figures."""
+
+from nrpurify.paper.bench import Bench
+from nrpurify.paper.catalogue import EXPERIMENTS, get, names
+from nrpurify.paper.experiment import (
+    SCALES,
+    SMOKE_WARNING,
+    Experiment,
+    Finding,
+    Outcome,
+    Quoted,
+    Scale,
+)
+from nrpurify.paper.run import Result, run_all, run_experiment
+
+__all__ = [
+    "EXPERIMENTS",
+    "SCALES",
+    "SMOKE_WARNING",
+    "Bench",
+    "Experiment",
+    "Finding",
+    "Outcome",
+    "Quoted",
+    "Result",
+    "Scale",
+    "get",
+    "names",
+    "run_all",
+    "run_experiment",
+]

@@ -1,0 +1,45 @@
+"""Appendix table 2: what training costs, from the card of the purifier."""
+
+from __future__ import annotations
+
+from nrpurify.paper import trained
+from nrpurify.paper.bench import Bench
+from nrpurify.paper.experiment import SCALES, Experiment, Finding, Outcome, quote
+from nrpurify.paper.runfolder import run_of
+from nrpurify.purifiers import load_purifier
+
+CLAIM = "NRP: 28 hours on 4 GPUs, 25,000 unlabeled photos, bound to no task, label or data set"
+
+
+def _work(bench: Bench) -> Outcome:
+    spec = trained.spec(bench, "nrp")
+    assert spec is not None
+    card = load_purifier(spec).card
+    known = card.training
+    hours = known.get("seconds", 0) / 3600
+    here = (
+        f"{card.name}: {hours:.1f} hours on {known.get('device', 'a device not told')}, "
+        f"{known.get('steps_done', '?')} steps, {known.get('photos', '?')} unlabeled photos"
+    )
+    title = "Appendix table 2: cost of training"
+    run = run_of(bench, "appendix-table2", title, [], settings={"card": known})
+    return Outcome(run, {}, [Finding(CLAIM, here)])
+
+
+EXPERIMENT = Experiment(
+    name="appendix-table2",
+    where="Appendix table 2",
+    title="Cost of training",
+    measured=(
+        "GPUs and hours to make ResNet152 robust by feature denoising (128, 52) and to train NRP "
+        "(4, 28), and what each depends on: feature denoising on task, labels and data set."
+    ),
+    instead=dict.fromkeys(SCALES, "what the card of --purifier tells: time, device, steps, photos"),
+    cost={"smoke": "1 second", "small": "1 second", "full": "1 second"},
+    work=_work,
+    quoted=(
+        *quote("number", ("No. of GPUs",), {"Feature Denoising": (128,), "NRP": (4,)}),
+        *quote("hours", ("Training Time",), {"Feature Denoising": (52,), "NRP": (28,)}),
+    ),
+    claims=(CLAIM,),
+)

@@ -1,0 +1,138 @@
+"""What a run of an experiment works with: its scale, images, networks and folder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from torch import Generator, Tensor
+
+from nrpurify import models
+from nrpurify.demo import foolbox_photos
+from nrpurify.errors import InputError
+from nrpurify.images import load_batch
+from nrpurify.labels import LabeledImage, labeled_images, read_labeled_folder
+from nrpurify.models import Classifier
+from nrpurify.paper import smoke
+from nrpurify.paper.experiment import Scale
+from nrpurify.paper.standins import stand_in
+
+SIDES: dict[Scale, int] = {"smoke": smoke.SIDE, "small": 224, "full": 299}
+"""Side of the images in pixels: short side resized, center cropped."""
+
+
+def _silent(text: str) -> None:
+    """Tell nobody."""
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What an experiment is given.
+
+    Attributes:
+        scale: How much is measured, on what.
+        out: The run's folder.
+        images: Folder of labeled images; None for the demo's 20 photographs.
+        labels: Their CSV, see :func:`nrpurify.labels.read_labels_csv`; None for one sub-folder a
+            class.
+        limit: The first so many images; None for all.
+        scenes: Folder of photos with objects, for detection.
+        annotations: Their COCO JSON.
+        frames: Folder of street scenes, for segmentation.
+        masks: Folder of their class masks.
+        data: Unlabeled photos for experiments that train.
+        checkpoints: Folder of purifiers trained before, ``NAME.safetensors`` or
+            ``NAME/purifier.safetensors``.
+        purifier: What stands for NRP: a shipped name or a file.
+        steps: Training steps of experiments that train; None for their own.
+        seed: Of everything random.
+        device: Where to work.
+        resume: Go on with what is in the folder.
+        tell: Gets a line whenever a piece of work is done.
+    """
+
+    scale: Scale
+    out: Path
+    images: Path | None = None
+    labels: Path | None = None
+    limit: int | None = None
+    scenes: Path | None = None
+    annotations: Path | None = None
+    frames: Path | None = None
+    masks: Path | None = None
+    data: Path | None = None
+    checkpoints: Path | None = None
+    purifier: str = "fast"
+    steps: int | None = None
+    seed: int = 0
+    device: str = "cpu"
+    resume: bool = False
+    tell: Callable[[str], None] = _silent
+
+    @property
+    def side(self) -> int:
+        """Side of the images in pixels."""
+        return SIDES[self.scale]
+
+    def at(self, out: Path) -> Bench:
+        """The same in another folder."""
+        return replace(self, out=out)
+
+    def pick(self, smoke: int, small: int, full: int) -> int:
+        """One of three numbers, by scale."""
+        return {"smoke": smoke, "small": small, "full": full}[self.scale]
+
+    def items(self) -> list[LabeledImage]:
+        """The labeled images.
+
+        Raises:
+            InputError: The scale is full and no images were given, or they cannot be used.
+            MissingExtraError: foolbox, which has the demo's photographs, is not installed.
+        """
+        if self.scale == "smoke":
+            found = smoke.pictures(self.out / "generated")
+        elif self.images is None:
+            found = self._demo_photos()
+        elif self.labels is None:
+            found = read_labeled_folder(self.images)[0]
+        else:
+            found = labeled_images(self.images, self.labels).items
+        return found[: self.limit]
+
+    def _demo_photos(self) -> list[LabeledImage]:
+        if self.scale == "full":
+            raise InputError(
+                "the scale full needs images: give --images FOLDER --labels CSV, for instance the "
+                "1,000 of NeurIPS 2017's competition; --scale small has 20 photographs of its own"
+            )
+        return foolbox_photos()
+
+    def load(self, count: int | None = None) -> tuple[Tensor, Tensor, list[str]]:
+        """The first ``count`` images N×3×side×side in [0, 1], their labels and unique names."""
+        items = self.items()[:count]
+        images = load_batch([item.path for item in items], self.side, crop=True)
+        labels = torch.tensor([item.label for item in items])
+        names = [f"{index:05d}-{item.path.stem[:60]}" for index, item in enumerate(items)]
+        return images.to(self.device), labels.to(self.device), names
+
+    def network(self, name: str, small: Mapping[str, str | None] | None = None) -> str | None:
+        """Which network plays the paper's ``name``; None when there is none at this scale."""
+        return stand_in(name, self.scale, small)
+
+    def classifier(self, name: str) -> Classifier:
+        """The network that plays the paper's ``name``, loaded.
+
+        Raises:
+            InputError: There is none at this scale.
+            WeightsError: Its weights are not to be had.
+        """
+        network = self.network(name)
+        if network is None:
+            raise InputError(f"nothing stands in for {name} at the scale {self.scale}")
+        return models.load_classifier(network, device=self.device)
+
+    def generator(self) -> Generator:
+        """A CPU generator with the bench's seed."""
+        return Generator().manual_seed(self.seed)

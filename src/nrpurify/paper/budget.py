@@ -1,0 +1,29 @@
+"""The training budget that all purifiers of an experiment share."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from nrpurify.paper import smoke
+from nrpurify.paper.bench import Bench
+
+SMOKE_STEPS, SMALL_STEPS = 2, 300
+
+
+def budget(bench: Bench) -> dict[str, Any]:
+    """Settings that replace a training recipe's, so that every variant gets the same.
+
+    At the scale full the recipes' own steps count, unless the bench names others.
+    """
+    if bench.scale == "full":
+        return {} if bench.steps is None else {"steps": bench.steps}
+    shards = bench.pick(1, 20, 0)
+    side = bench.pick(smoke.SIDE, 128, 128)
+    return {
+        "steps": bench.steps or bench.pick(SMOKE_STEPS, SMALL_STEPS, 0),
+        "batch": bench.pick(2, 8, 0),
+        "crop": side,
+        "resize": (smoke.SIDE, smoke.SIDE) if bench.scale == "smoke" else (192, 330),
+        "cache": {"shards": shards, "shard_size": bench.pick(2, 16, 0), "crop": side},
+        "validation": {"every": 10**9, "photos": 4, "side": side, "steps": 2},
+    }

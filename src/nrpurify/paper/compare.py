@@ -1,0 +1,75 @@
+"""The paper's numbers and those measured here, side by side."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from nrpurify.paper.experiment import Cell, Experiment, Outcome
+
+
+@dataclass(frozen=True)
+class Row:
+    """One place of a table.
+
+    Attributes:
+        row: Its row's heading.
+        column: Its column's heading.
+        paper: The paper's number with its unit; a dash where it has none.
+        here: Ours, with its 95 % interval and n; a dash where nothing was measured.
+        what: What was measured here: victim, surrogate and defense.
+    """
+
+    row: str
+    column: str
+    paper: str
+    here: str
+    what: str = ""
+
+
+def side_by_side(experiment: Experiment, outcome: Outcome) -> list[Row]:
+    """Every number of the paper beside ours, then ours that the paper lacks."""
+    cells = {cell["id"]: cell for cell in outcome.run["cells"]}
+    ours = {place: cells[name] for name, place in outcome.places.items() if name in cells}
+    rows = []
+    for quoted in experiment.quoted:
+        cell = ours.pop((quoted.row, quoted.column), None)
+        rows.append(_row(quoted.row, quoted.column, f"{quoted.value:g}", cell, experiment.success))
+    return rows + [_row(*place, "—", cell, experiment.success) for place, cell in ours.items()]
+
+
+def _row(row: str, column: str, paper: str, cell: Cell | None, success: bool) -> Row:
+    if cell is None:
+        return Row(row, column, paper, "—")
+    return Row(row, column, paper, shown(cell, success), _what(cell))
+
+
+def shown(cell: Cell, success: bool) -> str:
+    """A cell in percent with its interval, as success rate if the paper's table has these."""
+    low, high = cell["interval"] or (cell["value"], cell["value"])
+    value = cell["value"]
+    if success:
+        value, low, high = 1 - value, 1 - high, 1 - low
+    return f"{100 * value:.1f} [{100 * low:.0f}, {100 * high:.0f}] n={cell['n']}"
+
+
+def _what(cell: Cell) -> str:
+    attacked = f"{cell['surrogate']} → " if cell["surrogate"] else ""
+    defended = "" if cell["defense"] == "none" else f" behind {cell['defense'].split(':')[0]}"
+    return f"{attacked}{cell['victim']}{defended}"
+
+
+def paper_entries(experiment: Experiment, outcome: Outcome) -> list[dict[str, Any]]:
+    """The paper's numbers for ``run.json``: where, row, column, value, metric and our cell."""
+    ours = {place: name for name, place in outcome.places.items()}
+    return [
+        {
+            "where": experiment.where,
+            "row": quoted.row,
+            "column": quoted.column,
+            "value": quoted.value,
+            "metric": quoted.metric,
+            "cells": [ours[place]] if (place := (quoted.row, quoted.column)) in ours else [],
+        }
+        for quoted in experiment.quoted
+    ]

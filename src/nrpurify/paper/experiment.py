@@ -1,0 +1,130 @@
+"""What an experiment of the paper is: what it measured, what is measured here, how it runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+if TYPE_CHECKING:
+    from nrpurify.paper.bench import Bench
+
+Scale = Literal["smoke", "small", "full"]
+SCALES: tuple[Scale, ...] = get_args(Scale)
+SMOKE_WARNING = "smoke proves that the command runs, its numbers mean nothing"
+
+Cell = dict[str, Any]
+"""One measured value with all that decided it; the keys are those of a run's ``cells``."""
+Run = dict[str, Any]
+"""What a run folder's ``run.json`` holds."""
+
+
+@dataclass(frozen=True)
+class Quoted:
+    """One number as the paper prints it.
+
+    Attributes:
+        row: Its row's heading; parts are joined by " · ".
+        column: Its column's heading.
+        value: As printed; percent unless ``metric`` says otherwise.
+        metric: What it is, such as "success rate" or "top-1 accuracy".
+    """
+
+    row: str
+    column: str
+    value: float
+    metric: str
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One sentence of the paper beside what was found here.
+
+    Attributes:
+        claim: What the paper says, in short.
+        here: What was found, with numbers; empty when it was not looked at.
+    """
+
+    claim: str
+    here: str = ""
+
+
+@dataclass
+class Outcome:
+    """What a run found.
+
+    Attributes:
+        run: What ``run.json`` holds.
+        places: Row and column of the paper by the id of a cell; cells that the paper lacks have
+            headings of their own.
+        findings: Where the paper gives curves or sentences and no numbers.
+        files: Further files in the run folder, by their names.
+    """
+
+    run: Run
+    places: dict[str, tuple[str, str]] = field(default_factory=dict)
+    findings: list[Finding] = field(default_factory=list)
+    files: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A table or figure of the paper, as something that can be run.
+
+    Attributes:
+        name: As in ``nrpurify paper run NAME``.
+        where: As the paper calls it, such as "Table 1".
+        title: What it is about.
+        measured: What the paper measured, on what.
+        instead: What is measured here, by scale.
+        cost: Rough time, by scale.
+        work: Runs it.
+        quoted: The paper's numbers.
+        claims: What the paper says where it gives no numbers.
+        success: Whether the paper's numbers are success rates, that is one minus accuracy.
+        extras: Extras of this package that a run needs beyond ``models``.
+    """
+
+    name: str
+    where: str
+    title: str
+    measured: str
+    instead: Mapping[Scale, str]
+    cost: Mapping[Scale, str]
+    work: Callable[[Bench], Outcome]
+    quoted: tuple[Quoted, ...] = ()
+    claims: tuple[str, ...] = ()
+    success: bool = False
+    extras: tuple[str, ...] = ()
+
+    def summary(self) -> dict[str, Any]:
+        """What ``nrpurify paper list --json`` tells of it."""
+        return {
+            "name": self.name,
+            "where": self.where,
+            "title": self.title,
+            "measured": self.measured,
+            "instead": dict(self.instead),
+            "cost": dict(self.cost),
+            "extras": list(self.extras),
+            "numbers": len(self.quoted),
+            "claims": list(self.claims),
+        }
+
+
+def quote(
+    metric: str, columns: Sequence[str], rows: Mapping[str, Sequence[float | None]]
+) -> tuple[Quoted, ...]:
+    """A table of the paper as single numbers; None for a cell that it leaves empty.
+
+    Args:
+        metric: What the numbers are.
+        columns: Headings.
+        rows: As many numbers a row as there are columns, by the row's heading.
+    """
+    return tuple(
+        Quoted(row, column, value, metric)
+        for row, values in rows.items()
+        for column, value in zip(columns, values, strict=True)
+        if value is not None
+    )

@@ -1,0 +1,107 @@
+"""Figure 5: the purifier without parts of its training, and two simpler denoisers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from nrpurify.paper import plots
+from nrpurify.paper.bench import Bench
+from nrpurify.paper.budget import budget
+from nrpurify.paper.experiment import Experiment, Finding, Outcome
+from nrpurify.paper.grids import Grid, Line, Spot, measure
+from nrpurify.paper.smoke import tiny_networks
+from nrpurify.paper.trained import train_one
+from nrpurify.training import load_recipe
+
+CLAIMS = (
+    "the relativistic loss is more robust than the vanilla GAN's",
+    "without the pixel loss NRP is slightly worse",
+    "without the feature loss it does not converge to a meaningful state",
+    "GNP does not help against translation-invariant attacks",
+    "FGSP is better than GNP and worse than NRP",
+)
+VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
+    "NRP": ("fast-cpu", {}),
+    "NRP, vanilla GAN": ("fast-cpu", {"gan": "vanilla"}),
+    "NRP without pixel loss": ("fast-cpu", {"pixel": 0.0}),
+    "NRP without feature loss": ("fast-cpu", {"features": ()}),
+    "GNP": ("gnp", {}),
+    "FGSP": ("fgsp", {}),
+}
+"""Recipe, and the changes of its losses. All have an adversarial loss of 5e-3."""
+ATTACKS = {"FGSM-TI": "fgsm-ti", "MI-FGSM-TI": "mi-fgsm-ti", "DIM-TI": "dim-ti"}
+SOURCES = ("Inc-v3", "Inc-v4", "IncRes-v2", "Res-152")
+
+
+def variant(bench: Bench, name: str) -> str:
+    """The spec of a variant, trained at the budget that all share."""
+    recipe, changed = VARIANTS[name]
+    losses = load_recipe(recipe).to_dict()["losses"]
+    losses |= {"adversarial": 0.0 if bench.scale == "smoke" else 5e-3} | changed
+    if bench.scale != "full":
+        losses["features"] = [{**term, "first_step": 0} for term in losses["features"]]
+    changes = {**budget(bench), "purifier": "tiny", "losses": losses}
+    if bench.scale == "full":
+        changes["purifier"] = "nrp"
+    key = name.lower().replace(",", "").replace(" ", "-")
+    file = train_one(bench, key, recipe, changes)
+    return f"{recipe}:checkpoint={file}" if recipe in ("gnp", "fgsp") else str(file)
+
+
+def _place(spot: Spot) -> tuple[str, str] | None:
+    return spot.defense, spot.line
+
+
+def _specs(bench: Bench) -> dict[str, str]:
+    if bench.scale == "smoke":
+        with tiny_networks():
+            return {name: variant(bench, name) for name in ("NRP", "GNP")}
+    return {name: variant(bench, name) for name in VARIANTS}
+
+
+def _work(bench: Bench) -> Outcome:
+    specs = _specs(bench)
+    grid = Grid(
+        lines=tuple(Line(heading, attack, SOURCES) for heading, attack in ATTACKS.items()),
+        victims=("IncRes-v2-ens",),
+        defenses={"no defense": "none", **specs},
+        place=_place,
+        small={"Inc-v4": "squeezenet1_1", "IncRes-v2-ens": "efficientnet_lite2"},
+    )
+    outcome = measure(bench, "figure5", "Figure 5: ablation", grid)
+    cells = {cell["id"]: cell for cell in outcome.run["cells"]}
+    heights = {
+        row: 100 * cells[name]["value"]
+        for name, (row, column) in outcome.places.items()
+        if column == "DIM-TI"
+    }
+    plots.bars(
+        bench.out / "ablation.svg", heights, title="Under DIM-TI of the ensemble", up="accuracy, %"
+    )
+    outcome.files.append("ablation.svg")
+    here = "accuracy under DIM-TI: " + ", ".join(f"{k} {v:.1f} %" for k, v in heights.items())
+    outcome.findings += [Finding(claim, here if claim is CLAIMS[0] else "") for claim in CLAIMS]
+    return outcome
+
+
+EXPERIMENT = Experiment(
+    name="figure5",
+    where="Figure 5",
+    title="Ablation of the training",
+    measured=(
+        "Top-1 accuracy of IncRes-v2-ens behind NRP, NRP trained without parts of its loss, GNP "
+        "and FGSP, under the ensemble's translation-invariant attacks, as bars; NeurIPS 2017."
+    ),
+    instead={
+        "smoke": "two variants of two training steps, tiny random networks, no adversarial loss",
+        "small": (
+            "purifiers of the tiny design, all trained 300 steps (--steps) on --data or taken from "
+            "--checkpoints; EfficientNet-Lite2 asked; sources as in table1"
+        ),
+        "full": "purifiers of the paper's design, trained with the steps of their recipes",
+    },
+    cost={"smoke": "1 minute", "small": "2 hours with training", "full": "weeks on a GPU"},
+    work=_work,
+    claims=CLAIMS,
+    extras=("train", "paper"),
+)

@@ -1,0 +1,212 @@
+"""Experiments that are grids: the paper's attacks, defenses and victims as a grid recipe."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from nrpurify import attacks
+from nrpurify.attacks.trained import shipped
+from nrpurify.evaluation import GridRecipe, grid_from_dict, run_grid
+from nrpurify.evaluation.grid import SilentGrid
+from nrpurify.paper import trained
+from nrpurify.paper.bench import Bench
+from nrpurify.paper.experiment import Cell, Outcome, Run
+from nrpurify.paper.smoke import tiny_networks
+
+SMOKE_STEPS = 2
+UNDEFENDED = {"no defense": "none"}
+
+
+class Spot(NamedTuple):
+    """Where a cell stands in the paper's words: attack, eps in 1/255 (0 when clean) and so on."""
+
+    line: str
+    eps: int
+    defense: str
+    victim: str
+
+
+@dataclass(frozen=True)
+class Line:
+    """One attack of the paper.
+
+    Attributes:
+        heading: As the paper calls it, its source included.
+        attack: A name in :func:`nrpurify.attacks.names`.
+        source: The paper's networks that are attacked; none for SSP's VGG16 and trained attacks.
+        options: Further settings of :class:`nrpurify.evaluation.GridAttack`.
+    """
+
+    heading: str
+    attack: str
+    source: tuple[str, ...] = ()
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A table of the paper as a grid.
+
+    Attributes:
+        lines: The attacks.
+        victims: The paper's names.
+        place: Row and column of a spot in the paper's table; None for what it has no place for.
+        defenses: Specs by the paper's name; ``nrp`` is the bench's purifier.
+        eps: Budgets in 1/255.
+        small: An own cast for the scale small, see :mod:`nrpurify.paper.standins`.
+    """
+
+    lines: tuple[Line, ...]
+    victims: tuple[str, ...]
+    place: Callable[[Spot], tuple[str, str] | None]
+    defenses: Mapping[str, str] = field(default_factory=lambda: dict(UNDEFENDED))
+    eps: tuple[int, ...] = (16,)
+    small: Mapping[str, str | None] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Cast:
+    """A grid with networks and defenses put in, by what plays whom.
+
+    Attributes:
+        attacks: Of the recipe, by the line's heading.
+        victims: The paper's name by network.
+        defenses: The paper's name by spec.
+        absent: What has no part at this scale, one sentence each.
+    """
+
+    attacks: dict[str, dict[str, Any]]
+    victims: dict[str, str]
+    defenses: dict[str, str]
+    absent: list[str]
+
+    @classmethod
+    def of(cls, bench: Bench, grid: Grid) -> Cast:
+        """Put in what there is at the bench's scale."""
+        chosen: dict[str, dict[str, Any]] = {}
+        absent: list[str] = []
+        for line in grid.lines:
+            attack = _attack(bench, grid, line)
+            if attack is None:
+                absent.append(f"{line.heading}: nothing at this scale can make this attack")
+            else:
+                chosen[line.heading] = attack
+        networks = {name: bench.network(name, grid.small) for name in grid.victims}
+        specs = {name: _spec(bench, spec) for name, spec in grid.defenses.items()}
+        absent += [f"{name}: no network here plays this victim" for name in _none(networks)]
+        absent += [
+            f"{name}: not trained; see --checkpoints and nrpurify train --recipe"
+            for name in _none(specs)
+        ]
+        return cls(chosen, _turned(networks), _turned(specs), absent)
+
+    def spot(self, cell: Cell) -> Spot | None:
+        """Where a cell of the run stands; None if it belongs to no line."""
+        defense, victim = self.defenses.get(cell["defense"]), self.victims[cell["victim"]]
+        if defense is None:
+            return None
+        if cell["attack"] == "clean":
+            return Spot("No Attack", 0, defense, victim)
+        for heading, attack in self.attacks.items():
+            if _made_by(cell, attack):
+                return Spot(heading, round(255 * cell["eps"]), defense, victim)
+        return None
+
+
+def _attack(bench: Bench, grid: Grid, line: Line) -> dict[str, Any] | None:
+    names = [bench.network(name, grid.small) for name in line.source]
+    untrained = line.attack in ("cda", "fff") and line.attack not in shipped()
+    if None in names or untrained:
+        return None
+    chosen: dict[str, Any] = {"name": line.attack, "eps": [f"{eps}/255" for eps in grid.eps]}
+    chosen |= {"surrogate": names} if names else {}
+    chosen |= line.options
+    if bench.scale == "smoke" and "steps" in attacks.get(line.attack).settings:
+        chosen["steps"] = min(SMOKE_STEPS, chosen.get("steps", SMOKE_STEPS))
+    return chosen
+
+
+def _spec(bench: Bench, defense: str) -> str | None:
+    if bench.scale == "smoke":
+        defense = defense.replace("passes=30", "passes=2")
+    return trained.spec(bench, defense)
+
+
+def _none(played: Mapping[str, str | None]) -> Iterator[str]:
+    return (name for name, by in played.items() if by is None)
+
+
+def _turned(played: Mapping[str, str | None]) -> dict[str, str]:
+    return {by: name for name, by in played.items() if by is not None}
+
+
+def _made_by(cell: Cell, attack: Mapping[str, Any]) -> bool:
+    """Whether a cell's images come from this attack of the recipe."""
+    own = cell["settings"]
+    return (
+        cell["attack"] == attack["name"]
+        and (not attack.get("surrogate") or cell["surrogate"] == ",".join(attack["surrogate"]))
+        and cell["threat"] == attack.get("threat", "oblivious transfer")
+        and own.get("purifier", "") == attack.get("purifier", "")
+        and attack.get("steps") in (None, cell["steps"])
+        and list(attack.get("layer", own.get("layers", []))) == list(own.get("layers", []))
+    )
+
+
+def recipe_of(bench: Bench, name: str, title: str, grid: Grid, cast: Cast) -> GridRecipe:
+    """The recipe that a cast makes."""
+    given = {
+        "name": name,
+        "title": title,
+        "attacks": list(cast.attacks.values()),
+        "victims": list(cast.victims),
+        "defenses": list(cast.defenses),
+        "images": {"size": bench.side, "check_labels": bench.scale != "smoke"},
+        "seed": bench.seed,
+    }
+    return grid_from_dict(given)
+
+
+class _Teller(SilentGrid):
+    def __init__(self, bench: Bench) -> None:
+        self.bench = bench
+
+    def finished(self, cell: Cell, done: int, total: int, *, kept: bool) -> None:
+        """Tell of each cell."""
+        what = f"{cell['attack']} on {cell['victim']} behind {cell['defense']}"
+        self.bench.tell(f"{done}/{total} {what}: {cell['value']:.1%}{' (kept)' if kept else ''}")
+
+
+def measure(bench: Bench, name: str, title: str, grid: Grid) -> Outcome:
+    """Run a grid into the bench's folder and say where its cells stand in the paper.
+
+    Raises:
+        InputError: Images, checkpoints or a folder that cannot be used.
+        WeightsError: Weights are not to be had.
+    """
+    cast = Cast.of(bench, grid)
+    recipe = recipe_of(bench, name, title, grid, cast)
+    run = _run(bench, recipe)
+    run["warnings"] += [{"kind": "left out", "text": text, "cells": []} for text in cast.absent]
+    places = {}
+    for cell in run["cells"]:
+        spot = cast.spot(cell)
+        place = None if spot is None else grid.place(spot)
+        if place is not None:
+            places[cell["id"]] = place
+    return Outcome(run, places)
+
+
+def _run(bench: Bench, recipe: GridRecipe) -> Run:
+    options: dict[str, Any] = {
+        "items": bench.items(),
+        "resume": bench.resume,
+        "device": bench.device,
+        "watch": _Teller(bench),
+    }
+    if bench.scale != "smoke":
+        return run_grid(recipe, bench.out, **options)
+    with tiny_networks():
+        return run_grid(recipe, bench.out, **options)

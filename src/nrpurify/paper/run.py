@@ -1,0 +1,102 @@
+"""Running experiments into run folders."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from nrpurify.errors import InputError, NrpurifyError
+from nrpurify.files import write_json
+from nrpurify.paper.bench import Bench
+from nrpurify.paper.catalogue import EXPERIMENTS, get
+from nrpurify.paper.compare import Row, paper_entries, side_by_side
+from nrpurify.paper.experiment import SMOKE_WARNING, Experiment, Finding, Outcome, Run
+
+
+@dataclass
+class Result:
+    """What came of an experiment.
+
+    Attributes:
+        experiment: Which one.
+        run: As in ``run.json``.
+        rows: The paper's numbers beside ours.
+        findings: The paper's sentences beside ours.
+        files: Plots in the run folder.
+    """
+
+    experiment: Experiment
+    run: Run
+    rows: list[Row]
+    findings: list[Finding]
+    files: list[str]
+
+
+def run_experiment(name: str, bench: Bench) -> Result:
+    """Run one table or figure into the bench's folder.
+
+    The folder gets ``run.json`` with the paper's numbers under ``paper``, so that ``nrpurify
+    report`` shows both side by side, and plots where the paper has some.
+
+    Args:
+        name: See :func:`nrpurify.paper.names`.
+        bench: Scale, folder and data.
+
+    Raises:
+        InputError: No such experiment, data that it needs and that were not given, or a folder
+            that holds another run.
+        MissingExtraError: A package of an extra is not installed.
+        WeightsError: Weights are not to be had, such as those of a hub at the scale full.
+    """
+    experiment = get(name)
+    if not bench.resume and (bench.out / "run.json").exists():
+        raise InputError(
+            f"{str(bench.out)!r} holds a run; add --resume to go on with it, or name another folder"
+        )
+    outcome = experiment.work(bench)
+    run = finished(experiment, bench, outcome)
+    write_json(bench.out / "run.json", run)
+    rows = side_by_side(experiment, outcome)
+    return Result(experiment, run, rows, outcome.findings, outcome.files)
+
+
+def finished(experiment: Experiment, bench: Bench, outcome: Outcome) -> Run:
+    """The outcome's run with the paper's numbers, what was measured instead, and warnings."""
+    warnings: list[dict[str, Any]] = list(outcome.run["warnings"])
+    if bench.scale == "smoke":
+        warnings = [warning for warning in warnings if warning["kind"] == "left out"]
+        warnings.insert(0, {"kind": "smoke", "text": SMOKE_WARNING, "cells": []})
+    told = {
+        "experiment": experiment.name,
+        "scale": bench.scale,
+        "measured": experiment.measured,
+        "instead": experiment.instead[bench.scale],
+        "findings": [{"claim": f.claim, "here": f.here} for f in outcome.findings],
+        "files": outcome.files,
+    }
+    return {
+        **outcome.run,
+        "settings": {**outcome.run["settings"], "paper": told},
+        "warnings": warnings,
+        "paper": paper_entries(experiment, outcome),
+    }
+
+
+def run_all(bench: Bench, each: Callable[[Result], None]) -> dict[str, str]:
+    """Run every experiment into a sub-folder of its own; one that fails stops no other.
+
+    Args:
+        bench: Its folder gets the sub-folders.
+        each: Gets every result as soon as it is there.
+
+    Returns:
+        By name, why an experiment could not be run.
+    """
+    failed = {}
+    for name in EXPERIMENTS:
+        try:
+            each(run_experiment(name, bench.at(bench.out / name)))
+        except (NrpurifyError, OSError) as error:
+            failed[name] = str(error)
+    return failed

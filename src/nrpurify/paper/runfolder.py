@@ -1,0 +1,96 @@
+"""Run folders of experiments that are no grid: the same ``run.json``, so the same report."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import torch
+from torch import Tensor
+
+import nrpurify
+from nrpurify.evaluation import wilson_interval
+from nrpurify.evaluation.adversaries import digest, slug
+from nrpurify.paper.bench import Bench
+from nrpurify.paper.experiment import Cell, Run
+
+
+def cell(bench: Bench, value: float, **known: Any) -> Cell:
+    """A cell with the usual values where nothing else is ``known``.
+
+    Args:
+        bench: Its seed is noted.
+        value: In [0, 1].
+        known: Other keys of a cell.
+    """
+    made: Cell = {
+        "task": "classify",
+        "attack": "clean",
+        "surrogate": None,
+        "eps": None,
+        "steps": None,
+        "threat": "none",
+        "draws": 1,
+        "defense": "none",
+        "victim": "",
+        "metric": "accuracy",
+        "value": value,
+        "interval": None,
+        "n": None,
+        "success": None,
+        "conditional_success": None,
+        "rounding": "float",
+        "seconds": None,
+        "peak_memory_mb": None,
+        "seed": bench.seed,
+        "settings": {},
+        "notes": [],
+        **known,
+    }
+    name = slug(made["attack"], made["threat"], made["defense"], made["victim"])
+    return {"id": f"{name}-{digest(made)[:10]}", **made}
+
+
+def accuracy_cell(bench: Bench, hits: Tensor, **known: Any) -> Cell:
+    """A cell of accuracy from N booleans of right answers."""
+    right, total = int(hits.sum()), len(hits)
+    value = right / total
+    interval = list(wilson_interval(right, total))
+    return cell(bench, value, interval=interval, n=total, success=1 - value, **known)
+
+
+def run_of(
+    bench: Bench,
+    name: str,
+    title: str,
+    cells: Sequence[Cell],
+    *,
+    n: int | None = None,
+    settings: Mapping[str, Any] | None = None,
+) -> Run:
+    """What ``run.json`` holds."""
+    folder = "generated" if bench.scale == "smoke" else getattr(bench.images, "name", "foolbox")
+    return {
+        "name": name,
+        "title": title,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "images": {
+            "folder": folder,
+            "n": n,
+            "size": bench.side,
+            "rule": "the first labeled images, in the order of their paths",
+        },
+        "settings": dict(settings or {}),
+        "versions": {
+            "nrpurify": nrpurify.__version__,
+            "torch": str(torch.__version__),
+            "python": platform.python_version(),
+        },
+        "weights_sha256": {},
+        "seed": bench.seed,
+        "cells": list(cells),
+        "warnings": [],
+        "strips": [],
+    }

@@ -1,0 +1,213 @@
+"""Figure 8, appendix figures 4 and 5: what detectors and SegNet see, clean, attacked, purified."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from PIL import ImageDraw
+from torch import Tensor
+
+from nrpurify import defenses
+from nrpurify.attacks.trained import shipped
+from nrpurify.errors import InputError
+from nrpurify.files import find_images
+from nrpurify.images import read_image, write_png
+from nrpurify.images import to_picture as picture_of
+from nrpurify.models.detectors import COCO_CATEGORIES, load_detector
+from nrpurify.models.segmenters import load_segmenter
+from nrpurify.paper import scenes, trained
+from nrpurify.paper.bench import Bench
+from nrpurify.paper.experiment import Experiment, Finding, Outcome
+from nrpurify.paper.runfolder import run_of
+from nrpurify.tasks.detection import SceneAttack
+
+EPS = 16
+SURE = 0.5
+"""Least score of a box that is drawn."""
+Look = Callable[[Tensor], tuple[Tensor, str]]
+"""Maps a 3×H×W image to the picture of what a model sees in it, and a caption."""
+
+
+@dataclass(frozen=True)
+class SceneFigure:
+    """A figure of pictures of another task.
+
+    Attributes:
+        name: Of the experiment.
+        where: As the paper calls it.
+        title: What it shows.
+        measured: What the paper shows.
+        attack: ``ssp`` or ``cda``.
+        victim: The paper's detector; empty for SegNet.
+        claim: What the paper says of it.
+    """
+
+    name: str
+    where: str
+    title: str
+    measured: str
+    attack: str
+    victim: str
+    claim: str
+
+
+_FIGURES = (
+    SceneFigure(
+        "figure8",
+        "Figure 8",
+        "CDA and purified pictures, detection",
+        "Pictures under CDA at ε 16/255 and purified, with what Mask-RCNN detects in them.",
+        "cda",
+        "Mask-RCNN",
+        "NRP removes CDA's perturbation and steadies Mask-RCNN's answers",
+    ),
+    SceneFigure(
+        "appendix-figure4",
+        "Appendix figure 4",
+        "SSP and SegNet-Basic's answers",
+        "Street scenes and what SegNet-Basic says of them, clean and under SSP at ε 16/255.",
+        "ssp",
+        "",
+        "SSP changes most of what SegNet-Basic sees",
+    ),
+    SceneFigure(
+        "appendix-figure5",
+        "Appendix figure 5",
+        "SSP and RetinaNet's answers",
+        "Photos and what RetinaNet detects in them, clean and under SSP at ε 16/255.",
+        "ssp",
+        "RetinaNet",
+        "under SSP RetinaNet misses objects and finds others",
+    ),
+)
+
+
+def detector_look(bench: Bench, name: str) -> Look:
+    """Boxes with a score of at least :data:`SURE`."""
+    pretrained = bench.scale != "smoke"
+    detector = load_detector(
+        scenes.detector_name(bench, name), pretrained=pretrained, device=bench.device
+    )
+
+    def look(image: Tensor) -> tuple[Tensor, str]:
+        found = detector([image])[0]
+        kept = found["scores"] >= SURE
+        names = [COCO_CATEGORIES.get(int(k), str(int(k))) for k in found["labels"][kept]]
+        return with_boxes(image, found["boxes"][kept]), ", ".join(names) or "nothing"
+
+    return look
+
+
+def with_boxes(image: Tensor, boxes: Tensor) -> Tensor:
+    """A copy of a 3×H×W image in [0, 1] with K×4 boxes (left, top, right, bottom) drawn in red."""
+    picture = picture_of(image.float())
+    draw = ImageDraw.Draw(picture)
+    for box in boxes.tolist():
+        draw.rectangle(box, outline=(255, 0, 0), width=2)
+    pixels = torch.frombuffer(bytearray(picture.tobytes()), dtype=torch.uint8)
+    return pixels.view(*image.shape[1:], 3).permute(2, 0, 1).float() / 255
+
+
+def segmenter_look(bench: Bench) -> Look:
+    """Each pixel in a color of its class, and the share of pixels that kept their clean class."""
+    pretrained = bench.scale != "smoke"
+    segmenter = load_segmenter(scenes.SEGMENTER, pretrained=pretrained, device=bench.device)
+    colors = torch.rand(len(segmenter.classes), 3, generator=torch.Generator().manual_seed(3))
+
+    def look(image: Tensor) -> tuple[Tensor, str]:
+        classes = segmenter(image[None])[0].argmax(0).cpu()
+        present = classes.flatten().bincount(minlength=len(segmenter.classes))
+        largest = segmenter.classes[int(present.argmax())]
+        return colors[classes].permute(2, 0, 1), f"mostly {largest}"
+
+    return look
+
+
+def _images(bench: Bench, segments: bool, count: int) -> list[tuple[str, Tensor]]:
+    if not segments:
+        images, _, names = bench.load(count)
+        return list(zip(names, images, strict=True))
+    if bench.scale != "smoke" and bench.frames is None:
+        raise InputError(f"no street scenes were given; {scenes.NO_FRAMES}")
+    folder = scenes.open_frames(bench)[0] if bench.scale == "smoke" else bench.frames
+    assert folder is not None
+    files = find_images(folder, recursive=True)[:count]
+    return [(file.path.stem, read_image(file.path).rgb.to(bench.device)) for file in files]
+
+
+@torch.no_grad()
+def _strip(
+    bench: Bench, name: str, views: Sequence[tuple[str, Tensor]], look: Look
+) -> dict[str, Any]:
+    panels = []
+    for title, image in views:
+        picture, caption = look(image)
+        for kind, shown in (("image", image), ("answer", picture)):
+            file = f"{name}--{title}-{kind}.png".lower()
+            write_png(bench.out / "strips" / file, shown.float().cpu())
+            text = caption if kind == "answer" else ""
+            panels.append(
+                {"title": f"{title}, {kind}", "file": file, "caption": text, "correct": None}
+            )
+    return {"name": name, "label": "", "panels": panels}
+
+
+def _attack(bench: Bench, figure: SceneFigure) -> SceneAttack:
+    if figure.attack == "cda" and "cda" not in shipped():
+        raise InputError(f"{figure.name} shows CDA, and the package carries no trained generator")
+    return next(scenes.budgets(bench, figure.attack, (EPS,)))
+
+
+def _work(bench: Bench, figure: SceneFigure) -> Outcome:
+    attack, segments = _attack(bench, figure), not figure.victim
+    images = _images(bench, segments, bench.pick(2, 4, 8))
+    look = segmenter_look(bench) if segments else detector_look(bench, figure.victim)
+    spec = trained.spec(bench, "nrp")
+    assert spec is not None
+    purifier = defenses.make(spec, device=bench.device, seed=bench.seed)
+    strips = []
+    for name, image in images:
+        attacked = attack.run(image[None], bench.generator())
+        with torch.no_grad():
+            purified = purifier(attacked)
+        views = (("Clean", image), ("Attacked", attacked[0]), ("Purified", purified[0]))
+        strips.append(_strip(bench, name, views, look))
+        bench.tell(f"{name} done")
+    run = run_of(bench, figure.name, f"{figure.where}: {figure.title}", [], n=len(images))
+    run["strips"] = strips
+    said = "; ".join(
+        f"{panel['title'].split(',')[0].lower()}: {panel['caption']}"
+        for panel in strips[0]["panels"]
+        if panel["caption"]
+    )
+    here = f"{len(strips)} strips in strips/; the first one: {said}"
+    return Outcome(run, {}, [Finding(figure.claim, here)])
+
+
+def _experiment(figure: SceneFigure) -> Experiment:
+    small = {
+        "Mask-RCNN": "coco-ssd (MobileNet) in place of Mask-RCNN; 4 photographs",
+        "RetinaNet": "CenterNet (MobileNetV3) in place of RetinaNet; 4 photographs",
+        "": "SegNet-Basic trained here; 4 images of --frames",
+    }[figure.victim]
+    return Experiment(
+        name=figure.name,
+        where=figure.where,
+        title=figure.title,
+        measured=figure.measured,
+        instead={
+            "smoke": "random networks on two generated pictures",
+            "small": f"{small}, also purified",
+            "full": "torchvision's detector, or SegNet-Basic trained here; 8 images, also purified",
+        },
+        cost={"smoke": "10 seconds", "small": "5 minutes", "full": "5 minutes on a GPU"},
+        work=lambda bench: _work(bench, figure),
+        claims=(figure.claim,),
+        extras=("tasks",),
+    )
+
+
+EXPERIMENTS = tuple(_experiment(figure) for figure in _FIGURES)

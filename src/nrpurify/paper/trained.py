@@ -1,0 +1,84 @@
+"""Defenses that have to be trained first: found among finished runs, or trained at equal budget."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from nrpurify.errors import InputError
+from nrpurify.images import write_png
+from nrpurify.paper import smoke
+from nrpurify.paper.bench import Bench
+
+RECIPES = ("hgd", "ape-gan", "sr", "gnp", "fgsp")
+"""Defenses of :mod:`nrpurify.defenses` that take a ``checkpoint``."""
+
+
+def find(bench: Bench, name: str) -> Path | None:
+    """The finished purifier ``name`` among the checkpoints and the bench's own runs, or None."""
+    folders = [folder for folder in (bench.checkpoints, bench.out / "training") if folder]
+    places = [
+        place
+        for folder in folders
+        for place in (folder / f"{name}.safetensors", folder / name / "purifier.safetensors")
+    ]
+    return next((place for place in places if place.is_file()), None)
+
+
+def spec(bench: Bench, defense: str) -> str | None:
+    """A defense's spec with its checkpoint filled in; None when it has not been trained.
+
+    Args:
+        bench: Knows purifier and checkpoints.
+        defense: A spec, or ``nrp`` for the bench's purifier, or one of :data:`RECIPES`.
+    """
+    if defense == "nrp" or defense.startswith("nrp:"):
+        return bench.purifier + defense.removeprefix("nrp")
+    if defense not in RECIPES:
+        return defense
+    file = find(bench, defense)
+    return None if file is None else f"{defense}:checkpoint={file}"
+
+
+def photos(bench: Bench) -> Path:
+    """The unlabeled photos to train on; generated ones for smoke.
+
+    Raises:
+        InputError: None were given.
+    """
+    if bench.scale == "smoke":
+        folder = bench.out / "generated-training"
+        for index in range(8):
+            write_png(folder / f"{index}.png", smoke.picture(100 + index))
+        return folder
+    if bench.data is None:
+        raise InputError(
+            "this experiment trains purifiers and no photos were given: add --data FOLDER with "
+            "unlabeled photos (not those it is judged by), or --checkpoints FOLDER with finished "
+            "runs, NAME/purifier.safetensors"
+        )
+    return bench.data
+
+
+def train_one(bench: Bench, name: str, recipe: str, changes: dict[str, Any]) -> Path:
+    """The purifier ``name``, trained now unless it is there; a broken-off run goes on.
+
+    Args:
+        bench: Knows where finished runs are.
+        name: Of its folder in ``training``.
+        recipe: A shipped training recipe.
+        changes: Settings that replace those of the recipe.
+
+    Raises:
+        InputError: No photos, or settings that cannot be used.
+    """
+    from nrpurify.training import load_recipe, train
+
+    found = find(bench, name)
+    folder = bench.out / "training" / name
+    plan = load_recipe(recipe, **changes)
+    unfinished = (folder / "state.pt").exists()
+    if found is not None and not (unfinished and found.parent == folder):
+        return found
+    bench.tell(f"training {name}: {plan.steps} steps")
+    return train(photos(bench), folder, plan, device=bench.device, resume=unfinished)

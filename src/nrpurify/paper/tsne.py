@@ -1,0 +1,118 @@
+"""Appendix figure 3: t-SNE of logits and of features, class by class."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from nrpurify import features
+from nrpurify.errors import MissingExtraError
+from nrpurify.paper import plots
+from nrpurify.paper.bench import Bench
+from nrpurify.paper.experiment import Experiment, Finding, Outcome
+from nrpurify.paper.runfolder import cell, run_of
+from nrpurify.paper.smoke import tiny_networks
+
+CLAIM = "features at block3-conv3 are shared among classes, logits fall into one cluster a class"
+VIEWS = 12
+"""Random crops of each image; an image's crops are one class."""
+
+
+def views(images: Tensor, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Random crops, 3/4 of the side, some mirrored: count·N×3×H'×W' and the numbers of images."""
+    side = images.shape[-1] * 3 // 4
+    found, owners = [], []
+    for owner, image in enumerate(images):
+        for _ in range(count):
+            top, left = torch.randint(images.shape[-1] - side + 1, (2,), generator=generator)
+            crop = image[:, top : top + side, left : left + side]
+            mirrored = bool(torch.randint(2, (), generator=generator))
+            found.append(crop.flip(-1) if mirrored else crop)
+            owners.append(owner)
+    return torch.stack(found), torch.tensor(owners)
+
+
+@torch.no_grad()
+def _spaces(bench: Bench, crops: Tensor) -> dict[str, Tensor]:
+    classifier = bench.classifier("VGG16")
+    extractor = features.feature_extractor("vgg16", "conv3_3").to(bench.device)
+    parts = torch.split(crops, 8)
+    pooled = [F.adaptive_avg_pool2d(extractor(part)[0], 7).flatten(1) for part in parts]
+    logits = [classifier(part) for part in parts]
+    return {"logits": torch.cat(logits).cpu(), "VGG16 conv3_3": torch.cat(pooled).cpu()}
+
+
+def embed(points: Tensor, seed: int) -> Any:
+    """t-SNE in two dimensions of N×D points, as an array N×2.
+
+    Raises:
+        MissingExtraError: scikit-learn is not installed.
+    """
+    try:
+        from sklearn.manifold import TSNE
+    except ImportError as error:
+        raise MissingExtraError("scikit-learn", "paper") from error
+    perplexity = min(30.0, (len(points) - 1) / 3)
+    return TSNE(perplexity=perplexity, init="pca", random_state=seed).fit_transform(points.numpy())
+
+
+def purity(points: Tensor, owners: Tensor) -> float:
+    """Share of N×D points whose nearest neighbor is of the same class."""
+    distances = torch.cdist(points.double(), points.double())
+    distances.fill_diagonal_(float("inf"))
+    return float((owners[distances.argmin(1)] == owners).double().mean())
+
+
+def _measure(bench: Bench) -> Outcome:
+    images, _, _ = bench.load(bench.pick(4, 20, 20))
+    crops, owners = views(images, VIEWS, bench.generator())
+    spaces = _spaces(bench, crops)
+    clouds, cells, places = {}, [], {}
+    for name, points in spaces.items():
+        flat = np.asarray(embed(points, bench.seed))
+        rows = zip(flat, owners.tolist(), strict=True)
+        clouds[name] = [(float(x), float(y), owner) for (x, y), owner in rows]
+        value = purity(points, owners)
+        made = cell(bench, value, victim=name, metric="same-class nearest neighbors", n=len(points))
+        cells.append(made)
+        places[made["id"]] = (name, "same-class nearest neighbors")
+    plots.clouds(bench.out / "tsne.svg", clouds, title="Appendix figure 3")
+    title = "Appendix figure 3: logits and features"
+    run = run_of(bench, "appendix-figure3", title, cells, n=len(images))
+    here = ", ".join(f"{c['victim']}: {c['value']:.0%} of nearest neighbors" for c in cells)
+    return Outcome(run, places, [Finding(CLAIM, f"{here} are of the same class")], ["tsne.svg"])
+
+
+def _work(bench: Bench) -> Outcome:
+    if bench.scale != "smoke":
+        return _measure(bench)
+    with tiny_networks():
+        return _measure(bench)
+
+
+EXPERIMENT = Experiment(
+    name="appendix-figure3",
+    where="Appendix figure 3",
+    title="t-SNE of logits and of features",
+    measured=(
+        "t-SNE of VGG16's logits and of its block3-conv3 features, randomly chosen classes of the "
+        "ImageNet validation set, as a picture."
+    ),
+    instead={
+        "smoke": "tiny random networks, crops of generated pictures",
+        "small": (
+            "SqueezeNet 1.1's logits and VGG16's conv3_3, pooled to 7×7; 12 random crops of each "
+            "of 20 images, each image a class of its own; with the share of nearest neighbors of "
+            "the same class"
+        ),
+        "full": "VGG16's logits and conv3_3, otherwise as small, on --images",
+    },
+    cost={"smoke": "20 seconds", "small": "2 minutes", "full": "2 minutes"},
+    work=_work,
+    claims=(CLAIM,),
+    extras=("paper",),
+)

@@ -1,0 +1,1 @@
+"""Detection and segmentation: the same purifier in front of other tasks."""

@@ -1,0 +1,132 @@
+"""Attacks on whole images, which need no labels: made once into the run's folder, or before."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path, PurePath
+from typing import Any
+
+import torch
+from torch import Tensor
+
+import nrpurify
+from nrpurify import weights
+from nrpurify.attacks import registry
+from nrpurify.errors import InputError
+from nrpurify.evaluation.adversaries import MANIFEST, Adversaries, slug
+from nrpurify.evaluation.harness import Batch
+from nrpurify.evaluation.lookup import look_up
+from nrpurify.folders import Attacker, AttackOptions, image_generator, prepare_attack
+from nrpurify.images import to_uint8
+from nrpurify.tasks.plan import TaskPlan
+from nrpurify.tasks.segmentation_cells import Attacked
+
+
+def prepare_attacks(plan: TaskPlan, folder: Path) -> list[Attacked]:
+    """Make the plan's attacks ready, each at each eps.
+
+    Args:
+        plan: What to evaluate.
+        folder: Attacked images are kept in sub-folders, as 8-bit files with a manifest; what is
+            there already and still fits is not made again.
+
+    Raises:
+        InputError: No such attack, one that needs labels, or a folder of attacked images without
+            a manifest.
+        WeightsError: Weights are not to be had.
+    """
+    if plan.attacked is not None:
+        return [made_before(plan.attacked)]
+    names = [name for name in dict.fromkeys(plan.attacks) if name != "none"]
+    return [_attack(plan, name, eps, folder) for name in names for eps in dict.fromkeys(plan.eps)]
+
+
+def _attack(plan: TaskPlan, name: str, eps: float, folder: Path) -> Attacked:
+    options = _options(plan, name, eps)
+    attacker = prepare_attack(options)
+    settings = {
+        "preset": options.preset,
+        **attacker.settings,
+        "seed": options.seed,
+        "weights_sha256": _hashes(attacker),
+    }
+    record = {"attack": name, "surrogate": attacker.surrogate, "eps": eps, **settings}
+    head = record | {"nrpurify": nrpurify.__version__, "torch": str(torch.__version__)}
+    place = folder / slug(name, f"{255 * eps:g}")
+    stored = Adversaries(
+        place, head, lambda _, batch: _perturbed(attacker, batch, options), eps, "uint8"
+    )
+
+    def images(batch: Batch) -> Tensor:
+        plain = [PurePath(name).with_suffix("").as_posix() for name in batch.names]
+        return stored.get(0, batch._replace(names=plain), [_pixels_hash(batch.images)])
+
+    return Attacked(
+        name,
+        eps,
+        images,
+        surrogate=attacker.surrogate,
+        steps=attacker.settings.get("steps"),
+        settings=settings,
+    )
+
+
+def _options(plan: TaskPlan, name: str, eps: float) -> AttackOptions:
+    entry = registry.get(name)
+    if entry.surrogate == "classifier":
+        free = [n for n in registry.names() if registry.get(n).surrogate != "classifier"]
+        raise InputError(f"{name} attacks classifiers; other tasks take {', '.join(free)}")
+    looks = entry.surrogate == "features"
+    return AttackOptions(
+        name=name,
+        surrogate=plan.surrogate if looks else None,
+        layers=(plan.layer,) if looks and plan.layer else (),
+        eps=eps,
+        preset=plan.preset,
+        steps=plan.steps if "steps" in entry.settings else None,
+        step_size=plan.step_size if "step_size" in entry.settings else None,
+        seed=plan.seed,
+        device=plan.device,
+    )
+
+
+def _perturbed(attacker: Attacker, batch: Batch, options: AttackOptions) -> Tensor:
+    """Attacked within the whole 255ths of eps, so that rounding leaves them in the budget."""
+    generators = [image_generator(options.seed, Path(name)) for name in batch.names]
+    with torch.enable_grad():
+        attacked = attacker.perturb(batch.images, generators, None).detach()
+    whole = int(255 * options.eps + 1e-3) / 255
+    near = torch.clamp(attacked, batch.images - whole, batch.images + whole)
+    return near.clamp(0, 1)
+
+
+def _hashes(attacker: Attacker) -> dict[str, str]:
+    used = {name: weights.cached(name) for name in attacker.weights if name in weights.names()}
+    return {name: weights.file_hash(path) for name, path in used.items() if path}
+
+
+def _pixels_hash(images: Tensor) -> str:
+    return hashlib.sha256(to_uint8(images).cpu().numpy().tobytes()).hexdigest()
+
+
+def made_before(folder: Path) -> Attacked:
+    """Attacked images of ``nrpurify attack``, or of an earlier run, with what its manifest says.
+
+    The eps is that of the manifest, or the largest change that it notes if rounding made that more.
+
+    Raises:
+        InputError: No manifest there, or one that says too little.
+    """
+    try:
+        found = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        said: dict[str, Any] = found.get("settings") or found["head"]
+        eps = max([float(said["eps"]), *(entry["linf"] for entry in found["files"].values())])
+        name, steps, surrogate = str(said["attack"]), said.get("steps"), said.get("surrogate")
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise InputError(
+            f"{str(folder / MANIFEST)!r} is no manifest of an attack; give a folder that "
+            "`nrpurify attack` made"
+        ) from error
+    settings = {"attacked": folder.name, **said}
+    return Attacked(name, eps, look_up(folder), surrogate, steps, settings=settings)

@@ -1,0 +1,280 @@
+"""Detection under attack and behind defenses: one cell for each of both."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Generator, Tensor
+
+from nrpurify.attacks.ssp import ssp
+from nrpurify.errors import InputError
+from nrpurify.evaluation.harness import Attack, Batch, check_budget
+from nrpurify.evaluation.meter import Meter
+from nrpurify.features import FeatureExtractor
+from nrpurify.images import from_uint8, to_uint8
+from nrpurify.models.detectors.boxes import Detections
+from nrpurify.tasks.detection_metrics import METRICS, AveragePrecision
+from nrpurify.tasks.scenes import Scene, Scenes
+from nrpurify.tasks.segmentation_cells import Attacked
+
+ImageMap = Callable[[Tensor], Tensor]
+DetectorCall = Callable[[list[Tensor]], Sequence[Detections]]
+Cell = dict[str, Any]
+"""One number of a results table with all that it depends on."""
+TASKS = {"detect": "boxes", "instances": "masks"}
+
+
+def _unchanged(image: Tensor, generator: Generator) -> Tensor:
+    return image
+
+
+@dataclass(frozen=True)
+class SceneAttack:
+    """An attack on whole images of any size.
+
+    Attributes:
+        name: What tables call it.
+        eps: Budget in units of [0, 1]; None for no attack.
+        run: Maps a 1×3×H×W image in [0, 1] and a CPU generator to the attacked image.
+        steps: Iterations, None where there are none.
+        surrogate: The network it works on.
+        threat: The threat model.
+        settings: Further settings, for the record.
+        made: In place of ``run``: gives the attacked image of a batch of one by its name, which is
+            that of the image file.
+    """
+
+    name: str
+    eps: float | None
+    run: Callable[[Tensor, Generator], Tensor] = _unchanged
+    steps: int | None = None
+    surrogate: str | None = None
+    threat: str = "oblivious transfer"
+    settings: Mapping[str, object] = field(default_factory=dict)
+    made: Attack | None = None
+
+    @classmethod
+    def of(cls, attacked: Attacked) -> SceneAttack:
+        """Take attacked images that were made outside."""
+        return cls(
+            attacked.attack,
+            attacked.eps,
+            steps=attacked.steps,
+            surrogate=attacked.surrogate,
+            threat=attacked.threat,
+            settings=attacked.settings,
+            made=attacked.images,
+        )
+
+
+CLEAN = SceneAttack("clean", None, threat="none")
+
+
+def ssp_attack(
+    extractor: FeatureExtractor,
+    *,
+    eps: float,
+    steps: int = 100,
+    surrogate: str = "vgg16",
+    **options: Any,
+) -> SceneAttack:
+    """SSP (Algorithm 1) on whole images: it needs no labels, so detectors need nothing of it.
+
+    Args:
+        extractor: The features attacked.
+        eps: Budget in (0, 1].
+        steps: T.
+        surrogate: The extractor's name, for the record.
+        options: Further ones of :func:`nrpurify.attacks.ssp.ssp`.
+    """
+
+    def run(image: Tensor, generator: Generator) -> Tensor:
+        return ssp(extractor, image, eps=eps, steps=steps, generator=generator, **options)
+
+    settings = {key: value for key, value in options.items() if value is not None}
+    return SceneAttack("ssp", eps, run, steps, surrogate, settings=settings)
+
+
+@dataclass
+class _Row:
+    """What is being counted for one attack and one defense."""
+
+    precision: AveragePrecision
+    seconds: float = 0.0
+    peak_memory_mb: float | None = None
+
+    def timed(self, meter: Meter) -> None:
+        self.seconds += meter.seconds
+        if meter.peak_memory_mb is not None:
+            self.peak_memory_mb = max(self.peak_memory_mb or 0.0, meter.peak_memory_mb)
+
+
+@dataclass(frozen=True)
+class DetectionPlan:
+    """How detection is evaluated.
+
+    Attributes:
+        task: ``detect`` (boxes) or ``instances`` (masks).
+        longest: Scale images down so that no side has more pixels; None leaves them.
+        rounding: ``uint8``: attacked images are rounded as a PNG file does; ``float``: they are
+            not.
+        seed: Of the attacks (a generator for each image) and the bootstrap.
+        resamples: Of the bootstrap.
+        device: Where attacks, defenses and detector work.
+    """
+
+    task: str = "detect"
+    longest: int | None = None
+    rounding: str = "uint8"
+    seed: int = 0
+    resamples: int = 1000
+    device: str = "cpu"
+
+    def __post_init__(self) -> None:
+        """Raise InputError for a value that cannot be used."""
+        for name, known in (("task", tuple(TASKS)), ("rounding", ("uint8", "float"))):
+            if getattr(self, name) not in known:
+                raise InputError(f"{name} is {getattr(self, name)!r}; expected one of {known}")
+        if self.longest is not None and self.longest < 1:
+            raise InputError(f"longest is {self.longest}; expected at least 1 pixel, or None")
+
+
+def evaluate_detection(
+    detector: DetectorCall,
+    scenes: Scenes,
+    defenses: Mapping[str, ImageMap],
+    attacks: Sequence[SceneAttack] = (),
+    *,
+    victim: str,
+    plan: DetectionPlan | None = None,
+    watch: Callable[[str, int, int], None] | None = None,
+) -> list[Cell]:
+    """Measure a detector behind every defense on clean images and under every attack.
+
+    Images go through one by one at their own size, so memory does not grow with their number; each
+    is attacked once, for all defenses.
+
+    Args:
+        detector: Takes a list of 3×H×W images in [0, 1] and returns torchvision's dicts.
+        scenes: Images and objects, as the readers of :mod:`nrpurify.tasks` give them.
+        defenses: Maps from 1×3×H×W images to the same, by name; ``none`` is added in front.
+        attacks: Beside no attack at all.
+        victim: The detector's name in the cells.
+        plan: How; by default as :class:`DetectionPlan` says.
+        watch: Called with (attack, images done, images in all).
+
+    Returns:
+        Cells, two (mAP50 and mAP) for each attack and defense.
+
+    Raises:
+        InputError: Nothing to evaluate, or masks are asked for where there are none.
+        ImageError: An image file is broken.
+        AssertionError: An attack left its budget or [0, 1].
+    """
+    plan = plan or DetectionPlan()
+    chosen, notes = _usable(scenes, plan)
+    every = {"none": lambda images: images} | dict(defenses)
+    cells: list[Cell] = []
+    for attack in (CLEAN, *attacks):
+        rows = _measure(detector, chosen, every, attack, plan, watch)
+        for defense, row in rows.items():
+            cells += _cells(row, attack, defense, victim, plan, notes)
+    return cells
+
+
+def _usable(scenes: Scenes, plan: DetectionPlan) -> tuple[list[Scene], list[str]]:
+    """The scenes that the task can be measured on, and what has to be said about the others."""
+    notes = scenes.problems.lines()
+    chosen = scenes.items
+    if plan.task == "instances":
+        chosen = [scene for scene in scenes.items if scene.outlines is not None]
+        if left := [s.path.name for s in scenes.items if s.outlines is None]:
+            notes.append(f"{len(left)} × image left out, it has no outlines: {'; '.join(left[:3])}")
+    if not chosen:
+        raise InputError(f"no image to evaluate {plan.task!r} on; {'; '.join(notes)}")
+    return chosen, notes
+
+
+@torch.no_grad()
+def _measure(
+    detector: DetectorCall,
+    scenes: Sequence[Scene],
+    defenses: Mapping[str, ImageMap],
+    attack: SceneAttack,
+    plan: DetectionPlan,
+    watch: Callable[[str, int, int], None] | None,
+) -> dict[str, _Row]:
+    kind: Any = TASKS[plan.task]
+    rows = {name: _Row(AveragePrecision(kind)) for name in defenses}
+    for index, scene in enumerate(scenes):
+        image, truth = scene.read(plan.longest, masks=kind == "masks")
+        attacked = _attacked(attack, image.to(plan.device), plan, index, scene.path.name)
+        for name, defense in defenses.items():
+            with Meter(plan.device) as meter:
+                found = detector([defense(attacked)[0]])[0]
+            rows[name].timed(meter)
+            rows[name].precision.update(found, truth)
+        if watch is not None:
+            watch(attack.name, index + 1, len(scenes))
+    return rows
+
+
+def _attacked(
+    attack: SceneAttack, image: Tensor, plan: DetectionPlan, index: int, name: str
+) -> Tensor:
+    """The attacked image; with rounding, clean and attacked both lie on the grid of 8 bits."""
+    clean = _rounded(image, plan)
+    if attack.made is not None:
+        attacked = attack.made(Batch(clean, torch.zeros(1, dtype=torch.int64), [name]))
+    else:
+        generator = torch.Generator().manual_seed(plan.seed + index)
+        with torch.enable_grad():
+            attacked = attack.run(clean, generator).detach()
+    check_budget(clean, attacked, attack.eps or 0.0)
+    return _rounded(attacked, plan)
+
+
+def _rounded(images: Tensor, plan: DetectionPlan) -> Tensor:
+    return from_uint8(to_uint8(images)) if plan.rounding == "uint8" else images
+
+
+def _cells(
+    row: _Row, attack: SceneAttack, defense: str, victim: str, plan: DetectionPlan, notes: list[str]
+) -> list[Cell]:
+    values = row.precision.values()
+    intervals = row.precision.intervals(resamples=plan.resamples, seed=plan.seed)
+    common = {
+        "task": plan.task,
+        "attack": attack.name,
+        "surrogate": attack.surrogate,
+        "eps": attack.eps,
+        "steps": attack.steps,
+        "threat": attack.threat,
+        "draws": 1,
+        "defense": defense,
+        "victim": victim,
+        "n": len(row.precision),
+        "success": None,
+        "conditional_success": None,
+        "rounding": plan.rounding,
+        "seconds": row.seconds,
+        "peak_memory_mb": row.peak_memory_mb,
+        "seed": plan.seed,
+        "settings": {"longest": plan.longest, "resamples": plan.resamples, **attack.settings},
+        "notes": list(notes),
+    }
+    return [
+        {"id": _cell_id(common, name), **common}
+        | {"metric": name, "value": values[name], "interval": list(intervals[name])}
+        for name in METRICS
+    ]
+
+
+def _cell_id(cell: Mapping[str, Any], metric: str) -> str:
+    eps = "" if cell["eps"] is None else f"{cell['eps'] * 255:g}"
+    parts = (cell["task"], cell["victim"], f"{cell['attack']}{eps}", cell["defense"], metric)
+    return "--".join(re.sub(r"[^A-Za-z0-9.=_]+", "-", part) for part in parts)

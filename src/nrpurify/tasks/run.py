@@ -1,0 +1,180 @@
+"""A task's evaluation into a run folder: cells, attacked images, pictures."""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+import nrpurify
+from nrpurify import defenses
+from nrpurify.errors import InputError
+from nrpurify.evaluation.cells import same_network
+from nrpurify.evaluation.networks import derived_seed, networks_seen, weights_hash
+from nrpurify.files import write_json
+from nrpurify.tasks.attackers import prepare_attacks
+from nrpurify.tasks.plan import TaskPlan
+from nrpurify.tasks.segmentation_cells import Attacked, Cell
+from nrpurify.tasks.strips import strongest, write_strips
+from nrpurify.tasks.victims import Victim, open_victim
+
+RUN = "run.json"
+Watch = Callable[[str, int, int], None]
+"""Called with (what is worked on, images done, images in all)."""
+
+
+def evaluate_task(
+    plan: TaskPlan, out: str | Path, *, resume: bool = False, watch: Watch | None = None
+) -> dict[str, Any]:
+    """Measure a detector or segmenter clean and attacked, behind each defense.
+
+    ``out`` gets ``run.json``, which ``nrpurify report`` shows, ``adversaries/`` with the attacked
+    images and ``strips/`` with pictures of what the model sees.
+
+    Args:
+        plan: What to evaluate.
+        out: A folder.
+        resume: Go on in a folder that holds a run: attacked images that still fit are kept, and
+            finished cells of segmentation.
+        watch: Sees progress.
+
+    Returns:
+        The run as in ``run.json``, see docs/evaluation.md.
+
+    Raises:
+        InputError: Something in the plan that cannot be used, or a folder that holds a run.
+        ImageError: An image is broken.
+        MissingExtraError: A library of the extras is needed.
+        WeightsError: Weights are not to be had.
+        AssertionError: An attack left its budget.
+    """
+    folder = Path(out)
+    if not resume and (folder / RUN).exists():
+        raise InputError(
+            f"{str(folder)!r} holds a run; resume it (--resume) or choose another folder"
+        )
+    made = {spec: _defense(plan, spec) for spec in plan.specs}
+    bench = _Bench(
+        plan, folder, open_victim(plan), prepare_attacks(plan, folder / "adversaries"), made
+    )
+    return bench.run(_cells(folder) if resume else [], watch or (lambda what, done, total: None))
+
+
+def _defense(plan: TaskPlan, spec: str) -> nn.Module:
+    """A defense that keeps an image's size, on which boxes and masks depend."""
+    seed = derived_seed(plan.seed, "defense", spec)
+    defense = defenses.make(spec, device=plan.device, seed=seed)
+    probe = torch.full((1, 3, 64, 80), 0.5, device=plan.device)
+    with torch.no_grad():
+        shape = defense(probe).shape
+    if shape != probe.shape:
+        raise InputError(
+            f"{spec} makes {tuple(shape[2:])} pixels of (64, 80); {plan.task} needs defenses that "
+            "keep the size"
+        )
+    return defenses.make(spec, device=plan.device, seed=seed)
+
+
+def _cells(folder: Path) -> list[Cell]:
+    try:
+        return list(json.loads((folder / RUN).read_text(encoding="utf-8"))["cells"])
+    except (OSError, ValueError, TypeError, KeyError):
+        return []
+
+
+@dataclass
+class _Bench:
+    plan: TaskPlan
+    folder: Path
+    victim: Victim
+    attacks: list[Attacked]
+    defenses: dict[str, nn.Module]
+    created: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
+
+    def run(self, before: Sequence[Cell], watch: Watch) -> dict[str, Any]:
+        """Measure, saving as far as it has come, and write the pictures."""
+        hashes = self._hashes()
+        cells = self.victim.measure(
+            self.defenses,
+            self.attacks,
+            hashes,
+            before,
+            lambda finished: self._save(finished, [], hashes),
+            watch,
+        )
+        behind = [(spec, module) for spec, module in self.defenses.items() if spec != "none"]
+        strips = write_strips(
+            self.folder / "strips",
+            self.victim.views(),
+            self.victim.look,
+            strongest(self.attacks),
+            behind[-1] if behind else None,
+        )
+        return self._save(cells, strips, hashes)
+
+    def _hashes(self) -> dict[str, str]:
+        modules = {self.plan.model: self.victim.network, **self.defenses}
+        found = {name: weights_hash(name, module) for name, module in modules.items()}
+        for attack in self.attacks:
+            found |= attack.settings.get("weights_sha256", {})
+        return {name: value for name, value in found.items() if value}
+
+    def _save(
+        self, cells: Sequence[Cell], strips: list[dict[str, Any]], hashes: Mapping[str, str]
+    ) -> dict[str, Any]:
+        plan, name = self.plan, f"{self.plan.task}-{self.plan.model}"
+        run = {
+            "name": name,
+            "title": f"{plan.model} on {plan.images.name}",
+            "created": self.created,
+            "images": {
+                "folder": plan.images.name,
+                "n": max((cell["n"] for cell in cells), default=0),
+                "size": None,
+                "rule": "the first with labels, in the order of the annotations"
+                if plan.limit
+                else "all with labels",
+            },
+            "settings": _plain(plan),
+            "versions": {
+                "nrpurify": nrpurify.__version__,
+                "torch": str(torch.__version__),
+                "python": platform.python_version(),
+            },
+            "weights_sha256": dict(hashes),
+            "seed": plan.seed,
+            "cells": list(cells),
+            "warnings": [*_left_out(self.victim), *self._seen(cells)],
+            "strips": strips,
+        }
+        write_json(self.folder / RUN, run)
+        return run
+
+    def _seen(self, cells: Sequence[Cell]) -> list[dict[str, Any]]:
+        """Warn of surrogates that a defense has seen in training."""
+        warnings = []
+        for spec, module in self.defenses.items():
+            for name in networks_seen(module):
+                mine = [cell for cell in cells if cell["defense"] == spec and cell["surrogate"]]
+                ids = [cell["id"] for cell in mine if same_network(name, cell["surrogate"])]
+                if ids:
+                    text = f"{spec} was trained on features of {name}, the surrogate here"
+                    warnings.append({"kind": "seen in training", "text": text, "cells": ids})
+        return warnings
+
+
+def _plain(plan: TaskPlan) -> dict[str, Any]:
+    """The plan for the record; of paths the names only."""
+    named = {k: v.name if isinstance(v, Path) else v for k, v in vars(plan).items()}
+    return {**named, "victim": plan.model, "defenses": list(plan.specs)}
+
+
+def _left_out(victim: Victim) -> list[dict[str, Any]]:
+    return [{"kind": "images", "text": text, "cells": []} for text in victim.problems]

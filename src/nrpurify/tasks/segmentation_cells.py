@@ -1,0 +1,114 @@
+"""Cells of segmentation: one number each, with all that it depends on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import Tensor
+
+from nrpurify.evaluation.adversaries import digest, slug
+from nrpurify.evaluation.harness import Attack, Batch
+from nrpurify.tasks.camvid import Problem, count_problems
+from nrpurify.tasks.segmentation_metrics import METRICS, bootstrap_interval
+
+Cell = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Attacked:
+    """Attacked images, made once and outside.
+
+    Attributes:
+        attack: Its name, such as ``ssp``.
+        eps: Its budget in (0, 1], checked; None for no attack.
+        images: Gives the attacked images of a batch of one; for a folder of them
+            :func:`nrpurify.evaluation.lookup.look_up`.
+        surrogate: The network that was attacked.
+        steps: Iterations.
+        rounding: ``uint8`` for images out of PNG files, else ``float``.
+        threat: What the attacker knew.
+        settings: Further settings and hashes, as plain values; they decide the cells' ids too.
+    """
+
+    attack: str
+    eps: float | None
+    images: Attack
+    surrogate: str | None = None
+    steps: int | None = None
+    rounding: str = "uint8"
+    threat: str = "oblivious transfer"
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    def describe(self) -> Cell:
+        """What a cell says of it."""
+        names = ("attack", "surrogate", "eps", "steps", "threat", "rounding")
+        return {name: getattr(self, name) for name in names} | {"settings": dict(self.settings)}
+
+
+def _unchanged(batch: Batch) -> Tensor:
+    return batch.images
+
+
+CLEAN = Attacked("clean", None, _unchanged, rounding="float", threat="none")
+"""No attack."""
+
+
+@dataclass(frozen=True)
+class CellMaker:
+    """Names and fills the cells of one victim on one set of images.
+
+    Attributes:
+        victim: Its name.
+        names: Of the images.
+        problems: Files that are in no number.
+        basis: What else decides the values, such as hashes of weights.
+        seed: Of the bootstrap.
+    """
+
+    victim: str
+    names: Sequence[str]
+    problems: Sequence[Problem]
+    basis: Mapping[str, Any]
+    seed: int
+
+    def ids(self, condition: Attacked, defense: str) -> dict[str, str]:
+        """The id of each metric's cell: readable, ending in a hash of all that decides it."""
+        eps = "" if condition.eps is None else f"{condition.eps * 255:.3g}"
+        decided = {**condition.describe(), "images": list(self.names), "basis": dict(self.basis)}
+        decided |= {"defense": defense, "victim": self.victim, "seed": self.seed}
+        mark = digest(decided)[:10]
+        return {
+            metric: f"{slug(condition.attack, eps, defense, self.victim, metric)}-{mark}"
+            for metric in METRICS
+        }
+
+    def cells(
+        self, condition: Attacked, defense: str, counts: Tensor, spent: Mapping[str, Any]
+    ) -> list[Cell]:
+        """One cell a metric from the confusion counts N×C×C of N images."""
+        kinds = count_problems(self.problems)
+        shared = {
+            "task": "segment",
+            **condition.describe(),
+            "draws": 1,
+            "defense": defense,
+            "victim": self.victim,
+            "n": len(counts),
+            "success": None,
+            "conditional_success": None,
+            **spent,
+            "seed": self.seed,
+            "notes": [f"left out: {number} × {kind}" for kind, number in kinds.items()],
+        }
+        return [
+            {
+                **shared,
+                "id": name,
+                "metric": metric,
+                "value": float(METRICS[metric](counts.sum(0))),
+                "interval": list(bootstrap_interval(counts, METRICS[metric], seed=self.seed)),
+            }
+            for metric, name in self.ids(condition, defense).items()
+        ]

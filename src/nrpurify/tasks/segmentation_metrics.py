@@ -1,0 +1,91 @@
+"""Pixel accuracy and mean intersection over union, void ignored, with bootstrap intervals."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from nrpurify.errors import InputError
+from nrpurify.tasks.camvid import IGNORED
+
+Metric = Callable[[Tensor], Tensor]
+"""From confusion counts ...×C×C to ... values in [0, 1]."""
+
+
+def confusion(predicted: Tensor, mask: Tensor, classes: int) -> Tensor:
+    """Count pixels by true class (row) and predicted class (column), image by image.
+
+    Args:
+        predicted: Classes from 0, int64 N×H×W.
+        mask: True classes, int64 N×H×W; :data:`~nrpurify.tasks.camvid.IGNORED` is left out.
+        classes: Number of classes C.
+
+    Returns:
+        int64 N×C×C on the CPU.
+
+    Raises:
+        InputError: The shapes differ, or a class is outside 0 to C - 1.
+    """
+    if predicted.shape != mask.shape:
+        raise InputError(
+            f"the prediction has shape {tuple(predicted.shape)}; its mask {tuple(mask.shape)}"
+        )
+    counts = []
+    for guess, truth in zip(predicted, mask, strict=True):
+        counted = truth != IGNORED
+        pairs = torch.stack([truth[counted], guess[counted]])
+        if pairs.numel() and not (int(pairs.min()) >= 0 and int(pairs.max()) < classes):
+            raise InputError(
+                f"classes from {int(pairs.min())} to {int(pairs.max())} given; expected 0 to "
+                f"{classes - 1}"
+            )
+        cells = torch.bincount(pairs[0] * classes + pairs[1], minlength=classes**2)
+        counts.append(cells.view(classes, classes).cpu())
+    return torch.stack(counts)
+
+
+def pixel_accuracy(counts: Tensor) -> Tensor:
+    """Share of right pixels of confusion counts ...×C×C; 0 where no pixel counts."""
+    right = counts.diagonal(dim1=-2, dim2=-1).sum(-1)
+    return right / counts.sum((-2, -1)).clamp(min=1)
+
+
+def mean_iou(counts: Tensor) -> Tensor:
+    """Mean over the classes of intersection over union, of confusion counts ...×C×C.
+
+    Classes that are neither in a mask nor predicted have no union and are in no mean.
+    """
+    both = counts.diagonal(dim1=-2, dim2=-1)
+    union = counts.sum(-1) + counts.sum(-2) - both
+    present = union > 0
+    shares = both / union.clamp(min=1)
+    return shares.sum(-1) / present.sum(-1).clamp(min=1)
+
+
+METRICS: dict[str, Metric] = {"pixel accuracy": pixel_accuracy, "mIoU": mean_iou}
+"""By the names that results use."""
+
+
+def bootstrap_interval(
+    counts: Tensor, metric: Metric, *, resamples: int = 1000, seed: int = 0
+) -> tuple[float, float]:
+    """The 95 % percentile interval of a metric over images (Efron, 1979).
+
+    Images are drawn with replacement and their counts added before the metric is taken.
+
+    Args:
+        counts: Confusion counts N×C×C, one matrix an image.
+        metric: One of :data:`METRICS`.
+        resamples: Number of draws.
+        seed: Makes them reproducible.
+    """
+    images = len(counts)
+    generator = torch.Generator().manual_seed(seed)
+    drawn = torch.randint(images, (resamples, images), generator=generator)
+    times = torch.zeros(resamples, images, dtype=torch.float64)
+    times.scatter_add_(1, drawn, torch.ones_like(drawn, dtype=torch.float64))
+    summed = (times @ counts.double().flatten(1)).view(resamples, *counts.shape[1:])
+    low, high = metric(summed).quantile(torch.tensor([0.025, 0.975], dtype=torch.float64)).tolist()
+    return low, high

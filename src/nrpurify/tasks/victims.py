@@ -1,0 +1,220 @@
+"""The victims of other tasks together with their labeled images."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import Protocol
+
+from torch import nn
+
+from nrpurify.evaluation.adversaries import digest
+from nrpurify.images import from_uint8, to_uint8
+from nrpurify.models.detectors import load_detector
+from nrpurify.models.segmenters import CAMVID_CLASSES, Segmenter, load_segmenter
+from nrpurify.tasks.camvid import CAMVID, ClassTable, count_problems
+from nrpurify.tasks.coco import read_coco
+from nrpurify.tasks.detection import DetectionPlan, SceneAttack, evaluate_detection
+from nrpurify.tasks.looks import Look, counted, detector_look, segmenter_look, shares
+from nrpurify.tasks.plan import TaskPlan
+from nrpurify.tasks.scenes import Scenes
+from nrpurify.tasks.segmentation import LabeledFolder, evaluate_segmentation
+from nrpurify.tasks.segmentation_cells import CLEAN, Attacked, Cell, CellMaker
+from nrpurify.tasks.strips import SHOWN, View
+from nrpurify.tasks.yolo import read_yolo
+from nrpurify.weights import file_hash
+
+VOID = 255
+"""The value of void pixels in masks that are not CamVid's."""
+Finished = Callable[[list[Cell]], object]
+Watch = Callable[[str, int, int], None]
+
+
+class Victim(Protocol):
+    """A model of one task, ready to be measured on its images."""
+
+    @property
+    def network(self) -> nn.Module:
+        """The model."""
+
+    @property
+    def look(self) -> Look:
+        """Draws what the model sees."""
+
+    @property
+    def problems(self) -> list[str]:
+        """What was left out of the images and their labels, counted and named."""
+
+    def views(self) -> Iterator[View]:
+        """The first images, for pictures."""
+
+    def measure(
+        self,
+        defenses: Mapping[str, nn.Module],
+        attacks: Sequence[Attacked],
+        hashes: Mapping[str, str],
+        before: Sequence[Cell],
+        finished: Finished,
+        watch: Watch,
+    ) -> list[Cell]:
+        """All cells; those ``before`` that still hold are kept, ``finished`` sees what is there."""
+
+
+def open_victim(plan: TaskPlan) -> Victim:
+    """Load the plan's model and read its labeled images.
+
+    Raises:
+        InputError: An unknown model, or images and labels that cannot be used.
+        MissingExtraError: A library of the extras is needed.
+        WeightsError: Weights are not to be had.
+    """
+    if plan.task == "segment":
+        segmenter = load_segmenter(plan.model, device=plan.device)
+        assert plan.masks is not None
+        table = table_of(segmenter)
+        return SegmentVictim(
+            plan, segmenter, LabeledFolder.read(plan.images, plan.masks, table, plan.limit)
+        )
+    assert plan.annotations is not None
+    read = read_yolo if plan.annotations.is_dir() else read_coco
+    scenes = read(plan.annotations, plan.images)
+    kept = Scenes(scenes.items[: plan.limit], scenes.problems)
+    return DetectVictim(plan, load_detector(plan.model, device=plan.device), kept)
+
+
+def table_of(segmenter: Segmenter) -> ClassTable:
+    """What masks of a segmenter's classes hold: CamVid's table, or class numbers and 255 for void.
+
+    Args:
+        segmenter: Whose classes count from 0.
+    """
+    if segmenter.classes == CAMVID_CLASSES:
+        return CAMVID
+    return ClassTable(segmenter.classes, void=(VOID,))
+
+
+@dataclass(frozen=True)
+class DetectVictim:
+    """A detector and scenes."""
+
+    plan: TaskPlan
+    network: nn.Module
+    scenes: Scenes
+
+    @property
+    def look(self) -> Look:
+        """Boxes with names and scores, and masks where there are any."""
+        return detector_look(self.network)
+
+    @property
+    def problems(self) -> list[str]:
+        """See :class:`Victim`."""
+        return self.scenes.problems.lines()
+
+    def views(self) -> Iterator[View]:
+        """The first scenes with objects, on the grid of 8 bits."""
+        for scene in islice((s for s in self.scenes.items if len(s.labels)), SHOWN):
+            image, truth = scene.read(self.plan.longest)
+            rounded = from_uint8(to_uint8(image)).to(self.plan.device)
+            yield View(scene.path.name, rounded, counted(truth.labels.tolist()))
+
+    def measure(
+        self,
+        defenses: Mapping[str, nn.Module],
+        attacks: Sequence[Attacked],
+        hashes: Mapping[str, str],
+        before: Sequence[Cell],
+        finished: Finished,
+        watch: Watch,
+    ) -> list[Cell]:
+        """All anew, from attacked images that are kept."""
+        plan = self.plan
+        return evaluate_detection(
+            self.network,
+            self.scenes,
+            defenses,
+            [SceneAttack.of(attack) for attack in attacks],
+            victim=plan.model,
+            plan=DetectionPlan(
+                plan.task,
+                plan.longest,
+                seed=plan.seed,
+                resamples=plan.resamples,
+                device=plan.device,
+            ),
+            watch=watch,
+        )
+
+
+@dataclass(frozen=True)
+class SegmentVictim:
+    """A segmenter and images with class masks."""
+
+    plan: TaskPlan
+    network: Segmenter
+    images: LabeledFolder
+
+    @property
+    def look(self) -> Look:
+        """Pixels tinted by their classes."""
+        return segmenter_look(self.network)
+
+    @property
+    def problems(self) -> list[str]:
+        """See :class:`Victim`."""
+        kinds = count_problems(self.images.problems)
+        first = {problem.kind: problem.text for problem in reversed(self.images.problems)}
+        return [f"{number} × {kind}: {first[kind]}" for kind, number in kinds.items()]
+
+    def views(self) -> Iterator[View]:
+        """The first images."""
+        for sample in islice(self.images.samples(), SHOWN):
+            label = shares(sample.mask, self.images.table.names)
+            yield View(sample.name, sample.image[None].to(self.plan.device), label)
+
+    def measure(
+        self,
+        defenses: Mapping[str, nn.Module],
+        attacks: Sequence[Attacked],
+        hashes: Mapping[str, str],
+        before: Sequence[Cell],
+        finished: Finished,
+        watch: Watch,
+    ) -> list[Cell]:
+        """What is not among the cells ``before`` by its id, which tells all that decides it."""
+        basis = {"weights": dict(hashes), "files": self._files()}
+        wanted = self._ids(defenses, attacks, basis)
+        cells = {cell["id"]: cell for cell in before if cell["id"] in wanted}
+
+        def take(cell: Cell) -> None:
+            cells[cell["id"]] = cell
+            finished(list(cells.values()))
+
+        evaluate_segmentation(
+            self.network,
+            self.images,
+            defenses,
+            attacks,
+            seed=self.plan.seed,
+            device=self.plan.device,
+            basis=basis,
+            known=list(cells),
+            finished=take,
+            watch=lambda done, total: watch(self.plan.task, done, total),
+        )
+        return [cells[name] for name in wanted]
+
+    def _files(self) -> str:
+        return digest([[file_hash(p.image), file_hash(p.mask)] for p in self.images.pairs])
+
+    def _ids(
+        self,
+        defenses: Mapping[str, nn.Module],
+        attacks: Sequence[Attacked],
+        basis: Mapping[str, object],
+    ) -> list[str]:
+        names = [pair.name for pair in self.images.pairs]
+        maker = CellMaker(self.network.name, names, self.images.problems, basis, self.plan.seed)
+        conditions = (CLEAN, *attacks)
+        return [n for c in conditions for d in defenses for n in maker.ids(c, d).values()]

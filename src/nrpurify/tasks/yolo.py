@@ -1,0 +1,102 @@
+"""YOLO's annotations: beside each image a text file, one object a line."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from nrpurify.errors import ImageError, InputError
+from nrpurify.files import find_images
+from nrpurify.models.detectors.categories import COCO_CATEGORIES
+from nrpurify.tasks.coco import COCO_LABELS
+from nrpurify.tasks.scenes import Problems, SceneBuilder, Scenes
+
+COCO_NAMES: tuple[str, ...] = tuple(COCO_CATEGORIES.values())
+"""COCO's 80 names in the order in which YOLO counts them."""
+
+
+def read_yolo(
+    annotations: str | Path,
+    images: str | Path,
+    *,
+    classes: Sequence[str] = COCO_NAMES,
+    labels: Mapping[str, int] = COCO_LABELS,
+) -> Scenes:
+    """Read a folder of text files ``NAME.txt`` with the folder of the images ``NAME.*``.
+
+    A line is ``class cx cy w h`` (a box) or ``class x y x y x y ...`` (a polygon); all but the
+    class, which counts from 0, are shares of the image. The images are those that have a text file;
+    an empty file says that there are no objects. Problems are counted and named as by
+    :func:`nrpurify.tasks.coco.read_coco`; so are images without a text file, which are left out.
+
+    Args:
+        annotations: The folder of text files.
+        images: The folder of images.
+        classes: Names in the order of the class numbers.
+        labels: The detector's label by class name.
+
+    Raises:
+        InputError: No text file has an image.
+    """
+    problems = Problems()
+    texts = {path.stem: path for path in sorted(Path(annotations).glob("*.txt"))}
+    files = {found.path.stem: found.path for found in find_images(images, recursive=False)}
+    for stem in files.keys() - texts.keys():
+        problems.add("image left out, it has no text file", files[stem].name)
+    for stem in sorted(texts.keys() - files.keys()):
+        problems.add("missing image", f"{stem}.*")
+    scenes = []
+    for stem in sorted(texts.keys() & files.keys()):
+        try:
+            builder = SceneBuilder(files[stem], problems)
+        except ImageError as error:
+            problems.add("broken image", str(error))
+            continue
+        for number, line in enumerate(texts[stem].read_text().splitlines(), 1):
+            _add(line, f"{stem}.txt line {number}", builder, classes, labels)
+        scenes.append(builder.build())
+    if not scenes:
+        found = "; ".join(problems.lines()) or "no text files"
+        raise InputError(f"no image of {images} can be read with {annotations}: {found}")
+    return Scenes(scenes, problems)
+
+
+def _add(
+    line: str,
+    place: str,
+    builder: SceneBuilder,
+    classes: Sequence[str],
+    labels: Mapping[str, int],
+) -> None:
+    if not line.strip():
+        return
+    parsed = _parse(line)
+    if parsed is None:
+        builder.problems.add("object left out, its line cannot be read", f"{place}: {line[:40]!r}")
+        return
+    number, shares = parsed
+    name = classes[number] if 0 <= number < len(classes) else f"class {number}"
+    if name not in labels:
+        builder.problems.add("object left out, its class is unknown", f"{place} ({name})")
+        return
+    sides = (builder.width, builder.height)
+    values = [share * sides[k % 2] for k, share in enumerate(shares)]
+    if len(values) == 4:
+        x, y, width, height = values
+        box = (x - width / 2, y - height / 2, x + width / 2, y + height / 2)
+        builder.add(box, labels[name])
+    else:
+        box = (min(values[::2]), min(values[1::2]), max(values[::2]), max(values[1::2]))
+        builder.add(box, labels[name], outline=[values])
+
+
+def _parse(line: str) -> tuple[int, list[float]] | None:
+    """Class number and shares; None unless there are four or at least three pairs."""
+    first, *rest = line.split()
+    try:
+        number, shares = int(first), [float(value) for value in rest]
+    except ValueError:
+        return None
+    fits = len(shares) == 4 or (len(shares) >= 6 and len(shares) % 2 == 0)
+    return (number, shares) if fits and all(map(math.isfinite, shares)) else None

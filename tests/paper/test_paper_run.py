@@ -1,0 +1,197 @@
+"""Smoke runs: no download, run folders as the report reads them, both numbers in print."""
+
+import json
+
+import pytest
+
+from nrpurify import attacks, weights
+from nrpurify.cli import main
+from nrpurify.errors import InputError
+from nrpurify.images import read_image
+from nrpurify.paper import SMOKE_WARNING, Bench, run_all, run_experiment
+from nrpurify.paper import run as run_module
+from nrpurify.report.beside import beside
+from nrpurify.report.run import read_run
+
+
+@pytest.fixture(autouse=True)
+def _no_download(monkeypatch):
+    def refuse(*args, **kwargs):
+        raise AssertionError("smoke must not fetch weights")
+
+    monkeypatch.setattr(weights, "load", refuse)
+    monkeypatch.setattr(weights, "path", refuse)
+
+
+def smoke(name, tmp_path, **changes):
+    return run_experiment(name, Bench("smoke", tmp_path / name, **changes))
+
+
+def test_a_grid_puts_its_cells_beside_the_papers_numbers(tmp_path):
+    result = smoke("appendix-table3", tmp_path)
+    run = json.loads((tmp_path / "appendix-table3" / "run.json").read_text())
+    assert run == result.run
+    assert run["warnings"][0]["text"] == SMOKE_WARNING
+    cells = {cell["id"]: cell for cell in run["cells"]}
+    entry = next(e for e in run["paper"] if (e["row"], e["column"]) == ("FSA", "Adv-v3"))
+    assert entry["value"] == 72.2
+    (name,) = entry["cells"]
+    assert cells[name]["attack"] == "fsa"
+    assert cells[name]["victim"] == "tiny:Adv-v3"
+    row = next(r for r in result.rows if (r.row, r.column) == ("FSA", "Adv-v3"))
+    assert row.paper == "72.2"
+    assert row.here.startswith(f"{100 * cells[name]['value']:.1f} [")
+
+
+def test_the_report_finds_both_numbers(tmp_path):
+    smoke("appendix-table5", tmp_path)
+    tables = beside(read_run(tmp_path / "appendix-table5"))
+    pair = tables[0].rows["no attack"]["Inc-v3 T-1"]
+    assert pair.paper == pytest.approx(0.953)
+    assert pair.here is not None
+
+
+def test_top5_is_asked_of_the_same_images_and_never_below_top1(tmp_path):
+    result = smoke("appendix-table5", tmp_path)
+    values = {(r.row, r.column): float(r.here.split()[0]) for r in result.rows if r.here != "—"}
+    assert values
+    for (row, column), value in values.items():
+        if column.endswith("T-1"):
+            assert values[row, column.replace("T-1", "T-5")] >= value
+
+
+def test_curves_are_plotted_and_told(tmp_path):
+    pytest.importorskip("matplotlib")
+    result = smoke("figure3", tmp_path)
+    assert result.files == ["fooling.svg", "distortion.svg"]
+    for file in result.files:
+        assert "<svg" in (tmp_path / "figure3" / file).read_text()
+    assert "MI-FGSM" in result.findings[0].here
+    assert result.run["settings"]["paper"]["findings"][0]["here"] == result.findings[0].here
+
+
+def test_feature_spaces_are_ranked(tmp_path):
+    pytest.importorskip("matplotlib")
+    result = smoke("figure4", tmp_path)
+    assert "vgg16 conv3_3" in result.findings[0].here
+    assert {cell["attack"] for cell in result.run["cells"]} == {"clean", "ssp"}
+
+
+def test_pictures_become_strips(tmp_path):
+    result = smoke("appendix-figure7", tmp_path)
+    assert len(result.run["strips"]) == 2
+    folder = tmp_path / "appendix-figure7" / "strips"
+    clean, attacked, purified = (
+        read_image(folder / panel["file"]).rgb for panel in result.run["strips"][0]["panels"]
+    )
+    assert 0 < float((attacked - clean).abs().max()) <= 16.5 / 255
+    assert purified.shape == clean.shape
+
+
+def test_targeted_pgd_is_judged_by_three_attackers(tmp_path):
+    result = smoke("appendix-table1", tmp_path)
+    threats = {c["threat"]: c["draws"] for c in result.run["cells"] if c["defense"] != "none"}
+    assert threats == {"none": 1, "BPDA": 1, "full gradient": 1, "EOT": 2}
+
+
+def test_the_cost_of_training_comes_from_the_card(tmp_path):
+    result = smoke("appendix-table2", tmp_path)
+    assert "unlabeled photos" in result.findings[0].here
+    assert result.run["cells"] == []
+
+
+def test_tsne_has_a_point_a_crop(tmp_path):
+    pytest.importorskip("sklearn")
+    pytest.importorskip("matplotlib")
+    result = smoke("appendix-figure3", tmp_path)
+    assert [cell["n"] for cell in result.run["cells"]] == [48, 48]
+    assert (tmp_path / "appendix-figure3" / "tsne.svg").exists()
+
+
+def test_an_attackers_own_purifier_is_trained_and_attacked_through(tmp_path):
+    pytest.importorskip("pydantic")
+    result = smoke("table3", tmp_path)
+    assert (tmp_path / "table3" / "training" / "own-resg" / "purifier.safetensors").exists()
+    threats = {cell["threat"] for cell in result.run["cells"]}
+    assert threats == {"none", "oblivious transfer", "surrogate purifier + BPDA"}
+    measured = [row for row in result.rows if row.paper != "—"]
+    assert all(row.here != "—" for row in measured)
+
+
+def test_segmentation_and_detection_run_on_generated_scenes(tmp_path):
+    pytest.importorskip("torchmetrics")
+    result = smoke("table4", tmp_path)
+    cells = result.run["cells"]
+    assert {cell["task"] for cell in cells} >= {"segment", "detect"}
+    assert len({cell["id"] for cell in cells}) == len(cells)
+    left = [w["text"] for w in result.run["warnings"] if w["kind"] == "left out"]
+    assert any("masks" in text for text in left)
+
+
+def test_scenes_become_strips_with_answers(tmp_path):
+    result = smoke("appendix-figure4", tmp_path)
+    panels = result.run["strips"][0]["panels"]
+    assert len(panels) == 6
+    assert panels[1]["caption"].startswith("mostly ")
+
+
+def test_attacks_that_were_not_trained_are_left_out_and_said(tmp_path, monkeypatch):
+    monkeypatch.setattr("nrpurify.paper.grids.shipped", dict)
+    result = smoke("appendix-figure10", tmp_path)
+    assert {cell["attack"] for cell in result.run["cells"]} == {"clean", "ssp"}
+    assert any("CDA" in w["text"] for w in result.run["warnings"])
+
+
+def test_a_folder_with_a_run_is_not_overwritten(tmp_path):
+    smoke("appendix-table2", tmp_path)
+    with pytest.raises(InputError, match="--resume"):
+        smoke("appendix-table2", tmp_path)
+    smoke("appendix-table2", tmp_path, resume=True)
+
+
+def test_full_asks_for_images_and_small_training_for_photos(tmp_path):
+    with pytest.raises(InputError, match="--images FOLDER"):
+        run_experiment("table1", Bench("full", tmp_path / "a"))
+    with pytest.raises(InputError, match="--data FOLDER"):
+        run_experiment("figure5", Bench("small", tmp_path / "b"))
+    with pytest.raises(InputError, match="--frames FOLDER"):
+        run_experiment("appendix-table6", Bench("small", tmp_path / "c"))
+
+
+def test_all_goes_on_after_a_failure(tmp_path, monkeypatch):
+    chosen = {k: run_module.EXPERIMENTS[k] for k in ("appendix-table2", "appendix-table6")}
+    monkeypatch.setattr(run_module, "EXPERIMENTS", dict(reversed(chosen.items())))
+    done = []
+    failed = run_all(Bench("small", tmp_path), done.append)
+    assert list(failed) == ["appendix-table6"]
+    assert [result.experiment.name for result in done] == ["appendix-table2"]
+    assert (tmp_path / "appendix-table2" / "run.json").exists()
+
+
+def test_the_command_prints_both_numbers(tmp_path, capsys):
+    assert main(["paper", "run", "appendix-table3", "--out", str(tmp_path / "a")]) == 0
+    printed = capsys.readouterr()
+    assert "60.4 / " in printed.out
+    assert SMOKE_WARNING in printed.err
+    out = str(tmp_path / "b")
+    assert main(["paper", "run", "appendix-table2", "--out", out, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["where"] == "Appendix table 2"
+
+
+def test_the_command_lists_and_refuses(tmp_path, capsys):
+    assert main(["paper", "list", "--json"]) == 0
+    assert len(json.loads(capsys.readouterr().out)) == 28
+    assert main(["paper", "list"]) == 0
+    assert "appendix-figure3" in capsys.readouterr().out
+    assert main(["paper", "run", "tabel2", "--out", str(tmp_path)]) == 2
+    assert "table2" in capsys.readouterr().err
+    assert main(["paper", "run", "table1", "--scale", "full", "--out", str(tmp_path / "f")]) == 2
+    assert "--images" in capsys.readouterr().err
+
+
+def test_attacks_that_the_grids_name_exist():
+    from nrpurify.paper.table1 import COLUMNS
+    from nrpurify.paper.table5 import ATTACKS
+
+    for name in {*COLUMNS.values(), *ATTACKS.values()}:
+        assert attacks.get(name).surrogate == "classifier"

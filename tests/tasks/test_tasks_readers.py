@@ -1,0 +1,182 @@
+import json
+
+import pytest
+import torch
+
+from nrpurify.errors import ImageError, InputError, MissingExtraError
+from nrpurify.images import write_png
+from nrpurify.tasks.coco import read_coco
+from nrpurify.tasks.scenes import draw_outlines, upright_size
+from nrpurify.tasks.yolo import read_yolo
+
+
+@pytest.fixture
+def photos(tmp_path):
+    folder = tmp_path / "images"
+    for name, size in {"a": (20, 40), "b": (30, 30), "empty": (10, 10)}.items():
+        write_png(folder / f"{name}.png", torch.rand(3, *size))
+    (folder / "broken.png").write_bytes(b"no image")
+    return folder
+
+
+def annotation(image, box, category=1, **more):
+    return {"id": f"{image}{box}", "image_id": image, "category_id": category, "bbox": box, **more}
+
+
+def write_coco(path, annotations, **changes):
+    images = [{"id": k, "file_name": f"{k}.png"} for k in ("a", "b", "empty", "broken", "gone")]
+    categories = [
+        {"id": 1, "name": "person"},
+        {"id": 2, "name": "unicorn"},
+        {"id": 3, "name": "cat"},
+    ]
+    data = {"images": images, "categories": categories, "annotations": annotations} | changes
+    path.write_text(json.dumps(data))
+    return path
+
+
+def test_coco_counts_and_names_whatever_cannot_be_used(tmp_path, photos):
+    file = write_coco(
+        tmp_path / "instances.json",
+        [
+            annotation("a", [1, 2, 10, 10], segmentation=[[1, 2, 11, 2, 11, 12, 1, 12]]),
+            annotation("a", [30, 10, 20, 5], 3),
+            annotation("a", [50, 2, 10, 10]),
+            annotation("a", [1, 2, 0, 10]),
+            annotation("b", [1, 2, 3, 4], 2),
+            annotation("b", [1, 2, 3, 4], 9),
+            annotation("b", [1, 2, "x", 4]),
+            annotation("b", [0, 0, 30, 30], iscrowd=1),
+            annotation("gone", [1, 2, 3, 4]),
+            annotation("nowhere", [1, 2, 3, 4]),
+        ],
+    )
+    scenes = read_coco(file, photos)
+    assert [scene.path.name for scene in scenes.items] == ["a.png", "b.png", "empty.png"]
+    a, b, empty = scenes.items
+    assert a.boxes.tolist() == [[1, 2, 11, 12], [30, 10, 40, 15]]
+    assert a.labels.tolist() == [1, 17]  # the detector's labels, not the file's
+    assert b.crowd.tolist() == [True]
+    assert empty.boxes.shape == (0, 4)
+    assert a.outlines is None  # not every object has one
+    counted = {kind: len(cases) for kind, cases in scenes.problems.found.items()}
+    assert counted == {
+        "missing image": 1,
+        "broken image": 1,
+        "box cut to the image": 1,
+        "object left out, its box is empty or outside the image": 2,
+        "object left out, its class is unknown": 2,
+        "object left out, its box is not four numbers": 1,
+        "object left out with its image": 1,
+        "annotation of an unlisted image": 1,
+        "image without objects": 1,
+    }
+    text = "\n".join(scenes.problems.lines())
+    for name in ("gone.png", "broken.png", "unicorn", "category 9", "empty.png", "nowhere"):
+        assert name in text
+    assert scenes.problems.count("missing image") == 1
+
+
+def test_problem_lines_are_short(tmp_path, photos):
+    file = write_coco(tmp_path / "x.json", [annotation("a", [99, 1, 1, k]) for k in range(5)])
+    lines = read_coco(file, photos).problems.lines()
+    line = next(line for line in lines if "outside" in line)
+    assert line.startswith("5 × ")
+    assert line.endswith("; and 2 more")
+
+
+def test_images_outside_the_folder_are_not_read(tmp_path, photos):
+    write_png(tmp_path / "secret.png", torch.rand(3, 8, 8))
+    images = [{"id": 1, "file_name": "../secret.png"}, {"id": 2, "file_name": "a.png"}]
+    scenes = read_coco(write_coco(tmp_path / "x.json", [], images=images), photos)
+    assert [scene.path.name for scene in scenes.items] == ["a.png"]
+    assert scenes.problems.count("image outside the folder, not read") == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", "as JSON"),
+        ("[]", "no list 'images'"),
+        ('{"images": [{"id": 1}]}', r"images\[0\] has no 'file_name'"),
+        ('{"images": [], "categories": [], "annotations": []}', "none of the 0 images"),
+    ],
+)
+def test_no_coco_file(tmp_path, text, message):
+    (tmp_path / "x.json").write_text(text)
+    with pytest.raises(InputError, match=message):
+        read_coco(tmp_path / "x.json", tmp_path)
+
+
+def test_yolo_boxes_and_polygons(tmp_path, photos):
+    texts = tmp_path / "labels"
+    texts.mkdir()
+    lines = ["0 0.5 0.5 0.5 0.5", "", "15 0 0 0.5 0 0.5 1", "80 .5 .5 .1 .1", "0 1 2", "x 1 1 1 1"]
+    (texts / "a.txt").write_text("\n".join([*lines, "0 nan 0.5 0.5 0.5"]))
+    for name in ("empty", "broken", "gone"):
+        (texts / f"{name}.txt").touch()
+    scenes = read_yolo(texts, photos)
+    a, empty = scenes.items
+    assert a.boxes.tolist() == [[10, 5, 30, 15], [0, 0, 20, 20]]
+    assert a.labels.tolist() == [1, 17]
+    assert len(empty.labels) == 0
+    counted = {kind: len(cases) for kind, cases in scenes.problems.found.items()}
+    assert counted == {
+        "image left out, it has no text file": 1,
+        "missing image": 1,
+        "object left out, its class is unknown": 1,
+        "object left out, its line cannot be read": 3,
+        "broken image": 1,
+        "image without objects": 1,
+    }
+    assert "a.txt line 4 (class 80)" in "\n".join(scenes.problems.lines())
+
+
+def test_yolo_without_a_pair(tmp_path, photos):
+    (tmp_path / "other.txt").touch()
+    with pytest.raises(InputError, match=r"other\.\*"):
+        read_yolo(tmp_path, photos)
+
+
+def test_masks_and_boxes_follow_the_image_when_it_is_scaled(tmp_path, photos):
+    pytest.importorskip("faster_coco_eval")
+    texts = tmp_path / "labels"
+    texts.mkdir()
+    (texts / "a.txt").write_text("0 0 0 0.5 0 0.5 1 0 1\n")
+    (texts / "empty.txt").touch()
+    scene, empty = read_yolo(texts, photos).items
+    image, truth = scene.read(masks=True)
+    assert image.shape == (1, 3, 20, 40)
+    assert truth.masks[0, :, :20].all()
+    assert not truth.masks[0, :, 20:].any()
+    image, truth = scene.read(20, masks=True)
+    assert image.shape == (1, 3, 10, 20)
+    assert truth.boxes.tolist() == [[0, 0, 10, 10]]
+    assert truth.masks.sum() == 100
+    assert scene.read(1000)[0].shape == (1, 3, 20, 40)
+    assert scene.read()[1].masks is None
+    assert empty.read(masks=True)[1].masks.shape == (0, 10, 10)
+
+
+def test_outlines_as_run_lengths():
+    pytest.importorskip("faster_coco_eval")
+    code = {"size": [2, 3], "counts": [2, 2, 2]}
+    assert draw_outlines([code], 2, 3).int().tolist() == [[[0, 1, 0], [0, 1, 0]]]
+    assert draw_outlines(None, 2, 3) is None
+
+
+def test_outlines_without_the_library(monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "faster_coco_eval.core", None)
+    with pytest.raises(MissingExtraError, match="nrpurify\\[tasks\\]"):
+        draw_outlines([], 2, 3)
+
+
+def test_size_is_that_of_the_upright_image(tmp_path):
+    from PIL import Image
+
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.new("RGB", (30, 20)).save(tmp_path / "x.jpg", exif=exif)
+    assert upright_size(tmp_path / "x.jpg") == (30, 20)
+    with pytest.raises(ImageError, match=r"y\.jpg"):
+        upright_size(tmp_path / "y.jpg")
