@@ -34,7 +34,7 @@ def ours(
     vgg16 = feature_extractor("vgg16", "conv3_3") if "ssp" in names else None
     for name in names:
         entry = registry.get(name)
-        model = vgg16 if name == "ssp" else surrogate
+        model = {"features": vgg16, "classifier": surrogate, "none": None}[entry.surrogate]
         options = {"steps": ssp_steps} if name == "ssp" else {}
 
         def attack(

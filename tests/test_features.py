@@ -194,9 +194,18 @@ def test_pretrained_weights_are_loaded_by_name(monkeypatch):
 
 
 def test_classifiers_are_extractors_too():
-    extractor = feature_extractor("squeezenet1_1", "network.conv1", pretrained=False)
+    extractor = feature_extractor(
+        "torchvision:squeezenet1_1", "network.features.0", pretrained=False
+    )
     assert extractor(torch.rand(1, 3, 32, 32))[0].shape[:2] == (1, 64)
-    with pytest.raises(InputError, match="no layer given for 'squeezenet1_1'"):
-        feature_extractor("squeezenet1_1", pretrained=False)
+    with pytest.raises(InputError, match="no layer given for 'mobilenet_v1_025'"):
+        feature_extractor("mobilenet_v1_025", pretrained=False)
     with pytest.raises(InputError, match="vgg61"):
         feature_extractor("vgg61", "conv1")
+
+
+def test_squeezenet_takes_images_as_they_are():
+    extractor = feature_extractor("squeezenet1_1", ["fire3", "fire9"], pretrained=False)
+    shapes = [tuple(f.shape[1:]) for f in extractor(torch.rand(1, 3, 64, 96))]
+    assert shapes == [(128, 15, 23), (512, 3, 5)]
+    assert feature_extractor("squeezenet1_1", pretrained=False).layers == ("fire5",)

@@ -91,6 +91,14 @@ def test_feature_loss_sums_its_terms_from_their_first_steps(micro, images):
     torch.testing.assert_close(loss(images, other, step=10), first + second)
 
 
+def test_feature_loss_takes_a_term_at_each_nth_step(micro, images):
+    loss = losses.FeatureLoss((FeatureTerm(weight=3.0, layers=("conv1",), every=3),))
+    extractor = micro.tiny_extractor("x", ("conv1",))
+    distance = 3 * (extractor(images)[0] - extractor(images.flip(3))[0]).abs().mean()
+    found = torch.stack([loss(images, images.flip(3), step=step) for step in range(7)])
+    torch.testing.assert_close(found, distance * torch.tensor([1.0, 0, 0, 1, 0, 0, 1]))
+
+
 def test_feature_loss_sends_no_gradient_into_clean_or_weights(micro, images):
     loss = losses.FeatureLoss((FeatureTerm(),))
     clean = images.flip(3).requires_grad_()

@@ -165,16 +165,22 @@ def fff(
     """
     choose(PRESETS, preset)
     check_images(images)
-    pattern = load_pattern() if model is None else model
+    clean = at_least_fp32(images.detach())
+    box = Box.around(clean, eps)
+    pattern = load_pattern() if model is None else _checked(model)
+    added = per_sample(eps, clean) * fitted(pattern.to(clean), *clean.shape[-2:])
+    return box.cast(box.project(clean + added), images.dtype)
+
+
+def _checked(pattern: object) -> Tensor:
+    if not isinstance(pattern, Tensor):
+        raise InputError(f"a {type(pattern).__name__} was given; expected a pattern, or None")
     if pattern.ndim != 3 or len(pattern) != 3 or not bool((pattern.abs() <= 1).all()):
         raise InputError(
             f"a pattern of shape {tuple(pattern.shape)} was given; expected 3×H×W in [-1, 1]: "
             "divide a perturbation by its eps"
         )
-    clean = at_least_fp32(images.detach())
-    box = Box.around(clean, eps)
-    added = per_sample(eps, clean) * fitted(pattern.to(clean), *clean.shape[-2:])
-    return box.cast(box.project(clean + added), images.dtype)
+    return pattern
 
 
 def fitted(pattern: Tensor, height: int, width: int) -> Tensor:

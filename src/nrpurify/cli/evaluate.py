@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from nrpurify.cli import evaluate_task
 from nrpurify.cli.common import (
     Device,
     Json,
@@ -23,10 +24,16 @@ EXAMPLES = """Examples:
 
 nrpurify evaluate images/ --labels images.csv --eps 16/255 --out results.json
 
-nrpurify evaluate one-folder-per-class/ --victims squeezenet1_1,timm:resnet50 --limit 100"""
+nrpurify evaluate one-folder-per-class/ --victims squeezenet1_1,timm:resnet50 --limit 100
+
+nrpurify evaluate val2017/ --task detect --annotations instances_val2017.json --attack ssp,cda
+--eps 8/255,16/255 --defense fast --defense jpeg:quality=75 --out runs/detect
+
+nrpurify evaluate camvid/test/ --task segment --masks camvid/testannot/ --out runs/segment"""
 
 
 def command(
+    context: typer.Context,
     folder: Annotated[
         Path, typer.Argument(metavar="DIR", help="Images, or one sub-folder for each class.")
     ],
@@ -37,13 +44,29 @@ def command(
         str | None,
         typer.Option(help="Classifiers, with commas between.", show_default="the demo's five"),
     ] = None,
-    surrogate: Annotated[str, typer.Option(help="The network that SSP attacks.")] = "vgg16",
+    task: evaluate_task.Task = evaluate_task.TaskChoice.CLASSIFY,
+    annotations: evaluate_task.Annotations = None,
+    masks: evaluate_task.Masks = None,
+    victim: evaluate_task.Victim = None,
+    attack: evaluate_task.Attack = None,
+    surrogate: Annotated[
+        str, typer.Option(help="The network that SSP, or an attack on classifiers, works on.")
+    ] = "vgg16",
     layer: Annotated[str | None, typer.Option(help="Its layer.", show_default="conv3_3")] = None,
-    preset: Annotated[str, typer.Option(help="SSP's settings: paper or authors.")] = "authors",
-    eps: Annotated[str, typer.Option(help="Budget, as a fraction or a number.")] = "16/255",
-    steps: Annotated[int | None, typer.Option(min=1, help="SSP's iterations.")] = None,
+    preset: Annotated[
+        str, typer.Option(help="The attack's settings: paper or authors.")
+    ] = "authors",
+    eps: Annotated[
+        str,
+        typer.Option(
+            help="Budget, as a fraction or a number; tasks take several with commas between."
+        ),
+    ] = "16/255",
+    steps: Annotated[
+        int | None, typer.Option(min=1, help="The attack's iterations.", show_default="30")
+    ] = None,
     step_size: Annotated[
-        str | None, typer.Option(help="SSP's step, as a fraction or a number.")
+        str | None, typer.Option(help="Its step, as a fraction or a number.")
     ] = None,
     attacked: Annotated[
         Path | None,
@@ -53,16 +76,30 @@ def command(
         bool, typer.Option("--uint8", help="Round attacked images to 8 bits first.")
     ] = False,
     purifier: Annotated[str, typer.Option(help="A shipped purifier's name, or a file.")] = "fast",
+    defense: evaluate_task.Defense = None,
+    longest: evaluate_task.Longest = None,
+    resume: evaluate_task.Resume = False,
     size: Annotated[int, typer.Option(min=16, help="Side of the images in pixels.")] = 224,
     limit: Annotated[int | None, typer.Option(min=1, help="Use the first images only.")] = None,
     batch: Annotated[int | None, typer.Option(min=1, help="Images at a time.")] = None,
-    out: Annotated[Path | None, typer.Option(help="Write the result as JSON to this file.")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="JSON file of the result; for other tasks the folder of the run."),
+    ] = None,
     seed: Seed = 0,
     device: Device = None,
     json: Json = False,
 ) -> None:
-    """Measure classifiers on labeled images: clean, attacked, purified, and clean ones purified."""
+    """Measure classifiers on labeled images: clean, attacked, purified, and clean ones purified.
+
+    With --task detect, instances or segment: a detector or segmenter, behind every --defense.
+    """
+    evaluate_task.check_options(context, task)
+    if task is not evaluate_task.TaskChoice.CLASSIFY:
+        evaluate_task.run(task, folder, context.params)
+        return
     given = {
+        "attack": evaluate_task.one_attack(attack),
         "victims": victims.split(",") if victims else None,
         "surrogate": surrogate,
         "eps": parse_eps(eps),

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from PIL import ImageDraw
 from torch import Tensor
 
 from nrpurify import defenses
@@ -15,20 +14,16 @@ from nrpurify.attacks.trained import shipped
 from nrpurify.errors import InputError
 from nrpurify.files import find_images
 from nrpurify.images import read_image, write_png
-from nrpurify.images import to_picture as picture_of
-from nrpurify.models.detectors import COCO_CATEGORIES, load_detector
+from nrpurify.models.detectors import load_detector
 from nrpurify.models.segmenters import load_segmenter
 from nrpurify.paper import scenes, trained
 from nrpurify.paper.bench import Bench
 from nrpurify.paper.experiment import Experiment, Finding, Outcome
 from nrpurify.paper.runfolder import run_of
 from nrpurify.tasks.detection import SceneAttack
+from nrpurify.tasks.looks import Look, detector_look, segmenter_look
 
 EPS = 16
-SURE = 0.5
-"""Least score of a box that is drawn."""
-Look = Callable[[Tensor], tuple[Tensor, str]]
-"""Maps a 3×H×W image to the picture of what a model sees in it, and a caption."""
 
 
 @dataclass(frozen=True)
@@ -85,45 +80,14 @@ _FIGURES = (
 )
 
 
-def detector_look(bench: Bench, name: str) -> Look:
-    """Boxes with a score of at least :data:`SURE`."""
+def _look(bench: Bench, figure: SceneFigure) -> Look:
+    """What the figure's detector, or SegNet-Basic, sees in an image."""
     pretrained = bench.scale != "smoke"
-    detector = load_detector(
-        scenes.detector_name(bench, name), pretrained=pretrained, device=bench.device
-    )
-
-    def look(image: Tensor) -> tuple[Tensor, str]:
-        found = detector([image])[0]
-        kept = found["scores"] >= SURE
-        names = [COCO_CATEGORIES.get(int(k), str(int(k))) for k in found["labels"][kept]]
-        return with_boxes(image, found["boxes"][kept]), ", ".join(names) or "nothing"
-
-    return look
-
-
-def with_boxes(image: Tensor, boxes: Tensor) -> Tensor:
-    """A copy of a 3×H×W image in [0, 1] with K×4 boxes (left, top, right, bottom) drawn in red."""
-    picture = picture_of(image.float())
-    draw = ImageDraw.Draw(picture)
-    for box in boxes.tolist():
-        draw.rectangle(box, outline=(255, 0, 0), width=2)
-    pixels = torch.frombuffer(bytearray(picture.tobytes()), dtype=torch.uint8)
-    return pixels.view(*image.shape[1:], 3).permute(2, 0, 1).float() / 255
-
-
-def segmenter_look(bench: Bench) -> Look:
-    """Each pixel in a color of its class, and the share of pixels that kept their clean class."""
-    pretrained = bench.scale != "smoke"
-    segmenter = load_segmenter(scenes.SEGMENTER, pretrained=pretrained, device=bench.device)
-    colors = torch.rand(len(segmenter.classes), 3, generator=torch.Generator().manual_seed(3))
-
-    def look(image: Tensor) -> tuple[Tensor, str]:
-        classes = segmenter(image[None])[0].argmax(0).cpu()
-        present = classes.flatten().bincount(minlength=len(segmenter.classes))
-        largest = segmenter.classes[int(present.argmax())]
-        return colors[classes].permute(2, 0, 1), f"mostly {largest}"
-
-    return look
+    if not figure.victim:
+        segmenter = load_segmenter(scenes.SEGMENTER, pretrained=pretrained, device=bench.device)
+        return segmenter_look(segmenter)
+    name = scenes.detector_name(bench, figure.victim)
+    return detector_look(load_detector(name, pretrained=pretrained, device=bench.device))
 
 
 def _images(bench: Bench, segments: bool, count: int) -> list[tuple[str, Tensor]]:
@@ -164,7 +128,7 @@ def _attack(bench: Bench, figure: SceneFigure) -> SceneAttack:
 def _work(bench: Bench, figure: SceneFigure) -> Outcome:
     attack, segments = _attack(bench, figure), not figure.victim
     images = _images(bench, segments, bench.pick(2, 4, 8))
-    look = segmenter_look(bench) if segments else detector_look(bench, figure.victim)
+    look = _look(bench, figure)
     spec = trained.spec(bench, "nrp")
     assert spec is not None
     purifier = defenses.make(spec, device=bench.device, seed=bench.seed)

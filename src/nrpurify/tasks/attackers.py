@@ -53,13 +53,17 @@ def _attack(plan: TaskPlan, name: str, eps: float, folder: Path) -> Attacked:
     }
     record = {"attack": name, "surrogate": attacker.surrogate, "eps": eps, **settings}
     head = record | {"nrpurify": nrpurify.__version__, "torch": str(torch.__version__)}
-    place = folder / slug(name, f"{255 * eps:g}")
-    stored = Adversaries(
-        place, head, lambda _, batch: _perturbed(attacker, batch, options), eps, "uint8"
-    )
+    sources: dict[str, str] = {}
+
+    def make(_: int, batch: Batch) -> Tensor:
+        named = batch._replace(names=[sources[name] for name in batch.names])
+        return _perturbed(attacker, named, options)
+
+    stored = Adversaries(folder / slug(name, f"{255 * eps:g}"), head, make, eps, "uint8")
 
     def images(batch: Batch) -> Tensor:
         plain = [PurePath(name).with_suffix("").as_posix() for name in batch.names]
+        sources.update(zip(plain, batch.names, strict=True))
         return stored.get(0, batch._replace(names=plain), [_pixels_hash(batch.images)])
 
     return Attacked(

@@ -71,7 +71,7 @@ def segmenter_look(segmenter: Segmenter) -> Look:
 
 
 def shares(classes: Tensor, names: tuple[str, ...], most: int = 3) -> str:
-    """The largest classes of H×W pixels (negative ones ignored), as ``mostly road 61%, sky 30%``."""
+    """The largest classes of H×W pixels, negative ones ignored: ``mostly road 61%, sky 30%``."""
     counts = classes[classes >= 0].bincount(minlength=len(names))
     largest = counts.argsort(descending=True, stable=True)[:most].tolist()
     parts = [f"{names[k]} {counts[k] / counts.sum():.0%}" for k in largest if counts[k]]

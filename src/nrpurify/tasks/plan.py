@@ -101,6 +101,11 @@ class TaskPlan:
         return self.victim or DEFAULT_VICTIMS[self.task]
 
     @property
+    def model_name(self) -> str:
+        """The same for the record; of a file its name only."""
+        return Path(self.model).name
+
+    @property
     def specs(self) -> tuple[str, ...]:
         """The defenses in order, no defense first, each once."""
         return tuple(dict.fromkeys(("none", *self.defenses)))

@@ -115,12 +115,12 @@ class _Bench:
             self.victim.views(),
             self.victim.look,
             strongest(self.attacks),
-            behind[-1] if behind else None,
+            behind[0] if behind else None,
         )
         return self._save(cells, strips, hashes)
 
     def _hashes(self) -> dict[str, str]:
-        modules = {self.plan.model: self.victim.network, **self.defenses}
+        modules = {self.plan.model_name: self.victim.network, **self.defenses}
         found = {name: weights_hash(name, module) for name, module in modules.items()}
         for attack in self.attacks:
             found |= attack.settings.get("weights_sha256", {})
@@ -129,10 +129,10 @@ class _Bench:
     def _save(
         self, cells: Sequence[Cell], strips: list[dict[str, Any]], hashes: Mapping[str, str]
     ) -> dict[str, Any]:
-        plan, name = self.plan, f"{self.plan.task}-{self.plan.model}"
+        plan, name = self.plan, f"{self.plan.task}-{self.plan.model_name}"
         run = {
             "name": name,
-            "title": f"{plan.model} on {plan.images.name}",
+            "title": f"{plan.model_name} on {plan.images.name}",
             "created": self.created,
             "images": {
                 "folder": plan.images.name,
@@ -173,7 +173,7 @@ class _Bench:
 def _plain(plan: TaskPlan) -> dict[str, Any]:
     """The plan for the record; of paths the names only."""
     named = {k: v.name if isinstance(v, Path) else v for k, v in vars(plan).items()}
-    return {**named, "victim": plan.model, "defenses": list(plan.specs)}
+    return {**named, "victim": plan.model_name, "defenses": list(plan.specs)}
 
 
 def _left_out(victim: Victim) -> list[dict[str, Any]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import torch
@@ -54,7 +54,7 @@ def write_strips(
         panels = []
         for key, (title, image) in _versions(view, attack, defense).items():
             picture, caption = look(image[0])
-            file = f"{slug(view.name)}--{key}.png"
+            file = f"{slug(PurePath(view.name).with_suffix(''))}--{key}.png"
             write_png(folder / file, picture.float().cpu())
             panels.append({"title": title, "file": file, "caption": caption, "correct": None})
         strips.append({"name": view.name, "label": view.label, "panels": panels})

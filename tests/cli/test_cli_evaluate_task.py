@@ -1,0 +1,236 @@
+"""evaluate --task: tiny victims on generated images."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+
+from nrpurify.cli.evaluate_task import one_attack
+from nrpurify.errors import InputError
+from nrpurify.evaluation import Outcome, Plan
+from nrpurify.models.segmenters import as_segmenter
+
+ROW = {"clean": 0.9, "attacked": 0.1, "purified": 0.7, "purified_clean": 0.8}
+RESULT = {"n": 20, "settings": {}, "victims": {"a": ROW}, "mean": ROW}
+
+
+class BrightBoxes(nn.Module):
+    """Detects whatever is brighter than 0.5 as a person."""
+
+    def forward(self, images):
+        return [self._one(image) for image in images]
+
+    def _one(self, image):
+        bright = image.mean(0) > 0.5
+        rows, columns = bright.any(1).nonzero()[:, 0], bright.any(0).nonzero()[:, 0]
+        boxes, masks = torch.zeros(0, 4), torch.zeros(0, 1, *bright.shape)
+        if len(rows):
+            sides = [columns[0], rows[0], columns[-1] + 1, rows[-1] + 1]
+            boxes, masks = torch.stack(sides)[None].float(), bright[None, None].float()
+        ones = torch.ones(len(boxes))
+        return {"boxes": boxes, "scores": ones, "labels": ones.long(), "masks": masks}
+
+
+class Bright(nn.Module):
+    def forward(self, images):
+        return torch.cat([0.5 - images[:, :1], images[:, :1] - 0.5], 1)
+
+
+@pytest.fixture
+def scenes(tmp_path, monkeypatch):
+    """Two dark pictures with a bright rectangle; the tiny detector stands for all."""
+    monkeypatch.setenv("NRPURIFY_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("nrpurify.tasks.victims.load_detector", lambda *_, **__: BrightBoxes())
+    (tmp_path / "images").mkdir()
+    (tmp_path / "texts").mkdir()
+    for k, (height, width) in enumerate(((40, 48), (48, 32))):
+        pixels = np.full((height, width, 3), 60, np.uint8)
+        pixels[10:30, 8:24] = 200
+        Image.fromarray(pixels).save(tmp_path / "images" / f"{k}.png")
+        corners = [(8, 10), (24, 10), (24, 30), (8, 30)]
+        shares = " ".join(f"{x / width:.6f} {y / height:.6f}" for x, y in corners)
+        (tmp_path / "texts" / f"{k}.txt").write_text(f"0 {shares}\n99 0.5 0.5 0.1 0.1\n")
+    return tmp_path
+
+
+@pytest.fixture
+def frames(tmp_path, monkeypatch):
+    """Two pictures with a bright right half, and their masks."""
+    monkeypatch.setenv("NRPURIFY_CACHE", str(tmp_path / "cache"))
+    segmenter = as_segmenter(Bright(), ("dark", "bright"), name="threshold")
+    monkeypatch.setattr("nrpurify.tasks.victims.load_segmenter", lambda *_, **__: segmenter)
+    for name in ("frames", "masks"):
+        (tmp_path / name).mkdir()
+    for k in range(2):
+        pixels = np.full((32, 40, 3), 60, np.uint8)
+        pixels[:, 20:] = 200
+        Image.fromarray(pixels).save(tmp_path / "frames" / f"{k}.png")
+        Image.fromarray((pixels[..., 0] > 99).astype(np.uint8)).save(
+            tmp_path / "masks" / f"{k}.png"
+        )
+    return tmp_path
+
+
+def values(found, metric):
+    return {
+        (c["attack"], c["defense"]): c["value"] for c in found["cells"] if c["metric"] == metric
+    }
+
+
+@pytest.mark.parametrize("task", ["detect", "instances"])
+def test_a_detector_is_measured_and_shown(run, scenes, task):
+    pytest.importorskip("faster_coco_eval")
+    pytest.importorskip("jinja2")
+    out = scenes / "run"
+    args = ("evaluate", scenes / "images", "--task", task, "--annotations", scenes / "texts")
+    args += ("--attack", "noise,fff", "--eps", "8/255,16/255", "--defense", "median:size=3")
+    code, text, err = run(*args, "--out", out, "--device", "cpu")
+    assert code == 0, err
+    assert "mAP50, %" in text
+    assert "fff 16/255" in text
+    assert "2 × object left out, its class is unknown" in err
+    found = json.loads((out / "run.json").read_text())
+    assert values(found, "mAP50")["clean", "none"] == pytest.approx(1)
+    assert len(found["cells"]) == 2 * 2 * 5
+    assert {cell["task"] for cell in found["cells"]} == {task}
+    assert {cell["rounding"] for cell in found["cells"]} == {"uint8"}
+    assert found["images"] == {"folder": "images", "n": 2, "size": None, "rule": "all with labels"}
+    first = found["strips"][0]
+    assert first["label"] == "1 person"
+    assert [panel["title"] for panel in first["panels"]] == [
+        "Clean",
+        "noise, ε 16/255",
+        "Behind median:size=3",
+    ]
+    assert first["panels"][0]["file"] == "0--clean.png"
+    assert first["panels"][0]["caption"] == "1 person"
+    assert (out / "adversaries" / "noise-16" / "0.png").is_file()
+    assert run("report", out)[0] == 0
+    assert "0.png" in (out / "report.html").read_text()
+
+
+def test_attacked_images_made_before(run, scenes):
+    pytest.importorskip("faster_coco_eval")
+    made = scenes / "made"
+    assert run("attack", scenes / "images", made, "--name", "noise", "--eps", "8/255")[0] == 0
+    args = ("evaluate", scenes / "images", "--task", "detect", "--annotations", scenes / "texts")
+    args += ("--attacked", made, "--defense", "none", "--out", scenes / "run", "--json")
+    code, text, err = run(*args)
+    assert code == 0, err
+    found = json.loads(text)
+    cell = found["cells"][-1]
+    assert (cell["attack"], cell["surrogate"]) == ("noise", None)
+    assert cell["eps"] == pytest.approx(8 / 255, abs=1e-6)
+    assert [len(strip["panels"]) for strip in found["strips"]] == [2, 2]
+
+
+def test_a_segmenter_is_measured_and_resumed(run, frames):
+    out = frames / "run"
+    args = ("evaluate", frames / "frames", "--task", "segment", "--masks", frames / "masks")
+    args += ("--attack", "noise", "--defense", "median:size=3 none", "--out", out, "--json")
+    code, text, err = run(*args)
+    assert code == 0, err
+    found = json.loads(text)
+    assert values(found, "pixel accuracy")["clean", "none"] == 1
+    assert len(found["cells"]) == 8
+    assert found["strips"][0]["label"] == "mostly dark 50%, bright 50%"
+    assert (out / "strips" / "1--purified.png").is_file()
+
+    code, _, err = run(*args)
+    assert code == 2
+    assert "holds a run; resume it (--resume)" in err
+
+    held = json.loads((out / "run.json").read_text())
+    held["cells"] = [{**cell, "seconds": 77.0} for cell in held["cells"][2:]] + [{"id": "other"}]
+    (out / "run.json").write_text(json.dumps(held))
+    again = json.loads(run(*args, "--resume")[1])
+    assert [cell["id"] for cell in again["cells"]] == [cell["id"] for cell in found["cells"]]
+    assert [cell["seconds"] == 77.0 for cell in again["cells"]] == [False] * 2 + [True] * 6
+
+    (out / "run.json").write_text("{")
+    assert run(*args, "--resume")[0] == 0
+
+
+def test_no_attack_at_all(run, frames):
+    args = ("evaluate", frames / "frames", "--task", "segment", "--masks", frames / "masks")
+    code, text, _ = run(*args, "--attack", "none", "--out", frames / "run", "--defense", "jpeg")
+    assert code == 0
+    assert "255" not in text
+    found = json.loads((frames / "run" / "run.json").read_text())
+    assert [len(strip["panels"]) for strip in found["strips"]] == [2, 2]
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        (("--masks", "m"), "--masks does not belong to --task classify; it goes with --task seg"),
+        (("--defense", "fast"), "--defense does not belong to --task classify"),
+        (("--task", "detect", "--labels", "x.csv"), "--labels does not belong to --task detect"),
+        (("--task", "detect", "--purifier", "x"), "--purifier does not belong"),
+        (("--task", "segment", "--longest", "99"), "goes with --task detect or instances"),
+        (("--task", "segment", "--attacked", "a", "--steps", "3"), "--steps does not go with"),
+        (("--task", "segment", "--masks", "m"), "--task segment needs --out RUN_DIR"),
+        (("--task", "detect", "--out", "o"), "detect needs annotations: a COCO file"),
+        (("--attack", "ssp,cda"), "--task classify takes one"),
+    ],
+)
+def test_options_that_do_not_belong_are_named(run, tmp_path, args, said):
+    code, _, err = run("evaluate", tmp_path, *args)
+    assert code == 2
+    assert said in err
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        (("--attack", "fgsm"), "fgsm attacks classifiers; other tasks take noise, fff, cda, ssp"),
+        (("--attacked", "frames"), "is no manifest of an attack"),
+        (("--defense", "rp"), "needs defenses that keep the size"),
+        (("--eps", "0.001"), "expected 1/255 to 1"),
+    ],
+)
+def test_what_cannot_be_used_is_told(run, frames, monkeypatch, args, said):
+    monkeypatch.chdir(frames)
+    args = ("--task", "segment", "--masks", "masks", "--out", "run", *args)
+    args += () if "--defense" in args else ("--defense", "none")
+    code, _, err = run("evaluate", "frames", *args)
+    assert code == 2
+    assert said in err
+
+
+def test_classify_takes_one_attack(run, monkeypatch, tmp_path):
+    plans = []
+
+    def evaluate_folder(folder, plan, **others):
+        plans.append(plan)
+        return Outcome(RESULT)
+
+    monkeypatch.setattr("nrpurify.evaluation.evaluate_folder", evaluate_folder)
+    assert run("evaluate", tmp_path, "--attack", "cda", "--device", "cpu")[0] == 0
+    assert plans == [Plan(attack="cda")]
+    assert one_attack(None) is None
+    with pytest.raises(InputError, match="fff, ssp"):
+        one_attack(["fff", "ssp"])
+
+
+def test_a_surrogate_that_a_defense_has_seen_is_told(run, frames, monkeypatch):
+    made = frames / "made"
+    assert run("attack", frames / "frames", made, "--name", "noise", "--eps", "8/255")[0] == 0
+    manifest = json.loads((made / "manifest.json").read_text())
+    manifest["settings"]["surrogate"] = "vgg16"
+    (made / "manifest.json").write_text(json.dumps(manifest))
+    seen = {"Median": ("vgg16", "alexnet")}
+    monkeypatch.setattr(
+        "nrpurify.tasks.run.networks_seen", lambda module: seen.get(type(module).__name__, ())
+    )
+    args = ("evaluate", frames / "frames", "--task", "segment", "--masks", frames / "masks")
+    args += ("--attacked", made, "--defense", "median", "--out", frames / "run", "--json")
+    code, text, err = run(*args)
+    assert code == 0, err
+    (warning,) = json.loads(text)["warnings"]
+    assert warning["text"] == "median was trained on features of vgg16, the surrogate here"
+    assert len(warning["cells"]) == 2
+    assert "seen in training" in err

@@ -1,0 +1,116 @@
+import json
+
+import pytest
+import torch
+
+from nrpurify.cli import main
+from nrpurify.errors import InputError
+from nrpurify.evaluation.harness import Batch
+from nrpurify.images import read_image, write_png
+from nrpurify.tasks.attackers import made_before, prepare_attacks
+from nrpurify.tasks.plan import TaskPlan
+from nrpurify.tasks.strips import strongest, title_of
+from nrpurify.tasks.victims import table_of
+
+
+def plan(tmp_path, **changes):
+    return TaskPlan("segment", tmp_path, masks=tmp_path, attacks=("noise",), **changes)
+
+
+def batch(name="sub/a.png", side=12):
+    image = torch.randint(0, 256, (1, 3, side, side), generator=torch.Generator().manual_seed(0))
+    return Batch(image / 255, torch.zeros(1, dtype=torch.int64), [name])
+
+
+def test_attacked_images_are_kept_and_made_anew_when_the_source_changes(tmp_path):
+    (attack,) = prepare_attacks(plan(tmp_path), tmp_path)
+    first = attack.images(batch())
+    file = tmp_path / "noise-16" / "sub" / "a.png"
+    stamp = file.stat().st_mtime_ns
+    (again,) = prepare_attacks(plan(tmp_path), tmp_path)
+    assert torch.equal(again.images(batch()), first)
+    assert file.stat().st_mtime_ns == stamp
+    other = batch()._replace(images=batch().images.flip(-1))
+    assert not torch.equal(again.images(other), first)
+    assert file.stat().st_mtime_ns != stamp
+    (seeded,) = prepare_attacks(plan(tmp_path, seed=1), tmp_path)
+    assert not torch.equal(seeded.images(batch()), first)
+
+
+@pytest.mark.parametrize("eps", [1 / 255, 8 / 255, 0.05])
+def test_rounded_images_stay_in_the_budget(tmp_path, eps):
+    (attack,) = prepare_attacks(plan(tmp_path, eps=(eps,)), tmp_path)
+    clean = batch()
+    attacked = attack.images(clean)
+    assert 0 < float((attacked - clean.images).abs().max()) <= eps + 1e-6
+    torch.testing.assert_close(attacked * 255, (attacked * 255).round())
+
+
+def test_the_same_noise_as_the_command_attack(tmp_path):
+    pytest.importorskip("typer")
+    clean = batch("a.png")
+    write_png(tmp_path / "in" / "a.png", clean.images[0])
+    (attack,) = prepare_attacks(plan(tmp_path), tmp_path / "run")
+    made = tmp_path / "made"
+    assert main(["attack", str(tmp_path / "in"), str(made), "--name", "noise"]) == 0
+    assert torch.equal(attack.images(clean)[0], read_image(made / "a.png").rgb)
+    before = made_before(made)
+    assert torch.equal(before.images(clean)[0], read_image(made / "a.png").rgb)
+    assert (before.attack, before.rounding) == ("noise", "uint8")
+    run_again = made_before(tmp_path / "run" / "noise-16")
+    assert torch.equal(run_again.images(clean)[0], read_image(made / "a.png").rgb)
+
+
+def test_manifests_that_say_too_little(tmp_path):
+    (tmp_path / "manifest.json").write_text(json.dumps({"settings": {"eps": 0.1}, "files": {}}))
+    with pytest.raises(InputError, match="is no manifest of an attack"):
+        made_before(tmp_path)
+
+
+def test_each_attack_at_each_eps_once(tmp_path):
+    chosen = TaskPlan(
+        "detect",
+        tmp_path,
+        annotations=tmp_path,
+        attacks=("noise", "none", "fff", "noise"),
+        eps=(8 / 255, 16 / 255),
+    )
+    found = prepare_attacks(chosen, tmp_path)
+    titles = [title_of(attack) for attack in found]
+    assert titles == [f"{name}, ε {eps}/255" for name in ("noise", "fff") for eps in (8, 16)]
+    assert strongest(found) is found[1]
+    assert strongest([]) is None
+    assert "trained_sha256" in found[2].settings
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"task": "draw"}, "task is 'draw'"),
+        ({"masks": None}, "segment needs masks"),
+        ({"annotations": "x"}, "annotations does not belong to segment; it takes masks"),
+        ({"longest": 9}, "longest does not belong to segment"),
+        ({"limit": 0}, "limit is 0"),
+        ({"eps": (0.0,)}, "eps is 0"),
+    ],
+)
+def test_plans_that_cannot_be_used(tmp_path, wrong, said):
+    given = {"task": "segment", "images": tmp_path, "masks": tmp_path, **wrong}
+    with pytest.raises(InputError, match=said):
+        TaskPlan(**given)
+
+
+def test_defaults(tmp_path):
+    chosen = plan(tmp_path, defenses=("fast", "none", "fast"))
+    assert chosen.specs == ("none", "fast")
+    assert chosen.model == "segnet-basic-camvid"
+    assert plan(tmp_path, victim="runs/mine.safetensors").model_name == "mine.safetensors"
+
+
+def test_masks_of_other_classes_have_255_for_void():
+    from nrpurify.models.segmenters import CAMVID_CLASSES, as_segmenter
+    from nrpurify.tasks.camvid import CAMVID
+
+    assert table_of(as_segmenter(torch.nn.Identity(), CAMVID_CLASSES)) is CAMVID
+    other = table_of(as_segmenter(torch.nn.Identity(), ("a", "b")))
+    assert (other.names, other.void) == (("a", "b"), (255,))
