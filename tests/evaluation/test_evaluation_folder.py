@@ -6,6 +6,9 @@ import torch
 
 from nrpurify.errors import InputError
 from nrpurify.evaluation import Plan, evaluate_folder, evaluate_images
+from nrpurify.evaluation.harness import Batch
+from nrpurify.evaluation.lookup import look_up
+from nrpurify.floats import write_float
 from nrpurify.images import load_batch, write_png
 from nrpurify.labels import read_labeled_folder
 
@@ -120,3 +123,14 @@ def test_other_attacks_go_by_name(photos, plan):
     assert evaluate_folder(photos, linear).result["settings"]["attack"] == "fgsm"
     with pytest.raises(InputError, match="fgsm has no setting 'steps'; it has eps"):
         evaluate_folder(photos, replace(linear, steps=3))
+
+
+def test_unrounded_values_are_taken_and_doubtful_names_are_not(tmp_path):
+    batch = Batch(torch.zeros(1, 3, 4, 4), torch.zeros(1, dtype=torch.int64), ["a.jpg"])
+    write_png(tmp_path / "x" / "a.png", torch.full((3, 4, 4), 0.5))
+    assert look_up(tmp_path)(batch).max() == pytest.approx(128 / 255)
+    write_float(tmp_path / "x" / "a.safetensors", torch.full((3, 4, 4), 0.5))
+    assert look_up(tmp_path)(batch).max() == 0.5
+    write_png(tmp_path / "y" / "a.png", torch.full((3, 4, 4), 0.5))
+    with pytest.raises(InputError, match=r"x/a\.png and y/a\.png in .* could both be a\.jpg"):
+        look_up(tmp_path)(batch)
