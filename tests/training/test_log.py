@@ -38,6 +38,13 @@ def test_later_and_half_written_lines_are_taken_out(tmp_path, no_board):
     assert [(row["step"], row["loss"]) for row in rows(tmp_path)] == [(1, 1.0), (2, 1.0), (3, 2.0)]
 
 
+def test_seconds_go_on_after_a_resume(tmp_path, no_board):
+    line = {"kind": "train", "step": 1, "seconds": 500.0}
+    (tmp_path / "log.jsonl").write_text(json.dumps(line) + "\n")
+    RunLog(tmp_path, step=1).write("train", 2, {"loss": 1.0})
+    assert 500 <= rows(tmp_path)[1]["seconds"] < 600
+
+
 def test_a_kill_while_lines_are_taken_out_loses_none(tmp_path, no_board, monkeypatch):
     RunLog(tmp_path).write("train", 1, {"loss": 1.0})
 

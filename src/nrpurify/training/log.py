@@ -24,7 +24,8 @@ class RunLog:
         kept = [line for line in self._lines() if json.loads(line)["step"] <= step]
         write_text(self.file, "".join(f"{line}\n" for line in kept))
         self._board = _summary_writer(folder / "tensorboard", step)
-        self._start = time.monotonic()
+        before = json.loads(kept[-1])["seconds"] if kept else 0.0
+        self._start = time.monotonic() - before
 
     def _lines(self) -> list[str]:
         if not self.file.exists():
@@ -32,7 +33,10 @@ class RunLog:
         return [line for line in self.file.read_text().splitlines() if line.endswith("}")]
 
     def write(self, kind: str, step: int, values: dict[str, float]) -> None:
-        """Append one line: ``kind`` (``train`` or ``validation``), step, seconds and values."""
+        """Append one line: ``kind`` (``train`` or ``validation``), step, seconds and values.
+
+        Seconds count those of the lines from before a resume.
+        """
         row = {"kind": kind, "step": step, "seconds": round(time.monotonic() - self._start, 2)}
         with self.file.open("a") as out:
             out.write(json.dumps({**row, **values}) + "\n")
