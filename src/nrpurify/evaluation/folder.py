@@ -29,7 +29,7 @@ VICTIMS = (
     "squeezenet1_1",
     "mobilenet_v1_025",
 )
-"""Classifiers whose features no shipped purifier was trained on and no default attack sees."""
+"""Classifiers that no default attack sees; the shipped purifier saw features of SqueezeNet alone."""
 
 
 @dataclass(frozen=True)
