@@ -29,7 +29,7 @@ VICTIMS = (
     "squeezenet1_1",
     "mobilenet_v1_025",
 )
-"""Classifiers that no default attack sees; the shipped purifier saw features of SqueezeNet alone."""
+"""Classifiers that no default attack sees; the shipped purifier saw one, SqueezeNet."""
 
 
 @dataclass(frozen=True)
