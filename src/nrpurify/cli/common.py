@@ -23,6 +23,7 @@ from rich.progress import (
 from rich.table import Table
 
 from nrpurify.errors import InputError
+from nrpurify.fraction import read_distance
 
 if TYPE_CHECKING:
     from nrpurify.folders import FolderResult
@@ -54,17 +55,7 @@ def parse_eps(text: str, flag: str = "--eps") -> float:
     Raises:
         InputError: Neither of them, or outside (0, 1].
     """
-    parts = text.split("/")
-    try:
-        value = float(parts[0]) / float(parts[1]) if len(parts) == 2 else float(text)
-    except (ValueError, ZeroDivisionError):
-        raise InputError(
-            f"{flag} is {text!r}; expected a fraction such as 16/255 or a number such as 0.06"
-        ) from None
-    if not 0 < value <= 1:
-        hint = f"; write {text}/255" if 1 < value <= 255 and len(parts) == 1 else ""
-        raise InputError(f"{flag} is {text!r}; expected a value above 0 and up to 1{hint}")
-    return value
+    return read_distance(text, f"{flag} is {text!r}")
 
 
 def resolve_device(name: str | None) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from nrpurify.errors import InputError
+from nrpurify.fraction import read_fraction
 
 _LINK = re.compile(r"(?P<name>.+?)(?::(?P<settings>[a-z]\w*=.*))?")
 
@@ -80,8 +81,7 @@ def convert(name: str, key: str, text: str, default: Any) -> Any:
 
 
 def _fraction(text: str) -> float:
-    above, slash, below = text.partition("/")
-    value = float(above) / float(below) if slash else float(text)
+    value = read_fraction(text)
     if not abs(value) < float("inf"):
         raise ValueError(text)
     return value

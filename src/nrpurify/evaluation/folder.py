@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -11,7 +10,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-import nrpurify
 from nrpurify import models, weights
 from nrpurify.errors import ImageError, InputError
 from nrpurify.evaluation.attackers import load_surrogate, perturber
@@ -21,6 +19,7 @@ from nrpurify.images import from_uint8, load_batch, to_uint8
 from nrpurify.labels import LabeledImage, labeled_images, read_labeled_folder
 from nrpurify.precision import Amp
 from nrpurify.purifiers import load_purifier
+from nrpurify.versions import versions
 
 VICTIMS = (
     "efficientnet_lite0",
@@ -231,7 +230,5 @@ def _settings(plan: Plan, name: str, sha256: str) -> dict[str, Any]:
         "purifier": name,
         "purifier_sha256": sha256,
         "weights_sha256": {w: weights.file_hash(weights.path(w)) for w in used},
-        "nrpurify": nrpurify.__version__,
-        "torch": torch.__version__,
-        "python": platform.python_version(),
+        **versions(),
     }

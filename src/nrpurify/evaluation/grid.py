@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
 
-import torch
 from torch import Tensor
 
-import nrpurify
 from nrpurify.errors import InputError
 from nrpurify.evaluation.bench import Bench
 from nrpurify.evaluation.cells import Cell, Unit, read_cell, save_cell, units
@@ -26,6 +23,7 @@ from nrpurify.evaluation.strips import write_strips
 from nrpurify.evaluation.warnings import Warned, find_warnings
 from nrpurify.files import write_json, write_text
 from nrpurify.labels import LabeledImage
+from nrpurify.versions import versions
 
 
 class GridWatcher(Protocol):
@@ -125,12 +123,9 @@ def _prepare(
         max(item.label for item in photos.items),
         chance=recipe.images.check_labels,
     )
-    versions = {
-        "nrpurify": nrpurify.__version__,
-        "torch": str(torch.__version__),
-        "python": platform.python_version(),
-    }
-    return Bench(recipe, photos, networks, classes, folder / "adversaries", versions, watch.worked)
+    return Bench(
+        recipe, photos, networks, classes, folder / "adversaries", versions(), watch.worked
+    )
 
 
 @dataclass

@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Literal
 
 from nrpurify.errors import InputError, MissingExtraError
 from nrpurify.evaluation.marks import Marks, Place, RecipeError, read_yaml
+from nrpurify.fraction import read_distance
 from nrpurify.precision import Amp
 
 Threat = Literal[
@@ -136,15 +137,7 @@ def distance(value: object) -> float:
     Raises:
         InputError: Neither of them, or outside (0, 1].
     """
-    parts = str(value).split("/")
-    try:
-        number = float(parts[0]) / float(parts[1]) if len(parts) == 2 else float(str(value))
-    except (ValueError, ZeroDivisionError):
-        raise InputError(f"{value!r} given; expected a fraction such as 16/255") from None
-    if not 0 < number <= 1:
-        hint = f"; write {value}/255" if 1 < number <= 255 and len(parts) == 1 else ""
-        raise InputError(f"{value} given; expected a value above 0 and up to 1{hint}")
-    return number
+    return read_distance(str(value), f"{value!r} given")
 
 
 def grid_from_dict(values: Mapping[str, Any]) -> GridRecipe:

@@ -11,7 +11,6 @@ from typing import Any
 import torch
 
 import nrpurify
-from nrpurify import weights
 from nrpurify.errors import ImageError, InputError
 from nrpurify.evaluation import check_budget
 from nrpurify.floats import float_path, write_float
@@ -76,7 +75,6 @@ def _head(options: AttackOptions, attacker: Attacker) -> dict[str, dict[str, Any
     half = options.amp is True or (
         options.amp == "auto" and bf16_is_fast(torch.device(options.device))
     )
-    used = {name: weights.cached(name) for name in attacker.weights if name in weights.names()}
     return {
         "settings": {
             "attack": options.name,
@@ -90,7 +88,7 @@ def _head(options: AttackOptions, attacker: Attacker) -> dict[str, dict[str, Any
             "precision": "bf16" if half else "fp32",
         },
         "versions": {"nrpurify": nrpurify.__version__, "torch": str(torch.__version__)},
-        "weights_sha256": {n: weights.file_hash(path) for n, path in used.items() if path},
+        "weights_sha256": attacker.weights_sha256(),
     }
 
 

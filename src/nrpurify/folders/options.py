@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Generator, Tensor
 
+from nrpurify import weights
 from nrpurify.attacks.box import per_sample
 from nrpurify.errors import InputError
 from nrpurify.folders.classes import Classes
@@ -92,3 +93,8 @@ class Attacker:
     classes: Classes | None = None
     settings: dict[str, Any] = field(default_factory=dict)
     weights: tuple[str, ...] = ()
+
+    def weights_sha256(self) -> dict[str, str]:
+        """Hashes of the fetched weights in use, by name."""
+        used = {name: weights.cached(name) for name in self.weights if name in weights.names()}
+        return {name: weights.file_hash(path) for name, path in used.items() if path}

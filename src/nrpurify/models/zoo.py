@@ -20,11 +20,13 @@ def near_matches(name: str, known: Iterable[str]) -> str:
     return f"expected one of {', '.join(known[:10])}{', ...' if len(known) > 10 else ''}"
 
 
-def _offline(name: str, error: Exception) -> WeightsError:
+NO_HUB = "one of the classifiers that need no hub (nrpurify weights list)"
+
+
+def _offline(name: str, error: Exception, instead: str) -> WeightsError:
     return WeightsError(
         f"the pretrained weights of {name} could not be fetched: {type(error).__name__}: {error}; "
-        "check the connection, or use one of the classifiers that need no hub "
-        "(nrpurify weights list)"
+        f"check the connection, or use {instead}"
     )
 
 
@@ -48,7 +50,7 @@ def timm_classifier(name: str, *, pretrained: bool) -> Classifier:
     except Exception as error:
         if not pretrained:
             raise
-        raise _offline(f"timm:{name}", error) from error
+        raise _offline(f"timm:{name}", error, NO_HUB) from error
     config: dict[str, Any] = network.pretrained_cfg  # type: ignore[assignment]
     return Classifier(
         network,
@@ -56,6 +58,46 @@ def timm_classifier(name: str, *, pretrained: bool) -> Classifier:
         num_classes=config["num_classes"],
         preprocessing=Preprocessing(config["mean"], config["std"], size=config["input_size"][-1]),
     )
+
+
+def torchvision_network(
+    name: str, kind: str, instead: str, *, pretrained: bool, family: str = "", **options: Any
+) -> tuple[nn.Module, Any]:
+    """Build torchvision's model ``name``.
+
+    Args:
+        name: As torchvision spells it.
+        kind: What errors call it, such as ``detector``.
+        instead: What errors advise where the weights cannot be fetched.
+        pretrained: With its default weights.
+        family: Module of ``torchvision.models`` that has it; empty for the classifiers.
+        options: Further ones of ``torchvision.models.get_model``.
+
+    Returns:
+        The network, and the entry of its default weights.
+
+    Raises:
+        MissingExtraError: torchvision is not installed.
+        InputError: torchvision has no such model; near matches are named.
+        WeightsError: the pretrained weights could not be fetched.
+    """
+    try:
+        from torchvision import models
+    except ImportError as error:
+        raise MissingExtraError("torchvision", "models") from error
+    known = models.list_models(module=getattr(models, family) if family else models)
+    if name not in known:
+        raise InputError(f"torchvision has no {kind} {name!r}; {near_matches(name, known)}")
+    weights = models.get_model_weights(name).DEFAULT
+    try:
+        network: nn.Module = models.get_model(
+            name, weights=weights if pretrained else None, **options
+        )
+    except Exception as error:
+        if not pretrained:
+            raise
+        raise _offline(f"torchvision:{name}", error, instead) from error
+    return network, weights
 
 
 def torchvision_classifier(name: str, *, pretrained: bool) -> Classifier:
@@ -66,20 +108,7 @@ def torchvision_classifier(name: str, *, pretrained: bool) -> Classifier:
         InputError: torchvision has no such classifier; near matches are named.
         WeightsError: the pretrained weights could not be fetched.
     """
-    try:
-        from torchvision import models
-    except ImportError as error:
-        raise MissingExtraError("torchvision", "models") from error
-    known = models.list_models(module=models)
-    if name not in known:
-        raise InputError(f"torchvision has no classifier {name!r}; {near_matches(name, known)}")
-    weights = models.get_model_weights(name).DEFAULT
-    try:
-        network: nn.Module = models.get_model(name, weights=weights if pretrained else None)
-    except Exception as error:
-        if not pretrained:
-            raise
-        raise _offline(f"torchvision:{name}", error) from error
+    network, weights = torchvision_network(name, "classifier", NO_HUB, pretrained=pretrained)
     used = weights.transforms()
     return Classifier(
         network,

@@ -20,7 +20,6 @@ from nrpurify.paper import trained
 from nrpurify.paper.bench import Bench
 from nrpurify.paper.experiment import Cell, Experiment, Outcome, quote
 from nrpurify.paper.runfolder import accuracy_cell, run_of
-from nrpurify.paper.smoke import tiny_networks
 
 EPS = 16
 DRAWS = 8
@@ -68,7 +67,7 @@ def _answers(model: nn.Module, images: Tensor) -> Tensor:
     return torch.cat([model(part) for part in torch.split(images, 8)])
 
 
-def _measure(bench: Bench) -> Outcome:
+def _work(bench: Bench) -> Outcome:
     images, labels, _ = bench.load()
     victim = bench.classifier("Res-152")
     spec = f"{trained.spec(bench, 'nrp')}:mode=dynamic"
@@ -92,13 +91,6 @@ def _measure(bench: Bench) -> Outcome:
     title = "Appendix table 1: targeted PGD and the dynamic purifier"
     run = run_of(bench, "appendix-table1", title, [cell for cell, _ in found], n=len(labels))
     return Outcome(run, {cell["id"]: place for cell, place in found})
-
-
-def _work(bench: Bench) -> Outcome:
-    if bench.scale != "smoke":
-        return _measure(bench)
-    with tiny_networks():
-        return _measure(bench)
 
 
 EXPERIMENT = Experiment(

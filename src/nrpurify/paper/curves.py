@@ -10,7 +10,6 @@ from nrpurify.paper.attacked import attacked_images
 from nrpurify.paper.bench import Bench
 from nrpurify.paper.experiment import Experiment, Finding, Outcome
 from nrpurify.paper.grids import Grid, Line, Spot, measure
-from nrpurify.paper.smoke import tiny_extractor
 
 Curves = dict[str, dict[float, float]]
 CLAIM3 = (
@@ -61,8 +60,7 @@ def _curves(outcome: Outcome) -> Curves:
 @torch.no_grad()
 def _distortion(bench: Bench, outcome: Outcome) -> Curves:
     """Mean absolute change of VGG16's conv3_3, by attack and iterations."""
-    smoke = bench.scale == "smoke"
-    extractor = tiny_extractor("vgg16") if smoke else features.feature_extractor("vgg16")
+    extractor = features.feature_extractor("vgg16")
     images, _, names = bench.load()
     clean = [extractor.to(bench.device)(image)[0] for image in torch.split(images, 1)]
     found: Curves = {}

@@ -9,7 +9,6 @@ from nrpurify.paper.bench import Bench
 from nrpurify.paper.budget import budget
 from nrpurify.paper.experiment import Experiment, Finding, Outcome
 from nrpurify.paper.grids import Grid, Line, Spot, measure
-from nrpurify.paper.smoke import tiny_networks
 from nrpurify.paper.trained import train_one
 from nrpurify.training import load_recipe
 
@@ -53,10 +52,8 @@ def _place(spot: Spot) -> tuple[str, str] | None:
 
 
 def _specs(bench: Bench) -> dict[str, str]:
-    if bench.scale == "smoke":
-        with tiny_networks():
-            return {name: variant(bench, name) for name in ("NRP", "GNP")}
-    return {name: variant(bench, name) for name in VARIANTS}
+    names = ("NRP", "GNP") if bench.scale == "smoke" else VARIANTS
+    return {name: variant(bench, name) for name in names}
 
 
 def _work(bench: Bench) -> Outcome:

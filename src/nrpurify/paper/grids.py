@@ -13,7 +13,6 @@ from nrpurify.evaluation.grid import SilentGrid
 from nrpurify.paper import trained
 from nrpurify.paper.bench import Bench
 from nrpurify.paper.experiment import Cell, Outcome, Run
-from nrpurify.paper.smoke import tiny_networks
 
 SMOKE_STEPS = 2
 UNDEFENDED = {"no defense": "none"}
@@ -206,7 +205,4 @@ def _run(bench: Bench, recipe: GridRecipe) -> Run:
         "device": bench.device,
         "watch": _Teller(bench),
     }
-    if bench.scale != "smoke":
-        return run_grid(recipe, bench.out, **options)
-    with tiny_networks():
-        return run_grid(recipe, bench.out, **options)
+    return run_grid(recipe, bench.out, **options)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +13,7 @@ from nrpurify.paper.bench import Bench
 from nrpurify.paper.catalogue import EXPERIMENTS, get
 from nrpurify.paper.compare import Row, paper_entries, side_by_side
 from nrpurify.paper.experiment import SMOKE_WARNING, Experiment, Finding, Outcome, Run
+from nrpurify.paper.smoke import tiny_networks
 
 
 @dataclass
@@ -54,7 +56,8 @@ def run_experiment(name: str, bench: Bench) -> Result:
         raise InputError(
             f"{str(bench.out)!r} holds a run; add --resume to go on with it, or name another folder"
         )
-    outcome = experiment.work(bench)
+    with tiny_networks() if bench.scale == "smoke" else nullcontext():
+        outcome = experiment.work(bench)
     run = finished(experiment, bench, outcome)
     write_json(bench.out / "run.json", run)
     rows = side_by_side(experiment, outcome)

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-import torch
 from torch import Tensor
 
-import nrpurify
 from nrpurify.evaluation import wilson_interval
 from nrpurify.evaluation.adversaries import digest, slug
 from nrpurify.paper.bench import Bench
 from nrpurify.paper.experiment import Cell, Run
+from nrpurify.versions import versions
 
 
 def cell(bench: Bench, value: float, **known: Any) -> Cell:
@@ -83,11 +81,7 @@ def run_of(
             "rule": "the first labeled images, in the order of their paths",
         },
         "settings": dict(settings or {}),
-        "versions": {
-            "nrpurify": nrpurify.__version__,
-            "torch": str(torch.__version__),
-            "python": platform.python_version(),
-        },
+        "versions": versions(),
         "weights_sha256": {},
         "seed": bench.seed,
         "cells": list(cells),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -96,7 +95,7 @@ def _generated_boxes(bench: Bench, paths: Sequence[Path]) -> Path:
     ]
     table = {"images": images, "annotations": boxes, "categories": [{"id": 1, "name": "person"}]}
     file = bench.out / "generated-boxes.json"
-    write_json(file, json.loads(json.dumps(table)))
+    write_json(file, table)
     return file
 
 
@@ -125,10 +124,7 @@ def _generated_frames(out: Path) -> tuple[Path, Path]:
 
 def ssp_on(bench: Bench, eps: int) -> SceneAttack:
     """SSP in VGG16's conv3_3 at a budget in 1/255."""
-    if bench.scale == "smoke":
-        extractor = smoke.tiny_extractor("vgg16")
-    else:
-        extractor = features.feature_extractor("vgg16", "conv3_3")
+    extractor = features.feature_extractor("vgg16", "conv3_3")
     steps = bench.pick(2, 30, 100)
     return ssp_attack(extractor.to(bench.device), eps=eps / 255, steps=steps, amp="auto")
 
@@ -140,9 +136,7 @@ def cda_on(bench: Bench, eps: int) -> SceneAttack | None:
     network, attack = load_generator(device=bench.device), attacks.get("cda").function
 
     def run(image: Tensor, _: Generator) -> Tensor:
-        height, width = image.shape[-2:]
-        padded = F.pad(image, (0, -width % 4, 0, -height % 4), mode="replicate")
-        return attack(network, padded, eps=eps / 255)[..., :height, :width]
+        return attack(network, image, eps=eps / 255)
 
     return SceneAttack("cda", eps / 255, run, surrogate="shipped generator")
 

@@ -8,7 +8,6 @@ from nrpurify.paper.bench import Bench
 from nrpurify.paper.budget import budget
 from nrpurify.paper.experiment import Experiment, Outcome, quote
 from nrpurify.paper.grids import Grid, Line, Spot, measure
-from nrpurify.paper.smoke import tiny_networks
 from nrpurify.paper.trained import train_one
 
 VICTIMS = ("Inc-v3", "Inc-v4", "IncRes-v2", "Adv-v3", "Inc-v3-ens3", "IncRes-v2-ens")
@@ -54,11 +53,7 @@ def _grid(files: dict[str, str]) -> Grid:
 
 
 def _work(bench: Bench) -> Outcome:
-    if bench.scale == "smoke":
-        with tiny_networks():
-            files = {name: own_purifier(bench, name) for name in DESIGNS}
-    else:
-        files = {name: own_purifier(bench, name) for name in DESIGNS}
+    files = {name: own_purifier(bench, name) for name in DESIGNS}
     return measure(bench, "table3", "Table 3: through a purifier of one's own", _grid(files))
 
 

@@ -15,7 +15,6 @@ from nrpurify.paper import plots
 from nrpurify.paper.bench import Bench
 from nrpurify.paper.experiment import Experiment, Finding, Outcome
 from nrpurify.paper.runfolder import cell, run_of
-from nrpurify.paper.smoke import tiny_networks
 
 CLAIM = "features at block3-conv3 are shared among classes, logits fall into one cluster a class"
 VIEWS = 12
@@ -67,7 +66,7 @@ def purity(points: Tensor, owners: Tensor) -> float:
     return float((owners[distances.argmin(1)] == owners).double().mean())
 
 
-def _measure(bench: Bench) -> Outcome:
+def _work(bench: Bench) -> Outcome:
     images, _, _ = bench.load(bench.pick(4, 20, 20))
     crops, owners = views(images, VIEWS, bench.generator())
     spaces = _spaces(bench, crops)
@@ -85,13 +84,6 @@ def _measure(bench: Bench) -> Outcome:
     run = run_of(bench, "appendix-figure3", title, cells, n=len(images))
     here = ", ".join(f"{c['victim']}: {c['value']:.0%} of nearest neighbors" for c in cells)
     return Outcome(run, places, [Finding(CLAIM, f"{here} are of the same class")], ["tsne.svg"])
-
-
-def _work(bench: Bench) -> Outcome:
-    if bench.scale != "smoke":
-        return _measure(bench)
-    with tiny_networks():
-        return _measure(bench)
 
 
 EXPERIMENT = Experiment(

@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 import nrpurify
-from nrpurify import weights
 from nrpurify.attacks import registry
 from nrpurify.errors import InputError
 from nrpurify.evaluation.adversaries import MANIFEST, Adversaries, slug
@@ -49,7 +48,7 @@ def _attack(plan: TaskPlan, name: str, eps: float, folder: Path) -> Attacked:
         "preset": options.preset,
         **attacker.settings,
         "seed": options.seed,
-        "weights_sha256": _hashes(attacker),
+        "weights_sha256": attacker.weights_sha256(),
     }
     record = {"attack": name, "surrogate": attacker.surrogate, "eps": eps, **settings}
     head = record | {"nrpurify": nrpurify.__version__, "torch": str(torch.__version__)}
@@ -103,11 +102,6 @@ def _perturbed(attacker: Attacker, batch: Batch, options: AttackOptions) -> Tens
     whole = int(255 * options.eps + 1e-3) / 255
     near = torch.clamp(attacked, batch.images - whole, batch.images + whole)
     return near.clamp(0, 1)
-
-
-def _hashes(attacker: Attacker) -> dict[str, str]:
-    used = {name: weights.cached(name) for name in attacker.weights if name in weights.names()}
-    return {name: weights.file_hash(path) for name, path in used.items() if path}
 
 
 def _pixels_hash(images: Tensor) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import platform
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -13,7 +12,6 @@ from typing import Any
 import torch
 from torch import nn
 
-import nrpurify
 from nrpurify import defenses
 from nrpurify.errors import InputError
 from nrpurify.evaluation.cells import same_network
@@ -24,6 +22,7 @@ from nrpurify.tasks.plan import TaskPlan
 from nrpurify.tasks.segmentation_cells import Attacked, Cell
 from nrpurify.tasks.strips import strongest, write_strips
 from nrpurify.tasks.victims import Victim, open_victim
+from nrpurify.versions import versions
 
 RUN = "run.json"
 Watch = Callable[[str, int, int], None]
@@ -143,11 +142,7 @@ class _Bench:
                 else "all with labels",
             },
             "settings": _plain(plan),
-            "versions": {
-                "nrpurify": nrpurify.__version__,
-                "torch": str(torch.__version__),
-                "python": platform.python_version(),
-            },
+            "versions": versions(),
             "weights_sha256": dict(hashes),
             "seed": plan.seed,
             "cells": list(cells),

@@ -11,7 +11,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-import nrpurify
 from nrpurify.attacks.cda import cda
 from nrpurify.attacks.generator import BLOCKS
 from nrpurify.attacks.trained import GENERATOR, save_generator
@@ -22,7 +21,7 @@ from nrpurify.training.cda_trainer import CdaTrainer
 from nrpurify.training.log import RunLog
 from nrpurify.training.photos import center_crops, split_photos
 from nrpurify.training.run import Silent, Watcher
-from nrpurify.training.run_folder import RunFolder
+from nrpurify.training.run_folder import RunFolder, circumstances
 
 
 @dataclass
@@ -120,11 +119,7 @@ class CdaRun:
             "photos": len(self.photos),
             "held_out": len(self.held_out),
             "steps_done": self.trainer.step,
-            "seconds": round(self.seconds),
-            "device": str(self.device),
-            "torch": torch.__version__,
-            "nrpurify": nrpurify.__version__,
-            "recipe": self.recipe.to_dict(),
+            **circumstances(self.seconds, self.device, self.recipe.to_dict()),
         }
         return Card("cda", GENERATOR, arguments, training, dict(self.metrics))
 

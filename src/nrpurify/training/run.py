@@ -9,14 +9,13 @@ from typing import Any, Protocol
 
 import torch
 
-import nrpurify
 from nrpurify.errors import InputError
 from nrpurify.purifiers import Purifier, load_purifier
 from nrpurify.training.distributed import Workers, join_workers
 from nrpurify.training.log import RunLog
 from nrpurify.training.photos import split_photos
 from nrpurify.training.recipe import Recipe, recipe_from_dict
-from nrpurify.training.run_folder import RunFolder
+from nrpurify.training.run_folder import RunFolder, circumstances
 from nrpurify.training.trainer import Trainer
 from nrpurify.training.validation import Validator
 
@@ -155,11 +154,7 @@ class Run:
             "photos": len(self.photos),
             "held_out": len(self.held_out),
             "steps_done": self.trainer.step,
-            "seconds": round(self.seconds),
-            "device": str(self.device),
-            "torch": torch.__version__,
-            "nrpurify": nrpurify.__version__,
-            "recipe": self.recipe.to_dict(),
+            **circumstances(self.seconds, self.device, self.recipe.to_dict()),
         }
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+import nrpurify
 from nrpurify.errors import InputError, WeightsError
 from nrpurify.files import atomic_path, write_json
 
@@ -82,6 +83,19 @@ class RunFolder:
                 f"{self.path} was started with another recipe; resume with the same settings "
                 "or name another folder"
             )
+
+
+def circumstances(
+    seconds: float, device: torch.device | str, recipe: dict[str, Any]
+) -> dict[str, Any]:
+    """What every card says of a training run."""
+    return {
+        "seconds": round(seconds),
+        "device": str(device),
+        "torch": torch.__version__,
+        "nrpurify": nrpurify.__version__,
+        "recipe": recipe,
+    }
 
 
 def _sorted(recipe: dict[str, Any]) -> str:

@@ -12,7 +12,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-import nrpurify
 from nrpurify.errors import InputError
 from nrpurify.models.segmenters.checkpoint import ARCHITECTURE, save_segnet
 from nrpurify.models.segmenters.segnet import SegNetBasic
@@ -22,7 +21,7 @@ from nrpurify.training.adversaries import seeded
 from nrpurify.training.log import RunLog
 from nrpurify.training.optim import learning_rate
 from nrpurify.training.photos import random_integer
-from nrpurify.training.run_folder import RunFolder
+from nrpurify.training.run_folder import RunFolder, circumstances
 from nrpurify.training.segnet_data import random_view, read_labeled
 from nrpurify.training.segnet_finish import measure, settle_norms
 from nrpurify.training.segnet_recipe import SegNetRecipe
@@ -175,11 +174,7 @@ def _save(
     training = {
         "images": len(trainer.pairs),
         "held_out": held_out,
-        "seconds": round(seconds),
-        "device": str(trainer.device),
-        "torch": torch.__version__,
-        "nrpurify": nrpurify.__version__,
-        "recipe": trainer.recipe.to_dict(),
+        **circumstances(seconds, trainer.device, trainer.recipe.to_dict()),
     }
     metrics = {} if held is None else {"pixel accuracy, held out": round(held, 4)}
     arguments = {"num_classes": len(trainer.table.names)}

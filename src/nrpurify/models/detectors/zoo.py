@@ -5,10 +5,10 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from nrpurify.errors import InputError, MissingExtraError, WeightsError
+from nrpurify.errors import InputError
 from nrpurify.models.detectors.boxes import Detections
 from nrpurify.models.detectors.detector import Images, check_detector_images
-from nrpurify.models.zoo import near_matches
+from nrpurify.models.zoo import torchvision_network
 
 _KEYS = ("boxes", "scores", "labels")
 
@@ -82,22 +82,12 @@ def torchvision_detector(name: str, *, pretrained: bool) -> AnyDetector:
         InputError: torchvision has no such detector; near matches are named.
         WeightsError: the pretrained weights could not be fetched.
     """
-    try:
-        from torchvision import models
-    except ImportError as error:
-        raise MissingExtraError("torchvision", "models") from error
-    known = models.list_models(module=models.detection)
-    if name not in known:
-        raise InputError(f"torchvision has no detector {name!r}; {near_matches(name, known)}")
-    weights = "DEFAULT" if pretrained else None
-    try:
-        network: nn.Module = models.get_model(name, weights=weights, weights_backbone=None)
-    except Exception as error:
-        if not pretrained:
-            raise
-        raise WeightsError(
-            f"the pretrained weights of torchvision:{name} could not be fetched: "
-            f"{type(error).__name__}: {error}; check the connection, or use a detector that needs "
-            "no hub: coco_ssd, centernet"
-        ) from error
+    network, _ = torchvision_network(
+        name,
+        "detector",
+        "a detector that needs no hub: coco_ssd, centernet",
+        pretrained=pretrained,
+        family="detection",
+        weights_backbone=None,
+    )
     return as_detector(network, name=f"torchvision:{name}")

@@ -1,12 +1,7 @@
 """Any segmenter of torchvision by name, with the preprocessing it was trained with."""
 
-from typing import Any
-
-from torch import nn
-
-from nrpurify.errors import InputError, MissingExtraError, WeightsError
 from nrpurify.models.segmenters.segmenter import Segmenter, short_side
-from nrpurify.models.zoo import near_matches
+from nrpurify.models.zoo import torchvision_network
 
 
 def torchvision_segmenter(name: str, *, pretrained: bool) -> Segmenter:
@@ -17,25 +12,14 @@ def torchvision_segmenter(name: str, *, pretrained: bool) -> Segmenter:
         InputError: torchvision has no such segmenter; near matches are named.
         WeightsError: the pretrained weights could not be fetched.
     """
-    try:
-        from torchvision import models
-    except ImportError as error:
-        raise MissingExtraError("torchvision", "models") from error
-    known = models.list_models(module=models.segmentation)
-    if name not in known:
-        raise InputError(f"torchvision has no segmenter {name!r}; {near_matches(name, known)}")
-    weights = models.get_model_weights(name).DEFAULT
-    options: dict[str, Any] = {"weights": weights} if pretrained else {"weights_backbone": None}
-    try:
-        network: nn.Module = models.get_model(name, **options)
-    except Exception as error:
-        if not pretrained:
-            raise
-        raise WeightsError(
-            f"the pretrained weights of torchvision:{name} could not be fetched: "
-            f"{type(error).__name__}: {error}; check the connection, or use one of the segmenters "
-            "that need no hub: segnet-basic-camvid, u2netp"
-        ) from error
+    network, weights = torchvision_network(
+        name,
+        "segmenter",
+        "one of the segmenters that need no hub: segnet-basic-camvid, u2netp",
+        pretrained=pretrained,
+        family="segmentation",
+        weights_backbone=None,
+    )
     used = weights.transforms()
     return Segmenter(
         network,

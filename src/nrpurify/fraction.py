@@ -1,0 +1,36 @@
+"""Numbers as people write them: 0.06, or a fraction such as 16/255."""
+
+from nrpurify.errors import InputError
+
+
+def read_fraction(text: str) -> float:
+    """A number, or one number over another.
+
+    Raises:
+        ValueError: It is neither.
+        ZeroDivisionError: The lower number is zero.
+    """
+    above, slash, below = text.partition("/")
+    return float(above) / float(below) if slash else float(text)
+
+
+def read_distance(text: str, given: str) -> float:
+    """A distance between [0, 1] images: a number or fraction above 0 and up to 1.
+
+    Args:
+        text: What was written.
+        given: How an error begins, such as ``--eps is '16'``.
+
+    Raises:
+        InputError: Neither of them, or outside (0, 1]; 16 is told to mean 16/255.
+    """
+    try:
+        value = read_fraction(text)
+    except (ValueError, ZeroDivisionError):
+        raise InputError(
+            f"{given}; expected a fraction such as 16/255 or a number such as 0.06"
+        ) from None
+    if not 0 < value <= 1:
+        hint = f"; write {text}/255" if 1 < value <= 255 and "/" not in text else ""
+        raise InputError(f"{given}; expected a value above 0 and up to 1{hint}")
+    return value
