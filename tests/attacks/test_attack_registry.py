@@ -105,6 +105,12 @@ def test_an_unknown_preset():
         get("pgd").defaults("papr")
 
 
+def test_what_was_set_when_a_pattern_was_made_is_not_in_force_at_its_use():
+    assert get("fff").defaults()["steps"] == 10_000
+    assert get("fff").in_force() == {}
+    assert get("pgd").in_force() == get("pgd").defaults()
+
+
 def test_the_page_names_every_attack_with_its_source():
     page = (Path(__file__).parents[2] / "docs" / "attacks.md").read_text()
     rows = re.findall(r"^\| `([\w-]+)` \|(.*)$", page, re.MULTILINE)

@@ -85,6 +85,17 @@ class Entry:
             raise InputError(f"no preset {preset!r}; expected one of {', '.join(self.presets)}")
         return asdict(self.presets[preset])
 
+    def in_force(self, preset: str = "paper") -> dict[str, Any]:
+        """The settings of a preset that decide an attack, without those of its making before.
+
+        Raises:
+            InputError: No such preset.
+        """
+        found = self.defaults(preset)
+        if self.surrogate != "none":
+            return found
+        return {name: value for name, value in found.items() if name in self.settings}
+
 
 _ENTRIES = (
     Entry("noise", noise, NOISE, "none", "control"),

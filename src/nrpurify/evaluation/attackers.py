@@ -25,7 +25,7 @@ def settings_in_force(name: str, preset: str, given: Mapping[str, Any]) -> dict[
     Raises:
         InputError: No such attack or preset.
     """
-    return {**registry.get(name).defaults(preset), **given}
+    return {**registry.get(name).in_force(preset), **given}
 
 
 def load_surrogate(

@@ -91,8 +91,7 @@ _LOADERS: dict[str, Callable[[Path], Any]] = {"cda": load_generator, "fff": load
 def _prepare_model(options: AttackOptions) -> Attacker:
     """Noise, and attacks whose work was done in training."""
     entry = registry.get(options.name)
-    used = entry.defaults(options.preset).items()
-    model, chosen = None, {name: value for name, value in used if name in entry.settings}
+    model, chosen = None, entry.in_force(options.preset)
     if entry.name in _LOADERS:
         file = locate(options.trained or entry.name)
         model = _LOADERS[entry.name](file).to(options.device)
