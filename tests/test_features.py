@@ -209,3 +209,11 @@ def test_squeezenet_takes_images_as_they_are():
     shapes = [tuple(f.shape[1:]) for f in extractor(torch.rand(1, 3, 64, 96))]
     assert shapes == [(128, 15, 23), (512, 3, 5)]
     assert feature_extractor("squeezenet1_1", pretrained=False).layers == ("fire5",)
+
+
+def test_a_detectors_backbone_takes_images_as_they_are():
+    extractor = feature_extractor("centernet", ["blocks.4", "last"], pretrained=False)
+    shapes = [tuple(f.shape[1:]) for f in extractor(torch.rand(1, 3, 64, 96))]
+    assert shapes == [(32, 8, 12), (480, 2, 3)]
+    gray = extractor.normalize(torch.full((1, 3, 2, 2), 0.5))
+    torch.testing.assert_close(gray, torch.full((1, 3, 2, 2), 127.5))

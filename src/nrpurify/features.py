@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from nrpurify import weights
 from nrpurify.errors import InputError
+from nrpurify.models.detectors.centernet import CenterNetV3
 from nrpurify.models.squeezenet import SqueezeNet
 
 
@@ -171,6 +172,7 @@ _BODIES: dict[str, Callable[[], nn.Module]] = {
     "alexnet": alexnet_body,
     "hed_vgg16": vgg16_body,
     "squeezenet1_1": SqueezeNet,
+    "centernet": CenterNetV3,
 }
 VGG16_BODIES = ("vgg16", "hed_vgg16")
 DEFAULT_LAYERS = {
@@ -178,6 +180,7 @@ DEFAULT_LAYERS = {
     "hed_vgg16": "conv3_3",
     "alexnet": "conv3",
     "squeezenet1_1": "fire5",
+    "centernet": "blocks.11",
 }
 
 
@@ -188,10 +191,11 @@ def feature_extractor(
 
     Args:
         name: ``vgg16`` (the paper's), ``alexnet``, ``hed_vgg16`` (an independent VGG16),
-            ``squeezenet1_1``, all of which take images of any size as they are, or another name
-            that :func:`nrpurify.models.load_classifier` takes, with its resize to a fixed size.
+            ``squeezenet1_1``, ``centernet`` (a detector's MobileNetV3), all of which take images of
+            any size as they are, or another name that :func:`nrpurify.models.load_classifier`
+            takes, with its resize to a fixed size.
         layers: Layer names; by default the paper's conv3_3 (its side before the ReLU), AlexNet's
-            conv3 or SqueezeNet's fire5. Other classifiers have no default.
+            conv3, SqueezeNet's fire5 or MobileNetV3's blocks.11. Other classifiers have none.
         pretrained: ``False`` gives random weights and touches neither cache nor network.
 
     Raises:

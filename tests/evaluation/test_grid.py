@@ -314,7 +314,7 @@ run_grid(read_grid(sys.argv[1])[0], sys.argv[2])
 
 
 def test_a_killed_run_goes_on_where_it_was(recipe, tmp_path):
-    from nrpurify.evaluation.marks import to_yaml
+    from nrpurify.recipe_files import to_yaml
 
     path, out = tmp_path / "r.yaml", tmp_path / "run"
     path.write_text(to_yaml(recipe.to_dict()))

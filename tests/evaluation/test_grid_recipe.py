@@ -8,7 +8,7 @@ from nrpurify.errors import InputError
 from nrpurify.evaluation import GridAttack, GridRecipe, RecipeError, grid_from_dict, read_grid
 from nrpurify.evaluation.grid_checks import check_grid
 from nrpurify.evaluation.grid_recipe import distance, shipped_grids
-from nrpurify.evaluation.marks import to_yaml
+from nrpurify.recipe_files import to_yaml
 
 GOOD = """\
 title: A title

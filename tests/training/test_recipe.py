@@ -21,7 +21,7 @@ def test_shipped_recipes_parse_and_fit(name):
 
 
 def test_names_of_the_issue_are_shipped():
-    assert {"paper", "fast-cpu"} <= set(shipped_recipes())
+    assert {"paper", "fast"} <= set(shipped_recipes())
 
 
 def test_paper_recipe_is_section_4_1():
@@ -45,8 +45,8 @@ def test_defaults_are_the_papers_too():
 
 @pytest.mark.parametrize("name", ["hgd", "ape-gan", "sr", "gnp", "fgsp"])
 def test_defenses_have_the_budget_of_the_purifier_they_extend(name):
-    recipe, purifier = load_recipe(name), load_recipe("fast-cpu")
-    assert (recipe.defense, recipe.extends, purifier.defense) == (name, "fast-cpu", "nrp")
+    recipe, purifier = load_recipe(name), load_recipe("fast")
+    assert (recipe.defense, recipe.extends, purifier.defense) == (name, "fast", "nrp")
     for setting in ("steps", "batch", "crop", "resize", "eps", "holdout", "cache", "validation"):
         assert getattr(recipe, setting) == getattr(purifier, setting), setting
 
@@ -59,7 +59,7 @@ def test_objectives_of_the_defenses():
     assert ape.optimization.betas == (0.5, 0.999)
     assert (sr.purifier, gnp.purifier, fgsp.purifier) == ("edsr", "fast", "fast")
     assert [r.adversaries[0].kind for r in (sr, gnp, fgsp)] == ["clean", "noise", "fgsm"]
-    assert gnp.losses == fgsp.losses == load_recipe("fast-cpu").losses
+    assert gnp.losses == fgsp.losses == load_recipe("fast").losses
 
 
 def test_a_recipe_may_extend_a_shipped_one_only(tmp_path):
@@ -74,8 +74,8 @@ def test_a_recipe_may_extend_a_shipped_one_only(tmp_path):
 
 
 def test_changes_replace_top_level_settings():
-    assert load_recipe("fast-cpu", steps=7, batch=None).steps == 7
-    assert load_recipe("fast-cpu", batch=None) == load_recipe("fast-cpu")
+    assert load_recipe("fast", steps=7, batch=None).steps == 7
+    assert load_recipe("fast", batch=None) == load_recipe("fast")
 
 
 @pytest.mark.parametrize(
@@ -115,11 +115,11 @@ def test_files(tmp_path):
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        (b"steps: [", "no valid YAML"),
-        (b"steps: \xff\xfe", "no valid YAML"),
+        (b"steps: [", "no readable YAML"),
+        (b"steps: \xff\xfe", "no readable YAML"),
         (b"- 1", "holds list; expected a mapping"),
         (b"", "holds NoneType; expected a mapping"),
-        (b"!!python/object/apply:os.getcwd []", "no valid YAML"),
+        (b"!!python/object/apply:os.getcwd []", "no readable YAML"),
     ],
 )
 def test_files_that_are_no_recipe(tmp_path, data, message):
@@ -130,8 +130,8 @@ def test_files_that_are_no_recipe(tmp_path, data, message):
 
 
 def test_missing_recipe_names_those_that_exist():
-    with pytest.raises(InputError, match=r"no recipe 'fast'; expected .* fast-cpu, .*paper"):
-        load_recipe("fast")
+    with pytest.raises(InputError, match=r"no recipe 'quick'; expected .* fast, .*paper"):
+        load_recipe("quick")
 
 
 @pytest.mark.parametrize(("module", "package"), [("yaml", "pyyaml"), ("pydantic", "pydantic")])
@@ -139,3 +139,28 @@ def test_missing_packages_are_named(monkeypatch, module, package):
     monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(MissingExtraError, match=rf"{package}.*nrpurify\[train\]"):
         load_recipe("paper")
+
+
+def test_errors_name_the_line(tmp_path):
+    file = tmp_path / "mine.yaml"
+    file.write_text("steps: 3\nlosses:\n  pixel: much\n")
+    with pytest.raises(InputError, match=r"mine\.yaml cannot be used:\n  line 3, losses\.pixel: "):
+        load_recipe(file)
+
+
+def test_a_recipe_and_what_it_extends_are_checked_each_in_its_own_file(tmp_path):
+    base, mine = tmp_path / "base.yaml", tmp_path / "mine.yaml"
+    base.write_text("steps: 3\nbatch: 2\n")
+    mine.write_text(f"extends: {base}\nsteps: 5\n")
+    recipe = load_recipe(mine)
+    assert (recipe.steps, recipe.batch) == (5, 2)
+    base.write_text("steps: 3\nbtach: 2\n")
+    with pytest.raises(InputError, match=r"base\.yaml cannot be used:\n  line 2, btach"):
+        load_recipe(mine)
+
+
+def test_settings_that_come_twice_are_refused(tmp_path):
+    file = tmp_path / "mine.yaml"
+    file.write_text("steps: 3\nbatch: 2\nsteps: 5\n")
+    with pytest.raises(InputError, match="line 3: steps came before in line 1"):
+        load_recipe(file)

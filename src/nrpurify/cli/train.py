@@ -16,9 +16,9 @@ from nrpurify.errors import InputError
 
 EXAMPLES = """Examples:
 
-nrpurify train --data photos/ --recipe fast-cpu
+nrpurify train --data photos/ --recipe fast
 
-nrpurify train --data photos/ --recipe fast-cpu --out runs/mine --resume
+nrpurify train --data photos/ --recipe fast --out runs/mine --resume
 
 nrpurify train --data photos/ --recipe paper --set optimization.lr=2e-4 --set losses.gan=vanilla"""
 
@@ -64,7 +64,7 @@ def command(
     data: Annotated[
         Path | None, typer.Option(help="Folder of photos, searched recursively; needs no labels.")
     ] = None,
-    recipe: Annotated[str, typer.Option(help="A shipped recipe's name, or a file.")] = "fast-cpu",
+    recipe: Annotated[str, typer.Option(help="A shipped recipe's name, or a file.")] = "fast",
     out: Annotated[
         Path | None, typer.Option(help="Folder of the run.", show_default="runs/RECIPE")
     ] = None,

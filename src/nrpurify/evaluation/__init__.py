@@ -11,10 +11,10 @@ from nrpurify.evaluation.grid_recipe import (
     shipped_grids,
 )
 from nrpurify.evaluation.harness import Tally, Views, check_budget, evaluate, summarize
-from nrpurify.evaluation.marks import Marks, RecipeError
 from nrpurify.evaluation.metrics import wilson_interval
 from nrpurify.evaluation.table import compact_table
 from nrpurify.evaluation.warnings import find_warnings
+from nrpurify.recipe_files import Marks, RecipeError
 
 __all__ = [
     "VICTIMS",

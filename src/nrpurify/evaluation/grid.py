@@ -16,13 +16,13 @@ from nrpurify.evaluation.cells import Cell, Unit, read_cell, save_cell, units
 from nrpurify.evaluation.grid_checks import check_grid
 from nrpurify.evaluation.grid_recipe import GridRecipe, read_grid
 from nrpurify.evaluation.label_check import FIRST, check_labels
-from nrpurify.evaluation.marks import to_yaml
 from nrpurify.evaluation.networks import Networks
 from nrpurify.evaluation.photos import Photos, open_photos
 from nrpurify.evaluation.strips import write_strips
 from nrpurify.evaluation.warnings import Warned, find_warnings
 from nrpurify.files import write_json, write_text
 from nrpurify.labels import LabeledImage
+from nrpurify.recipe_files import to_yaml
 from nrpurify.versions import versions
 
 

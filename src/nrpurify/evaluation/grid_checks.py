@@ -12,7 +12,7 @@ from nrpurify.attacks.presets import choose
 from nrpurify.attacks.registry import Entry
 from nrpurify.errors import InputError
 from nrpurify.evaluation.grid_recipe import SCORE_BASED, GridAttack, GridRecipe, distance
-from nrpurify.evaluation.marks import Place, RecipeError
+from nrpurify.recipe_files import Place, RecipeError
 
 Problem = tuple[Place, str]
 _OWN = {"eps", "preset", "generator", "amp", "callback", "targets", "targeted", "features"}

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from nrpurify.errors import InputError, MissingExtraError
-from nrpurify.evaluation.marks import Marks, Place, RecipeError, read_yaml
 from nrpurify.fraction import read_distance
 from nrpurify.precision import Amp
+from nrpurify.recipe_files import Marks, Place, RecipeError, find_recipe, read_yaml
 
 Threat = Literal[
     "oblivious transfer",
@@ -225,10 +225,7 @@ def read_grid(source: str | Path) -> tuple[GridRecipe, Marks]:
         InputError: No such recipe, or one that cannot be used; lines are named.
         MissingExtraError: PyYAML or pydantic is not installed.
     """
-    path = shipped_grids().get(str(source), Path(source))
-    if not path.is_file():
-        names = ", ".join(shipped_grids())
-        raise InputError(f"no recipe {str(source)!r}; expected a YAML file or one of {names}")
+    path = find_recipe(source, shipped_grids())
     values, marks = read_yaml(path)
     with marks.naming_lines():
         return grid_from_dict({"name": path.stem, **values}), marks

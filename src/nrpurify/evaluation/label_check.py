@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from nrpurify.evaluation.harness import Batch
-from nrpurify.evaluation.marks import Place, RecipeError
 from nrpurify.evaluation.metrics import wilson_interval
+from nrpurify.recipe_files import Place, RecipeError
 
 FIRST = 32
 """Images of the first small batch."""

@@ -14,10 +14,10 @@ from nrpurify import defenses, models, weights
 from nrpurify.errors import InputError
 from nrpurify.evaluation.attackers import load_surrogate
 from nrpurify.evaluation.grid_recipe import GridAttack, GridRecipe
-from nrpurify.evaluation.marks import at
 from nrpurify.evaluation.threats import behind_own_purifier, is_random
 from nrpurify.purifiers import Card
 from nrpurify.purifiers.card import tensors_hash
+from nrpurify.recipe_files import at
 
 
 @dataclass(frozen=True)

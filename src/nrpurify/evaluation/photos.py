@@ -11,9 +11,9 @@ import torch
 from nrpurify.errors import ImageError
 from nrpurify.evaluation.grid_recipe import GridImages
 from nrpurify.evaluation.harness import Batch
-from nrpurify.evaluation.marks import RecipeError, at
 from nrpurify.images import load_batch
 from nrpurify.labels import LabeledImage, labeled_images, read_labeled_folder
+from nrpurify.recipe_files import RecipeError, at
 from nrpurify.weights import file_hash
 
 

@@ -20,10 +20,10 @@ CLAIMS = (
     "FGSP is better than GNP and worse than NRP",
 )
 VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
-    "NRP": ("fast-cpu", {}),
-    "NRP, vanilla GAN": ("fast-cpu", {"gan": "vanilla"}),
-    "NRP without pixel loss": ("fast-cpu", {"pixel": 0.0}),
-    "NRP without feature loss": ("fast-cpu", {"features": ()}),
+    "NRP": ("fast", {}),
+    "NRP, vanilla GAN": ("fast", {"gan": "vanilla"}),
+    "NRP without pixel loss": ("fast", {"pixel": 0.0}),
+    "NRP without feature loss": ("fast", {"features": ()}),
     "GNP": ("gnp", {}),
     "FGSP": ("fgsp", {}),
 }

@@ -25,7 +25,7 @@ def own_purifier(bench: Bench, name: str) -> str:
     """The file of the attacker's purifier, trained like the defense on the same photos."""
     design = dict(zip(("smoke", "small", "full"), DESIGNS[name], strict=True))[bench.scale]
     changes: dict[str, Any] = {**budget(bench), "purifier": design, "seed": len(name)}
-    recipe = "paper" if bench.scale == "full" else "fast-cpu"
+    recipe = "paper" if bench.scale == "full" else "fast"
     return str(train_one(bench, f"own-{name.lower()}", recipe, changes))
 
 

@@ -160,6 +160,5 @@ def load_attack_recipe(kind: type[T], source: str | Path, **changes: Any) -> T:
         InputError: No such recipe, or one that cannot be used.
         MissingExtraError: PyYAML or pydantic is not installed.
     """
-    values = settings.read_yaml(source, shipped_attack_recipes())
-    given = {name: value for name, value in changes.items() if value is not None}
-    return settings.from_dict(kind, {**values, **given})
+    values = settings.read_checked(kind, source, shipped_attack_recipes())
+    return settings.changed(kind, values, changes)

@@ -242,7 +242,7 @@ def recipe_from_dict(values: dict[str, Any]) -> Recipe:
     """Build a recipe from plain values.
 
     Raises:
-        InputError: Unknown keys or values of the wrong kind, each with its place.
+        RecipeError: Unknown keys or values of the wrong kind, each with its place.
         MissingExtraError: pydantic is not installed.
     """
     return settings.from_dict(Recipe, values)
@@ -259,11 +259,12 @@ def load_recipe(source: str | Path, **changes: Any) -> Recipe:
     A recipe that ``extends`` another one replaces top-level settings of it.
 
     Raises:
-        InputError: No such recipe, or one that cannot be used.
+        InputError: No such recipe, or one that cannot be used; lines are named.
         MissingExtraError: PyYAML or pydantic is not installed.
     """
-    values = settings.read_yaml(source, shipped_recipes())
+    shipped = shipped_recipes()
+    values = settings.read_checked(Recipe, source, shipped)
     if values.get("extends"):
-        values = {**settings.read_yaml(str(values["extends"]), shipped_recipes()), **values}
-    given = {name: value for name, value in changes.items() if value is not None}
-    return recipe_from_dict({**values, **given})
+        base = settings.read_checked(Recipe, values["extends"], shipped)
+        values = settings.read_checked(Recipe, source, shipped, base)
+    return settings.changed(Recipe, values, changes)

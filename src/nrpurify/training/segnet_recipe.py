@@ -55,18 +55,18 @@ class SegNetRecipe:
     """
 
     stages: tuple[Stage, ...] = (
-        Stage(450, 4, (144, 192), (0.4, 0.7)),
-        Stage(260, 3, (192, 256), (0.6, 1.1)),
-        Stage(180, 2, (240, 320), (0.9, 1.1)),
+        Stage(1400, 2, (144, 192), (0.35, 0.8)),
+        Stage(900, 2, (180, 240), (0.6, 1.1)),
+        Stage(700, 1, (288, 384), (0.9, 1.1)),
     )
-    lr: float = 3e-3
+    lr: float = 1e-3
     warmup: int = 60
-    final_lr: float = 3e-5
+    final_lr: float = 1e-5
     weight_decay: float = 0.01
-    jitter: float = 0.25
+    jitter: float = 0.3
     norm_images: int = 32
     holdout: float = 0.06
-    checkpoint_every: int = 20
+    checkpoint_every: int = 50
     seed: int = 0
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 

@@ -1,4 +1,4 @@
-"""Recipes of any kind: read from YAML, checked against their dataclass."""
+"""Training recipes of any kind: read from YAML, checked against their dataclass."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, TypeVar
 
-from nrpurify.errors import InputError, MissingExtraError
+from nrpurify.errors import MissingExtraError
+from nrpurify.recipe_files import RecipeError, find_recipe, read_yaml
 
 T = TypeVar("T")
 
@@ -16,7 +17,7 @@ def from_dict(kind: type[T], values: Mapping[str, Any]) -> T:
     """An instance of the dataclass ``kind`` from plain values.
 
     Raises:
-        InputError: Unknown keys or values of the wrong kind, each with its place.
+        RecipeError: Unknown keys or values of the wrong kind, each with its place.
         MissingExtraError: pydantic is not installed.
     """
     try:
@@ -26,8 +27,7 @@ def from_dict(kind: type[T], values: Mapping[str, Any]) -> T:
     try:
         return TypeAdapter(kind).validate_python(dict(values))
     except ValidationError as error:
-        rows = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
-        raise InputError("the recipe cannot be used:\n  " + "\n  ".join(rows)) from error
+        raise RecipeError(*((e["loc"], e["msg"]) for e in error.errors())) from error
 
 
 def shipped_files(folder: str) -> dict[str, Path]:
@@ -36,25 +36,36 @@ def shipped_files(folder: str) -> dict[str, Path]:
     return {file.stem: file for file in sorted(path.glob("*.yaml"))}
 
 
-def read_yaml(source: str | Path, shipped: Mapping[str, Path]) -> dict[str, Any]:
-    """The mapping in a shipped file, by name, or in any other YAML file.
+def read_checked(
+    kind: type[T],
+    source: str | Path,
+    shipped: Mapping[str, Path],
+    base: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """The settings in a shipped file, by name, or in any other YAML file, that make a ``kind``.
+
+    Args:
+        kind: The dataclass.
+        source: Name or file.
+        shipped: Files by name.
+        base: Settings that hold where the file names none.
 
     Raises:
-        InputError: No such file, or one that holds no mapping.
-        MissingExtraError: PyYAML is not installed.
+        InputError: No such file, or one that cannot be used; lines are named.
+        MissingExtraError: PyYAML or pydantic is not installed.
     """
-    try:
-        import yaml
-    except ImportError as error:
-        raise MissingExtraError("pyyaml", "train") from error
-    path = shipped.get(str(source), Path(source))
-    if not path.is_file():
-        names = ", ".join(shipped)
-        raise InputError(f"no recipe {str(source)!r}; expected a YAML file or one of {names}")
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} is no valid YAML: {error}") from error
-    if not isinstance(values, dict):
-        raise InputError(f"{path} holds {type(values).__name__}; expected a mapping of settings")
+    values, marks = read_yaml(find_recipe(source, shipped))
+    values = {**(base or {}), **values}
+    with marks.naming_lines():
+        from_dict(kind, values)
     return values
+
+
+def changed(kind: type[T], values: Mapping[str, Any], changes: Mapping[str, Any]) -> T:
+    """A ``kind`` from ``values``, of which ``changes`` replace those that are not ``None``.
+
+    Raises:
+        RecipeError: As :func:`from_dict`.
+    """
+    given = {name: value for name, value in changes.items() if value is not None}
+    return from_dict(kind, {**values, **given})

@@ -1,4 +1,4 @@
-"""Where in a YAML file each setting stands, so that an error can name its line."""
+"""Recipes in YAML files: found by name, read with their lines, so that an error can name one."""
 
 from __future__ import annotations
 
@@ -75,6 +75,19 @@ class Marks:
         except RecipeError as error:
             rows = [f"line {self.line(p)}, {dotted(p)}: {text}" for p, text in error.problems]
             raise InputError(f"{self.path} cannot be used:\n  " + "\n  ".join(rows)) from error
+
+
+def find_recipe(source: str | Path, shipped: Mapping[str, Path]) -> Path:
+    """The shipped file of that name, or the file itself.
+
+    Raises:
+        InputError: Neither is there.
+    """
+    path = shipped.get(str(source), Path(source))
+    if not path.is_file():
+        expected = "a YAML file" + (f" or one of {', '.join(shipped)}" if shipped else "")
+        raise InputError(f"no recipe {str(source)!r}; expected {expected}")
+    return path
 
 
 def read_yaml(path: Path) -> tuple[dict[str, Any], Marks]:

@@ -1,0 +1,95 @@
+"""The tables of docs/results.md from a run of benchmarks/results.yaml.
+
+A value is the mean accuracy of the victims that are not the surrogate; its interval the 2.5 % and
+97.5 % quantiles over resampled images (the same images for all victims).
+"""
+
+import argparse
+import json
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Key = tuple[str, float, str]
+"""Attack, eps, surrogate; the attack is "" for clean images."""
+RESAMPLINGS = 2000
+
+
+def read(folder: Path) -> tuple[list[str], dict[Key, dict[str, NDArray[np.float64]]]]:
+    """Each defense's right answers, victims × images, by attack."""
+    run = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+    found: dict[Key, dict[str, list[Any]]] = defaultdict(lambda: defaultdict(list))
+    order: list[str] = []
+    for cell in run["cells"]:
+        if not cell["settings"].get("in_mean", True):
+            continue
+        hits = json.loads((folder / "cells" / f"{cell['id']}.json").read_text())["hits"]
+        attack = "" if cell["threat"] == "none" else cell["attack"]
+        key = (attack, cell["eps"] or 0.0, cell["surrogate"] or "")
+        found[key][cell["defense"]].append([int(hit) for hit in hits])
+        if cell["defense"] not in order:
+            order.append(cell["defense"])
+    arrays = {
+        key: {defense: np.array(rows, dtype=float) for defense, rows in by.items()}
+        for key, by in found.items()
+    }
+    return order, arrays
+
+
+def interval(hits: NDArray[np.float64]) -> tuple[float, float]:
+    """95 % interval of the mean accuracy, in percent."""
+    images = hits.mean(0)
+    draws = np.random.default_rng(0).integers(0, len(images), (RESAMPLINGS, len(images)))
+    low, high = np.quantile(images[draws].mean(1), (0.025, 0.975))
+    return 100 * float(low), 100 * float(high)
+
+
+def heading(key: Key) -> str:
+    attack, eps, surrogate = key
+    if not attack:
+        return "clean"
+    networks = {
+        "vgg16": "VGG16",
+        "efficientnet_lite0": "Lite0",
+        "squeezenet1_1+mobilenet_v1_025": "SqueezeNet + MobileNet",
+    }
+    return f"{attack} {255 * eps:.0f}, {networks.get(surrogate, surrogate)}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("run", type=Path)
+    parser.add_argument("--purifier", default="fast")
+    args = parser.parse_args()
+    order, table = read(args.run)
+    print("|", " | ".join(["images", *order]), "|")
+    print("|" + " --- |" * (len(order) + 1))
+    for key, by in table.items():
+        best = max(hits.mean() for hits in by.values())
+        cells = []
+        for defense in order:
+            if defense not in by:
+                cells.append("")
+                continue
+            mean = by[defense].mean()
+            text = f"{100 * mean:.1f}"
+            cells.append(f"**{text}**" if mean == best else text)
+        print("|", " | ".join([heading(key), *cells]), "|")
+    print()
+    print("| images | none, 95 % | purified, 95 % | success | purified | ratio |")
+    print("| --- | --- | --- | --- | --- | --- |")
+    for key, by in table.items():
+        if not {"none", args.purifier} <= set(by):
+            continue
+        before, after = by["none"], by[args.purifier]
+        failed, left = 100 * (1 - before.mean()), 100 * (1 - after.mean())
+        spans = ["{:.0f} to {:.0f}".format(*interval(hits)) for hits in (before, after)]
+        ratio = f"{failed / left:.2f}" if left and key[0] else ""
+        print("|", " | ".join([heading(key), *spans, f"{failed:.1f}", f"{left:.1f}", ratio]), "|")
+
+
+if __name__ == "__main__":
+    main()
