@@ -54,7 +54,7 @@ def heading(key: Key) -> str:
     networks = {
         "vgg16": "VGG16",
         "efficientnet_lite0": "Lite0",
-        "squeezenet1_1+mobilenet_v1_025": "SqueezeNet + MobileNet",
+        "squeezenet1_1,mobilenet_v1_025": "SqueezeNet + MobileNet",
     }
     return f"{attack} {255 * eps:.0f}, {networks.get(surrogate, surrogate)}"
 
