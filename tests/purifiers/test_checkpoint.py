@@ -237,7 +237,7 @@ def test_the_default_is_shipped_and_small():
 
 
 def test_shipped_default_tiles_a_photo_as_the_whole():
-    # noise is harder than a photo: with a halo of 64 the two are 2.2/255 apart
+    # noise is harder than a photo: with a halo of 96 the two are 1.6/255 apart, with 128 0.03/255
     photo = torch.rand(1, 3, 700, 900, generator=torch.Generator().manual_seed(0))
     purifier = load_purifier()
     seen = []
@@ -247,7 +247,7 @@ def test_shipped_default_tiles_a_photo_as_the_whole():
     with torch.no_grad():
         whole = purifier(photo)
     assert (whole - photo).abs().mean() > 1 / 255  # it does something
-    assert (tiled - whole).abs().max() < 1 / 255
+    assert (tiled - whole).abs().max() < 0.5 / 255
 
 
 # --- the authors' files ----------------------------------------------------------------------

@@ -14,7 +14,7 @@ from nrpurify.purifiers.card import Card
 from nrpurify.purifiers.tiling import apply_tiled
 
 TILE = 512
-HALO = 96
+HALO = 128
 
 
 class Purifier(nn.Module):
