@@ -42,13 +42,13 @@ def command(
     """
     from nrpurify.training.segnet import train_segnet
     from nrpurify.training.segnet_recipe import SegNetRecipe
-    from nrpurify.training.settings import from_dict, read_checked
+    from nrpurify.training.settings import checked, read_recipe
 
     if not folder.is_dir():
         raise InputError(f"{str(folder)!r} is no folder; give the one above images and masks")
     plan = SegNetRecipe()
     if recipe is not None:
-        plan = from_dict(SegNetRecipe, read_checked(SegNetRecipe, recipe, {}))
+        plan = checked(SegNetRecipe, *read_recipe(recipe, {}))
     if seed is not None:
         plan = replace(plan, seed=seed)
     with progress_bar() as progress:

@@ -160,5 +160,5 @@ def load_attack_recipe(kind: type[T], source: str | Path, **changes: Any) -> T:
         InputError: No such recipe, or one that cannot be used.
         MissingExtraError: PyYAML or pydantic is not installed.
     """
-    values = settings.read_checked(kind, source, shipped_attack_recipes())
-    return settings.changed(kind, values, changes)
+    values, marks = settings.read_recipe(source, shipped_attack_recipes())
+    return settings.checked(kind, values, marks, changes)

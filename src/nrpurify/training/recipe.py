@@ -263,8 +263,9 @@ def load_recipe(source: str | Path, **changes: Any) -> Recipe:
         MissingExtraError: PyYAML or pydantic is not installed.
     """
     shipped = shipped_recipes()
-    values = settings.read_checked(Recipe, source, shipped)
+    values, marks = settings.read_recipe(source, shipped)
     if values.get("extends"):
-        base = settings.read_checked(Recipe, values["extends"], shipped)
-        values = settings.read_checked(Recipe, source, shipped, base)
-    return settings.changed(Recipe, values, changes)
+        base, base_marks = settings.read_recipe(str(values["extends"]), shipped)
+        settings.checked(Recipe, base, base_marks)
+        values = {**base, **values}
+    return settings.checked(Recipe, values, marks, changes)

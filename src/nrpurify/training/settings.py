@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from nrpurify.errors import MissingExtraError
-from nrpurify.recipe_files import RecipeError, find_recipe, read_yaml
+from nrpurify.recipe_files import Marks, RecipeError, find_recipe, read_yaml
 
 T = TypeVar("T")
 
@@ -36,36 +36,26 @@ def shipped_files(folder: str) -> dict[str, Path]:
     return {file.stem: file for file in sorted(path.glob("*.yaml"))}
 
 
-def read_checked(
-    kind: type[T],
-    source: str | Path,
-    shipped: Mapping[str, Path],
-    base: Mapping[str, Any] | None = None,
-) -> dict[str, Any]:
-    """The settings in a shipped file, by name, or in any other YAML file, that make a ``kind``.
-
-    Args:
-        kind: The dataclass.
-        source: Name or file.
-        shipped: Files by name.
-        base: Settings that hold where the file names none.
+def read_recipe(source: str | Path, shipped: Mapping[str, Path]) -> tuple[dict[str, Any], Marks]:
+    """The settings in a shipped file, by name, or in any other YAML file, and their lines.
 
     Raises:
-        InputError: No such file, or one that cannot be used; lines are named.
-        MissingExtraError: PyYAML or pydantic is not installed.
+        InputError: No such file, or one that is no mapping of settings.
+        MissingExtraError: PyYAML is not installed.
     """
-    values, marks = read_yaml(find_recipe(source, shipped))
-    values = {**(base or {}), **values}
+    return read_yaml(find_recipe(source, shipped))
+
+
+def checked(
+    kind: type[T], values: Mapping[str, Any], marks: Marks, changes: Mapping[str, Any] | None = None
+) -> T:
+    """A ``kind`` from what a file holds, of which ``changes`` replace those that are not ``None``.
+
+    Raises:
+        InputError: The file cannot be used, lines are named; or a change cannot.
+        MissingExtraError: pydantic is not installed.
+    """
     with marks.naming_lines():
-        from_dict(kind, values)
-    return values
-
-
-def changed(kind: type[T], values: Mapping[str, Any], changes: Mapping[str, Any]) -> T:
-    """A ``kind`` from ``values``, of which ``changes`` replace those that are not ``None``.
-
-    Raises:
-        RecipeError: As :func:`from_dict`.
-    """
-    given = {name: value for name, value in changes.items() if value is not None}
-    return from_dict(kind, {**values, **given})
+        made = from_dict(kind, values)
+    given = {name: value for name, value in (changes or {}).items() if value is not None}
+    return from_dict(kind, {**values, **given}) if given else made
