@@ -7,6 +7,13 @@ from torch import nn
 from nrpurify.purifiers import Card, Design, Purifier
 
 SMALL = {
+    "detail-unet": {
+        "widths": [12, 14],
+        "blocks": [1, 2],
+        "factor": 2,
+        "detail": 6,
+        "detail_blocks": 1,
+    },
     "nrp": {"width": 6, "blocks": 1, "growth": 3},
     "resg": {"width": 6, "blocks": 2},
     "unet": {"width": 4, "levels": 2},

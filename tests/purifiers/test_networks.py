@@ -13,7 +13,7 @@ PARAMETERS = {
     "nrp": 16_550_275,
     "resg": 1_702_211,
     "unet": 7_760_163,
-    "fast": 5_685_808,
+    "fast": 5_836_492,
     "tiny": 558_912,
     "fast-rrdb": 2_933_104,
     "hgd": 7_760_163,
@@ -24,6 +24,7 @@ IDENTITY_STARTS = ("fast", "tiny", "fast-rrdb")
 TAILS = {
     "ape-gan": "up2",
     "denoising-unet": "last",
+    "detail-unet": "tail",
     "edsr": "tail",
     "nrp": "conv_last",
     "resg": "conv_last",
@@ -79,6 +80,10 @@ def test_no_skip_from_input_to_output(small):
     tail = getattr(small.network, TAILS[small.card.architecture])
     nn.init.zeros_(tail.weight)
     nn.init.constant_(tail.bias, 0.25)
+    correction = getattr(small.network, "detail_tail", None)
+    if correction is not None:
+        nn.init.zeros_(correction.weight)
+        nn.init.zeros_(correction.bias)
     purified = small(torch.rand(1, 3, 17, 24))
     torch.testing.assert_close(purified, torch.full_like(purified, 0.25), rtol=0, atol=0)
 
@@ -148,6 +153,24 @@ def test_unshuffle_unet_takes_other_arguments(levels, blocks, extra):
     side = network.multiple
     images = torch.rand(1, 3, side, 2 * side)
     torch.testing.assert_close(network(images), images, atol=0.3, rtol=0)
+
+
+def test_a_trained_trunk_can_be_given_a_second_stage():
+    arguments = {"widths": [12, 14], "blocks": [1, 1], "factor": 2}
+    trunk = Design("unshuffle-unet", arguments).build()
+    nn.init.normal_(trunk.tail.weight, std=0.1)
+    grown = Design("detail-unet", {**arguments, "detail": 6}).build()
+    left_out = grown.load_state_dict(trunk.state_dict(), strict=False)
+    assert not left_out.unexpected_keys
+    assert all(name.startswith("detail") for name in left_out.missing_keys)
+    images = torch.rand(1, 3, 24, 16)
+    torch.testing.assert_close(grown(images), trunk(images))
+
+
+@pytest.mark.parametrize("changed", [{"factor": 3, "widths": [27]}, {"factor": 4, "widths": [50]}])
+def test_a_second_stage_needs_half_the_factor(changed):
+    with pytest.raises(InputError, match=r"factor must be even, and widths\[0\] a multiple"):
+        Design("detail-unet", {"blocks": [1], **changed}).build()
 
 
 @pytest.mark.parametrize(

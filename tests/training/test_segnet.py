@@ -1,5 +1,6 @@
 import json
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -9,7 +10,7 @@ from nrpurify.cli import main
 from nrpurify.errors import InputError, WeightsError
 from nrpurify.images import write_png
 from nrpurify.models.segmenters.checkpoint import load_segnet
-from nrpurify.tasks.camvid import CAMVID, IGNORED, Sample, find_pairs
+from nrpurify.tasks.camvid import CAMVID, IGNORED, ClassTable, Sample, find_pairs
 from nrpurify.training.segnet import split_pairs, train_segnet
 from nrpurify.training.segnet_data import random_view, recolor
 from nrpurify.training.segnet_finish import measure, settle_norms
@@ -76,6 +77,29 @@ def test_a_resumed_run_does_what_an_uninterrupted_one_does(camvid, tmp_path):
         run(camvid, tmp_path / "b", plan=SegNetRecipe(), resume=True)
     whole, resumed = run(camvid, tmp_path / "a"), run(camvid, tmp_path / "b", resume=True)
     assert load_segnet(whole)[1].sha256 == load_segnet(resumed)[1].sha256
+
+
+def test_the_average_is_saved(camvid, tmp_path):
+    plain = run(camvid, tmp_path / "plain", plan=replace(PLAN, ema=0.0))
+    averaged = run(camvid, tmp_path / "averaged", plan=replace(PLAN, ema=0.9))
+    state = torch.load(tmp_path / "averaged" / "state.pt", weights_only=True)["trainer"]
+    last, mean = (load_segnet(file)[0].state_dict() for file in (plain, averaged))
+    name = "classifier.weight"
+    torch.testing.assert_close(last[name], state["network"][name], atol=1e-3, rtol=0)
+    torch.testing.assert_close(mean[name], state["average"][name], atol=1e-3, rtol=0)
+    assert not torch.equal(last[name], mean[name])
+
+
+def test_a_warm_start_begins_with_the_given_weights(camvid, tmp_path):
+    first = run(camvid, tmp_path / "first")
+    idle = replace(PLAN, lr=1e-12, final_lr=1e-12, weight_decay=0.0)
+    second = run(camvid, tmp_path / "second", plan=idle, warm_start=first)
+    given, kept = (load_segnet(file)[0] for file in (first, second))
+    for name, weight in given.named_parameters():
+        torch.testing.assert_close(kept.get_parameter(name), weight, atol=1e-3, rtol=0)
+    table = ClassTable(CAMVID.names[:4], (11,))
+    with pytest.raises(InputError, match="warm start has 11 classes; the class table has 4"):
+        run(camvid, tmp_path / "third", table=table, warm_start=first)
 
 
 def test_a_broken_state_is_named(camvid, tmp_path):

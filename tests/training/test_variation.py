@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from nrpurify.training.adversaries import Pair
 from nrpurify.training.recipe import Variation
-from nrpurify.training.variation import flip, sub_crop, vary
+from nrpurify.training.variation import flip, grain, sub_crop, vary
 
 EPS = 16 / 255
 
@@ -52,6 +52,34 @@ def test_scale_shrinks_crop_by_crop_down_to_the_least_eps():
     ratios = torch.cat(ratios)
     assert 0.25 - 1e-3 <= ratios.min() < 0.3
     assert 0.95 < ratios.max() <= 1 + 1e-3
+
+
+def test_sign_brings_every_value_to_eps():
+    clean = torch.full((4, 3, 5, 5), 0.5)
+    uneven = clean + EPS * torch.rand(clean.shape, generator=seeded(2)) - EPS / 3
+    varied = vary(Pair(clean, uneven), Variation(sign=1.0), EPS, seeded())
+    torch.testing.assert_close(varied.adversarial - clean, EPS * (uneven - clean).sign())
+
+
+def test_grain_replaces_perturbations_and_knows_nothing_of_the_image():
+    before, after = change(grain=1.0)
+    torch.testing.assert_close(after.abs(), torch.full_like(after, EPS))
+    assert ((after > 0) == (before > 0)).float().mean() < 0.7
+    other = vary(Pair(torch.rand(6, 3, 9, 9) * 0.5 + 0.25, torch.full((6, 3, 9, 9), 0.5)),
+                 Variation(grain=1.0), EPS, seeded())  # fmt: skip
+    torch.testing.assert_close(other.adversarial - other.clean, after)
+
+
+@pytest.mark.parametrize("side", [1, 9, 64])
+def test_grain_is_of_any_coarseness(side):
+    grains = [grain(side, seeded(seed)) for seed in range(60)]
+    assert all(g.shape == (3, side, side) and set(g.unique().tolist()) <= {-1, 1} for g in grains)
+    assert torch.equal(grain(side, seeded(3)), grains[3])
+    if side == 64:
+        turns = [(g[..., 1:] != g[..., :-1]).float().mean().item() for g in grains]
+        assert min(turns) < 0.1
+        assert max(turns) > 0.45
+        assert any(torch.equal(g[0], g[1]) for g in grains)
 
 
 def test_smooth_leaves_signs_of_the_filtered_perturbation():

@@ -32,6 +32,9 @@ def command(
         typer.Option(help="YAML file of settings.", show_default="as the shipped checkpoint"),
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in OUT.")] = False,
+    warm_start: Annotated[
+        Path | None, typer.Option(help="A trained SegNet-Basic to begin from.")
+    ] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Start of everything random.")] = None,
     device: Device = None,
     json: Json = False,
@@ -60,6 +63,7 @@ def command(
             plan,
             device=resolve_device(device),
             resume=resume,
+            warm_start=warm_start,
             watch=lambda done, total, loss: progress.update(
                 task, completed=done, total=total, description=f"loss {loss:.3f}"
             ),

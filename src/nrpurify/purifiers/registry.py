@@ -14,11 +14,12 @@ from nrpurify.purifiers.edsr import EDSR
 from nrpurify.purifiers.resg import ResG
 from nrpurify.purifiers.rrdb import NRP
 from nrpurify.purifiers.unet import DenoisingUNet, UNet
-from nrpurify.purifiers.unshuffle import UnshuffleRRDB, UnshuffleUNet
+from nrpurify.purifiers.unshuffle import DetailUNet, UnshuffleRRDB, UnshuffleUNet
 
 ARCHITECTURES: dict[str, Callable[..., nn.Module]] = {
     "ape-gan": APEGenerator,
     "denoising-unet": DenoisingUNet,
+    "detail-unet": DetailUNet,
     "edsr": EDSR,
     "nrp": NRP,
     "resg": ResG,
@@ -60,7 +61,10 @@ DESIGNS: dict[str, Design] = {
     "nrp": Design("nrp"),
     "resg": Design("resg"),
     "unet": Design("unet"),
-    "fast": Design("unshuffle-unet", {"widths": [96, 160, 256], "blocks": [2, 2, 2]}),
+    "fast": Design(
+        "detail-unet",
+        {"widths": [96, 160, 256], "blocks": [2, 2, 2], "detail": 48, "detail_blocks": 3},
+    ),
     "tiny": Design("unshuffle-unet", {"widths": [48, 64, 96], "blocks": [1, 1, 1]}),
     "fast-rrdb": Design("unshuffle-rrdb", {"width": 64, "blocks": 4}),
     "hgd": Design("denoising-unet", {"width": 32, "levels": 4}),

@@ -1,7 +1,7 @@
 """The fast family: trunks that run behind pixel-unshuffle, at 1/16 of the paper's cost a block.
 
-Both networks start as (nearly) the identity, so that training starts at the attacked image itself
-and not at noise. Neither has a skip from input to output: all of the image passes the trunk.
+All start as (nearly) the identity, so that training starts at the attacked image itself
+and not at noise. None has a skip from input to output: all of the image passes the trunk.
 """
 
 from __future__ import annotations
@@ -108,6 +108,11 @@ class UnshuffleUNet(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """N×3×H×W, sides multiples of ``multiple``, to the same shape; not clamped."""
+        purified: Tensor = self.shuffle(self.tail(self.trunk(images)))
+        return purified
+
+    def trunk(self, images: Tensor) -> Tensor:
+        """The features from which ``tail`` makes the image, at 1/``factor`` of its sides."""
         x = self.head(self.unshuffle(images))
         kept = []
         for encode, down in zip(self.encode, self.down, strict=False):
@@ -117,8 +122,53 @@ class UnshuffleUNet(nn.Module):
         x = self.encode[-1](x)
         for up, decode in zip(self.up, self.decode, strict=True):
             x = decode(kept.pop() + up(x))
-        purified: Tensor = self.shuffle(self.tail(x))
-        return purified
+        return x
+
+
+class DetailUNet(UnshuffleUNet):
+    """:class:`UnshuffleUNet` with a second, shallow stage at half the image's sides.
+
+    One pixel of the trunk stands for ``factor**2`` of the image: enough to know what is there, too
+    coarse for the last fine detail. The second stage sees the image, what the trunk made of it and
+    the trunk's features, and corrects. It starts by correcting nothing, so a trained trunk can be
+    given one.
+
+    Args:
+        widths: As in the base class.
+        blocks: As in the base class.
+        factor: As in the base class; even, with ``widths[0]`` a multiple of ``factor**2 / 4``.
+        detail: Channels of the second stage.
+        detail_blocks: Its residual blocks.
+    """
+
+    def __init__(
+        self,
+        widths: Sequence[int] = (96, 160, 256),
+        blocks: Sequence[int] = (2, 2, 2),
+        factor: int = 4,
+        detail: int = 32,
+        detail_blocks: int = 3,
+    ) -> None:
+        super().__init__(widths, blocks, factor)
+        half = factor // 2
+        if half * 2 != factor or widths[0] % half**2:
+            raise ValueError("factor must be even, and widths[0] a multiple of factor**2 / 4")
+        self.radius += 2 * (2 + 2 * detail_blocks)
+        self.enlarge = nn.PixelShuffle(half)
+        self.fold, self.unfold = nn.PixelUnshuffle(2), nn.PixelShuffle(2)
+        self.detail_head = nn.Conv2d(24 + widths[0] // half**2, detail, 3, padding=1)
+        self.detail = _blocks(detail, detail_blocks)
+        self.detail_tail = nn.Conv2d(detail, 12, 3, padding=1)
+        nn.init.zeros_(self.detail_tail.weight)
+        nn.init.zeros_(self.detail_tail.bias)  # type: ignore[arg-type]
+
+    def forward(self, images: Tensor) -> Tensor:
+        """N×3×H×W, sides multiples of ``multiple``, to the same shape; not clamped."""
+        features = self.trunk(images)
+        coarse: Tensor = self.shuffle(self.tail(features))
+        seen = torch.cat([self.fold(images), self.fold(coarse), self.enlarge(features)], 1)
+        fine: Tensor = self.unfold(self.detail_tail(self.detail(self.detail_head(seen))))
+        return coarse + fine
 
 
 def _blocks(width: int, count: int) -> nn.Sequential:

@@ -78,7 +78,8 @@ def _defense(plan: TaskPlan, spec: str) -> nn.Module:
             f"{spec} makes {tuple(shape[2:])} pixels of (64, 80); {plan.task} needs defenses that "
             "keep the size"
         )
-    return defenses.make(spec, device=plan.device, seed=seed)
+    defenses.reseed(defense, torch.Generator().manual_seed(seed))  # the probe drew
+    return defense
 
 
 def _cells(folder: Path) -> list[Cell]:

@@ -80,6 +80,9 @@ class Variation:
         scale: Crops whose perturbation is scaled down to a random eps.
         smooth: Crops whose perturbation is smoothed by the 15×15 Gaussian and signed again.
         swap: Crops that get another crop's perturbation.
+        sign: Crops whose perturbation is brought to ±eps everywhere, as a single step leaves it.
+        grain: Crops whose perturbation gives way to random grain: noise of a random coarseness and
+            coloring, at ±eps.
         least_eps: Least eps after scaling.
         flip: Flips and quarter turns of crop and perturbation together.
     """
@@ -88,6 +91,8 @@ class Variation:
     scale: float = 0.0
     smooth: float = 0.0
     swap: float = 0.0
+    sign: float = 0.0
+    grain: float = 0.0
     least_eps: float = 2 / 255
     flip: bool = True
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import time
 from collections.abc import Callable, Iterator
@@ -13,13 +14,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from nrpurify.errors import InputError
-from nrpurify.models.segmenters.checkpoint import ARCHITECTURE, save_segnet
+from nrpurify.models.segmenters.checkpoint import ARCHITECTURE, load_segnet, save_segnet
 from nrpurify.models.segmenters.segnet import SegNetBasic
 from nrpurify.purifiers.card import Card
 from nrpurify.tasks.camvid import CAMVID, IGNORED, ClassTable, Pair, Sample, find_pairs
 from nrpurify.training.adversaries import seeded
 from nrpurify.training.log import RunLog
-from nrpurify.training.optim import learning_rate
+from nrpurify.training.optim import learning_rate, update_average
 from nrpurify.training.photos import random_integer
 from nrpurify.training.run_folder import RunFolder, circumstances
 from nrpurify.training.segnet_data import random_view, read_labeled
@@ -49,6 +50,7 @@ class SegNetTrainer:
         self.recipe, self.pairs, self.table, self.device = recipe, pairs, table, device
         torch.manual_seed(recipe.seed)
         self.network = SegNetBasic(len(table.names)).to(device)
+        self.average = copy.deepcopy(self.network).requires_grad_(False)
         self.optimizer = torch.optim.AdamW(
             self.network.parameters(), lr=recipe.lr, weight_decay=recipe.weight_decay
         )
@@ -65,6 +67,7 @@ class SegNetTrainer:
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         self.optimizer.step()
+        update_average(self.average, self.network, self.recipe.ema, self.step)
         self.step += 1
         return {"loss": float(loss.detach()), "lr": rate}
 
@@ -81,17 +84,18 @@ class SegNetTrainer:
         return torch.stack(images).to(self.device), torch.stack(masks).to(self.device)
 
     def settle(self) -> None:
-        """Take the batch-norm statistics from training images in full size."""
+        """Take the averaged network's batch-norm statistics from training images in full size."""
         every = max(1, len(self.pairs) // max(1, self.recipe.norm_images))
         chosen = self.pairs[::every][: self.recipe.norm_images]
         if chosen:
             images = (read_labeled(pair, self.table).image.to(self.device) for pair in chosen)
-            settle_norms(self.network, images)
+            settle_norms(self.average, images)
 
     def state(self) -> dict[str, Any]:
         """All that :meth:`load_state` needs to go on."""
         return {
             "network": self.network.state_dict(),
+            "average": self.average.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "step": self.step,
         }
@@ -99,8 +103,21 @@ class SegNetTrainer:
     def load_state(self, state: dict[str, Any]) -> None:
         """Go on from :meth:`state`."""
         self.network.load_state_dict(state["network"])
+        self.average.load_state_dict(state["average"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.step = state["step"]
+
+    def start_from(self, network: SegNetBasic) -> None:
+        """Begin with the weights of another SegNet-Basic of as many classes (a warm start).
+
+        Raises:
+            InputError: It tells another number of classes apart.
+        """
+        given, wanted = (n.classifier.out_channels for n in (network, self.network))
+        if given != wanted:
+            raise InputError(f"the warm start has {given} classes; the class table has {wanted}")
+        self.network.load_state_dict(network.state_dict())
+        self.average.load_state_dict(network.state_dict())
 
 
 def train_segnet(
@@ -112,6 +129,7 @@ def train_segnet(
     table: ClassTable = CAMVID,
     device: torch.device | str = "cpu",
     resume: bool = False,
+    warm_start: str | Path | None = None,
     watch: Watch | None = None,
 ) -> Path:
     """Train SegNet-Basic and return its checkpoint, ``segmenter.safetensors`` (float16).
@@ -126,12 +144,13 @@ def train_segnet(
         table: What the masks' values mean.
         device: Where to train.
         resume: Go on with the run in ``folder``.
+        warm_start: A checkpoint of :func:`save_segnet` to begin from.
         watch: Sees progress.
 
     Raises:
         InputError: Folders or a pair that cannot be used; ``folder`` holds a run and ``resume`` is
             not given, or one of another recipe.
-        WeightsError: The state cannot be read.
+        WeightsError: The state or the warm start cannot be read.
     """
     plan, place = recipe or SegNetRecipe(), torch.device(device)
     pairs, lonely = find_pairs(images, masks)
@@ -144,9 +163,11 @@ def train_segnet(
     run.write_recipe()
     if state is not None:
         trainer.load_state(state["trainer"])
+    elif warm_start is not None:
+        trainer.start_from(load_segnet(warm_start)[0])
     seconds = _run(trainer, run, state["seconds"] if state is not None else 0.0, watch)
     trainer.settle()
-    held = measure(trainer.network, _read(held_out, table), place) if held_out else None
+    held = measure(trainer.average, _read(held_out, table), place) if held_out else None
     return _save(trainer, run.path, held, len(held_out), seconds)
 
 
@@ -180,7 +201,7 @@ def _save(
     arguments = {"num_classes": len(trainer.table.names)}
     card = Card("segnet-basic", ARCHITECTURE, arguments, training, metrics)
     file = folder / "segmenter.safetensors"
-    save_segnet(trainer.network, card, file)
+    save_segnet(trainer.average, card, file)
     return file
 
 

@@ -47,6 +47,7 @@ class SegNetRecipe:
         warmup: Steps.
         final_lr: Last learning rate.
         weight_decay: Of AdamW.
+        ema: Decay of the averaged weights, which are those that are saved; 0 saves the last ones.
         jitter: Greatest relative change of brightness, contrast, saturation and gamma.
         norm_images: Images in full size from which batch-norm statistics are taken at the end.
         holdout: Share of the pairs on which accuracy is measured at the end; not trained on.
@@ -63,6 +64,7 @@ class SegNetRecipe:
     warmup: int = 60
     final_lr: float = 1e-5
     weight_decay: float = 0.01
+    ema: float = 0.998
     jitter: float = 0.3
     norm_images: int = 32
     holdout: float = 0.06

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
+import torch.nn.functional as F
 from torch import Generator, Tensor
 
 from nrpurify.attacks.transforms import gaussian_kernel, smoother
@@ -40,11 +43,41 @@ def vary(pair: Pair, variation: Variation, eps: float, generator: Generator) -> 
     if variation.smooth:
         signs = smoother(gaussian_kernel())(delta).sign() * eps
         delta = torch.where(_drawn(delta, variation.smooth, generator), signs, delta)
+    if variation.sign:
+        delta = torch.where(_drawn(delta, variation.sign, generator), delta.sign() * eps, delta)
+    if variation.grain:
+        for index in _drawn(delta, variation.grain, generator).flatten().nonzero().flatten():
+            delta[index] = grain(delta.shape[-1], generator).to(delta) * eps
     least = min(variation.least_eps / eps, 1.0)
     scale = least + (1 - least) * torch.rand(len(delta), 1, 1, 1, generator=generator)
     delta = torch.where(_drawn(delta, variation.scale, generator), delta * scale, delta)
     delta = delta.masked_fill(_drawn(delta, variation.clean, generator), 0.0)
     return Pair(clean, (clean + delta).clamp(0, 1))
+
+
+COARSENESS = (1.0, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0)
+"""Pixels that a grain of :func:`grain` is wide; each is as likely."""
+
+
+def grain(side: int, generator: Generator) -> Tensor:
+    """Signs of random noise, 3×side×side.
+
+    It knows nothing of any image or network: where features' gradients leave patterns of their own
+    kind, this makes a purifier a plain denoiser as well.
+    """
+    width = COARSENESS[random_integer(0, len(COARSENESS) - 1, generator)]
+    channels = 1 if random_integer(0, 3, generator) == 0 else 3
+    count = math.ceil(side / width) + 1
+    noise = torch.randn(1, channels, count, count, generator=generator)
+    if channels == 3 and random_integer(0, 1, generator):
+        mix = torch.randn(3, 3, generator=generator)
+        noise = torch.einsum("ij,njhw->nihw", mix, noise)
+    if width > 1:
+        mode = ("nearest", "bilinear")[random_integer(0, 1, generator)]
+        wide = round(count * width)
+        noise = F.interpolate(noise, size=(wide, wide), mode=mode)
+    top, left = (random_integer(0, noise.shape[2] - side, generator) for _ in range(2))
+    return noise[0, :, top : top + side, left : left + side].sign().expand(3, -1, -1)
 
 
 def _drawn(delta: Tensor, share: float, generator: Generator) -> Tensor:
