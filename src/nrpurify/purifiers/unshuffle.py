@@ -113,7 +113,7 @@ class UnshuffleUNet(nn.Module):
 
     def trunk(self, images: Tensor) -> Tensor:
         """The features from which ``tail`` makes the image, at 1/``factor`` of its sides."""
-        x = self.head(self.unshuffle(images))
+        x: Tensor = self.head(self.unshuffle(images))
         kept = []
         for encode, down in zip(self.encode, self.down, strict=False):
             x = encode(x)
