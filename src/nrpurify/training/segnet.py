@@ -140,7 +140,7 @@ def train_segnet(
         images: Folder of images.
         masks: Folder of their class masks, see :func:`nrpurify.tasks.camvid.read_mask`.
         folder: Where the run lives.
-        recipe: What to do; the default is that of the shipped checkpoint.
+        recipe: What to do.
         table: What the masks' values mean.
         device: Where to train.
         resume: Go on with the run in ``folder``.

@@ -36,10 +36,11 @@ class Stage:
 
 @dataclass(frozen=True)
 class SegNetRecipe:
-    """Everything that decides a run; the defaults are those of the shipped checkpoint.
+    """Everything that decides a run.
 
-    A full image costs 60 billion multiplications, so views of shrunken images come first, parts of
-    images in full size last.
+    A full image costs 60 billion multiplications, so views of shrunken images come first, images in
+    full size last. The defaults are one run of the stages that the shipped checkpoint went through
+    in three, each begun with the weights of the one before (docs/tasks.md).
 
     Attributes:
         stages: Done one after another.
@@ -58,15 +59,17 @@ class SegNetRecipe:
     stages: tuple[Stage, ...] = (
         Stage(1400, 2, (144, 192), (0.35, 0.8)),
         Stage(900, 2, (180, 240), (0.6, 1.1)),
+        Stage(1500, 2, (216, 288), (0.65, 1.2)),
         Stage(700, 1, (288, 384), (0.9, 1.1)),
+        Stage(1150, 1, (360, 480), (0.95, 1.25)),
     )
     lr: float = 1e-3
     warmup: int = 60
     final_lr: float = 1e-5
-    weight_decay: float = 0.01
+    weight_decay: float = 0.02
     ema: float = 0.998
-    jitter: float = 0.3
-    norm_images: int = 32
+    jitter: float = 0.45
+    norm_images: int = 60
     holdout: float = 0.06
     checkpoint_every: int = 50
     seed: int = 0
