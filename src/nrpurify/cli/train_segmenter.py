@@ -29,7 +29,7 @@ def command(
     masks: Annotated[str, typer.Option(help="The masks' folder in DIR.")] = "trainannot",
     recipe: Annotated[
         Path | None,
-        typer.Option(help="YAML file of settings.", show_default="the stages of the shipped checkpoint"),
+        typer.Option(help="YAML file of settings.", show_default="that of docs/tasks.md"),
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in OUT.")] = False,
     warm_start: Annotated[
