@@ -1,4 +1,4 @@
-"""Appendix table 2: what training costs, from the card of the purifier."""
+"""Appendix table 2: what training costs, from the card of the purifier and the runs before it."""
 
 from __future__ import annotations
 
@@ -16,10 +16,12 @@ def _work(bench: Bench) -> Outcome:
     assert spec is not None
     card = load_purifier(spec).card
     known = card.training
-    hours = known.get("seconds", 0) / 3600
+    runs = [*known.get("before", []), known]
+    hours = sum(run.get("seconds", 0) for run in runs) / 3600
+    steps = sum(run.get("steps_done", 0) for run in runs)
     here = (
         f"{card.name}: {hours:.1f} hours on {known.get('device', 'a device not told')}, "
-        f"{known.get('steps_done', '?')} steps, {known.get('photos', '?')} unlabeled photos"
+        f"{steps} steps in {len(runs)} runs, {known.get('photos', '?')} unlabeled photos"
     )
     title = "Appendix table 2: cost of training"
     run = run_of(bench, "appendix-table2", title, [], settings={"card": known})
