@@ -100,6 +100,7 @@ def test_the_cost_of_training_comes_from_the_card(tmp_path):
     runs = [*runs.get("before", []), runs]
     said = f"{sum(run['steps_done'] for run in runs)} steps in {len(runs)} runs"
     assert said in result.findings[0].here
+    assert "unlabeled photos" in result.findings[0].here
     assert result.run["cells"] == []
 
 

@@ -18,10 +18,11 @@ def _work(bench: Bench) -> Outcome:
     known = card.training
     runs = [*known.get("before", []), known]
     hours = sum(run.get("seconds", 0) for run in runs) / 3600
-    steps = sum(run.get("steps_done", 0) for run in runs)
+    steps = [run.get("steps_done", 0) for run in runs]
     here = (
         f"{card.name}: {hours:.1f} hours on {known.get('device', 'a device not told')}, "
-        f"{steps} steps in {len(runs)} runs, {known.get('photos', '?')} unlabeled photos"
+        f"{sum(steps) if all(steps) else '?'} steps in {len(runs)} runs, "
+        f"{known.get('photos', '?')} unlabeled photos"
     )
     title = "Appendix table 2: cost of training"
     run = run_of(bench, "appendix-table2", title, [], settings={"card": known})

@@ -61,7 +61,7 @@ class Purifier(nn.Module):
             images: N×3×H×W in [0, 1].
             tile: Side of a tile in pixels.
             halo: Pixels of context around a tile; by default the network's receptive radius or
-                96, whichever is less (further pixels change the result by less than 1/255).
+                128, whichever is less (further pixels change the result by less than 1/255).
             amp: bf16 autocast: ``True``, ``False`` or ``"auto"`` (where the hardware has it).
 
         Raises:

@@ -1,7 +1,7 @@
 """The fast family: trunks that run behind pixel-unshuffle, at 1/16 of the paper's cost a block.
 
-All start as (nearly) the identity, so that training starts at the attacked image itself
-and not at noise. None has a skip from input to output: all of the image passes the trunk.
+All start as (nearly) the identity, so that training starts at the attacked image itself and not at
+noise. None has a skip from input to output: all of the image passes convolutions.
 """
 
 from __future__ import annotations
