@@ -62,12 +62,26 @@ def test_no_difference_is_log_two():
 def test_pixel_losses_by_hand():
     clean = torch.zeros(2, 3, 1, 1)
     purified = torch.tensor([[0.3, 0.0, 0.4], [0.0, 0.0, -1.0]]).view(2, 3, 1, 1)
-    assert losses.pixel_l1(purified, clean).item() == pytest.approx(1.7 / 6)
-    assert losses.pixel_mse(purified, clean).item() == pytest.approx(1.25 / 6)
-    assert losses.pixel_l2(purified, clean).item() == pytest.approx((0.5 + 1) / 2)
-    by_hand = ((0.25 / 3) ** 0.5 + (1 / 3) ** 0.5) / 2
-    assert losses.pixel_rmse(purified, clean).item() == pytest.approx(by_hand)
-    assert set(losses.PIXEL_LOSSES) == {"l1", "mse", "rmse", "l2"}
+    by_hand = {
+        "l1": [0.7 / 3, 1 / 3],
+        "mse": [0.25 / 3, 1 / 3],
+        "l2": [0.5, 1.0],
+        "rmse": [(0.25 / 3) ** 0.5, (1 / 3) ** 0.5],
+    }
+    assert set(losses.PIXEL_LOSSES) == set(by_hand)
+    for name, values in by_hand.items():
+        found = losses.PIXEL_LOSSES[name](purified, clean)
+        torch.testing.assert_close(found, torch.tensor(values))
+
+
+def test_crop_weights_by_hand():
+    delta = torch.tensor([0.0, 0.04, -0.1]).view(3, 1, 1, 1).expand(3, 3, 2, 2)
+    raw = torch.tensor([1 / 0.1, 1 / 0.5, 1 / 1.1])
+    found = losses.crop_weights(delta, eps=0.1, balance=1.0)
+    torch.testing.assert_close(found, raw / raw.mean())
+    root = losses.crop_weights(delta, eps=0.1, balance=0.5)
+    torch.testing.assert_close(root, raw.sqrt() / raw.sqrt().mean())
+    torch.testing.assert_close(losses.crop_weights(delta, eps=0.1, balance=0.0), torch.ones(3))
 
 
 def test_pixel_l2_has_a_gradient_at_zero():
@@ -85,8 +99,8 @@ def test_feature_loss_sums_its_terms_from_their_first_steps(micro, images):
     loss = losses.FeatureLoss(terms)
     both = micro.tiny_extractor("x", ("conv1", "conv2"))
     (a1, a2), (b1, b2) = both(images), both(other)
-    first = 2 * (a1 - b1).abs().mean()
-    second = 0.5 * ((a1 - b1).square().mean() + (a2 - b2).square().mean())
+    first = 2 * (a1 - b1).abs().mean((1, 2, 3))
+    second = 0.5 * ((a1 - b1).square().mean((1, 2, 3)) + (a2 - b2).square().mean((1, 2, 3)))
     torch.testing.assert_close(loss(images, other, step=9), first)
     torch.testing.assert_close(loss(images, other, step=10), first + second)
 
@@ -95,7 +109,7 @@ def test_feature_loss_takes_a_term_at_each_nth_step(micro, images):
     loss = losses.FeatureLoss((FeatureTerm(weight=3.0, layers=("conv1",), every=3),))
     extractor = micro.tiny_extractor("x", ("conv1",))
     distance = 3 * (extractor(images)[0] - extractor(images.flip(3))[0]).abs().mean()
-    found = torch.stack([loss(images, images.flip(3), step=step) for step in range(7)])
+    found = torch.stack([loss(images, images.flip(3), step=step).mean() for step in range(7)])
     torch.testing.assert_close(found, distance * torch.tensor([1.0, 0, 0, 1, 0, 0, 1]))
 
 
@@ -103,7 +117,7 @@ def test_feature_loss_sends_no_gradient_into_clean_or_weights(micro, images):
     loss = losses.FeatureLoss((FeatureTerm(),))
     clean = images.flip(3).requires_grad_()
     purified = images.clone().requires_grad_()
-    loss(purified, clean).backward()
+    loss(purified, clean).sum().backward()
     assert clean.grad is None
     assert purified.grad.abs().sum() > 0
     assert all(p.grad is None for p in loss.parameters())
@@ -118,11 +132,11 @@ def test_guide_loss_is_the_mean_l1_of_the_logits(monkeypatch, images):
     images = torch.nn.functional.pad(images, (0, 2))
     purified = torch.nn.functional.pad(purified, (0, 2))
     loss = losses.GuideLoss("any")(purified, images.requires_grad_())
-    torch.testing.assert_close(loss, (guide(purified) - guide(images)).abs().mean())
-    on_clean, on_purified = torch.autograd.grad(loss, (images, purified), allow_unused=True)
+    torch.testing.assert_close(loss, (guide(purified) - guide(images)).abs().mean(1))
+    on_clean, on_purified = torch.autograd.grad(loss.sum(), (images, purified), allow_unused=True)
     assert on_clean is None
     assert on_purified.abs().sum() > 0
 
 
 def test_no_terms_cost_nothing(images):
-    assert losses.FeatureLoss(())(images, images).item() == 0
+    assert losses.FeatureLoss(())(images, images).tolist() == [0] * len(images)

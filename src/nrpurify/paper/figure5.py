@@ -32,6 +32,7 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
 SMALL_CROP = 64
 """The critic is the dearest part of a step: a quarter of it at half the side."""
 ATTACKS = {"FGSM-TI": "fgsm-ti", "MI-FGSM-TI": "mi-fgsm-ti", "DIM-TI": "dim-ti"}
+SSP = {"preset": "authors", "layer": "conv3_3", "steps": 10, "step_size": "4/255"}
 SOURCES = ("Inc-v3", "Inc-v4", "IncRes-v2", "Res-152")
 
 
@@ -64,7 +65,10 @@ def _specs(bench: Bench) -> dict[str, str]:
 def _work(bench: Bench) -> Outcome:
     specs = _specs(bench)
     grid = Grid(
-        lines=tuple(Line(heading, attack, SOURCES) for heading, attack in ATTACKS.items()),
+        lines=(
+            *(Line(heading, attack, SOURCES) for heading, attack in ATTACKS.items()),
+            Line("SSP", "ssp", (), SSP),
+        ),
         victims=("IncRes-v2-ens",),
         defenses={"no defense": "none", **specs},
         place=_place,
@@ -98,8 +102,8 @@ EXPERIMENT = Experiment(
         "smoke": "two variants of two training steps, tiny random networks, no adversarial loss",
         "small": (
             "purifiers of the tiny design, all trained 300 steps (--steps) of 8 crops of 64 pixels "
-            "on --data or taken from --checkpoints; NRP without the critic besides; "
-            "EfficientNet-Lite2 asked; sources as in table1"
+            "on --data or taken from --checkpoints; NRP without the critic and SSP (10 steps) "
+            "besides; EfficientNet-Lite2 asked; sources as in table1"
         ),
         "full": "purifiers of the paper's design, trained with the steps of their recipes",
     },

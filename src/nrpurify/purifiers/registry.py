@@ -63,7 +63,7 @@ DESIGNS: dict[str, Design] = {
     "unet": Design("unet"),
     "fast": Design(
         "detail-unet",
-        {"widths": [96, 160, 256], "blocks": [2, 2, 2], "detail": 48, "detail_blocks": 3},
+        {"widths": [96, 160, 256], "blocks": [2, 2, 2], "detail": 48, "detail_blocks": 5},
     ),
     "tiny": Design("unshuffle-unet", {"widths": [48, 64, 96], "blocks": [1, 1, 1]}),
     "fast-rrdb": Design("unshuffle-rrdb", {"width": 64, "blocks": 4}),

@@ -1,4 +1,4 @@
-"""The losses of Sec. 3.2."""
+"""The losses of Sec. 3.2. Those of the purifier's output are one value a crop."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ class FeatureLoss(nn.Module):
         self.extractors = nn.ModuleList(feature_extractor(t.network, t.layers) for t in terms)
 
     def forward(self, purified: Tensor, clean: Tensor, step: int = 0) -> Tensor:
-        """Two N×3×S×S tensors to one value; no gradient runs into ``clean``."""
-        total = purified.new_zeros((), dtype=torch.float32)
+        """Two N×3×S×S tensors to N values; no gradient runs into ``clean``."""
+        total = purified.new_zeros(len(purified), dtype=torch.float32)
         for term, extractor in zip(self.terms, self.extractors, strict=True):
             if step < term.first_step or step % term.every:
                 continue
             with torch.no_grad():
                 reference = extractor(clean)
             found = feature_distance(extractor(purified), reference, term.distance)
-            total = total + term.weight * found.mean()
+            total = total + term.weight * found
         return total
 
 
@@ -49,33 +49,50 @@ class GuideLoss(nn.Module):
         self.guide = load_classifier(name)
 
     def forward(self, purified: Tensor, clean: Tensor) -> Tensor:
-        """Two N×3×S×S tensors to one value; no gradient runs into ``clean``."""
+        """Two N×3×S×S tensors to N values; no gradient runs into ``clean``."""
         with torch.no_grad():
             reference = self.guide(clean)
-        apart: Tensor = (self.guide(purified) - reference).float().abs().mean()
+        apart: Tensor = (self.guide(purified) - reference).float().abs().mean(1)
         return apart
 
 
+def crop_weights(perturbation: Tensor, eps: float, balance: float) -> Tensor:
+    """What each crop's losses are multiplied by, N values with a mean of 1.
+
+    The loss of a weak perturbation is small, whatever is done about it, and strong ones decide
+    where the weights go. ``balance`` evens that out: weights are ``(mean|δ| / eps + 0.1)`` to the
+    power ``-balance``.
+
+    Args:
+        perturbation: δ, N×3×S×S.
+        eps: The recipe's budget in (0, 1].
+        balance: 0 for equal weights; 1 for losses relative to the perturbation's size.
+    """
+    sizes = perturbation.abs().flatten(1).mean(1) / eps
+    weights = (sizes + 0.1) ** -balance
+    return weights / weights.mean()
+
+
 def pixel_l1(purified: Tensor, clean: Tensor) -> Tensor:
-    """Mean absolute difference of pixels."""
-    return (purified - clean).abs().mean()
+    """Mean absolute difference of pixels, N values."""
+    return (purified - clean).abs().flatten(1).mean(1)
 
 
 def pixel_mse(purified: Tensor, clean: Tensor) -> Tensor:
-    """Mean squared difference of pixels."""
-    return (purified - clean).square().mean()
+    """Mean squared difference of pixels, N values."""
+    return (purified - clean).square().flatten(1).mean(1)
 
 
 def pixel_rmse(purified: Tensor, clean: Tensor) -> Tensor:
-    """Root of each crop's mean squared difference, averaged over crops."""
+    """Root of the mean squared difference, N values."""
     side = math.sqrt(purified[0].numel())
     return pixel_l2(purified, clean) / side
 
 
 def pixel_l2(purified: Tensor, clean: Tensor) -> Tensor:
-    """Eq. 6: the Euclidean norm of each crop's difference, averaged over crops."""
+    """Eq. 6: the Euclidean norm of the difference, N values."""
     norms: Tensor = (purified - clean).flatten(1).norm(dim=1)
-    return norms.mean()
+    return norms
 
 
 PIXEL_LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {

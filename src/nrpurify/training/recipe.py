@@ -135,6 +135,8 @@ class Losses:
         guide: Classifier under which the logits of purified and clean crops are compared by L1
             (HGD, Liao et al., 2018); empty for none.
         guide_weight: Weight of that term.
+        balance: How much more the losses of crops with weak perturbations count, from 0 (all
+            alike) to 1 (relative to the perturbation's size).
     """
 
     features: tuple[FeatureTerm, ...] = (FeatureTerm(),)
@@ -145,6 +147,7 @@ class Losses:
     gan: Literal["relativistic", "vanilla"] = "relativistic"
     guide: str = ""
     guide_weight: float = 1.0
+    balance: float = 0.0
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
 

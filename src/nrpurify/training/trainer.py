@@ -115,14 +115,17 @@ class Trainer:
 
     def _update_purifier(self, clean: Tensor, adversarial: Tensor, rate: float) -> dict[str, float]:
         plan, settings = self.recipe.losses, self.recipe.optimization
+        pixel_loss = losses.PIXEL_LOSSES[plan.pixel_norm]
         with autocast(self.device, settings.amp):
             purified = self.network(self._shrink(adversarial))
-            parts = {
+            crops = {
                 "feature": self.feature_loss(purified, clean, self.step),
-                "pixel": plan.pixel * losses.PIXEL_LOSSES[plan.pixel_norm](purified.float(), clean),
+                "pixel": plan.pixel * pixel_loss(purified.float(), clean),
             }
             if self.guide_loss is not None:
-                parts["guide"] = plan.guide_weight * self.guide_loss(purified, clean)
+                crops["guide"] = plan.guide_weight * self.guide_loss(purified, clean)
+            weights = losses.crop_weights(adversarial - clean, self.recipe.eps, plan.balance)
+            parts = {name: (weights * values).mean() for name, values in crops.items()}
             if self.judge is not None and self.step >= plan.adversarial_from:
                 parts["adversarial"] = plan.adversarial * self._fooling(purified, clean)
         total = torch.stack(list(parts.values())).sum()
