@@ -1,7 +1,15 @@
 import pytest
 import torch
 
-from nrpurify.attacks.objectives import along, away, input_diversity, no_diversity, toward
+from nrpurify.attacks.objectives import (
+    against,
+    along,
+    away,
+    input_diversity,
+    no_diversity,
+    switch,
+    toward,
+)
 from nrpurify.distances import feature_distance
 from nrpurify.features import FeatureExtractor
 
@@ -69,6 +77,32 @@ def test_along_sums_over_layers(body, images):
         for layer in both(images)
     )
     torch.testing.assert_close(value, first + second)
+
+
+def own_direction(pooled):
+    centered = pooled - pooled.mean(1, keepdim=True)
+    return centered / centered.norm(dim=1, keepdim=True)
+
+
+def test_against_is_minus_the_component_along_the_own_mean_feature(extractor, images):
+    pooled, other = (extractor(x)[0].mean((2, 3)) for x in (images, images.flip(3) ** 2))
+    found = against(extractor, images)(images.flip(3) ** 2)
+    torch.testing.assert_close(found, -(other * own_direction(pooled)).sum(1))
+
+
+def test_switch_leads_from_one_image_to_another(extractor, images):
+    targets = images.roll(1, 0)
+    objective = switch(extractor, images, targets)
+    first, second = (extractor(x)[0].mean((2, 3)) for x in (images, targets))
+    direction = own_direction(second) - own_direction(first)
+    torch.testing.assert_close(objective(images), (first * direction).sum(1))
+    torch.testing.assert_close(objective(targets), (second * direction).sum(1))
+
+
+def test_against_has_a_gradient_at_the_image_itself(extractor, images):
+    images = images.clone().requires_grad_()
+    (gradient,) = torch.autograd.grad(against(extractor, images.detach())(images).sum(), images)
+    assert gradient.abs().sum() > 0
 
 
 def test_bf16_values_are_near_and_returned_in_fp32(extractor, images):

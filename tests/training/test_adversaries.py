@@ -44,7 +44,7 @@ def test_adversaries_keep_the_budget_and_say_what_they_are(maker):
     assert settings["steps"] in (2, 3)
 
 
-@pytest.mark.parametrize("goal", ["away", "toward", "along"])
+@pytest.mark.parametrize("goal", ["away", "toward", "along", "against", "switch"])
 def test_every_goal_moves_features(maker, micro, goal):
     kind = {"goals": {goal: 1.0}, "steps": [4, 4]}
     pair, settings = maker(adversaries=[kind]).make(2, 32, seeded(1))

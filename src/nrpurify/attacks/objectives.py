@@ -1,7 +1,9 @@
 """Label-free objectives in feature space: away from the image, toward another, along a direction.
 
-The first is the paper's (Eq. 4). The other two widen the perturbations that a purifier is trained
-on; none of them looks at a label or at a decision boundary.
+The first is the paper's (Eq. 4). The others widen the perturbations that a purifier is trained on;
+none of them looks at a label or at a decision boundary. The direction is a random one, or it leads
+against the image's own mean feature, alone or on to another image's: what a classifier's loss does
+to its last features, without its classes.
 """
 
 from __future__ import annotations
@@ -9,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
+import torch.nn.functional as F
 from torch import Generator, Tensor
 
 from nrpurify.attacks.ascent import Objective
@@ -95,11 +98,60 @@ def along(
     directions: list[Tensor] = []
 
     def objective(images: Tensor) -> Tensor:
-        features = _features(extractor, diversity()(images), amp)
-        pooled = [layer.float().flatten(2).mean(2) for layer in features]
+        pooled = _pooled(_features(extractor, diversity()(images), amp))
         if not directions:
             directions.extend(torch.randn(p.shape, generator=generator).to(p) for p in pooled)
-        parts = [(p * d).sum(1) for p, d in zip(pooled, directions, strict=True)]
-        return torch.stack(parts).sum(0)
+        return _along_each(pooled, directions)
+
+    return objective
+
+
+def against(
+    extractor: FeatureExtractor,
+    images: Tensor,
+    diversity: Diversity = no_diversity,
+    amp: Amp = False,
+) -> Objective:
+    """Minus the mean feature vector's component along that of the clean ``images``."""
+    with torch.no_grad():
+        directions = [-own for own in _directions(extractor, images, amp)]
+    return _component(extractor, directions, diversity, amp)
+
+
+def switch(
+    extractor: FeatureExtractor,
+    images: Tensor,
+    targets: Tensor,
+    diversity: Diversity = no_diversity,
+    amp: Amp = False,
+) -> Objective:
+    """The component along what leads from the clean ``images`` to other images, ``targets``."""
+    with torch.no_grad():
+        own, others = (_directions(extractor, x, amp) for x in (images, targets))
+    directions = [b - a for a, b in zip(own, others, strict=True)]
+    return _component(extractor, directions, diversity, amp)
+
+
+def _pooled(features: tuple[Tensor, ...]) -> list[Tensor]:
+    return [layer.float().flatten(2).mean(2) for layer in features]
+
+
+def _along_each(pooled: list[Tensor], directions: list[Tensor]) -> Tensor:
+    parts = [(p * d).sum(1) for p, d in zip(pooled, directions, strict=True)]
+    return torch.stack(parts).sum(0)
+
+
+def _directions(extractor: FeatureExtractor, images: Tensor, amp: Amp) -> list[Tensor]:
+    """Mean feature vectors, each less its own mean over channels and at length 1."""
+    pooled = _pooled(_features(extractor, images, amp))
+    return [F.normalize(p - p.mean(1, keepdim=True), dim=1) for p in pooled]
+
+
+def _component(
+    extractor: FeatureExtractor, directions: list[Tensor], diversity: Diversity, amp: Amp
+) -> Objective:
+    def objective(images: Tensor) -> Tensor:
+        pooled = _pooled(_features(extractor, diversity()(images), amp))
+        return _along_each(pooled, directions)
 
     return objective

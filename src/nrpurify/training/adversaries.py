@@ -146,6 +146,10 @@ class AdversaryMaker:
         amp = self.recipe.optimization.amp
         if goal == "along":
             return objectives.along(extractor, generator, draws, amp)
+        if goal == "against":
+            return objectives.against(extractor, clean, draws, amp)
+        if goal == "switch":
+            return objectives.switch(extractor, clean, clean.roll(1, 0), draws, amp)
         if goal == "toward":
             return objectives.toward(extractor, clean.roll(1, 0), distance, draws, amp)
         return objectives.away(extractor, clean, distance, draws, amp)

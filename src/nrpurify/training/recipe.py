@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal
 
 from nrpurify.training import settings
 
-Goal = Literal["away", "toward", "along"]
+Goal = Literal["away", "toward", "along", "against", "switch"]
 
 
 @dataclass(frozen=True)
