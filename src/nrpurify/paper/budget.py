@@ -8,6 +8,8 @@ from nrpurify.paper import smoke
 from nrpurify.paper.bench import Bench
 
 SMOKE_STEPS, SMALL_STEPS = 2, 300
+BRISK = {"lr": 1e-3, "warmup": 20, "schedule": "cosine", "clip": 1.0, "ema": 0.98}
+"""Optimization where steps are few: the recipes' own rates hardly leave the start in so many."""
 
 
 def budget(bench: Bench) -> dict[str, Any]:
@@ -19,7 +21,9 @@ def budget(bench: Bench) -> dict[str, Any]:
         return {} if bench.steps is None else {"steps": bench.steps}
     shards = bench.pick(1, 20, 0)
     side = bench.pick(smoke.SIDE, 128, 128)
+    brisk = {"optimization": BRISK} if bench.scale == "small" else {}
     return {
+        **brisk,
         "steps": bench.steps or bench.pick(SMOKE_STEPS, SMALL_STEPS, 0),
         "batch": bench.pick(2, 8, 0),
         "crop": side,

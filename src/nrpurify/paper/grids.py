@@ -144,13 +144,14 @@ def _turned(played: Mapping[str, str | None]) -> dict[str, str]:
 def _made_by(cell: Cell, attack: Mapping[str, Any]) -> bool:
     """Whether a cell's images come from this attack of the recipe."""
     own = cell["settings"]
+    layer = attack.get("layer", own.get("layers", []))
     return (
         cell["attack"] == attack["name"]
         and (not attack.get("surrogate") or cell["surrogate"] == ",".join(attack["surrogate"]))
         and cell["threat"] == attack.get("threat", "oblivious transfer")
         and own.get("purifier", "") == attack.get("purifier", "")
         and attack.get("steps") in (None, cell["steps"])
-        and list(attack.get("layer", own.get("layers", []))) == list(own.get("layers", []))
+        and ([layer] if isinstance(layer, str) else list(layer)) == list(own.get("layers", []))
     )
 
 
