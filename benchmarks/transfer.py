@@ -61,7 +61,6 @@ def rivals(surrogate: Any, eps: float) -> Iterator[tuple[str, Attack]]:
     here = {"model": surrogate, "device": torch.device("cpu"), "eps": eps}
     yield "fgsm (torchattacks)", torchattacks.FGSM(surrogate, eps)
     yield "fgsm (torchattack)", torchattack.FGSM(**here)
-    yield "r-fgsm (torchattacks)", torchattacks.RFGSM(surrogate, eps, eps / 3, 1)
     yield "i-fgsm (torchattacks)", torchattacks.BIM(surrogate, eps, step, STEPS)
     yield "i-fgsm (torchattack)", torchattack.IFGSM(**here, steps=STEPS, alpha=step)
     yield "pgd (torchattacks)", torchattacks.PGD(surrogate, eps, 2 / 255, STEPS)
