@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from nrpurify.training import losses
-from nrpurify.training.recipe import FeatureTerm
+from nrpurify.training.recipe import FeatureTerm, Losses
 
 
 def sigmoid(x):
@@ -74,6 +74,12 @@ def test_pixel_losses_by_hand():
         torch.testing.assert_close(found, torch.tensor(values))
 
 
+def test_the_pixel_loss_has_another_weight_late():
+    plan = Losses(pixel=16, pixel_late=0.5, pixel_late_from=10)
+    assert [plan.pixel_at(step) for step in (0, 9, 10, 99)] == [16, 16, 0.5, 0.5]
+    assert Losses(pixel=16, pixel_late_from=10).pixel_at(10) == 16
+
+
 def test_crop_weights_by_hand():
     delta = torch.tensor([0.0, 0.04, -0.1]).view(3, 1, 1, 1).expand(3, 3, 2, 2)
     raw = torch.tensor([1 / 0.1, 1 / 0.5, 1 / 1.1])
@@ -103,6 +109,12 @@ def test_feature_loss_sums_its_terms_from_their_first_steps(micro, images):
     second = 0.5 * ((a1 - b1).square().mean((1, 2, 3)) + (a2 - b2).square().mean((1, 2, 3)))
     torch.testing.assert_close(loss(images, other, step=9), first)
     torch.testing.assert_close(loss(images, other, step=10), first + second)
+
+
+def test_feature_loss_drops_a_term_when_its_steps_are_over(micro, images):
+    loss = losses.FeatureLoss((FeatureTerm(layers=("conv1",), until=5),))
+    assert loss(images, images.flip(3), step=4).min() > 0
+    assert loss(images, images.flip(3), step=5).max() == 0
 
 
 def test_feature_loss_takes_a_term_at_each_nth_step(micro, images):

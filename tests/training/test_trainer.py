@@ -93,6 +93,13 @@ def test_ablations(trainer, losses, silent):
     assert not same(before, weights(run))
 
 
+def test_the_late_pixel_weight_is_the_one_that_trains(trainer):
+    losses = {"features": [], "pixel": 1, "pixel_late": 0, "pixel_late_from": 1, "adversarial": 0}
+    run = trainer(losses=losses)
+    assert run.train_step()["pixel"] > 0
+    assert run.train_step()["pixel"] == 0
+
+
 @pytest.mark.parametrize("norm", ["l1", "mse", "l2"])
 def test_pixel_norms(trainer, norm):
     losses = {"features": [], "pixel": 1, "pixel_norm": norm, "adversarial": 0}

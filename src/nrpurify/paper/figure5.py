@@ -28,7 +28,9 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "GNP": ("gnp", {}),
     "FGSP": ("fgsp", {}),
 }
-"""Recipe, and the changes of its losses. Else all have an adversarial loss of 5e-3."""
+"""Recipe, and the changes of its losses, which else are those of :data:`WEIGHTS`."""
+WEIGHTS = {"adversarial": 5e-3, "pixel_late": None}
+"""All three losses count from the first step to the last."""
 SMALL_CROP = 64
 """The critic is the dearest part of a step: a quarter of it at half the side."""
 ATTACKS = {"FGSM-TI": "fgsm-ti", "MI-FGSM-TI": "mi-fgsm-ti", "DIM-TI": "dim-ti"}
@@ -42,9 +44,11 @@ def variant(bench: Bench, name: str) -> str:
     """The spec of a variant, trained at the budget that all share."""
     recipe, changed = VARIANTS[name]
     losses = load_recipe(recipe).to_dict()["losses"]
-    losses |= {"adversarial": 0.0 if bench.scale == "smoke" else 5e-3} | changed
+    losses |= WEIGHTS | ({"adversarial": 0.0} if bench.scale == "smoke" else {}) | changed
     if bench.scale != "full":
-        losses["features"] = [{**term, "first_step": 0} for term in losses["features"]]
+        losses["features"] = [
+            {**term, "first_step": 0, "until": None} for term in losses["features"]
+        ]
     changes = {**budget(bench), "purifier": "tiny", "losses": losses}
     if bench.scale == "full":
         changes["purifier"] = "nrp"

@@ -26,7 +26,7 @@ class FeatureLoss(nn.Module):
         """Two N×3×S×S tensors to N values; no gradient runs into ``clean``."""
         total = purified.new_zeros(len(purified), dtype=torch.float32)
         for term, extractor in zip(self.terms, self.extractors, strict=True):
-            if step < term.first_step or step % term.every:
+            if not term.counts(step):
                 continue
             with torch.no_grad():
                 reference = extractor(clean)

@@ -108,6 +108,7 @@ class FeatureTerm:
         layers: Where distances are taken; they are summed.
         distance: Δ of Eq. 1.
         first_step: First step with this term; a cheap network can start and a dear one follow.
+        until: First step without it; None for a term that stays.
         every: Only each so many steps; the weight then counts for that step alone.
     """
 
@@ -116,8 +117,14 @@ class FeatureTerm:
     layers: tuple[str, ...] = ("conv3_3",)
     distance: str = "mae"
     first_step: int = 0
+    until: int | None = None
     every: int = 1
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
+
+    def counts(self, step: int) -> bool:
+        """Whether the term is part of the loss at ``step``."""
+        ended = self.until is not None and step >= self.until
+        return step >= self.first_step and not ended and step % self.every == 0
 
 
 @dataclass(frozen=True)
@@ -127,6 +134,8 @@ class Losses:
     Attributes:
         features: λ and its feature extractors; empty for the ablation without it.
         pixel: γ, 0 for the ablation without it.
+        pixel_late: γ from step ``pixel_late_from`` on; None where it does not change.
+        pixel_late_from: First step with that γ.
         pixel_norm: ``l1`` and ``mse`` are means over pixels, ``rmse`` is each crop's root of
             ``mse``, ``l2`` is Eq. 6's norm.
         adversarial: α, 0 for no critic.
@@ -141,6 +150,8 @@ class Losses:
 
     features: tuple[FeatureTerm, ...] = (FeatureTerm(),)
     pixel: float = 1e-2
+    pixel_late: float | None = None
+    pixel_late_from: int = 0
     pixel_norm: Literal["l1", "mse", "rmse", "l2"] = "l2"
     adversarial: float = 5e-3
     adversarial_from: int = 0
@@ -149,6 +160,12 @@ class Losses:
     guide_weight: float = 1.0
     balance: float = 0.0
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
+
+    def pixel_at(self, step: int) -> float:
+        """γ at ``step``."""
+        if self.pixel_late is None or step < self.pixel_late_from:
+            return self.pixel
+        return self.pixel_late
 
 
 @dataclass(frozen=True)

@@ -120,7 +120,7 @@ class Trainer:
             purified = self.network(self._shrink(adversarial))
             crops = {
                 "feature": self.feature_loss(purified, clean, self.step),
-                "pixel": plan.pixel * pixel_loss(purified.float(), clean),
+                "pixel": plan.pixel_at(self.step) * pixel_loss(purified.float(), clean),
             }
             if self.guide_loss is not None:
                 crops["guide"] = plan.guide_weight * self.guide_loss(purified, clean)
