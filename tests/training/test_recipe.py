@@ -89,6 +89,32 @@ def test_changes_replace_top_level_settings():
         ({"losses": {"gan": "wasserstein"}}, r"losses\.gan: .*'relativistic' or 'vanilla'"),
         ({"adversaries": [{"goals": {"down": 1}}]}, r"adversaries\.0\.goals\.down"),
         ({"optimization": {"schedule": "flat"}}, r"optimization\.schedule"),
+        ({"batch": 0}, r"batch: is 0; expected at least 1"),
+        ({"eps": 16}, r"eps: is 16\.0; expected a value in \(0, 1\].*; write 16 of 255 as 16/255"),
+        ({"eps": "16/0"}, r"eps: Input should be a valid number"),
+        ({"strength": {"fine": 0}}, r"strength: strength fine is 0\.0; expected above 0"),
+        ({"holdout": 1}, r"holdout: is 1\.0; expected a number from 0 to below 1"),
+        ({"resize": [100, 50]}, r"resize: is \(100, 50\); expected least and greatest"),
+        ({"adversaries": []}, r"adversaries: have no weights"),
+        ({"adversaries": [{"weight": 0}]}, r"adversaries: have no weights"),
+        ({"adversaries": [{}, {"steps": [9, 5]}]}, r"adversaries\.1\.steps: is \(9, 5\)"),
+        ({"adversaries": [{"goals": {"away": 0}}]}, r"adversaries\.0\.goals: is "),
+        ({"adversaries": [{"layers": []}]}, r"adversaries\.0\.layers: .*at least one"),
+        ({"adversaries": [{"starts": ["zero"]}]}, r"starts: .*some of clean, uniform"),
+        ({"adversaries": [{"distances": ["l7"]}]}, r"distances: .*some of mae"),
+        ({"adversaries": [{"step_sizes": [0.01, -1]}]}, r"step_sizes: .*a list; each a number"),
+        ({"cache": {"grow_every": -1}}, r"cache\.grow_every: is -1; expected at least 0"),
+        ({"variation": {"clean": 2}}, r"variation\.clean: is 2\.0; expected a share"),
+        ({"losses": {"pixel": float("nan")}}, r"losses\.pixel: is nan; expected at least 0"),
+        ({"losses": {"pixel_late": -1}}, r"losses\.pixel_late: is -1"),
+        ({"losses": {"features": [{"every": 0}]}}, r"losses\.features\.0\.every: is 0"),
+        (
+            {"losses": {"features": [{"first_step": 5, "until": 5}]}},
+            r"features\.0\.until: is 5; expected a step after first_step, 5",
+        ),
+        ({"optimization": {"ema": 1}}, r"optimization\.ema: is 1\.0"),
+        ({"optimization": {"lr": float("inf")}}, r"optimization\.lr: is inf; expected"),
+        ({"validation": {"every": 0}}, r"validation\.every: is 0; expected at least 1"),
     ],
 )
 def test_errors_name_the_place(values, message):
@@ -102,13 +128,19 @@ def test_all_errors_are_told_at_once():
     assert [line.strip().split(":")[0] for line in str(caught.value).splitlines()[1:]] == [
         "steps", "a", "b",
     ]  # fmt: skip
+    with pytest.raises(InputError) as caught:
+        recipe_from_dict({"optimization": {"lr": -1, "ema": 2}})
+    assert len(str(caught.value).splitlines()) == 3
 
 
 def test_files(tmp_path):
     file = tmp_path / "mine.yaml"
-    file.write_text("steps: 3\nlosses: {features: []}\n")
+    file.write_text(
+        "steps: 3\neps: 16/255\nlosses: {features: []}\nadversaries: [{step_sizes: [1 / 255]}]\n"
+    )
     recipe = load_recipe(file)
     assert (recipe.steps, recipe.losses.features) == (3, ())
+    assert (recipe.eps, recipe.adversaries[0].step_sizes) == (16 / 255, (1 / 255,))
     assert load_recipe(str(file), steps=5).steps == 5
 
 
@@ -145,6 +177,9 @@ def test_errors_name_the_line(tmp_path):
     file = tmp_path / "mine.yaml"
     file.write_text("steps: 3\nlosses:\n  pixel: much\n")
     with pytest.raises(InputError, match=r"mine\.yaml cannot be used:\n  line 3, losses\.pixel: "):
+        load_recipe(file)
+    file.write_text("steps: 3\ncache:\n  crop: 64\n  shards: -1\n")
+    with pytest.raises(InputError, match=r"line 4, cache\.shards: is -1; expected at least 0"):
         load_recipe(file)
 
 

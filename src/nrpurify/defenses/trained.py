@@ -16,6 +16,8 @@ def purifier(
     source: str,
     *,
     mode: Literal["static", "dynamic"] = "static",
+    coarse: float = 0.0,
+    fine: float = 0.0,
     noise: float = 0.05,
     eps: float = 16 / 255,
     passes: int = 1,
@@ -27,6 +29,9 @@ def purifier(
     Args:
         source: A shipped purifier's name or a checkpoint file.
         mode: ``static`` or ``dynamic``.
+        coarse: Strength of the correction's coarse part, see
+            :class:`nrpurify.purifiers.Strength`; 0 for what the checkpoint says.
+        fine: Strength of its fine part.
         noise: Of the random step, see :class:`nrpurify.purifiers.DynamicPurifier`.
         eps: Bound of the random step.
         passes: How often the model is asked; only ``dynamic`` has a use for more than 1.
@@ -38,7 +43,7 @@ def purifier(
         WeightsError: The file is damaged or no purifier.
     """
     check_passes(passes, combine)
-    network = load_purifier(source)
+    network = load_purifier(source, coarse=coarse or None, fine=fine or None)
     if mode == "dynamic":
         return DynamicPurifier(
             network, noise=noise, eps=eps, passes=passes, combine=combine, generator=generator

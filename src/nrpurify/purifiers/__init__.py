@@ -11,6 +11,7 @@ from nrpurify.purifiers.checkpoint import (
 )
 from nrpurify.purifiers.purifier import DynamicPurifier, Purifier
 from nrpurify.purifiers.registry import ARCHITECTURES, DESIGNS, Design
+from nrpurify.purifiers.strength import Strength
 
 __all__ = [
     "ARCHITECTURES",
@@ -20,6 +21,7 @@ __all__ = [
     "Design",
     "DynamicPurifier",
     "Purifier",
+    "Strength",
     "build_purifier",
     "convert_checkpoint",
     "load_purifier",

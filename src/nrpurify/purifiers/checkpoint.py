@@ -13,8 +13,10 @@ from nrpurify.purifiers.card import Card
 from nrpurify.purifiers.carded import read_carded, write_carded
 from nrpurify.purifiers.purifier import Purifier
 from nrpurify.purifiers.registry import DESIGNS, design
+from nrpurify.purifiers.strength import PLAIN, Strength
 
 DEFAULT = "fast"
+_STRENGTH = "strength"
 
 
 def shipped() -> dict[str, Path]:
@@ -46,31 +48,47 @@ def save_purifier(
     Returns:
         The card as written, with the hash of the tensors.
     """
-    return write_carded(path, purifier.network.state_dict(), purifier.card, dtype=dtype)
+    tensors = {**purifier.network.state_dict(), _STRENGTH: purifier.strength}
+    return write_carded(path, tensors, purifier.card, dtype=dtype)
 
 
 def load_purifier(
-    source: str | Path = DEFAULT, *, device: torch.device | str | None = None
+    source: str | Path = DEFAULT,
+    *,
+    device: torch.device | str | None = None,
+    coarse: float | None = None,
+    fine: float | None = None,
 ) -> Purifier:
     """Load a purifier in eval mode, frozen, in fp32.
 
     Args:
         source: A shipped name (``fast``) or a file that :func:`save_purifier` wrote.
         device: Where to put it.
+        coarse: Strength of the coarse part of its correction, see
+            :class:`nrpurify.purifiers.Strength`; by default what the file says.
+        fine: Strength of the fine part.
 
     Raises:
-        InputError: Neither a shipped name nor a file.
+        InputError: Neither a shipped name nor a file, or a strength that it does not take.
         WeightsError: The file is damaged, or is no purifier of this package.
     """
     path = _locate(source)
     card, tensors = read_carded(path)
+    factors = tensors.pop(_STRENGTH, PLAIN.to_tensor())
     try:
         with torch.device("meta"):
             network = card.design.build()
         network.load_state_dict(tensors, assign=True)
+        purifier = Purifier(network, card, Strength.from_tensor(factors))
     except (InputError, RuntimeError) as error:
         raise WeightsError(f"{path} does not fit its own card: {error}") from error
-    return _ready(Purifier(network, card), device)
+    if coarse is not None or fine is not None:
+        own = Strength.from_tensor(factors)
+        strength = Strength(
+            own.coarse if coarse is None else coarse, own.fine if fine is None else fine
+        )
+        purifier = Purifier(network, card, strength)
+    return _ready(purifier, device)
 
 
 def _ready(purifier: Purifier, device: torch.device | str | None) -> Purifier:

@@ -8,9 +8,11 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
+from nrpurify.errors import InputError
 from nrpurify.images import check_images
 from nrpurify.precision import Amp, autocast
 from nrpurify.purifiers.card import Card
+from nrpurify.purifiers.strength import PLAIN, WINDOW, Strength, apply_strength
 from nrpurify.purifiers.tiling import apply_tiled
 
 TILE = 512
@@ -22,18 +24,29 @@ class Purifier(nn.Module):
 
     Attributes:
         scale: How many times longer the sides become: 1, or 2 for the SR defense's network.
+        strength: The two factors of :class:`Strength`; part of the state, so that hashes see it.
 
     Args:
         network: Maps N×3×H×W to the same shape; has ``multiple`` and ``radius``
             (see :meth:`nrpurify.purifiers.registry.Design.build`).
         card: Where it comes from.
+        strength: Of its correction; the paper's is 1, all that a network takes that enlarges.
+
+    Raises:
+        InputError: Another strength for a network that enlarges.
     """
 
-    def __init__(self, network: nn.Module, card: Card) -> None:
+    strength: Tensor
+
+    def __init__(self, network: nn.Module, card: Card, strength: Strength = PLAIN) -> None:
         super().__init__()
         self.network = network
         self.card = card
         self.scale = int(getattr(network, "scale", 1))
+        self._as_is = strength == PLAIN
+        if self.scale != 1 and not self._as_is:
+            raise InputError(f"a network that enlarges images was given {strength}; it takes 1")
+        self.register_buffer("strength", strength.to_tensor())
 
     def forward(self, images: Tensor) -> Tensor:
         """Purify N×3×H×W images in [0, 1]; differentiable, output clamped to [0, 1]."""
@@ -44,10 +57,14 @@ class Purifier(nn.Module):
         multiple = int(self.network.multiple)  # type: ignore[arg-type]
         height, width = images.shape[-2:]
         bottom, right = -height % multiple, -width % multiple
+        padded = images
         if bottom or right:
-            images = F.pad(images, (0, right, 0, bottom), mode="replicate")
-        purified: Tensor = self.network(images)
-        return purified[..., : self.scale * height, : self.scale * width]
+            padded = F.pad(images, (0, right, 0, bottom), mode="replicate")
+        purified: Tensor = self.network(padded)
+        purified = purified[..., : self.scale * height, : self.scale * width]
+        if self._as_is:
+            return purified
+        return apply_strength(images, purified.to(images.dtype), self.strength)
 
     @torch.no_grad()
     def purify(
@@ -68,7 +85,8 @@ class Purifier(nn.Module):
             InputError: Images that are not N×3×H×W in [0, 1].
         """
         check_images(images)
-        halo = min(int(self.network.radius), HALO) if halo is None else halo  # type: ignore[arg-type]
+        radius = int(self.network.radius) + (0 if self._as_is else WINDOW // 2)  # type: ignore[arg-type]
+        halo = min(radius, HALO) if halo is None else halo
         with autocast(images.device, amp):
             if max(images.shape[-2:]) <= tile + 2 * halo:
                 return self(images)  # type: ignore[no-any-return]

@@ -6,9 +6,17 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal, TypeVar
 
-from nrpurify.attacks.box import per_sample
-from nrpurify.errors import InputError
 from nrpurify.training import settings
+from nrpurify.training.ranges import (
+    BUDGET,
+    DECAY,
+    POSITIVE,
+    SOME,
+    at_least,
+    check,
+    each,
+    least_and_greatest,
+)
 
 T = TypeVar("T", bound="CdaRecipe | FffRecipe")
 
@@ -31,6 +39,9 @@ class AttackValidation:
     victim: str = "efficientnet_lite0"
     eps: tuple[float, ...] = (8 / 255, 16 / 255)
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
+
+    def __post_init__(self) -> None:
+        check(self, every=at_least(1), photos=at_least(0), side=at_least(1), eps=each(BUDGET))
 
 
 @dataclass(frozen=True)
@@ -79,10 +90,19 @@ class CdaRecipe:
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
     def __post_init__(self) -> None:
-        _check_budget(self.eps)
-        for budget in self.validation.eps:
-            _check_budget(budget)
-        _check_counts(self, "steps", "batch", "crop", "checkpoint_every")
+        check(
+            self,
+            scale=POSITIVE,
+            steps=at_least(1),
+            batch=at_least(1),
+            crop=at_least(1),
+            resize=least_and_greatest(at_least(1)),
+            eps=BUDGET,
+            lr=POSITIVE,
+            betas=each(DECAY),
+            holdout=DECAY,
+            checkpoint_every=at_least(1),
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """All settings as plain values."""
@@ -122,25 +142,19 @@ class FffRecipe:
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
     def __post_init__(self) -> None:
-        _check_budget(self.eps)
-        _check_counts(self, "side", "steps")
+        check(
+            self,
+            layers=SOME,
+            side=at_least(1),
+            eps=BUDGET,
+            steps=at_least(1),
+            step_size=POSITIVE,
+            settled=at_least(0),
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """All settings as plain values."""
         return asdict(self)
-
-
-def _check_budget(eps: float) -> None:
-    import torch
-
-    per_sample(eps, torch.zeros(1))
-
-
-def _check_counts(recipe: object, *names: str) -> None:
-    for name in names:
-        value = getattr(recipe, name)
-        if value < 1:
-            raise InputError(f"{name} is {value}; expected at least 1")
 
 
 def shipped_attack_recipes() -> dict[str, Path]:

@@ -7,32 +7,68 @@ from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Generator, Tensor, nn
 
 from nrpurify.distances import feature_distance
 from nrpurify.features import feature_extractor
+from nrpurify.training.photos import random_integer
 from nrpurify.training.recipe import FeatureTerm
 
 
 class FeatureLoss(nn.Module):
-    """Eq. 5: the distance between the features of purified and clean crops, over all terms."""
+    """Eq. 5: the distance between the features of purified and clean crops, over all terms.
 
-    def __init__(self, terms: tuple[FeatureTerm, ...]) -> None:
+    Args:
+        terms: What is summed.
+        diversity: Probability, for each term and step, that its network sees both crops resized to
+            the same random side of 3/4 to 4/3 of theirs. What repairs features at many sizes
+            repairs more than those of the networks at hand, as DIM's diverse inputs make attacks
+            transfer (Xie et al., 2019).
+    """
+
+    def __init__(self, terms: tuple[FeatureTerm, ...], diversity: float = 0.0) -> None:
         super().__init__()
-        self.terms = terms
+        self.terms, self.diversity = terms, diversity
         self.extractors = nn.ModuleList(feature_extractor(t.network, t.layers) for t in terms)
 
-    def forward(self, purified: Tensor, clean: Tensor, step: int = 0) -> Tensor:
-        """Two N×3×S×S tensors to N values; no gradient runs into ``clean``."""
+    def forward(
+        self,
+        purified: Tensor,
+        clean: Tensor,
+        step: int = 0,
+        generator: Generator | None = None,
+    ) -> Tensor:
+        """Two N×3×S×S tensors to N values; no gradient runs into ``clean``.
+
+        Args:
+            purified: Crops in [0, 1], or slightly outside.
+            clean: The crops that they should be.
+            step: Of the training, which decides the terms that count.
+            generator: Of the random sides.
+        """
         total = purified.new_zeros(len(purified), dtype=torch.float32)
         for term, extractor in zip(self.terms, self.extractors, strict=True):
             if not term.counts(step):
                 continue
+            seen, wanted = self._view(purified, clean, generator)
             with torch.no_grad():
-                reference = extractor(clean)
-            found = feature_distance(extractor(purified), reference, term.distance)
+                reference = extractor(wanted)
+            found = feature_distance(extractor(seen), reference, term.distance)
             total = total + term.weight * found
         return total
+
+    def _view(
+        self, purified: Tensor, clean: Tensor, generator: Generator | None
+    ) -> tuple[Tensor, Tensor]:
+        if not self.diversity or float(torch.rand((), generator=generator)) >= self.diversity:
+            return purified, clean
+        side = purified.shape[-1]
+        size = [random_integer(side * 3 // 4, side * 4 // 3, generator)] * 2
+        seen, wanted = (
+            F.interpolate(crops, size, mode="bilinear", antialias=True, align_corners=False)
+            for crops in (purified, clean)
+        )
+        return seen, wanted
 
 
 class GuideLoss(nn.Module):

@@ -40,7 +40,7 @@ def _rank(name: str) -> str:
     return hashlib.sha256(name.encode()).hexdigest()
 
 
-def random_integer(low: int, high: int, generator: Generator) -> int:
+def random_integer(low: int, high: int, generator: Generator | None) -> int:
     """An integer in [low, high]."""
     return int(torch.randint(low, high + 1, (), generator=generator))
 

@@ -6,7 +6,24 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
+from nrpurify.attacks.starts import STARTS
+from nrpurify.distances import DISTANCES
+from nrpurify.purifiers.strength import PLAIN, Strength
+from nrpurify.recipe_files import RecipeError
 from nrpurify.training import settings
+from nrpurify.training.ranges import (
+    BUDGET,
+    DECAY,
+    POSITIVE,
+    SHARE,
+    SOME,
+    WEIGHTS,
+    at_least,
+    check,
+    each,
+    least_and_greatest,
+    one_of,
+)
 
 Goal = Literal["away", "toward", "along", "against", "switch"]
 
@@ -51,6 +68,24 @@ class Adversary:
     std: float = 0.05
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
+    def __post_init__(self) -> None:
+        check(
+            self,
+            weight=at_least(0),
+            layers=SOME,
+            distances=one_of(tuple(DISTANCES)),
+            starts=one_of(tuple(STARTS)),
+            momentum=SHARE,
+            diversity=SHARE,
+            smoothing=SHARE,
+            steps=least_and_greatest(at_least(1)),
+            step_sizes=each(POSITIVE),
+            std=at_least(0),
+        )
+        if not WEIGHTS.holds(self.goals.values()):
+            problem = f"is {self.goals}; expected {WEIGHTS.expected}"
+            raise RecipeError((("goals",), problem))
+
 
 @dataclass(frozen=True)
 class Cache:
@@ -69,6 +104,15 @@ class Cache:
     grow_every: int = 0
     crop: int = 128
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
+
+    def __post_init__(self) -> None:
+        check(
+            self,
+            shards=at_least(0),
+            shard_size=at_least(1),
+            grow_every=at_least(0),
+            crop=at_least(1),
+        )
 
 
 @dataclass(frozen=True)
@@ -97,6 +141,18 @@ class Variation:
     flip: bool = True
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
+    def __post_init__(self) -> None:
+        check(
+            self,
+            clean=SHARE,
+            scale=SHARE,
+            smooth=SHARE,
+            swap=SHARE,
+            sign=SHARE,
+            grain=SHARE,
+            least_eps=BUDGET,
+        )
+
 
 @dataclass(frozen=True)
 class FeatureTerm:
@@ -121,6 +177,12 @@ class FeatureTerm:
     every: int = 1
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
+    def __post_init__(self) -> None:
+        check(self, weight=at_least(0), layers=SOME, first_step=at_least(0), every=at_least(1))
+        if self.until is not None and self.until <= self.first_step:
+            problem = f"is {self.until}; expected a step after first_step, {self.first_step}"
+            raise RecipeError((("until",), problem))
+
     def counts(self, step: int) -> bool:
         """Whether the term is part of the loss at ``step``."""
         ended = self.until is not None and step >= self.until
@@ -133,6 +195,7 @@ class Losses:
 
     Attributes:
         features: λ and its feature extractors; empty for the ablation without it.
+        diversity: Share of the feature losses taken between crops of another, random size.
         pixel: γ, 0 for the ablation without it.
         pixel_late: γ from step ``pixel_late_from`` on; None where it does not change.
         pixel_late_from: First step with that γ.
@@ -149,6 +212,7 @@ class Losses:
     """
 
     features: tuple[FeatureTerm, ...] = (FeatureTerm(),)
+    diversity: float = 0.0
     pixel: float = 1e-2
     pixel_late: float | None = None
     pixel_late_from: int = 0
@@ -160,6 +224,20 @@ class Losses:
     guide_weight: float = 1.0
     balance: float = 0.0
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
+
+    def __post_init__(self) -> None:
+        check(
+            self,
+            diversity=SHARE,
+            pixel=at_least(0),
+            pixel_late_from=at_least(0),
+            adversarial=at_least(0),
+            adversarial_from=at_least(0),
+            guide_weight=at_least(0),
+            balance=SHARE,
+        )
+        if self.pixel_late is not None:
+            check(self, pixel_late=at_least(0))
 
     def pixel_at(self, step: int) -> float:
         """γ at ``step``."""
@@ -195,6 +273,18 @@ class Optimization:
     amp: bool | Literal["auto"] = "auto"
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
+    def __post_init__(self) -> None:
+        check(
+            self,
+            lr=POSITIVE,
+            warmup=at_least(0),
+            milestones=each(SHARE),
+            final_lr=at_least(0),
+            betas=each(DECAY),
+            clip=at_least(0),
+            ema=DECAY,
+        )
+
 
 @dataclass(frozen=True)
 class Validation:
@@ -216,6 +306,15 @@ class Validation:
     victim: str = ""
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
+    def __post_init__(self) -> None:
+        check(
+            self,
+            every=at_least(1),
+            photos=at_least(0),
+            side=at_least(1),
+            steps=at_least(0),
+        )
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -227,6 +326,7 @@ class Recipe:
         extends: The recipe of that purifier. Its settings hold wherever this one names none, so
             that both have the same budget.
         purifier: A design's name.
+        strength: Of the saved purifier's correction; training itself is at 1.
         steps: Number of updates of the purifier.
         batch: Crops a step and process.
         crop: Side of the training crops.
@@ -242,6 +342,7 @@ class Recipe:
     defense: Literal["nrp", "hgd", "ape-gan", "sr", "gnp", "fgsp"] = "nrp"
     extends: str = ""
     purifier: str = "nrp"
+    strength: Strength = PLAIN
     steps: int = 400_000
     batch: int = 16
     crop: int = 128
@@ -257,6 +358,20 @@ class Recipe:
     checkpoint_every: int = 500
     validation: Validation = Validation()
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
+
+    def __post_init__(self) -> None:
+        check(
+            self,
+            steps=at_least(1),
+            batch=at_least(1),
+            crop=at_least(1),
+            resize=least_and_greatest(at_least(1)),
+            eps=BUDGET,
+            holdout=DECAY,
+            checkpoint_every=at_least(1),
+        )
+        if not WEIGHTS.holds([adversary.weight for adversary in self.adversaries]):
+            raise RecipeError((("adversaries",), f"have no {WEIGHTS.expected}"))
 
     def to_dict(self) -> dict[str, Any]:
         """All settings as plain values."""

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
+from contextlib import suppress
 from importlib import resources
 from pathlib import Path
 from typing import Any, TypeVar
 
-from nrpurify.errors import MissingExtraError
-from nrpurify.recipe_files import Marks, RecipeError, find_recipe, read_yaml
+from nrpurify.errors import InputError, MissingExtraError
+from nrpurify.fraction import read_fraction
+from nrpurify.recipe_files import Marks, Place, RecipeError, find_recipe, read_yaml
 
 T = TypeVar("T")
+_FRACTION = re.compile(r"\s*\d+(\.\d+)?\s*/\s*\d+(\.\d+)?\s*")
 
 
 def from_dict(kind: type[T], values: Mapping[str, Any]) -> T:
-    """An instance of the dataclass ``kind`` from plain values.
+    """An instance of the dataclass ``kind`` from plain values; 16/255 is a number too.
 
     Raises:
         RecipeError: Unknown keys or values of the wrong kind, each with its place.
@@ -25,9 +29,31 @@ def from_dict(kind: type[T], values: Mapping[str, Any]) -> T:
     except ImportError as error:
         raise MissingExtraError("pydantic", "train") from error
     try:
-        return TypeAdapter(kind).validate_python(dict(values))
+        return TypeAdapter(kind).validate_python(_fractions(dict(values)))
     except ValidationError as error:
-        raise RecipeError(*((e["loc"], e["msg"]) for e in error.errors())) from error
+        problems = [problem for detail in error.errors() for problem in _problems(detail)]
+        raise RecipeError(*problems) from error
+
+
+def _fractions(value: Any) -> Any:
+    """``value`` with numbers in place of texts such as 16/255, at any depth."""
+    if isinstance(value, dict):
+        return {key: _fractions(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_fractions(item) for item in value]
+    if isinstance(value, str) and _FRACTION.fullmatch(value):
+        with suppress(ZeroDivisionError):
+            return read_fraction(value)
+    return value
+
+
+def _problems(detail: Mapping[str, Any]) -> list[tuple[Place, str]]:
+    """What pydantic found, or a check of the dataclass itself, whose places are within it."""
+    place: Place = detail["loc"]
+    own = detail.get("ctx", {}).get("error")
+    if isinstance(own, RecipeError):
+        return [((*place, *inner), text) for inner, text in own.problems]
+    return [(place, str(own) if isinstance(own, InputError) else detail["msg"])]
 
 
 def shipped_files(folder: str) -> dict[str, Path]:

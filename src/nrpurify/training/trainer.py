@@ -57,7 +57,8 @@ class Trainer:
         self.judge = self.workers.wrap(self.critic) if self.critic else None
         self.optimizer = self._adam(network)
         self.critic_optimizer = self._adam(self.critic) if self.critic else None
-        self.feature_loss = losses.FeatureLoss(recipe.losses.features).to(device)
+        self.feature_loss = losses.FeatureLoss(recipe.losses.features, recipe.losses.diversity)
+        self.feature_loss.to(device)
         guide = recipe.losses.guide
         self.guide_loss = losses.GuideLoss(guide).to(device) if guide else None
         self.maker = AdversaryMaker(recipe, photos, device)
@@ -116,10 +117,11 @@ class Trainer:
     def _update_purifier(self, clean: Tensor, adversarial: Tensor, rate: float) -> dict[str, float]:
         plan, settings = self.recipe.losses, self.recipe.optimization
         pixel_loss = losses.PIXEL_LOSSES[plan.pixel_norm]
+        views = seeded(self.recipe.seed, 3, self.step, self.workers.rank)
         with autocast(self.device, settings.amp):
             purified = self.network(self._shrink(adversarial))
             crops = {
-                "feature": self.feature_loss(purified, clean, self.step),
+                "feature": self.feature_loss(purified, clean, self.step, views),
                 "pixel": plan.pixel_at(self.step) * pixel_loss(purified.float(), clean),
             }
             if self.guide_loss is not None:
@@ -210,10 +212,11 @@ class Trainer:
 
     def averaged(self) -> Purifier:
         """The averaged weights, for images of any size."""
-        return Purifier(self.average, self.purifier.card)
+        return Purifier(self.average, self.purifier.card, self.recipe.strength)
 
     def save(self, path: Path, training: dict[str, Any], metrics: dict[str, float]) -> Card:
         """Write the averaged weights with their card, in float16."""
         card = self.purifier.card
         card = Card(card.name, card.architecture, card.arguments, training, dict(metrics))
-        return save_purifier(Purifier(self.average, card), path, dtype=torch.float16)
+        purifier = Purifier(self.average, card, self.recipe.strength)
+        return save_purifier(purifier, path, dtype=torch.float16)

@@ -1,0 +1,72 @@
+"""How much of a purifier's correction is applied, its coarse and its fine part."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from nrpurify.errors import InputError
+
+STRONGEST = 4.0
+WINDOW = 5
+"""Side in pixels of the mean that tells coarse from fine."""
+
+
+@dataclass(frozen=True)
+class Strength:
+    """Factors of a purifier's correction, network(x) − x.
+
+    A network takes away less of a perturbation that it was not trained on than of those it was,
+    most of all of coarse ones. More strength takes away more, and costs accuracy on clean images.
+
+    Attributes:
+        coarse: Factor of the correction's mean over 5×5 pixels, above 0 and up to 4.
+        fine: Factor of the rest, in the same range.
+
+    Raises:
+        InputError: A factor out of its range.
+    """
+
+    coarse: float = 1.0
+    fine: float = 1.0
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
+
+    def __post_init__(self) -> None:
+        for name in ("coarse", "fine"):
+            factor = getattr(self, name)
+            if not 0 < factor <= STRONGEST:
+                raise InputError(
+                    f"strength {name} is {factor}; expected above 0 and up to {STRONGEST:g}"
+                )
+
+    def to_tensor(self) -> Tensor:
+        """Both factors, coarse first."""
+        return torch.tensor([self.coarse, self.fine])
+
+    @classmethod
+    def from_tensor(cls, factors: Tensor) -> Strength:
+        """What :meth:`to_tensor` made.
+
+        Raises:
+            InputError: It is none.
+        """
+        if factors.shape != (2,):
+            raise InputError(f"strength has shape {tuple(factors.shape)}; expected two factors")
+        return cls(*factors.tolist())
+
+
+PLAIN = Strength()
+"""The paper's: what the network says."""
+
+
+def apply_strength(images: Tensor, purified: Tensor, factors: Tensor) -> Tensor:
+    """N×3×H×W ``images`` corrected by ``factors`` times what leads to ``purified``."""
+    coarse, fine = factors.to(images.dtype)
+    correction = purified - images
+    smooth = F.avg_pool2d(correction, WINDOW, 1, WINDOW // 2, count_include_pad=False)
+    changed: Tensor = images + fine * correction + (coarse - fine) * smooth
+    return changed

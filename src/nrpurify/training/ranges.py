@@ -1,0 +1,83 @@
+"""Ranges of the numbers in recipes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from nrpurify.recipe_files import RecipeError
+
+
+@dataclass(frozen=True)
+class Range:
+    """What a setting may be.
+
+    Attributes:
+        expected: In words.
+        holds: Whether a value may be.
+    """
+
+    expected: str
+    holds: Callable[[Any], bool]
+
+
+def at_least(least: float) -> Range:
+    """Finite and no less."""
+    return Range(f"at least {least}", lambda value: least <= value < math.inf)
+
+
+POSITIVE = Range("a number above 0", lambda value: 0 < value < math.inf)
+SHARE = Range("a share from 0 to 1", lambda value: 0 <= value <= 1)
+DECAY = Range("a number from 0 to below 1", lambda value: 0 <= value < 1)
+BUDGET = Range("a value in (0, 1], such as 16/255", lambda value: 0 < value <= 1)
+SOME = Range("at least one", lambda values: len(values) > 0)
+WEIGHTS = Range(
+    "weights of at least 0, one of them above",
+    lambda values: all(0 <= v < math.inf for v in values) and sum(values) > 0,
+)
+
+
+def each(rule: Range) -> Range:
+    """A list that is not empty, of such values."""
+    return Range(
+        f"a list; each {rule.expected}",
+        lambda values: len(values) > 0 and all(map(rule.holds, values)),
+    )
+
+
+def least_and_greatest(rule: Range) -> Range:
+    """Two such values, the second no less than the first."""
+    return Range(
+        f"least and greatest, each {rule.expected}",
+        lambda pair: all(map(rule.holds, pair)) and pair[0] <= pair[1],
+    )
+
+
+def one_of(names: Sequence[str]) -> Range:
+    """A list of known names that is not empty."""
+    return Range(
+        f"some of {', '.join(names)}",
+        lambda values: len(values) > 0 and all(v in names for v in values),
+    )
+
+
+def _is_of_255(rule: Range, value: Any) -> bool:
+    return rule is BUDGET and 1 < value <= 255
+
+
+def check(recipe: object, **rules: Range) -> None:
+    """Hold the settings of ``recipe`` against their ranges.
+
+    Raises:
+        RecipeError: Settings out of their range; all are named.
+    """
+    problems = []
+    for name, rule in rules.items():
+        value = getattr(recipe, name)
+        if not rule.holds(value):
+            hint = f"; write {value:g} of 255 as {value:g}/255" if _is_of_255(rule, value) else ""
+            problems.append(((name,), f"is {value}; expected {rule.expected}{hint}"))
+    if problems:
+        raise RecipeError(*problems)
