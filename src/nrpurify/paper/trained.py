@@ -73,6 +73,7 @@ def train_one(bench: Bench, name: str, recipe: str, changes: dict[str, Any]) -> 
         InputError: No photos, or settings that cannot be used.
     """
     from nrpurify.training import load_recipe, train
+    from nrpurify.training.shards import borrow_shards
 
     found = find(bench, name)
     folder = bench.out / "training" / name
@@ -81,4 +82,7 @@ def train_one(bench: Bench, name: str, recipe: str, changes: dict[str, Any]) -> 
     if found is not None and not (unfinished and found.parent == folder):
         return found
     bench.tell(f"training {name}: {plan.steps} steps")
-    return train(photos(bench), folder, plan, device=bench.device, resume=unfinished)
+    data = photos(bench)
+    for recipe_file in sorted(folder.parent.glob("*/recipe.json")):
+        borrow_shards(plan, folder, recipe_file.parent)
+    return train(data, folder, plan, device=bench.device, resume=unfinished)

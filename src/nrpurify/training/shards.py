@@ -1,0 +1,40 @@
+"""Adversaries that one run made and another can use."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+from nrpurify.files import atomic_path
+from nrpurify.training.recipe import Recipe, recipe_from_dict
+
+
+def shard_settings(recipe: Recipe) -> dict[str, Any]:
+    """What in a recipe decides its shards, given the photos."""
+    settings = recipe.to_dict()
+    named = {name: settings[name] for name in ("seed", "adversaries", "eps", "resize", "holdout")}
+    cache = {name: settings["cache"][name] for name in ("shard_size", "crop")}
+    return {**named, **cache, "amp": settings["optimization"]["amp"]}
+
+
+def borrow_shards(recipe: Recipe, folder: Path, other: Path) -> None:
+    """Copy the shards that the run in ``other`` made, if a run of ``recipe`` makes the same.
+
+    Args:
+        recipe: Of the run in ``folder``, on the same photos as the other.
+        folder: Shards that it has are left alone.
+        other: Folder of a run.
+
+    Raises:
+        RecipeError: The other run's recipe is none.
+    """
+    theirs = recipe_from_dict(json.loads((other / "recipe.json").read_text(encoding="utf-8")))
+    if shard_settings(theirs) != shard_settings(recipe):
+        return
+    for shard in sorted(other.glob("adversaries-*/shard-*.safetensors")):
+        mine = folder / shard.relative_to(other)
+        if not mine.exists():
+            with atomic_path(mine) as temporary:
+                shutil.copyfile(shard, temporary)
