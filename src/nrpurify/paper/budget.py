@@ -15,14 +15,17 @@ BRISK = {"lr": 1e-3, "warmup": 20, "schedule": "cosine", "clip": 1.0, "ema": 0.9
 def budget(bench: Bench) -> dict[str, Any]:
     """Settings that replace a training recipe's, so that every variant gets the same.
 
-    At the scale full the recipes' own steps count, unless the bench names others.
+    At the scale full the recipes' own steps count, unless the bench names others. What is compared
+    is what the networks say: the paper's strength, 1.
     """
+    plain: dict[str, Any] = {"strength": {}}
     if bench.scale == "full":
-        return {} if bench.steps is None else {"steps": bench.steps}
+        return plain if bench.steps is None else {**plain, "steps": bench.steps}
     shards = bench.pick(1, 20, 0)
     side = bench.pick(smoke.SIDE, 128, 128)
     brisk = {"optimization": BRISK} if bench.scale == "small" else {}
     return {
+        **plain,
         **brisk,
         "steps": bench.steps or bench.pick(SMOKE_STEPS, SMALL_STEPS, 0),
         "batch": bench.pick(2, 8, 0),

@@ -29,7 +29,7 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "FGSP": ("fgsp", {}),
 }
 """Recipe, and the changes of its losses, which else are those of :data:`WEIGHTS`."""
-WEIGHTS = {"adversarial": 5e-3, "pixel_late": None}
+WEIGHTS = {"adversarial": 5e-3, "pixel_late": None, "diversity": 0.0}
 """All three losses count from the first step to the last."""
 SMALL_CROP = 64
 """The critic is the dearest part of a step: a quarter of it at half the side."""
