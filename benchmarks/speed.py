@@ -10,7 +10,7 @@ import torch
 from torchvision.models import resnet50
 
 from nrpurify.precision import autocast, bf16_is_fast
-from nrpurify.purifiers import build_purifier
+from nrpurify.purifiers import build_purifier, load_purifier, shipped
 
 
 def once(function: Callable[[], object]) -> float:
@@ -40,7 +40,10 @@ def main() -> None:
           f"{'bf16' if amp else 'fp32'}, {args.runs} runs in turn, milliseconds")  # fmt: skip
     torch.manual_seed(0)
     sides = {"resnet50": runner(resnet50(), amp)}
-    sides |= {name: runner(build_purifier(name), amp) for name in args.designs}
+    sides |= {
+        name: runner(load_purifier(name) if name in shipped() else build_purifier(name), amp)
+        for name in args.designs
+    }
     for _ in range(3):
         for run in sides.values():
             run()

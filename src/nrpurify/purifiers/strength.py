@@ -63,10 +63,16 @@ PLAIN = Strength()
 """The paper's: what the network says."""
 
 
+def _mean(x: Tensor, height: int, width: int) -> Tensor:
+    """The mean over windows of odd sides, of what lies inside the image."""
+    padding = (height // 2, width // 2)
+    return F.avg_pool2d(x, (height, width), 1, padding, count_include_pad=False)
+
+
 def apply_strength(images: Tensor, purified: Tensor, factors: Tensor) -> Tensor:
     """N×3×H×W ``images`` corrected by ``factors`` times what leads to ``purified``."""
     coarse, fine = factors.to(images.dtype)
     correction = purified - images
-    smooth = F.avg_pool2d(correction, WINDOW, 1, WINDOW // 2, count_include_pad=False)
+    smooth = _mean(_mean(correction.contiguous(), 1, WINDOW), WINDOW, 1)
     changed: Tensor = images + fine * correction + (coarse - fine) * smooth
     return changed
