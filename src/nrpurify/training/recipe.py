@@ -276,7 +276,7 @@ class Optimization:
     def __post_init__(self) -> None:
         check(
             self,
-            lr=POSITIVE,
+            lr=at_least(0),
             warmup=at_least(0),
             milestones=each(SHARE),
             final_lr=at_least(0),
