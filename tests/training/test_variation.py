@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nrpurify.training.adversaries import Pair
-from nrpurify.training.recipe import Variation
+from nrpurify.training.diet import Variation
 from nrpurify.training.variation import flip, grain, sub_crop, vary
 
 EPS = 16 / 255

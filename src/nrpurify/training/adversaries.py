@@ -20,8 +20,9 @@ from nrpurify.attacks.transforms import gaussian_kernel, smoother
 from nrpurify.features import FeatureExtractor, feature_extractor
 from nrpurify.files import atomic_path
 from nrpurify.images import from_uint8, to_uint8
+from nrpurify.training.diet import Adversary
 from nrpurify.training.photos import random_crops, random_integer
-from nrpurify.training.recipe import Adversary, Recipe
+from nrpurify.training.recipe import Recipe
 
 if TYPE_CHECKING:
     from nrpurify.models import Classifier

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from nrpurify.attacks.starts import STARTS
-from nrpurify.distances import DISTANCES
 from nrpurify.purifiers.strength import PLAIN, Strength
 from nrpurify.recipe_files import RecipeError
 from nrpurify.training import settings
+from nrpurify.training.diet import AS_MADE, NO_CACHE, Adversary, Cache, Variation
 from nrpurify.training.ranges import (
     BUDGET,
     DECAY,
-    POSITIVE,
     SHARE,
     SOME,
     WEIGHTS,
@@ -22,136 +20,7 @@ from nrpurify.training.ranges import (
     check,
     each,
     least_and_greatest,
-    one_of,
 )
-
-Goal = Literal["away", "toward", "along", "against", "switch"]
-
-
-@dataclass(frozen=True)
-class Adversary:
-    """One kind of perturbation of the training diet; batches draw a kind by its weight.
-
-    ``features``, the paper's, is made by all the settings below. ``fgsm`` is one step of eps away
-    from what the classifier ``network`` says of the clean crop (FGSP). ``noise`` is Gaussian, held
-    within eps (GNP). ``clean`` leaves crops as they are (SR).
-
-    Attributes:
-        kind: ``features``, ``fgsm``, ``noise`` or ``clean``.
-        weight: Share of the batches, relative to the other kinds.
-        network: A name that :func:`nrpurify.features.feature_extractor` takes; for ``fgsm`` one
-            that :func:`nrpurify.models.load_classifier` takes.
-        layers: Layers to draw from, one a batch.
-        goals: Weights of the objectives of :mod:`nrpurify.attacks.objectives`.
-        distances: Distances of Eq. 1 to draw from.
-        starts: Starts R of Algorithm 1 to draw from.
-        momentum: Probability that gradients are accumulated (decay 1).
-        diversity: Probability that inputs are diversified (each step with probability 0.7).
-        smoothing: Probability that gradients are filtered by the 15×15 Gaussian.
-        steps: Least and greatest number of iterations.
-        step_sizes: Step sizes to draw from, in units of [0, 1] images.
-        std: Standard deviation of ``noise``, in the same units.
-    """
-
-    kind: Literal["features", "fgsm", "noise", "clean"] = "features"
-    weight: float = 1.0
-    network: str = "vgg16"
-    layers: tuple[str, ...] = ("conv3_3",)
-    goals: dict[Goal, float] = field(default_factory=lambda: {"away": 1.0})
-    distances: tuple[str, ...] = ("mae",)
-    starts: tuple[str, ...] = ("uniform",)
-    momentum: float = 0.0
-    diversity: float = 0.0
-    smoothing: float = 0.0
-    steps: tuple[int, int] = (10, 10)
-    step_sizes: tuple[float, ...] = (0.01,)
-    std: float = 0.05
-    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
-
-    def __post_init__(self) -> None:
-        check(
-            self,
-            weight=at_least(0),
-            layers=SOME,
-            distances=one_of(tuple(DISTANCES)),
-            starts=one_of(tuple(STARTS)),
-            momentum=SHARE,
-            diversity=SHARE,
-            smoothing=SHARE,
-            steps=least_and_greatest(at_least(1)),
-            step_sizes=each(POSITIVE),
-            std=at_least(0),
-        )
-        if not WEIGHTS.holds(self.goals.values()):
-            problem = f"is {self.goals}; expected {WEIGHTS.expected}"
-            raise RecipeError((("goals",), problem))
-
-
-@dataclass(frozen=True)
-class Cache:
-    """The adversary cache: SSP never looks at the purifier, so its work can be kept.
-
-    Attributes:
-        shards: Batches of adversaries made before the first step; 0 makes fresh ones each step
-            (Algorithm 2 to the letter).
-        shard_size: Crops a shard.
-        grow_every: Steps after which one more shard is made; 0 for never.
-        crop: Side of the kept crops; training crops are cut from them.
-    """
-
-    shards: int = 0
-    shard_size: int = 16
-    grow_every: int = 0
-    crop: int = 128
-    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
-
-    def __post_init__(self) -> None:
-        check(
-            self,
-            shards=at_least(0),
-            shard_size=at_least(1),
-            grow_every=at_least(0),
-            crop=at_least(1),
-        )
-
-
-@dataclass(frozen=True)
-class Variation:
-    """What happens to kept perturbations at each use; shares of the crops of a batch.
-
-    Attributes:
-        clean: Crops without a perturbation.
-        scale: Crops whose perturbation is scaled down to a random eps.
-        smooth: Crops whose perturbation is smoothed by the 15×15 Gaussian and signed again.
-        swap: Crops that get another crop's perturbation.
-        sign: Crops whose perturbation is brought to ±eps everywhere, as a single step leaves it.
-        grain: Crops whose perturbation gives way to random grain: noise of a random coarseness and
-            coloring, at ±eps.
-        least_eps: Least eps after scaling.
-        flip: Flips and quarter turns of crop and perturbation together.
-    """
-
-    clean: float = 0.0
-    scale: float = 0.0
-    smooth: float = 0.0
-    swap: float = 0.0
-    sign: float = 0.0
-    grain: float = 0.0
-    least_eps: float = 2 / 255
-    flip: bool = True
-    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
-
-    def __post_init__(self) -> None:
-        check(
-            self,
-            clean=SHARE,
-            scale=SHARE,
-            smooth=SHARE,
-            swap=SHARE,
-            sign=SHARE,
-            grain=SHARE,
-            least_eps=BUDGET,
-        )
 
 
 @dataclass(frozen=True)
@@ -351,8 +220,8 @@ class Recipe:
     holdout: float = 0.02
     seed: int = 0
     adversaries: tuple[Adversary, ...] = (Adversary(),)
-    cache: Cache = Cache()
-    variation: Variation = Variation()
+    cache: Cache = NO_CACHE
+    variation: Variation = AS_MADE
     losses: Losses = Losses()
     optimization: Optimization = Optimization()
     checkpoint_every: int = 500

@@ -16,8 +16,9 @@ from nrpurify.features import feature_extractor
 from nrpurify.files import atomic_path
 from nrpurify.images import from_uint8, to_uint8
 from nrpurify.training.adversaries import seeded
+from nrpurify.training.diet import Adversary
 from nrpurify.training.photos import center_crops
-from nrpurify.training.recipe import Adversary, Recipe
+from nrpurify.training.recipe import Recipe
 
 
 def psnr(a: Tensor, b: Tensor) -> Tensor:

@@ -10,8 +10,8 @@ from torch import Generator, Tensor
 
 from nrpurify.attacks.transforms import gaussian_kernel, smoother
 from nrpurify.training.adversaries import Pair
+from nrpurify.training.diet import Variation
 from nrpurify.training.photos import random_integer
-from nrpurify.training.recipe import Variation
 
 
 def sub_crop(pair: Pair, side: int, generator: Generator) -> Pair:
