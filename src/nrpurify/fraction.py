@@ -14,6 +14,11 @@ def read_fraction(text: str) -> float:
     return float(above) / float(below) if slash else float(text)
 
 
+def hint_of_255(value: float) -> str:
+    """What to add to an error about a distance above 1, which counts 255ths; else empty."""
+    return f"; write {value:g} of 255 as {value:g}/255" if value > 1 else ""
+
+
 def read_distance(text: str, given: str) -> float:
     """A distance between [0, 1] images: a number or fraction above 0 and up to 1.
 

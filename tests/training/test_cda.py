@@ -177,7 +177,7 @@ def test_shipped_recipes_fit_their_kind():
     [
         ({"eps": 10}, "write 10 of 255 as 10/255"),
         ({"batch": 0}, "batch: is 0; expected at least 1"),
-        ({"validation": {"eps": [16]}}, r"validation\.eps: .*such as 16/255"),
+        ({"validation": {"eps": [16]}}, r"validation\.eps: .*write 16 of 255"),
         ({"size": "huge"}, "size"),
         ({"colour": 1}, "colour"),
     ],

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from nrpurify.errors import InputError
+from nrpurify.fraction import hint_of_255
 from nrpurify.precision import HALF
 
 Eps = float | Tensor
@@ -31,8 +32,7 @@ def per_sample(value: Eps, images: Tensor, name: str = "eps") -> Tensor:
         )
     if not bool(((values > 0) & (values <= 1)).all()):
         worst = float(values.max() if values.max() > 1 else values.min())
-        hint = f"; write {worst:g} of 255 as {worst:g}/255" if worst > 1 else ""
-        raise InputError(f"{name} is {worst:g}; expected a value in (0, 1]{hint}")
+        raise InputError(f"{name} is {worst:g}; expected a value in (0, 1]{hint_of_255(worst)}")
     return values.expand(len(images)).view(-1, 1, 1, 1)
 
 

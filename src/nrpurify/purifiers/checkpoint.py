@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from importlib import resources
 from pathlib import Path
 
@@ -79,15 +80,14 @@ def load_purifier(
         with torch.device("meta"):
             network = card.design.build()
         network.load_state_dict(tensors, assign=True)
-        purifier = Purifier(network, card, Strength.from_tensor(factors))
+        own = Strength.from_tensor(factors)
+        purifier = Purifier(network, card, own)
     except (InputError, RuntimeError) as error:
         raise WeightsError(f"{path} does not fit its own card: {error}") from error
-    if coarse is not None or fine is not None:
-        own = Strength.from_tensor(factors)
-        strength = Strength(
-            own.coarse if coarse is None else coarse, own.fine if fine is None else fine
-        )
-        purifier = Purifier(network, card, strength)
+    given = {"coarse": coarse, "fine": fine}
+    changes = {name: factor for name, factor in given.items() if factor is not None}
+    if changes:
+        purifier = Purifier(network, card, replace(own, **changes))
     return _ready(purifier, device)
 
 

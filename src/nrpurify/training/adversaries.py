@@ -21,7 +21,7 @@ from nrpurify.features import FeatureExtractor, feature_extractor
 from nrpurify.files import atomic_path
 from nrpurify.images import from_uint8, to_uint8
 from nrpurify.training.diet import Adversary
-from nrpurify.training.photos import random_crops, random_integer
+from nrpurify.training.photos import chance, random_crops, random_integer
 from nrpurify.training.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -52,10 +52,6 @@ def _pick(values: Sequence[T], generator: Generator) -> T:
 
 def _weighted(weights: Sequence[float], generator: Generator) -> int:
     return int(torch.multinomial(torch.tensor(weights), 1, generator=generator))
-
-
-def _chance(probability: float, generator: Generator) -> bool:
-    return float(torch.rand((), generator=generator)) < probability
 
 
 @dataclass
@@ -104,9 +100,9 @@ class AdversaryMaker:
         goals = list(kind.goals.items())
         goal = goals[_weighted([weight for _, weight in goals], generator)][0]
         distance, start = _pick(kind.distances, generator), _pick(kind.starts, generator)
-        momentum = _chance(kind.momentum, generator)
-        diversity = 0.7 * _chance(kind.diversity, generator)
-        smooth = _chance(kind.smoothing, generator)
+        momentum = chance(kind.momentum, generator)
+        diversity = 0.7 * chance(kind.diversity, generator)
+        smooth = chance(kind.smoothing, generator)
         steps = random_integer(*kind.steps, generator)
         step_size = _pick(kind.step_sizes, generator)
         eps = self.recipe.eps

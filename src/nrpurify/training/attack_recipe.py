@@ -9,13 +9,13 @@ from typing import Any, ClassVar, Literal, TypeVar
 from nrpurify.training import settings
 from nrpurify.training.ranges import (
     BUDGET,
+    CROPS,
     DECAY,
     POSITIVE,
     SOME,
     at_least,
     check,
     each,
-    least_and_greatest,
 )
 
 T = TypeVar("T", bound="CdaRecipe | FffRecipe")
@@ -90,19 +90,7 @@ class CdaRecipe:
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
     def __post_init__(self) -> None:
-        check(
-            self,
-            scale=POSITIVE,
-            steps=at_least(1),
-            batch=at_least(1),
-            crop=at_least(1),
-            resize=least_and_greatest(at_least(1)),
-            eps=BUDGET,
-            lr=POSITIVE,
-            betas=each(DECAY),
-            holdout=DECAY,
-            checkpoint_every=at_least(1),
-        )
+        check(self, scale=POSITIVE, lr=POSITIVE, betas=each(DECAY), **CROPS)
 
     def to_dict(self) -> dict[str, Any]:
         """All settings as plain values."""

@@ -7,18 +7,17 @@ from typing import ClassVar, Literal
 
 from nrpurify.attacks.starts import STARTS
 from nrpurify.distances import DISTANCES
-from nrpurify.recipe_files import RecipeError
 from nrpurify.training.ranges import (
     BUDGET,
     POSITIVE,
     SHARE,
     SOME,
-    WEIGHTS,
     at_least,
     check,
     each,
     least_and_greatest,
     one_of,
+    weights,
 )
 
 Goal = Literal["away", "toward", "along", "against", "switch"]
@@ -77,10 +76,8 @@ class Adversary:
             steps=least_and_greatest(at_least(1)),
             step_sizes=each(POSITIVE),
             std=at_least(0),
+            goals=weights(dict.values),
         )
-        if not WEIGHTS.holds(self.goals.values()):
-            problem = f"is {self.goals}; expected {WEIGHTS.expected}"
-            raise RecipeError((("goals",), problem))
 
 
 @dataclass(frozen=True)

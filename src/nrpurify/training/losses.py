@@ -11,7 +11,7 @@ from torch import Generator, Tensor, nn
 
 from nrpurify.distances import feature_distance
 from nrpurify.features import feature_extractor
-from nrpurify.training.photos import random_integer
+from nrpurify.training.photos import chance, random_integer
 from nrpurify.training.recipe import FeatureTerm
 
 
@@ -60,7 +60,7 @@ class FeatureLoss(nn.Module):
     def _view(
         self, purified: Tensor, clean: Tensor, generator: Generator | None
     ) -> tuple[Tensor, Tensor]:
-        if not self.diversity or float(torch.rand((), generator=generator)) >= self.diversity:
+        if not (self.diversity and chance(self.diversity, generator)):
             return purified, clean
         side = purified.shape[-1]
         size = [random_integer(side * 3 // 4, side * 4 // 3, generator)] * 2

@@ -45,6 +45,11 @@ def random_integer(low: int, high: int, generator: Generator | None) -> int:
     return int(torch.randint(low, high + 1, (), generator=generator))
 
 
+def chance(probability: float, generator: Generator | None) -> bool:
+    """True with that probability."""
+    return float(torch.rand((), generator=generator)) < probability
+
+
 def random_crop(
     photos: list[Path], side: int, resize: tuple[int, int], generator: Generator
 ) -> Tensor:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from nrpurify.fraction import hint_of_255
 from nrpurify.recipe_files import RecipeError
 
 
@@ -17,10 +18,12 @@ class Range:
     Attributes:
         expected: In words.
         holds: Whether a value may be.
+        hint: What else to tell about one that may not.
     """
 
     expected: str
     holds: Callable[[Any], bool]
+    hint: Callable[[Any], str] = lambda value: ""
 
 
 def at_least(least: float) -> Range:
@@ -31,12 +34,21 @@ def at_least(least: float) -> Range:
 POSITIVE = Range("a number above 0", lambda value: 0 < value < math.inf)
 SHARE = Range("a share from 0 to 1", lambda value: 0 <= value <= 1)
 DECAY = Range("a number from 0 to below 1", lambda value: 0 <= value < 1)
-BUDGET = Range("a value in (0, 1], such as 16/255", lambda value: 0 < value <= 1)
+BUDGET = Range("a value in (0, 1], such as 16/255", lambda value: 0 < value <= 1, hint_of_255)
 SOME = Range("at least one", lambda values: len(values) > 0)
-WEIGHTS = Range(
-    "weights of at least 0, one of them above",
-    lambda values: all(0 <= v < math.inf for v in values) and sum(values) > 0,
-)
+
+
+def optional(rule: Range) -> Range:
+    """Such a value, or None."""
+    return Range(rule.expected, lambda value: value is None or rule.holds(value))
+
+
+def weights(read: Callable[[Any], Collection[float]]) -> Range:
+    """What holds weights, which ``read`` takes out."""
+    return Range(
+        "weights of at least 0, one of them above",
+        lambda holder: all(0 <= v < math.inf for v in read(holder)) and sum(read(holder)) > 0,
+    )
 
 
 def each(rule: Range) -> Range:
@@ -44,6 +56,7 @@ def each(rule: Range) -> Range:
     return Range(
         f"a list; each {rule.expected}",
         lambda values: len(values) > 0 and all(map(rule.holds, values)),
+        lambda values: next(filter(None, map(rule.hint, values)), ""),
     )
 
 
@@ -63,8 +76,16 @@ def one_of(names: Sequence[str]) -> Range:
     )
 
 
-def _is_of_255(rule: Range, value: Any) -> bool:
-    return rule is BUDGET and 1 < value <= 255
+CROPS: dict[str, Range] = {
+    "steps": at_least(1),
+    "batch": at_least(1),
+    "crop": at_least(1),
+    "resize": least_and_greatest(at_least(1)),
+    "eps": BUDGET,
+    "holdout": DECAY,
+    "checkpoint_every": at_least(1),
+}
+"""What all trainings on crops of photos have."""
 
 
 def check(recipe: object, **rules: Range) -> None:
@@ -77,7 +98,7 @@ def check(recipe: object, **rules: Range) -> None:
     for name, rule in rules.items():
         value = getattr(recipe, name)
         if not rule.holds(value):
-            hint = f"; write {value:g} of 255 as {value:g}/255" if _is_of_255(rule, value) else ""
-            problems.append(((name,), f"is {value}; expected {rule.expected}{hint}"))
+            text = f"is {value}; expected {rule.expected}{rule.hint(value)}"
+            problems.append(((name,), text))
     if problems:
         raise RecipeError(*problems)

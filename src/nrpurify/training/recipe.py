@@ -11,15 +11,15 @@ from nrpurify.recipe_files import RecipeError
 from nrpurify.training import settings
 from nrpurify.training.diet import AS_MADE, NO_CACHE, Adversary, Cache, Variation
 from nrpurify.training.ranges import (
-    BUDGET,
+    CROPS,
     DECAY,
     SHARE,
     SOME,
-    WEIGHTS,
     at_least,
     check,
     each,
-    least_and_greatest,
+    optional,
+    weights,
 )
 
 
@@ -104,9 +104,8 @@ class Losses:
             adversarial_from=at_least(0),
             guide_weight=at_least(0),
             balance=SHARE,
+            pixel_late=optional(at_least(0)),
         )
-        if self.pixel_late is not None:
-            check(self, pixel_late=at_least(0))
 
     def pixel_at(self, step: int) -> float:
         """γ at ``step``."""
@@ -229,18 +228,10 @@ class Recipe:
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
     def __post_init__(self) -> None:
-        check(
-            self,
-            steps=at_least(1),
-            batch=at_least(1),
-            crop=at_least(1),
-            resize=least_and_greatest(at_least(1)),
-            eps=BUDGET,
-            holdout=DECAY,
-            checkpoint_every=at_least(1),
-        )
-        if not WEIGHTS.holds([adversary.weight for adversary in self.adversaries]):
-            raise RecipeError((("adversaries",), f"have no {WEIGHTS.expected}"))
+        check(self, **CROPS)
+        some = weights(lambda kinds: [kind.weight for kind in kinds])
+        if not some.holds(self.adversaries):
+            raise RecipeError((("adversaries",), f"have no {some.expected}"))
 
     def to_dict(self) -> dict[str, Any]:
         """All settings as plain values."""
