@@ -155,10 +155,22 @@ def test_stages_follow_one_another():
     assert SegNetRecipe().stage(0).size == (144, 192)
 
 
-@pytest.mark.parametrize("values", [(0, 1, (16, 16), (1, 1)), (1, 1, (8, 16), (1, 1))])
-def test_stages_that_cannot_be_done(values):
-    with pytest.raises(InputError, match="cannot be done"):
+@pytest.mark.parametrize(
+    ("values", "named"),
+    [
+        ((0, 1, (16, 16), (1, 1)), "steps: is 0; expected at least 1"),
+        ((1, 1, (8, 16), (1, 1)), "size: is .* at least 16"),
+        ((1, 1, (16, 16), (1, 0.5)), "scale: is .* least and greatest"),
+    ],
+)
+def test_stages_that_cannot_be_done(values, named):
+    with pytest.raises(InputError, match=named):
         Stage(*values)
+
+
+def test_all_numbers_of_a_recipe_that_cannot_be_are_named():
+    with pytest.raises(InputError, match=r"(?s)lr: is -1.*ema: is 1.*jitter: is 2"):
+        SegNetRecipe(lr=-1, ema=1, jitter=2)
 
 
 def test_views_keep_image_and_mask_together():

@@ -165,6 +165,16 @@ class AdversaryMaker:
         return self._classifiers[name]
 
 
+def cache_folder(run: Path, rank: int) -> Path:
+    """Where the process ``rank`` of the run in the folder ``run`` keeps its shards."""
+    return run / f"adversaries-{rank}"
+
+
+def kept_shards(run: Path) -> list[Path]:
+    """The shards that all processes of the run in the folder ``run`` made."""
+    return sorted(run.glob("adversaries-*/shard-*.safetensors"))
+
+
 @dataclass
 class AdversaryCache:
     """Adversaries on disk, in shards; shard k is a function of recipe, rank and k alone.

@@ -6,6 +6,15 @@ from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
 
 from nrpurify.errors import InputError
+from nrpurify.training.ranges import (
+    DECAY,
+    POSITIVE,
+    SOME,
+    at_least,
+    check,
+    each,
+    least_and_greatest,
+)
 from nrpurify.training.recipe import Optimization
 
 
@@ -18,6 +27,9 @@ class Stage:
         batch: Views a step.
         size: Height and width of the views.
         scale: Least and greatest factor by which images are resized before views are cut.
+
+    Raises:
+        RecipeError: A number out of its range.
     """
 
     steps: int
@@ -27,11 +39,13 @@ class Stage:
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
     def __post_init__(self) -> None:
-        if self.steps < 1 or self.batch < 1 or min(self.size) < 16 or not min(self.scale) > 0:
-            raise InputError(
-                f"{self} cannot be done; expected steps and batch of at least 1, sides of at least "
-                "16 and positive scales"
-            )
+        check(
+            self,
+            steps=at_least(1),
+            batch=at_least(1),
+            size=each(at_least(16)),
+            scale=least_and_greatest(POSITIVE),
+        )
 
 
 @dataclass(frozen=True)
@@ -50,10 +64,14 @@ class SegNetRecipe:
         weight_decay: Of AdamW.
         ema: Decay of the averaged weights, which are those that are saved; 0 saves the last ones.
         jitter: Greatest relative change of brightness, contrast, saturation and gamma.
-        norm_images: Images in full size from which batch-norm statistics are taken at the end.
+        norm_images: Images in full size from which batch-norm statistics are taken at the end;
+            0 keeps those of the training.
         holdout: Share of the pairs on which accuracy is measured at the end; not trained on.
         checkpoint_every: Steps between resumable checkpoints.
         seed: Of everything random.
+
+    Raises:
+        RecipeError: A number out of its range.
     """
 
     stages: tuple[Stage, ...] = (
@@ -74,6 +92,21 @@ class SegNetRecipe:
     checkpoint_every: int = 50
     seed: int = 0
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
+
+    def __post_init__(self) -> None:
+        check(
+            self,
+            stages=SOME,
+            lr=POSITIVE,
+            warmup=at_least(0),
+            final_lr=at_least(0),
+            weight_decay=at_least(0),
+            ema=DECAY,
+            jitter=DECAY,
+            norm_images=at_least(0),
+            holdout=DECAY,
+            checkpoint_every=at_least(1),
+        )
 
     @property
     def steps(self) -> int:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from nrpurify.files import atomic_path
+from nrpurify.training.adversaries import kept_shards
 from nrpurify.training.recipe import Recipe, recipe_from_dict
 
 
@@ -33,7 +34,7 @@ def borrow_shards(recipe: Recipe, folder: Path, other: Path) -> None:
     theirs = recipe_from_dict(json.loads((other / "recipe.json").read_text(encoding="utf-8")))
     if shard_settings(theirs) != shard_settings(recipe):
         return
-    for shard in sorted(other.glob("adversaries-*/shard-*.safetensors")):
+    for shard in kept_shards(other):
         mine = folder / shard.relative_to(other)
         if not mine.exists():
             with atomic_path(mine) as temporary:

@@ -15,7 +15,13 @@ from nrpurify.errors import InputError
 from nrpurify.precision import autocast
 from nrpurify.purifiers import Card, Purifier, build_purifier, save_purifier
 from nrpurify.training import losses
-from nrpurify.training.adversaries import AdversaryCache, AdversaryMaker, Pair, seeded
+from nrpurify.training.adversaries import (
+    AdversaryCache,
+    AdversaryMaker,
+    Pair,
+    cache_folder,
+    seeded,
+)
 from nrpurify.training.critic import Critic
 from nrpurify.training.distributed import Workers
 from nrpurify.training.optim import learning_rate, update_average
@@ -63,7 +69,7 @@ class Trainer:
         self.guide_loss = losses.GuideLoss(guide).to(device) if guide else None
         self.maker = AdversaryMaker(recipe, photos, device)
         rank = self.workers.rank
-        self.cache = AdversaryCache(self.maker, folder / f"adversaries-{rank}", rank)
+        self.cache = AdversaryCache(self.maker, cache_folder(folder, rank), rank)
         self.step = 0
 
     def _check(self) -> None:
