@@ -124,8 +124,9 @@ def test_resume_equals_an_uninterrupted_run(go, tmp_path):
     cut, _ = go("cut", resume=True)
     first, second = load_file(whole), load_file(cut)
     assert all(torch.equal(value, second[name]) for name, value in first.items())
-    first, second = (state(tmp_path / name)["generator"] for name in ("whole", "cut"))
-    assert all(torch.equal(value, second[name]) for name, value in first.items())
+    for part in ("generator", "average"):
+        first, second = (state(tmp_path / name)[part] for name in ("whole", "cut"))
+        assert all(torch.equal(value, second[name]) for name, value in first.items())
 
 
 def test_steps_move_the_generator_and_lower_the_loss(go):
@@ -133,6 +134,17 @@ def test_steps_move_the_generator_and_lower_the_loss(go):
     assert run.metrics == {}
     run.trainer.step = 0
     assert run.trainer.train_step()["loss"] < CLEAN_LOSS
+
+
+def test_the_average_is_what_is_saved_and_the_rate_falls(go, tmp_path):
+    file, run = go("run", ema=0.5, warmup=2, final_lr=0.0, lr=0.5)
+    moved, average = run.trainer.generator.state_dict(), run.trainer.average.state_dict()
+    saved = load_file(file)
+    assert all(torch.equal(value, average[name].half()) for name, value in saved.items())
+    assert not all(torch.equal(value, moved[name].half()) for name, value in saved.items())
+    rows = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
+    rates = [row["lr"] for row in rows if row["kind"] == "train"]
+    assert rates == pytest.approx([0.25, 0.5 * (1 + 0.5**0.5) / 2, 0.25, 0.5 * (1 - 0.5**0.5) / 2])
 
 
 CLEAN_LOSS = -torch.log(torch.tensor(12.0))

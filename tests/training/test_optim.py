@@ -46,6 +46,7 @@ def test_average_moves_by_its_formula(decay, step, kept):
         network.running_mean.copy_(torch.tensor([5.0, 6.0]))
     update_average(average, network, decay, step)
     torch.testing.assert_close(average.weight, kept * before + (1 - kept) * network.weight)
-    assert torch.equal(average.running_mean, network.running_mean)
+    torch.testing.assert_close(average.running_mean, (1 - kept) * network.running_mean)
+    assert average.num_batches_tracked == network.num_batches_tracked
     if not decay:
         assert torch.equal(average.weight, network.weight)

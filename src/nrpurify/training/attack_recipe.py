@@ -16,7 +16,9 @@ from nrpurify.training.ranges import (
     at_least,
     check,
     each,
+    optional,
 )
+from nrpurify.training.recipe import Optimization
 
 T = TypeVar("T", bound="CdaRecipe | FffRecipe")
 
@@ -61,7 +63,10 @@ class CdaRecipe:
         inward: Whether values that were clipped keep the gradient that leads back into the box;
             if not, clipping stops all gradients, as the authors' does.
         lr: Learning rate of Adam.
+        warmup: Steps over which it grows from zero.
+        final_lr: Last learning rate, half a cosine down; None for ``lr`` to the end.
         betas: Of Adam.
+        ema: Decay of the averaged weights that are validated and saved; 0 for the last ones.
         holdout: Share of the photos kept for validation.
         seed: Of everything random.
         checkpoint_every: Steps between resumable checkpoints.
@@ -82,7 +87,10 @@ class CdaRecipe:
     eps: float = 10 / 255
     inward: bool = False
     lr: float = 2e-4
+    warmup: int = 0
+    final_lr: float | None = None
     betas: tuple[float, float] = (0.5, 0.999)
+    ema: float = 0.0
     holdout: float = 0.02
     seed: int = 0
     checkpoint_every: int = 100
@@ -90,7 +98,22 @@ class CdaRecipe:
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
     def __post_init__(self) -> None:
-        check(self, scale=POSITIVE, lr=POSITIVE, betas=each(DECAY), **CROPS)
+        check(
+            self,
+            scale=POSITIVE,
+            lr=POSITIVE,
+            warmup=at_least(0),
+            final_lr=optional(at_least(0)),
+            betas=each(DECAY),
+            ema=DECAY,
+            **CROPS,
+        )
+
+    @property
+    def schedule(self) -> Optimization:
+        """How the learning rate moves."""
+        last = self.lr if self.final_lr is None else self.final_lr
+        return Optimization(lr=self.lr, warmup=self.warmup, schedule="cosine", final_lr=last)
 
     def to_dict(self) -> dict[str, Any]:
         """All settings as plain values."""

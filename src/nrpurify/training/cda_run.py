@@ -87,7 +87,7 @@ class CdaRun:
             return None
         victim = load_classifier(plan.victim, device=self.device)
         clean = center_crops(self.held_out[: plan.photos], plan.side).to(self.device)
-        return lambda: agreement(self.trainer.generator, victim, clean, plan)
+        return lambda: agreement(self.trainer.average, victim, clean, plan)
 
     def _after_step(
         self,
@@ -108,7 +108,7 @@ class CdaRun:
 
     def _save(self) -> None:
         # the state last: a kill between the two repeats steps, and never leaves an old generator
-        save_generator(self.trainer.generator, self.generator_file, self._card())
+        save_generator(self.trainer.average, self.generator_file, self._card())
         self.kept.save(
             {"trainer": self.trainer.state(), "seconds": self.seconds, "metrics": self.metrics}
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from nrpurify.attacks.generator import BLOCKS, GeneratorNet
 from nrpurify.features import FeatureExtractor, feature_extractor
 from nrpurify.training.adversaries import seeded
 from nrpurify.training.attack_recipe import CdaRecipe
+from nrpurify.training.optim import learning_rate, update_average
 from nrpurify.training.photos import random_crops
 
 
@@ -56,7 +58,7 @@ def clip_inward(made: Tensor, box: Box) -> Tensor:
 
 
 class CdaTrainer:
-    """The generator, its optimizer and data, and a single step.
+    """The generator, its average, optimizer and data, and a single step.
 
     Everything random at a step is a function of the recipe's seed and the step's number, so a run
     that goes on from a checkpoint does what an uninterrupted one does.
@@ -76,6 +78,7 @@ class CdaTrainer:
         torch.manual_seed(recipe.seed)
         self.generator = GeneratorNet(BLOCKS[recipe.size])
         self.generator.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.average = copy.deepcopy(self.generator).eval().requires_grad_(False)
         self.discriminator = feature_extractor(recipe.network, recipe.layer).to(device)
         self.optimizer = torch.optim.Adam(
             self.generator.parameters(), lr=recipe.lr, betas=recipe.betas
@@ -98,11 +101,15 @@ class CdaTrainer:
         loss = relativistic_loss(self._logits(attacked), reference)
         if not torch.isfinite(loss):
             raise FloatingPointError(f"the loss is {float(loss.detach())} at step {self.step}")
+        rate = learning_rate(self.step, self.recipe.steps, self.recipe.schedule)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         self.optimizer.step()
+        update_average(self.average, self.generator, self.recipe.ema, self.step)
         self.step += 1
-        return {"loss": float(loss.detach())}
+        return {"loss": float(loss.detach()), "lr": rate}
 
     def _batch(self) -> Tensor:
         plan, generator = self.recipe, seeded(self.recipe.seed, 0, self.step)
@@ -117,6 +124,7 @@ class CdaTrainer:
         return {
             "step": self.step,
             "generator": self.generator.state_dict(),
+            "average": self.average.state_dict(),
             "optimizer": self.optimizer.state_dict(),
         }
 
@@ -124,4 +132,5 @@ class CdaTrainer:
         """Go on from what :meth:`state` returned."""
         self.step = state["step"]
         self.generator.load_state_dict(state["generator"])
+        self.average.load_state_dict(state["average"])
         self.optimizer.load_state_dict(state["optimizer"])

@@ -26,9 +26,14 @@ def learning_rate(step: int, steps: int, settings: Optimization) -> float:
 
 @torch.no_grad()
 def update_average(average: nn.Module, network: nn.Module, decay: float, step: int) -> None:
-    """Move ``average`` toward ``network``; early steps decay faster, so that no start lingers."""
+    """Move ``average`` toward ``network``; early steps decay faster, so that no start lingers.
+
+    Batch-norm statistics are averaged as weights are.
+    """
     decay = min(decay, (1 + step) / (10 + step)) if decay else 0.0
-    for weight, current in zip(average.parameters(), network.parameters(), strict=True):
-        weight.lerp_(current, 1 - decay)
-    for buffer, value in zip(average.buffers(), network.buffers(), strict=True):
-        buffer.copy_(value)
+    pairs = zip(average.state_dict().values(), network.state_dict().values(), strict=True)
+    for mine, current in pairs:
+        if mine.is_floating_point():
+            mine.lerp_(current, 1 - decay)
+        else:
+            mine.copy_(current)

@@ -64,7 +64,8 @@ class Losses:
 
     Attributes:
         features: λ and its feature extractors; empty for the ablation without it.
-        diversity: Share of the feature losses taken between crops of another, random size.
+        diversity: Share of the feature losses taken between random views of the crops.
+        ghosts: Greatest relative change of the networks' filters in these, 0 for none.
         pixel: γ, 0 for the ablation without it.
         pixel_late: γ from step ``pixel_late_from`` on; None where it does not change.
         pixel_late_from: First step with that γ.
@@ -82,6 +83,7 @@ class Losses:
 
     features: tuple[FeatureTerm, ...] = (FeatureTerm(),)
     diversity: float = 0.0
+    ghosts: float = 0.0
     pixel: float = 1e-2
     pixel_late: float | None = None
     pixel_late_from: int = 0
@@ -98,6 +100,7 @@ class Losses:
         check(
             self,
             diversity=SHARE,
+            ghosts=DECAY,
             pixel=at_least(0),
             pixel_late_from=at_least(0),
             adversarial=at_least(0),

@@ -63,7 +63,9 @@ class Trainer:
         self.judge = self.workers.wrap(self.critic) if self.critic else None
         self.optimizer = self._adam(network)
         self.critic_optimizer = self._adam(self.critic) if self.critic else None
-        self.feature_loss = losses.FeatureLoss(recipe.losses.features, recipe.losses.diversity)
+        self.feature_loss = losses.FeatureLoss(
+            recipe.losses.features, recipe.losses.diversity, recipe.losses.ghosts
+        )
         self.feature_loss.to(device)
         guide = recipe.losses.guide
         self.guide_loss = losses.GuideLoss(guide).to(device) if guide else None
