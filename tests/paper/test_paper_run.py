@@ -8,7 +8,7 @@ from nrpurify import attacks, weights
 from nrpurify.cli import main
 from nrpurify.errors import InputError
 from nrpurify.images import read_image
-from nrpurify.paper import SMOKE_WARNING, Bench, run_all, run_experiment
+from nrpurify.paper import SMOKE_WARNING, Bench, run_all, run_experiment, table1
 from nrpurify.paper import run as run_module
 from nrpurify.report.beside import beside
 from nrpurify.report.run import read_run
@@ -160,6 +160,28 @@ def test_full_asks_for_images_and_small_training_for_photos(tmp_path):
         run_experiment("figure5", Bench("small", tmp_path / "b"))
     with pytest.raises(InputError, match="--frames FOLDER"):
         run_experiment("appendix-table6", Bench("small", tmp_path / "c"))
+
+
+@pytest.mark.parametrize(("scale", "design"), [("small", "tiny"), ("full", "nrp")])
+def test_table_1_trains_what_it_compares_at_one_budget(tmp_path, monkeypatch, scale, design):
+    trained = {}
+
+    def train_one(bench, name, recipe, changes):
+        trained[name] = (recipe, changes)
+        return tmp_path / f"{name}.safetensors"
+
+    seen = []
+    monkeypatch.setattr(table1, "train_one", train_one)
+    monkeypatch.setattr(table1, "measure", lambda bench, name, title, grid: seen.append(grid))
+    table1.EXPERIMENT.work(Bench(scale, tmp_path, data=tmp_path, steps=7))
+    assert {name: recipe for name, (recipe, _) in trained.items()} == {
+        "hgd": "hgd", "ape-gan": "ape-gan", "sr": "sr", "nrp-equal": "fast",
+    }  # fmt: skip
+    own = trained.pop("nrp-equal")[1]
+    assert own.pop("purifier") == design
+    assert all(changes == own for _, changes in trained.values())
+    assert own["steps"] == 7
+    assert seen[0].defenses[table1.EQUAL] == str(tmp_path / "nrp-equal.safetensors")
 
 
 def test_all_goes_on_after_a_failure(tmp_path, monkeypatch):
