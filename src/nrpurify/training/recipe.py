@@ -197,7 +197,8 @@ class Recipe:
         extends: The recipe of that purifier. Its settings hold wherever this one names none, so
             that both have the same budget.
         purifier: A design's name.
-        strength: Of the saved purifier's correction; training itself is at 1.
+        strength: Of the saved purifier's correction. Training itself is at 1, but for crops that
+            are ``strengthened`` by their kind of adversary or by ``variation``.
         steps: Number of updates of the purifier.
         batch: Crops a step and process.
         crop: Side of the training crops.
