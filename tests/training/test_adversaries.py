@@ -2,6 +2,11 @@ import pytest
 import torch
 from safetensors import safe_open
 
+from nrpurify.attacks import cda, load_generator
+from nrpurify.attacks.generator import GeneratorNet
+from nrpurify.attacks.trained import GENERATOR, save_generator
+from nrpurify.errors import InputError
+from nrpurify.purifiers import Card
 from nrpurify.training.adversaries import AdversaryCache, AdversaryMaker, seeded
 from nrpurify.training.photos import split_photos
 
@@ -166,3 +171,16 @@ def test_draws_see_only_the_shards_of_their_step(maker, tmp_path):
     assert not {tuple(x.flatten()[:9].tolist()) for x in late.clean} <= {
         tuple(x.flatten()[:9].tolist()) for x in early.clean
     }
+
+
+def test_a_generators_adversaries(maker, tmp_path):
+    network = GeneratorNet(1, 4)
+    file = tmp_path / "generator.safetensors"
+    save_generator(network, file, Card("cda", GENERATOR, {"blocks": 1, "width": 4}, {}, {}))
+    make = maker(adversaries=[{"kind": "cda", "network": str(file)}]).make
+    (clean, adversarial), settings = make(2, 32, seeded(0))
+    assert settings["kind"] == "cda"
+    torch.testing.assert_close(adversarial, cda(load_generator(file), clean, eps=EPS))
+    assert not torch.equal(adversarial, clean)
+    with pytest.raises(InputError, match="no trained attack 'vgg16'"):
+        maker(adversaries=[{"kind": "cda"}]).make(2, 32, seeded(0))

@@ -15,8 +15,11 @@ from torch import Generator, Tensor
 
 from nrpurify.attacks import objectives
 from nrpurify.attacks.ascent import Objective, ascend
+from nrpurify.attacks.cda import cda
 from nrpurify.attacks.fgsm import fgsm
+from nrpurify.attacks.generator import GeneratorNet
 from nrpurify.attacks.starts import resolve_start
+from nrpurify.attacks.trained import load_generator
 from nrpurify.attacks.transforms import gaussian_kernel, smoother
 from nrpurify.features import FeatureExtractor, feature_extractor
 from nrpurify.files import atomic_path
@@ -79,6 +82,7 @@ class AdversaryMaker:
     def __post_init__(self) -> None:
         self._extractors: dict[tuple[str, str], FeatureExtractor] = {}
         self._classifiers: dict[str, Classifier] = {}
+        self._generators: dict[str, GeneratorNet] = {}
 
     def make(self, count: int, side: int, generator: Generator) -> tuple[Pair, dict[str, Any]]:
         """Attack ``count`` fresh crops with one kind of adversary; also say which it was."""
@@ -103,6 +107,8 @@ class AdversaryMaker:
         if kind.kind == "noise":
             noise = kind.std * torch.randn(clean.shape, generator=generator).to(clean)
             return (clean + noise.clamp(-eps, eps)).clamp(0, 1)
+        if kind.kind == "cda":
+            return cda(self._generator(kind.network), clean, eps=eps)
         return clean
 
     def _attack(
@@ -167,6 +173,11 @@ class AdversaryMaker:
         if key not in self._extractors:
             self._extractors[key] = feature_extractor(network, layer).to(self.device)
         return self._extractors[key]
+
+    def _generator(self, source: str) -> GeneratorNet:
+        if source not in self._generators:
+            self._generators[source] = load_generator(source, device=self.device)
+        return self._generators[source]
 
     def _classifier(self, name: str) -> Classifier:
         if name not in self._classifiers:

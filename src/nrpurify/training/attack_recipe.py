@@ -60,8 +60,8 @@ class CdaRecipe:
         crop: Side of the crops.
         resize: Least and greatest length of a photo's short side before cropping.
         eps: Budget in training, in (0, 1]; the generator serves any other.
-        inward: Whether values that were clipped keep the gradient that leads back into the box;
-            if not, clipping stops all gradients, as the authors' does.
+        straight: Whether gradients pass the clipping to the box as if it were not there; if not, it
+            stops them where it clips, as the authors' does.
         lr: Learning rate of Adam.
         warmup: Steps over which it grows from zero.
         final_lr: Last learning rate, half a cosine down; None for ``lr`` to the end.
@@ -85,7 +85,7 @@ class CdaRecipe:
     crop: int = 224
     resize: tuple[int, int] = (300, 300)
     eps: float = 10 / 255
-    inward: bool = False
+    straight: bool = False
     lr: float = 2e-4
     warmup: int = 0
     final_lr: float | None = None

@@ -36,25 +36,12 @@ def pooled_logits(extractor: FeatureExtractor, images: Tensor) -> Tensor:
     return features.flatten(2).mean(2) if features.ndim > 2 else features
 
 
-class _ClipInward(torch.autograd.Function):
-    """Clip; what was clipped keeps the gradient with which a descent leads back."""
+def clip_through(made: Tensor, box: Box) -> Tensor:
+    """``box.project(made)``, with the gradient of no clipping at all (straight through).
 
-    @staticmethod
-    def forward(ctx: Any, made: Tensor, lower: Tensor, upper: Tensor) -> Tensor:
-        ctx.save_for_backward(made > upper, made < lower)
-        return torch.minimum(torch.maximum(made, lower), upper)
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
-        over, under = ctx.saved_tensors
-        outward = (over & (gradient < 0)) | (under & (gradient > 0))
-        return gradient.masked_fill(outward, 0), None, None
-
-
-def clip_inward(made: Tensor, box: Box) -> Tensor:
-    """``box.project(made)``, where gradients stop only at values that would move further out."""
-    clipped: Tensor = _ClipInward.apply(made, box.lower, box.upper)
-    return clipped
+    A generator begins far outside of the box, where clipping stops nearly all gradients.
+    """
+    return made + (box.project(made) - made).detach()
 
 
 class CdaTrainer:
@@ -95,7 +82,7 @@ class CdaTrainer:
         self.generator.train()
         made = self.generator(clean)
         box = Box.around(clean, self.recipe.eps)
-        attacked = clip_inward(made, box) if self.recipe.inward else box.project(made)
+        attacked = clip_through(made, box) if self.recipe.straight else box.project(made)
         with torch.no_grad():
             reference = self._logits(clean)
         loss = relativistic_loss(self._logits(attacked), reference)

@@ -29,13 +29,15 @@ class Adversary:
 
     ``features``, the paper's, is made by all the settings below. ``fgsm`` is one step of eps away
     from what the classifier ``network`` says of the clean crop (FGSP). ``noise`` is Gaussian, held
-    within eps (GNP). ``clean`` leaves crops as they are (SR).
+    within eps (GNP). ``cda`` is what a trained generator makes, clipped to eps: large structures,
+    much alike on all images. ``clean`` leaves crops as they are (SR).
 
     Attributes:
-        kind: ``features``, ``fgsm``, ``noise`` or ``clean``.
+        kind: ``features``, ``fgsm``, ``noise``, ``cda`` or ``clean``.
         weight: Share of the batches, relative to the other kinds.
         network: A name that :func:`nrpurify.features.feature_extractor` takes; for ``fgsm`` one
-            that :func:`nrpurify.models.load_classifier` takes.
+            that :func:`nrpurify.models.load_classifier` takes; for ``cda`` ``cda``, the package's
+            generator, or a file that ``nrpurify train-attack cda`` wrote.
         layers: Layers to draw from, one a batch.
         goals: Weights of the objectives of :mod:`nrpurify.attacks.objectives`.
         distances: Distances of Eq. 1 to draw from.
@@ -50,7 +52,7 @@ class Adversary:
             of what a purifier knows, it then takes away as much when it is strengthened.
     """
 
-    kind: Literal["features", "fgsm", "noise", "clean"] = "features"
+    kind: Literal["features", "fgsm", "noise", "cda", "clean"] = "features"
     weight: float = 1.0
     network: str = "vgg16"
     layers: tuple[str, ...] = ("conv3_3",)
