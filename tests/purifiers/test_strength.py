@@ -9,6 +9,7 @@ from nrpurify.errors import InputError, WeightsError
 from nrpurify.evaluation.networks import weights_hash
 from nrpurify.purifiers import Purifier, Strength, build_purifier, load_purifier, save_purifier
 from nrpurify.purifiers.carded import write_carded
+from nrpurify.purifiers.strength import REACH
 
 
 class Shift(nn.Module):
@@ -44,12 +45,18 @@ def test_one_is_what_the_network_says(changed):
 
 def test_a_flat_correction_is_coarse():
     images = torch.full((1, 3, 8, 9), 0.5)
-    torch.testing.assert_close(shifting(0.1, 2.0, 0.5)(images), images + 0.2)
+    torch.testing.assert_close(shifting(0.03, 2.0, 0.5)(images), images + 0.06)
+
+
+def test_strength_ends_at_its_reach_and_takes_nothing_back():
+    images = torch.full((1, 3, 4, 4), 0.5)
+    for own, found in ((0.05, REACH), (-0.05, -REACH), (REACH, REACH), (0.1, 0.1), (-0.1, -0.1)):
+        torch.testing.assert_close(shifting(own, 3.0, 3.0)(images), images + found)
 
 
 def test_the_coarse_part_is_the_mean_over_five_pixels_inside_the_image():
     torch.manual_seed(0)
-    images, pattern = torch.full((1, 3, 7, 11), 0.5), torch.rand(1, 3, 7, 11) / 10
+    images, pattern = torch.full((1, 3, 7, 11), 0.5), torch.rand(1, 3, 7, 11) / 30
     smooth = torch.empty_like(pattern)
     for y in range(7):
         for x in range(11):

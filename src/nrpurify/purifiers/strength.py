@@ -14,6 +14,8 @@ from nrpurify.errors import InputError
 STRONGEST = 4.0
 WINDOW = 5
 """Side in pixels of the mean that tells coarse from fine."""
+REACH = 16 / 255
+"""How far strength takes a pixel at most: no further than the perturbations of the training."""
 
 
 @dataclass(frozen=True)
@@ -22,6 +24,8 @@ class Strength:
 
     A network takes away less of a perturbation that it was not trained on than of those it was,
     most of all of coarse ones. More strength takes away more, and costs accuracy on clean images.
+    It moves no value by more than :data:`REACH`, or than the network itself where that is more: of
+    a perturbation that the network knows, its correction is as large already.
 
     Attributes:
         coarse: Factor of the correction's mean over 5×5 pixels, above 0 and up to 4.
@@ -74,5 +78,7 @@ def apply_strength(images: Tensor, purified: Tensor, factors: Tensor) -> Tensor:
     coarse, fine = factors.to(images.dtype)
     correction = purified - images
     smooth = _mean(_mean(correction.contiguous(), 1, WINDOW), WINDOW, 1)
-    changed: Tensor = images + fine * correction + (coarse - fine) * smooth
+    strong = fine * correction + (coarse - fine) * smooth
+    limit = correction.abs().clamp(min=REACH)
+    changed: Tensor = images + strong.clamp(-limit, limit)
     return changed
