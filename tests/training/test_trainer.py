@@ -3,7 +3,6 @@ import torch
 
 from nrpurify.errors import InputError
 from nrpurify.purifiers import Card, Design, Purifier, build_purifier, load_purifier
-from nrpurify.purifiers.strength import apply_strength
 from nrpurify.training.photos import split_photos
 from nrpurify.training.trainer import Trainer
 
@@ -72,42 +71,6 @@ def test_purifier_loss_leaves_no_gradient_in_the_critic(trainer, images):
     assert any(p.grad is not None for p in run.network.parameters())
 
 
-STRONG = {"strength": {"coarse": 1.5, "fine": 2.0}}
-
-
-def test_crops_are_strengthened_by_the_share_of_their_kind(trainer):
-    adversaries = [{"weight": 1, "strengthened": 1.0, "steps": [1, 1]}]
-    run = trainer(adversaries=adversaries, **STRONG)
-    (clean, adversarial), shares = run._batch()
-    assert shares.tolist() == [1.0] * len(clean)
-    purified = (adversarial + clean) / 2
-    strong = run._strengthen(adversarial, purified, shares)
-    factors = run.recipe.strength.to_tensor()
-    torch.testing.assert_close(strong, apply_strength(adversarial, purified, factors))
-    some = run._strengthen(adversarial, purified, torch.tensor([1.0] + [0.0] * (len(clean) - 1)))
-    torch.testing.assert_close(some[0], strong[0])
-    assert torch.equal(some[1:], purified[1:])
-    assert run._strengthen(adversarial, purified, torch.zeros(len(clean))) is purified
-
-
-def test_crops_left_clean_have_a_share_of_their_own(trainer):
-    variation = {"clean": 1.0, "strengthened": 0.25}
-    assert trainer(variation=variation, **STRONG)._batch().strengthened.unique().tolist() == [0.25]
-    assert trainer(cache={"shards": 0}, **STRONG)._batch().strengthened.unique().tolist() == [0.0]
-
-
-def test_the_strengthened_are_drawn_anew_each_step(trainer):
-    run = trainer(**STRONG)
-    images, shares = torch.rand(64, 3, 32, 32), torch.full((64,), 0.5)
-    drawn = []
-    for run.step in (0, 0, 1):
-        changed = run._strengthen(images, images * 0.5, shares) != images * 0.5
-        drawn.append(changed.flatten(1).any(1))
-    assert torch.equal(drawn[0], drawn[1])
-    assert not torch.equal(drawn[0], drawn[2])
-    assert 16 <= drawn[0].sum() <= 48
-
-
 def test_adversarial_loss_waits_for_its_first_step(trainer):
     run = trainer(losses={**GAN, "adversarial_from": 1})
     assert "adversarial" not in run.train_step()
@@ -153,11 +116,11 @@ def test_bf16_is_near_fp32(trainer):
 
 def test_no_cache_makes_fresh_adversaries(trainer, tmp_path):
     run = trainer(cache={"shards": 0})
-    (first, _), (second, _) = run._batch(), run._batch()
+    first, second = run._batch(), run._batch()
     assert first.clean.shape == (2, 3, 32, 32)
     assert torch.equal(first.clean, second.clean)  # the same step
     run.train_step()
-    assert not torch.equal(run._batch().pair.clean, first.clean)
+    assert not torch.equal(run._batch().clean, first.clean)
     assert not list((tmp_path / "run").rglob("*.safetensors"))
 
 

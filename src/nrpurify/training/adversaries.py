@@ -6,11 +6,10 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import torch
-from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Generator, Tensor
 
 from nrpurify.attacks import objectives
@@ -39,13 +38,6 @@ class Pair(NamedTuple):
 
     clean: Tensor
     adversarial: Tensor
-
-
-class Drawn(NamedTuple):
-    """Crops of a step, and N probabilities that a crop's correction is strengthened."""
-
-    pair: Pair
-    strengthened: Tensor
 
 
 def seeded(*numbers: int) -> Generator:
@@ -84,20 +76,17 @@ class AdversaryMaker:
         self._classifiers: dict[str, Classifier] = {}
         self._generators: dict[str, GeneratorNet] = {}
 
-    def make(self, count: int, side: int, generator: Generator) -> tuple[Pair, dict[str, Any]]:
+    def make(self, count: int, side: int, generator: Generator) -> tuple[Pair, dict[str, object]]:
         """Attack ``count`` fresh crops with one kind of adversary; also say which it was."""
         kinds = self.recipe.adversaries
         kind = kinds[_weighted([k.weight for k in kinds], generator)]
         layer = _pick(kind.layers, generator)
         clean = random_crops(self.photos, count, side, self.recipe.resize, generator)
         clean = clean.to(self.device).contiguous(memory_format=torch.channels_last)
-        known: dict[str, Any] = {"strengthened": kind.strengthened}
         if kind.kind != "features":
-            pair = Pair(clean, self._perturb(kind, clean, generator))
-            return pair, {"kind": kind.kind, **known}
+            return Pair(clean, self._perturb(kind, clean, generator)), {"kind": kind.kind}
         adversarial, settings = self._attack(kind, layer, clean, generator)
-        known |= {"network": kind.network, "layer": layer}
-        return Pair(clean, adversarial), {**known, **settings}
+        return Pair(clean, adversarial), {"network": kind.network, "layer": layer, **settings}
 
     def _perturb(self, kind: Adversary, clean: Tensor, generator: Generator) -> Tensor:
         eps = self.recipe.eps
@@ -213,7 +202,6 @@ class AdversaryCache:
 
     def __post_init__(self) -> None:
         self._shards: list[Pair] = []
-        self._strengthened: list[float] = []
 
     def count(self, step: int) -> int:
         """How many shards the recipe wants at ``step``."""
@@ -230,11 +218,8 @@ class AdversaryCache:
         index = len(self._shards)
         if not self.path(index).exists():
             self._write(index)
-        with safe_open(self.path(index), "pt") as file:
-            settings = json.loads(file.metadata()["settings"])
-            pair = Pair(file.get_tensor("clean"), file.get_tensor("adversarial"))
-        self._shards.append(pair)
-        self._strengthened.append(settings.get("strengthened", 0.0))
+        tensors = load_file(self.path(index))
+        self._shards.append(Pair(tensors["clean"], tensors["adversarial"]))
 
     def __len__(self) -> int:
         return len(self._shards)
@@ -249,15 +234,13 @@ class AdversaryCache:
         with atomic_path(self.path(index)) as temporary:
             save_file(tensors, temporary, metadata={"settings": json.dumps(settings)})
 
-    def draw(self, count: int, step: int, generator: Generator) -> Drawn:
+    def draw(self, count: int, step: int, generator: Generator) -> Pair:
         """``count`` random float crops out of the shards that ``step`` may see."""
         available = min(self.count(step), len(self._shards))
-        rows, shares = [], []
+        rows = []
         for _ in range(count):
-            index = random_integer(0, available - 1, generator)
-            shard = self._shards[index]
+            shard = self._shards[random_integer(0, available - 1, generator)]
             row = random_integer(0, len(shard.clean) - 1, generator)
             rows.append((shard.clean[row], shard.adversarial[row]))
-            shares.append(self._strengthened[index])
         clean, adversarial = (torch.stack(part) for part in zip(*rows, strict=True))
-        return Drawn(Pair(from_uint8(clean), from_uint8(adversarial)), torch.tensor(shares))
+        return Pair(from_uint8(clean), from_uint8(adversarial))

@@ -48,8 +48,6 @@ class Adversary:
         steps: Least and greatest number of iterations.
         step_sizes: Step sizes to draw from, in units of [0, 1] images.
         std: Standard deviation of ``noise``, in the same units.
-        strengthened: Share of its crops whose correction has the recipe's strength in training too:
-            of what a purifier knows, it then takes away as much when it is strengthened.
     """
 
     kind: Literal["features", "fgsm", "noise", "cda", "clean"] = "features"
@@ -65,7 +63,6 @@ class Adversary:
     steps: tuple[int, int] = (10, 10)
     step_sizes: tuple[float, ...] = (0.01,)
     std: float = 0.05
-    strengthened: float = 0.0
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
     def __post_init__(self) -> None:
@@ -81,7 +78,6 @@ class Adversary:
             steps=least_and_greatest(at_least(1)),
             step_sizes=each(POSITIVE),
             std=at_least(0),
-            strengthened=SHARE,
             goals=weights(dict.values),
         )
 
@@ -127,8 +123,6 @@ class Variation:
         grain: Crops whose perturbation gives way to random grain: noise of a random coarseness and
             coloring, at ±eps.
         least_eps: Least eps after scaling.
-        strengthened: Share of the crops without a perturbation whose correction has the recipe's
-            strength.
         flip: Flips and quarter turns of crop and perturbation together.
     """
 
@@ -139,7 +133,6 @@ class Variation:
     sign: float = 0.0
     grain: float = 0.0
     least_eps: float = 2 / 255
-    strengthened: float = 0.0
     flip: bool = True
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
@@ -153,7 +146,6 @@ class Variation:
             sign=SHARE,
             grain=SHARE,
             least_eps=BUDGET,
-            strengthened=SHARE,
         )
 
 

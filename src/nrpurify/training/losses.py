@@ -11,11 +11,8 @@ from torch import Generator, Tensor, nn
 
 from nrpurify.distances import feature_distance
 from nrpurify.features import feature_extractor
-from nrpurify.training.photos import chance
+from nrpurify.training.photos import chance, random_integer
 from nrpurify.training.recipe import FeatureTerm
-from nrpurify.training.views import ghost, random_view
-
-Network = Callable[[Tensor], tuple[Tensor, ...]]
 
 
 class FeatureLoss(nn.Module):
@@ -23,17 +20,15 @@ class FeatureLoss(nn.Module):
 
     Args:
         terms: What is summed.
-        diversity: Probability, for each term and step, that its network sees a random view of both
-            crops (:func:`nrpurify.training.views.random_view`).
-        ghosts: Greatest relative change of its filters at those steps
-            (:func:`nrpurify.training.views.ghost`).
+        diversity: Probability, for each term and step, that its network sees both crops resized to
+            the same random side of 3/4 to 4/3 of theirs. What repairs features at many sizes
+            repairs more than those of the networks at hand, as DIM's diverse inputs make attacks
+            transfer (Xie et al., 2019).
     """
 
-    def __init__(
-        self, terms: tuple[FeatureTerm, ...], diversity: float = 0.0, ghosts: float = 0.0
-    ) -> None:
+    def __init__(self, terms: tuple[FeatureTerm, ...], diversity: float = 0.0) -> None:
         super().__init__()
-        self.terms, self.diversity, self.ghosts = terms, diversity, ghosts
+        self.terms, self.diversity = terms, diversity
         self.extractors = nn.ModuleList(feature_extractor(t.network, t.layers) for t in terms)
 
     def forward(
@@ -49,23 +44,31 @@ class FeatureLoss(nn.Module):
             purified: Crops in [0, 1], or slightly outside.
             clean: The crops that they should be.
             step: Of the training, which decides the terms that count.
-            generator: Of the random views and ghosts.
+            generator: Of the random sides.
         """
         total = purified.new_zeros(len(purified), dtype=torch.float32)
         for term, extractor in zip(self.terms, self.extractors, strict=True):
             if not term.counts(step):
                 continue
-            seen, wanted = purified, clean
-            network: Network = extractor
-            if self.diversity and chance(self.diversity, generator):
-                seen, wanted = random_view(purified, clean, generator)
-                if self.ghosts:
-                    network = ghost(extractor, self.ghosts, generator)
+            seen, wanted = self._view(purified, clean, generator)
             with torch.no_grad():
-                reference = network(wanted)
-            found = feature_distance(network(seen), reference, term.distance)
+                reference = extractor(wanted)
+            found = feature_distance(extractor(seen), reference, term.distance)
             total = total + term.weight * found
         return total
+
+    def _view(
+        self, purified: Tensor, clean: Tensor, generator: Generator | None
+    ) -> tuple[Tensor, Tensor]:
+        if not (self.diversity and chance(self.diversity, generator)):
+            return purified, clean
+        side = purified.shape[-1]
+        size = [random_integer(side * 3 // 4, side * 4 // 3, generator)] * 2
+        seen, wanted = (
+            F.interpolate(crops, size, mode="bilinear", antialias=True, align_corners=False)
+            for crops in (purified, clean)
+        )
+        return seen, wanted
 
 
 class GuideLoss(nn.Module):

@@ -64,8 +64,7 @@ class Losses:
 
     Attributes:
         features: λ and its feature extractors; empty for the ablation without it.
-        diversity: Share of the feature losses taken between random views of the crops.
-        ghosts: Greatest relative change of the networks' filters in these, 0 for none.
+        diversity: Share of the feature losses taken between crops of another, random size.
         pixel: γ, 0 for the ablation without it.
         pixel_late: γ from step ``pixel_late_from`` on; None where it does not change.
         pixel_late_from: First step with that γ.
@@ -83,7 +82,6 @@ class Losses:
 
     features: tuple[FeatureTerm, ...] = (FeatureTerm(),)
     diversity: float = 0.0
-    ghosts: float = 0.0
     pixel: float = 1e-2
     pixel_late: float | None = None
     pixel_late_from: int = 0
@@ -100,7 +98,6 @@ class Losses:
         check(
             self,
             diversity=SHARE,
-            ghosts=DECAY,
             pixel=at_least(0),
             pixel_late_from=at_least(0),
             adversarial=at_least(0),
@@ -197,8 +194,7 @@ class Recipe:
         extends: The recipe of that purifier. Its settings hold wherever this one names none, so
             that both have the same budget.
         purifier: A design's name.
-        strength: Of the saved purifier's correction. Training itself is at 1, but for crops that
-            are ``strengthened`` by their kind of adversary or by ``variation``.
+        strength: Of the saved purifier's correction; training itself is at 1.
         steps: Number of updates of the purifier.
         batch: Crops a step and process.
         crop: Side of the training crops.

@@ -14,12 +14,10 @@ from torch import Tensor, nn
 from nrpurify.errors import InputError
 from nrpurify.precision import autocast
 from nrpurify.purifiers import Card, Purifier, build_purifier, save_purifier
-from nrpurify.purifiers.strength import apply_strength
 from nrpurify.training import losses
 from nrpurify.training.adversaries import (
     AdversaryCache,
     AdversaryMaker,
-    Drawn,
     Pair,
     cache_folder,
     seeded,
@@ -65,9 +63,7 @@ class Trainer:
         self.judge = self.workers.wrap(self.critic) if self.critic else None
         self.optimizer = self._adam(network)
         self.critic_optimizer = self._adam(self.critic) if self.critic else None
-        self.feature_loss = losses.FeatureLoss(
-            recipe.losses.features, recipe.losses.diversity, recipe.losses.ghosts
-        )
+        self.feature_loss = losses.FeatureLoss(recipe.losses.features, recipe.losses.diversity)
         self.feature_loss.to(device)
         guide = recipe.losses.guide
         self.guide_loss = losses.GuideLoss(guide).to(device) if guide else None
@@ -98,42 +94,38 @@ class Trainer:
             if watch is not None:
                 watch(len(self.cache), wanted)
 
-    def _batch(self) -> Drawn:
+    def _batch(self) -> Pair:
         recipe = self.recipe
         generator = seeded(recipe.seed, 2, self.step, self.workers.rank)
         if not recipe.cache.shards:
-            pair, known = self.maker.make(recipe.batch, recipe.crop, generator)
+            pair, _ = self.maker.make(recipe.batch, recipe.crop, generator)
             pair = Pair(*(part.cpu() for part in pair))
-            shares = torch.full((recipe.batch,), known["strengthened"])
         else:
             self.fill_cache()
-            pair, shares = self.cache.draw(recipe.batch, self.step, generator)
+            pair = self.cache.draw(recipe.batch, self.step, generator)
             pair = sub_crop(pair, recipe.crop, generator)
         pair = flip(pair, generator) if recipe.variation.flip else pair
         pair = vary(pair, recipe.variation, recipe.eps, generator)
-        untouched = (pair.adversarial == pair.clean).flatten(1).all(1)
-        shares = torch.where(untouched, recipe.variation.strengthened, shares)
-        return Drawn(Pair(*(self._place(part) for part in pair)), shares)
+        return Pair(*(self._place(part) for part in pair))
 
     def _place(self, images: Tensor) -> Tensor:
         return images.to(self.device).contiguous(memory_format=torch.channels_last)
 
     def train_step(self) -> dict[str, float]:
         """Do lines 2 to 6 of Algorithm 2 once; return the losses."""
+        clean, adversarial = self._batch()
         rate = learning_rate(self.step, self.recipe.steps, self.recipe.optimization)
-        values = self._update_purifier(self._batch(), rate)
+        values = self._update_purifier(clean, adversarial, rate)
         update_average(self.average, self.purifier.network, self.recipe.optimization.ema, self.step)
         self.step += 1
         return {**values, "lr": rate}
 
-    def _update_purifier(self, drawn: Drawn, rate: float) -> dict[str, float]:
-        clean, adversarial = drawn.pair
+    def _update_purifier(self, clean: Tensor, adversarial: Tensor, rate: float) -> dict[str, float]:
         plan, settings = self.recipe.losses, self.recipe.optimization
         pixel_loss = losses.PIXEL_LOSSES[plan.pixel_norm]
         views = seeded(self.recipe.seed, 3, self.step, self.workers.rank)
         with autocast(self.device, settings.amp):
             purified = self.network(self._shrink(adversarial))
-            purified = self._strengthen(adversarial, purified, drawn.strengthened)
             crops = {
                 "feature": self.feature_loss(purified, clean, self.step, views),
                 "pixel": plan.pixel_at(self.step) * pixel_loss(purified.float(), clean),
@@ -150,16 +142,6 @@ class Trainer:
         if "adversarial" in parts:
             values["critic"] = self._update_critic(purified.detach(), clean, rate)
         return {"loss": float(total.detach()), **values, "gradient_norm": norm}
-
-    def _strengthen(self, images: Tensor, purified: Tensor, shares: Tensor) -> Tensor:
-        """Give crops, each by its probability, the correction that the saved purifier makes."""
-        if not shares.any():
-            return purified
-        draws = seeded(self.recipe.seed, 4, self.step, self.workers.rank)
-        chosen = torch.rand(len(shares), generator=draws) < shares
-        factors = self.recipe.strength.to_tensor().to(images.device)
-        strong = apply_strength(images, purified.to(images.dtype), factors)
-        return torch.where(chosen.to(images.device).view(-1, 1, 1, 1), strong, purified)
 
     def _shrink(self, images: Tensor) -> Tensor:
         """What a network that enlarges is trained on: crops that are as much smaller (bicubic)."""
