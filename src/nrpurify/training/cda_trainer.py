@@ -15,7 +15,7 @@ from nrpurify.attacks.generator import BLOCKS, GeneratorNet
 from nrpurify.features import FeatureExtractor, feature_extractor
 from nrpurify.training.adversaries import seeded
 from nrpurify.training.attack_recipe import CdaRecipe
-from nrpurify.training.optim import learning_rate, update_average
+from nrpurify.training.optim import learning_rate, set_rate, update_average
 from nrpurify.training.photos import random_crops
 
 
@@ -89,8 +89,7 @@ class CdaTrainer:
         if not torch.isfinite(loss):
             raise FloatingPointError(f"the loss is {float(loss.detach())} at step {self.step}")
         rate = learning_rate(self.step, self.recipe.steps, self.recipe.schedule)
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
+        set_rate(self.optimizer, rate)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         self.optimizer.step()

@@ -24,6 +24,12 @@ def learning_rate(step: int, steps: int, settings: Optimization) -> float:
     return warm * (settings.final_lr + (settings.lr - settings.final_lr) * share)
 
 
+def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    """Let the next step of ``optimizer`` be taken at ``rate``."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+
+
 @torch.no_grad()
 def update_average(average: nn.Module, network: nn.Module, decay: float, step: int) -> None:
     """Move ``average`` toward ``network``; early steps decay faster, so that no start lingers.

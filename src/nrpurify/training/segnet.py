@@ -20,7 +20,7 @@ from nrpurify.purifiers.card import Card
 from nrpurify.tasks.camvid import CAMVID, IGNORED, ClassTable, Pair, Sample, find_pairs
 from nrpurify.training.adversaries import seeded
 from nrpurify.training.log import RunLog
-from nrpurify.training.optim import learning_rate, update_average
+from nrpurify.training.optim import learning_rate, set_rate, update_average
 from nrpurify.training.photos import random_integer
 from nrpurify.training.run_folder import RunFolder, circumstances
 from nrpurify.training.segnet_data import random_view, read_labeled
@@ -60,8 +60,7 @@ class SegNetTrainer:
         """Do one update; return loss and learning rate."""
         images, masks = self._batch()
         rate = learning_rate(self.step, self.recipe.steps, self.recipe.schedule)
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
+        set_rate(self.optimizer, rate)
         self.network.train()
         loss = F.cross_entropy(self.network(images), masks, ignore_index=IGNORED)
         self.optimizer.zero_grad(set_to_none=True)

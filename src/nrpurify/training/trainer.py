@@ -24,7 +24,7 @@ from nrpurify.training.adversaries import (
 )
 from nrpurify.training.critic import Critic
 from nrpurify.training.distributed import Workers
-from nrpurify.training.optim import learning_rate, update_average
+from nrpurify.training.optim import learning_rate, set_rate, update_average
 from nrpurify.training.recipe import Recipe
 from nrpurify.training.variation import flip, sub_crop, vary
 
@@ -178,8 +178,7 @@ class Trainer:
     ) -> float:
         if not torch.isfinite(loss):
             raise FloatingPointError(f"the loss is {float(loss.detach())} at step {self.step}")
-        for group in optimizer.param_groups:
-            group["lr"] = rate
+        set_rate(optimizer, rate)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         limit = clip or float("inf")
