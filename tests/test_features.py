@@ -217,3 +217,13 @@ def test_a_detectors_backbone_takes_images_as_they_are():
     assert shapes == [(32, 8, 12), (480, 2, 3)]
     gray = extractor.normalize(torch.full((1, 3, 2, 2), 0.5))
     torch.testing.assert_close(gray, torch.full((1, 3, 2, 2), 127.5))
+
+
+def test_mobilenet_v2_takes_images_as_they_are():
+    layers = ["stem", "blocks.0", "blocks.12", "last"]
+    extractor = feature_extractor("mobilenet_v2_140", layers, pretrained=False)
+    shapes = [tuple(f.shape[1:]) for f in extractor(torch.rand(1, 3, 64, 96))]
+    assert shapes == [(48, 32, 48), (24, 32, 48), (136, 4, 6), (1792, 2, 3)]
+    assert feature_extractor("mobilenet_v2_140", pretrained=False).layers == ("blocks.12",)
+    gray = extractor.normalize(torch.full((1, 3, 2, 2), 0.5))
+    torch.testing.assert_close(gray, torch.zeros(1, 3, 2, 2))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Iterable
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 from nrpurify import weights
 from nrpurify.errors import InputError
 from nrpurify.models.detectors.centernet import CenterNetV3
+from nrpurify.models.detectors.mobilenet_v2 import MobileNetV2
 from nrpurify.models.squeezenet import SqueezeNet
 
 
@@ -173,6 +175,7 @@ _BODIES: dict[str, Callable[[], nn.Module]] = {
     "hed_vgg16": vgg16_body,
     "squeezenet1_1": SqueezeNet,
     "centernet": CenterNetV3,
+    "mobilenet_v2_140": partial(MobileNetV2, 1.4),
 }
 VGG16_BODIES = ("vgg16", "hed_vgg16")
 DEFAULT_LAYERS = {
@@ -181,6 +184,7 @@ DEFAULT_LAYERS = {
     "alexnet": "conv3",
     "squeezenet1_1": "fire5",
     "centernet": "blocks.11",
+    "mobilenet_v2_140": "blocks.12",
 }
 
 
@@ -191,11 +195,12 @@ def feature_extractor(
 
     Args:
         name: ``vgg16`` (the paper's), ``alexnet``, ``hed_vgg16`` (an independent VGG16),
-            ``squeezenet1_1``, ``centernet`` (a detector's MobileNetV3), all of which take images of
-            any size as they are, or another name that :func:`nrpurify.models.load_classifier`
-            takes, with its resize to a fixed size.
+            ``squeezenet1_1``, ``centernet`` (a detector's MobileNetV3), ``mobilenet_v2_140`` (a
+            content filter's), all of which take images of any size as they are, or another name
+            that :func:`nrpurify.models.load_classifier` takes, with its resize to a fixed size.
         layers: Layer names; by default the paper's conv3_3 (its side before the ReLU), AlexNet's
-            conv3, SqueezeNet's fire5 or MobileNetV3's blocks.11. Other classifiers have none.
+            conv3, SqueezeNet's fire5, MobileNetV3's blocks.11 or MobileNetV2's blocks.12. Other
+            classifiers have none.
         pretrained: ``False`` gives random weights and touches neither cache nor network.
 
     Raises:

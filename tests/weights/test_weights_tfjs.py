@@ -1,15 +1,18 @@
+import base64
 import json
 import re
 
 import numpy as np
 import pytest
+import torch
 
 from nrpurify.errors import WeightsError
 from nrpurify.models.detectors.centernet import CenterNetV3
+from nrpurify.models.detectors.mobilenet_v2 import MobileNetV2
 from nrpurify.models.detectors.ssd import SsdLite
 from nrpurify.weights import convert_detectors, places, read, table
 from nrpurify.weights.archive import file_hash
-from nrpurify.weights.tfjs import read_tfjs
+from nrpurify.weights.tfjs import read_tfjs, read_tfjs_script
 
 FLOATS = np.array([[1.0, -2.5], [0.25, 4.0]], "<f4")
 BYTES = np.array([0, 10, 255], "u1")
@@ -64,6 +67,48 @@ def test_not_a_model(tmp_path, text):
     (tmp_path / "model.json").write_text(text)
     with pytest.raises(WeightsError, match="not a readable model"):
         read_tfjs(tmp_path / "model.json")
+
+
+SCRIPT = (
+    'function(){{return function e(a){{}}("bundle")}}({{1:[function(e,t){{{}}},{{}}]}},{{}},[1])'
+)
+
+
+def bundle(folder, model=None):
+    """The model of :func:`write` as a bundler packs it."""
+    groups = json.loads(write(folder).read_text())["weightsManifest"]
+    text = json.dumps(groups, separators=(",", ":"))
+    literal = re.sub(r'"(\w+)":', r"\1:", text).replace("0.5", ".5")
+    model = (
+        f'a={{modelTopology:{{node:"x:.1"}},weightsManifest:{literal}}}' if model is None else model
+    )
+    (folder / "model.min.js").write_text(SCRIPT.format(model))
+    for name in groups[0]["paths"]:
+        text = base64.b64encode((folder / name).read_bytes()).decode()
+        (folder / f"{name}.min.js").write_text(SCRIPT.format(f't.exports="{text}"'))
+    return folder / "model.min.js"
+
+
+def test_models_packed_in_scripts(tmp_path):
+    plain = read_tfjs(write(tmp_path))
+    found = read.reader_for("package/model.min.js")(bundle(tmp_path))
+    assert plain.keys() == found.keys()
+    for name, values in plain.items():
+        np.testing.assert_array_equal(found[name], values)
+
+
+@pytest.mark.parametrize("model", ["", "a={weightsManifest:[{paths", "a={weightsManifest:[{}]}"])
+def test_scripts_without_a_model(tmp_path, model):
+    with pytest.raises(WeightsError, match=r"holds no weightsManifest|not a readable model"):
+        read_tfjs_script(bundle(tmp_path, model))
+
+
+@pytest.mark.parametrize("shard", ["", 't.exports="*"', 't.exports="abc"'])
+def test_scripts_without_a_shard(tmp_path, shard):
+    script = bundle(tmp_path)
+    (tmp_path / "shard2.min.js").write_text(shard)
+    with pytest.raises(WeightsError, match="not a readable model"):
+        read_tfjs_script(script)
 
 
 def test_companions_of_a_member_given_by_hand_are_verified(tmp_path):
@@ -146,3 +191,23 @@ def test_centernet_names():
     )
     assert state["laterals.c2.1.depthwise.conv.weight"].shape == (2, 1, 3, 3)
     assert len(state) == 1
+
+
+def test_mobilenet_v2_names():
+    network = MobileNetV2(1.4)
+    raw = {"Func/input/_262": np.zeros((1792, 5)), "predict/hub_input/Mul/y": np.float32(2)}
+    for name, value in network.state_dict().items():
+        layer, part = name.rsplit(".conv.", 1)
+        layer = re.sub(r"^blocks\.(\d+)\.", r"expanded_conv_\1/", layer)
+        layer = layer.replace("expanded_conv_0/", "expanded_conv/")
+        path = f"predict/MobilenetV2/{ {'stem': 'Conv', 'last': 'Conv_1'}.get(layer, layer) }"
+        depthwise = layer.endswith("depthwise")
+        kind = "depthwise" if depthwise else "Conv2D"
+        if part == "weight":
+            raw[f"{path}/{kind}_weights"] = hwio(value, depthwise)
+        else:
+            raw[f"{path}/{kind}_bn_offset"] = value.numpy()
+    state = convert_detectors.mobilenet_v2(raw)
+    assert state.keys() == network.state_dict().keys()
+    for name, value in network.state_dict().items():
+        assert torch.equal(state[name], value)

@@ -86,7 +86,7 @@ CAST = {"Inc-v4": "squeezenet1_1", VICTIM: "efficientnet_lite2"}
 
 def _place(spot: Spot) -> tuple[str, str] | None:
     if not spot.eps:
-        return spot.line, spot.defense
+        return f"No attack · {spot.defense}", "accuracy"
     source, attack = spot.line.split(" · ")
     return f"{source} · {spot.defense}", attack
 

@@ -1,4 +1,4 @@
-"""The arrays of two TensorFlow.js detectors as state dicts of :mod:`nrpurify.models.detectors`.
+"""The arrays of three TensorFlow.js models as state dicts: two detectors and a MobileNetV2.
 
 Batch norms, whose scale their exporters had merged into most kernels already, are merged into the
 rest here: what remains is convolutions with a bias.
@@ -134,4 +134,21 @@ def centernet(raw: Mapping[str, Array]) -> dict[str, Tensor]:
             state[_centernet_key(path)] = _kernel(array, depthwise=depthwise)
         elif path.endswith(("/biases", "_bn_offset")):
             state[_centernet_key(path)] = _vector(array)
+    return state
+
+
+def mobilenet_v2(raw: Mapping[str, Array]) -> dict[str, Tensor]:
+    """MobileNetV2's convolutions: the keys of ``MobileNetV2``; the classes' matrix is left out."""
+    state: dict[str, Tensor] = {}
+    for path, array in raw.items():
+        layer, _, part = path.partition("MobilenetV2/")[2].rpartition("/")
+        if not layer:
+            continue
+        name = re.sub(r"^expanded_conv(?:_(\d+))?/", lambda m: f"blocks.{m[1] or 0}.", layer)
+        name = {"Conv": "stem", "Conv_1": "last"}.get(name, name)
+        if array.ndim == 4:
+            depthwise = part == "depthwise_weights"
+            state[f"{name}.conv.weight"] = _kernel(array, depthwise=depthwise)
+        else:
+            state[f"{name}.conv.bias"] = _vector(array)
     return state

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from nrpurify.errors import MissingExtraError, WeightsError
 from nrpurify.weights.onnx import read_onnx
-from nrpurify.weights.tfjs import read_tfjs
+from nrpurify.weights.tfjs import read_tfjs, read_tfjs_script
 
 _ALLOWED = {
     ("numpy", "ndarray"): np.ndarray,
@@ -91,7 +91,7 @@ def reader_for(member: str) -> Callable[[Path], Mapping[str, Any]]:
 
     Raises:
         MissingExtraError: HDF5 is asked for and h5py is not installed.
-        WeightsError: the suffix is not one of .ckpt, .pkl, .pth, .h5, .json, .onnx.
+        WeightsError: the suffix is not one of .ckpt, .pkl, .pth, .h5, .json, .js, .onnx.
     """
     suffix = PurePosixPath(member).suffix
     if suffix in (".ckpt", ".pkl"):
@@ -102,10 +102,12 @@ def reader_for(member: str) -> Callable[[Path], Mapping[str, Any]]:
         return _hdf5_reader()
     if suffix == ".json":
         return read_tfjs
+    if suffix == ".js":
+        return read_tfjs_script
     if suffix == ".onnx":
         return read_onnx
     raise WeightsError(
-        f"cannot read {member!r}; expected a name in .ckpt, .pkl, .pth, .h5, .json or .onnx"
+        f"cannot read {member!r}; expected a name in .ckpt, .pkl, .pth, .h5, .json, .js or .onnx"
     )
 
 

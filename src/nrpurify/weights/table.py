@@ -90,6 +90,11 @@ _COCO_SSD_SHARDS = (
     "3d356f1fb6dfca6af78c56db34d9326706d0196e303f9de6b04f236ca79ed309",
 )
 
+_NSFWJS_SHARDS = (
+    "f2e79a209e44d668220ec5f1533a98f2be954e3953685bf074d201b82fefc29a",
+    "f291df992a0131741372506a6072fb9f1645bff7c973c983fd6276f5f9625d5e",
+)
+
 
 def _lpips(member: str, member_sha256: str) -> PackageSource:
     return PackageSource(
@@ -269,6 +274,31 @@ _WEIGHTS = (
         preprocessing=Preprocessing((0.0,) * 3, (1 / 255,) * 3, size=512),
         convert=convert_detectors.centernet,
         digest="0ca007842546d0ab2088a1835ebbed9b3e99a37b4490bbd32e78b48644471ea9",
+    ),
+    Weight(
+        name="mobilenet_v2_140",
+        source=PackageSource(
+            kind="npm",
+            package="nsfwjs",
+            version="4.3.0",
+            sha256="4496790efc9bdc6f3e85a826a8e482c1fa1e9db4b3d18c095e98cc0c73cfb12f",
+            size=25_336_605,
+            sdist=False,
+            member="package/dist/models/mobilenet_v2_mid/model.min.js",
+            member_sha256="a7a9e701491e2449b221dab7c424957f853e700602b5575da33cfd745616f964",
+            companions=tuple(
+                (f"package/dist/models/mobilenet_v2_mid/group1-shard{k}of2.min.js", sha256)
+                for k, sha256 in enumerate(_NSFWJS_SHARDS, 1)
+            ),
+        ),
+        license="MIT (the package's LICENSE file)",
+        origin=(
+            "ImageNet, MobileNetV2 1.4 of TensorFlow Hub, trained further as a content filter "
+            "(photo, drawing, adult) by the authors of nsfw_model; stored in 8 bits"
+        ),
+        preprocessing=Preprocessing((0.5,) * 3, (0.5,) * 3),
+        convert=convert_detectors.mobilenet_v2,
+        digest="eecb71ec4e5c71e341b5f29a6dfd0f547aed61b662e205fe5a22b1ebb53b4df5",
     ),
     Weight(
         name="u2netp",

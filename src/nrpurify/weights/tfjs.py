@@ -1,8 +1,10 @@
-"""The weights of a TensorFlow.js model: a JSON manifest beside raw binary shards."""
+"""The weights of a TensorFlow.js model: a manifest beside shards, plain or packed in scripts."""
 
+import base64
 import json
 import math
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +18,10 @@ _GIVEN = ("float32", "int32", "bool")
 Arrays = dict[str, npt.NDArray[Any]]
 
 
-def _shards(manifest: Path, names: list[str]) -> bytes:
-    for name in names:
-        if Path(name).name != name:
-            raise WeightsError(f"{manifest.name} names the shard {name!r}; expected a bare name")
-    return b"".join((manifest.parent / name).read_bytes() for name in names)
+def _bare(manifest: Path, name: str) -> Path:
+    if Path(name).name != name:
+        raise WeightsError(f"{manifest.name} names the shard {name!r}; expected a bare name")
+    return manifest.parent / name
 
 
 def _type(entry: Mapping[str, Any]) -> np.dtype[Any]:
@@ -55,6 +56,21 @@ def _split(data: bytes, entries: list[Mapping[str, Any]]) -> Arrays:
     return arrays
 
 
+def _read(
+    path: Path, groups: Callable[[str], list[Any]], shard: Callable[[Path], bytes]
+) -> Mapping[str, Any]:
+    arrays: Arrays = {}
+    try:
+        for group in groups(path.read_text()):
+            data = b"".join(shard(_bare(path, name)) for name in group["paths"])
+            arrays |= _split(data, group["weights"])
+    except WeightsError:
+        raise
+    except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
+        raise WeightsError(f"{path.name} is not a readable model: {error!r}") from error
+    return arrays
+
+
 def read_tfjs(path: Path) -> Mapping[str, Any]:
     """Read the arrays of a TensorFlow.js ``model.json``, whose shards lie beside it.
 
@@ -64,12 +80,33 @@ def read_tfjs(path: Path) -> Mapping[str, Any]:
     Raises:
         WeightsError: the manifest is broken, a shard is absent, or their sizes do not fit.
     """
-    arrays: Arrays = {}
-    try:
-        for group in json.loads(path.read_bytes())["weightsManifest"]:
-            arrays |= _split(_shards(path, group["paths"]), group["weights"])
-    except WeightsError:
-        raise
-    except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
-        raise WeightsError(f"{path.name} is not a readable model: {error!r}") from error
-    return arrays
+    return _read(path, lambda text: list(json.loads(text)["weightsManifest"]), Path.read_bytes)
+
+
+def read_tfjs_script(path: Path) -> Mapping[str, Any]:
+    """Read the same from a ``model.min.js`` with ``SHARD.min.js`` beside it; no script is run.
+
+    A bundler turned the manifest into an object literal and the shards into base64 in quotes.
+
+    Raises:
+        WeightsError: as for :func:`read_tfjs`, or a script holds no manifest or no such string.
+    """
+    return _read(
+        path, _literal_groups, lambda shard: _quoted(shard.with_name(f"{shard.name}.min.js"))
+    )
+
+
+def _literal_groups(script: str) -> list[Any]:
+    _, mark, rest = script.partition("weightsManifest:")
+    if not mark:
+        raise WeightsError("the script holds no weightsManifest")
+    rest = re.sub(r"([{,])(\w+):", r'\1"\2":', rest)
+    rest = re.sub(r"([:,\[]-?)\.", r"\g<1>0.", rest)
+    groups, _ = json.JSONDecoder().raw_decode(rest)
+    return list(groups)
+
+
+def _quoted(script: Path) -> bytes:
+    """The longest thing in quotes."""
+    strings = re.findall(r'"([A-Za-z0-9+/=]+)"', script.read_text())
+    return base64.b64decode(max(strings, key=len), validate=True)

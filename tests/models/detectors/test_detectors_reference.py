@@ -1,7 +1,8 @@
 """The real weights against what TensorFlow.js 4.22.0 (its CPU backend) returned in node.
 
 ``tfjs_reference.json`` holds, for three photographs that foolbox ships, coco-ssd's boxes after its
-own suppression (overlap 0.5, scores from 0.05) and CenterNet's raw detections from 0.05.
+own suppression (overlap 0.5, scores from 0.05), CenterNet's raw detections from 0.05, and of the
+upper left 224×224 pixels the first twelve of MobileNetV2's pooled features.
 """
 
 import json
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from nrpurify.features import feature_extractor
 from nrpurify.images import read_image
 from nrpurify.models.detectors import load_detector
 
@@ -43,3 +45,12 @@ def test_same_boxes_and_scores_as_the_original(name):
         torch.testing.assert_close(found["boxes"], boxes, atol=1, rtol=0)
         scores = torch.tensor([w["score"] for w in want])
         torch.testing.assert_close(found["scores"], scores, atol=1e-3, rtol=0)
+
+
+def test_same_features_as_the_original():
+    extractor = feature_extractor("mobilenet_v2_140", "last")
+    for entry in REFERENCE:
+        with torch.no_grad():
+            (found,) = extractor(photo(entry["photo"])[None, :, :224, :224])
+        want = torch.tensor(entry["mobilenet_v2_140"])
+        torch.testing.assert_close(found.mean((2, 3))[0, :12], want, atol=1e-4, rtol=1e-3)

@@ -1,6 +1,5 @@
 """SSDLite on MobileNetV2 (Sandler et al. 2018, arXiv 1801.04381), as "coco-ssd" packs it."""
 
-from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -9,25 +8,13 @@ from torch import Tensor, nn
 from nrpurify.models.detectors.anchors import GRIDS, anchors
 from nrpurify.models.detectors.detector import Candidates, Detector
 from nrpurify.models.detectors.layers import Bottleneck, Conv
+from nrpurify.models.detectors.mobilenet_v2 import inverted_residuals
 
-_LAYOUT = (
-    *((1, 16, 1), (6, 24, 2), (6, 24, 1), (6, 32, 2), (6, 32, 1), (6, 32, 1)),
-    *((6, 64, 2), (6, 64, 1), (6, 64, 1), (6, 64, 1), (6, 96, 1), (6, 96, 1), (6, 96, 1)),
-    *((6, 160, 2), (6, 160, 1), (6, 160, 1), (6, 320, 1)),
-)
 _TAPPED = 13
 _EXTRAS = ((256, 512), (128, 256), (128, 256), (64, 128))
 _FEATURES = (576, 1280, 512, 256, 256, 128)
 CLASSES = 91
 """COCO's category ids 1 to 90 and, at 0, the background."""
-
-
-def _blocks() -> Iterable[Bottleneck]:
-    inputs = 32
-    for expansion, outputs, stride in _LAYOUT:
-        hidden = inputs * expansion
-        yield Bottleneck(inputs, hidden, outputs, stride=stride, activation=nn.ReLU6())
-        inputs = outputs
 
 
 def _extra(inputs: int, squeezed: int, outputs: int) -> nn.Sequential:
@@ -57,7 +44,7 @@ class SsdLite(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.stem = Conv(3, 32, 3, 2, activation=nn.ReLU6())
-        self.blocks = nn.ModuleList(_blocks())
+        self.blocks = nn.ModuleList(inverted_residuals())
         self.last = Conv(320, 1280, activation=nn.ReLU6())
         self.extras = nn.ModuleList(
             _extra(inputs, *widths) for inputs, widths in zip(_FEATURES[1:], _EXTRAS, strict=False)
