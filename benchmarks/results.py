@@ -59,16 +59,12 @@ def heading(key: Key) -> str:
     return f"{attack} {255 * eps:.0f}, {networks.get(surrogate, surrogate)}"
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("run", type=Path)
-    parser.add_argument("--purifier", default="fast")
-    args = parser.parse_args()
-    order, table = read(args.run)
+def print_accuracy(order: list[str], table: dict[Key, dict[str, NDArray[np.float64]]]) -> None:
+    """A column for each defense, the best of a row in bold."""
     print("|", " | ".join(["images", *order]), "|")
     print("|" + " --- |" * (len(order) + 1))
     for key, by in table.items():
-        best = max(hits.mean() for hits in by.values())
+        best = max(by[defense].mean() for defense in order if defense in by)
         cells = []
         for defense in order:
             if defense not in by:
@@ -79,16 +75,38 @@ def main() -> None:
             cells.append(f"**{text}**" if mean == best else text)
         print("|", " | ".join([heading(key), *cells]), "|")
     print()
+
+
+def print_success(purifier: str, table: dict[Key, dict[str, NDArray[np.float64]]]) -> None:
+    """Success undefended and purified, with the intervals of accuracy."""
     print("| images | none, 95 % | purified, 95 % | success | purified | ratio |")
     print("| --- | --- | --- | --- | --- | --- |")
     for key, by in table.items():
-        if not {"none", args.purifier} <= set(by):
+        if not {"none", purifier} <= set(by):
             continue
-        before, after = by["none"], by[args.purifier]
+        before, after = by["none"], by[purifier]
         failed, left = 100 * (1 - before.mean()), 100 * (1 - after.mean())
         spans = ["{:.0f} to {:.0f}".format(*interval(hits)) for hits in (before, after)]
         ratio = f"{failed / left:.2f}" if left and key[0] else ""
         print("|", " | ".join([heading(key), *spans, f"{failed:.1f}", f"{left:.1f}", ratio]), "|")
+    print()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("run", type=Path)
+    parser.add_argument("--purifier", default="fast")
+    parser.add_argument(
+        "--beside",
+        default="fast:coarse=1,fine=1",
+        help="another setting of the purifier, compared with it in a table of its own",
+    )
+    args = parser.parse_args()
+    order, table = read(args.run)
+    print_accuracy([defense for defense in order if defense != args.beside], table)
+    print_success(args.purifier, table)
+    if args.beside in order:
+        print_accuracy([args.purifier, args.beside], table)
 
 
 if __name__ == "__main__":
