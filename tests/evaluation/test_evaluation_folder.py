@@ -7,6 +7,7 @@ import torch
 from nrpurify.errors import InputError
 from nrpurify.evaluation import Plan, evaluate_folder, evaluate_images
 from nrpurify.evaluation.harness import Batch
+from nrpurify.evaluation.label_check import label_doubt
 from nrpurify.evaluation.lookup import look_up
 from nrpurify.floats import write_float
 from nrpurify.images import load_batch, write_png
@@ -66,14 +67,27 @@ def test_csv_with_gaps_and_a_broken_image(photos, plan, tmp_path):
     assert "photo10.png" in outcome.broken[0]
 
 
-def test_labels_off_by_one_are_noticed(photos, plan):
+def test_labels_off_by_one_are_noticed_first(photos, plan):
     for index in (2, 1, 0):
         (photos / str(index)).rename(photos / str(index + 1))
-    for path in sorted(photos.rglob("*.png")):
-        for copy in range(4):
-            path.with_name(f"{path.stem}-{copy}.png").write_bytes(path.read_bytes())
-    outcome = evaluate_folder(photos, plan)
-    assert any("clean accuracy is 0.0%" in note for note in outcome.notes)
+    with pytest.raises(InputError, match=r"0 of 12 answers .* labels -1 it were 12"):
+        evaluate_folder(photos, plan)
+    outcome = evaluate_folder(photos, replace(plan, check_labels=False))
+    assert outcome.result["mean"]["clean"] == 0
+    for path in photos.rglob("*.png"):
+        path.write_bytes(b"no image")
+    assert len(evaluate_folder(photos, plan).broken) == 6
+
+
+def test_one_lucky_answer_does_not_make_labels_right():
+    labels = torch.arange(32)
+    guesses = labels - 1
+    guesses[7] = 7
+    assert "1 of 32 answers" in label_doubt(guesses, labels, 1000)
+    assert "with labels -1 it were 31, so they count from 1" in label_doubt(guesses, labels, 1000)
+    assert label_doubt(labels, labels, 1000) is None
+    guesses[:8] = labels[:8]
+    assert label_doubt(guesses, labels, 1000) is None
 
 
 def test_uint8_rounds_the_attack(photos, plan):
@@ -108,7 +122,13 @@ def test_images_attacked_before(photos, plan, tmp_path):
         observe=lambda views, _: seen.append(views.images["attacked"] - views.images["clean"]),
     )
     assert torch.cat(seen).max() == pytest.approx(8 / 255, abs=1e-6)
-    with pytest.raises(AssertionError, match="left its box"):
+    near = evaluate_images(items, replace(plan, attacked=attacked, eps=7.6 / 255)).result[
+        "settings"
+    ]
+    assert (near["attack"], near["surrogate"], near["steps"]) == (None, None, None)
+    with pytest.raises(
+        InputError, match=r"changes photo00\.png by 8\.0/255; expected .* eps 4/255"
+    ):
         evaluate_images(items, replace(plan, attacked=attacked, eps=4 / 255))
     with pytest.raises(InputError, match=r"size \(32, 32\); expected \(16, 16\)"):
         evaluate_images(items, replace(plan, attacked=attacked, size=16))

@@ -82,6 +82,9 @@ def command(
     size: Annotated[int, typer.Option(min=16, help="Side of the images in pixels.")] = 224,
     limit: Annotated[int | None, typer.Option(min=1, help="Use the first images only.")] = None,
     batch: Annotated[int | None, typer.Option(min=1, help="Images at a time.")] = None,
+    check_labels: Annotated[
+        bool, typer.Option(help="Refuse labels that the victims' answers to the first images deny.")
+    ] = True,
     out: Annotated[
         Path | None,
         typer.Option(help="JSON file of the result; for other tasks the folder of the run."),
@@ -113,6 +116,7 @@ def command(
         "size": size,
         "batch": batch,
         "seed": seed,
+        "check_labels": check_labels,
         "device": resolve_device(device),
     }
     outcome = _evaluate(folder, {k: v for k, v in given.items() if v is not None}, labels, limit)

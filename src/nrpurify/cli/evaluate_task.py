@@ -71,6 +71,7 @@ Resume = Annotated[
 
 _OWN: Mapping[str, tuple[str, ...]] = {
     **dict.fromkeys(("labels", "victims", "uint8", "purifier", "size", "batch"), ("classify",)),
+    "check_labels": ("classify",),
     **dict.fromkeys(("annotations", "longest"), ("detect", "instances")),
     "masks": ("segment",),
     **dict.fromkeys(("victim", "defense", "resume"), ("detect", "instances", "segment")),
@@ -88,11 +89,14 @@ def check_options(context: typer.Context, task: TaskChoice) -> None:
     for name in sorted(given & _OWN.keys()):
         if task not in _OWN[name]:
             raise InputError(
-                f"--{name} does not belong to --task {task}; it goes with --task "
+                f"--{name.replace('_', '-')} does not belong to --task {task}; it goes with --task "
                 f"{' or '.join(_OWN[name])}"
             )
-    making = sorted(given & {"attack", "eps", "steps", "step_size", "surrogate", "layer", "preset"})
-    if task is not TaskChoice.CLASSIFY and "attacked" in given and making:
+    settings = {"attack", "steps", "step_size", "surrogate", "layer", "preset"}
+    if task is not TaskChoice.CLASSIFY:  # there the images made before are checked against eps
+        settings.add("eps")
+    making = sorted(given & settings)
+    if "attacked" in given and making:
         raise InputError(
             f"--{making[0].replace('_', '-')} does not go with --attacked, whose images are made; "
             "leave one of them out"

@@ -17,7 +17,7 @@ from nrpurify.evaluation.cells import Cell, Unit, cell_id, counted, describe, is
 from nrpurify.evaluation.grid_recipe import GridAttack, GridRecipe
 from nrpurify.evaluation.harness import Batch
 from nrpurify.evaluation.meter import Meter
-from nrpurify.evaluation.networks import Networks, generator, surrogate_names
+from nrpurify.evaluation.networks import Networks, generator, surrogate_names, trained_name
 from nrpurify.evaluation.photos import Photos
 from nrpurify.evaluation.threats import WHITE_BOX, GradientCheck, check_gradients, target
 from nrpurify.precision import Amp, autocast, bf16_is_fast
@@ -64,7 +64,7 @@ class Bench:
 
     def _basis(self, attack: GridAttack | None, names: Sequence[str]) -> dict[str, Any]:
         surrogates = surrogate_names(attack) if attack else ()
-        own = [attack.purifier] if attack else []
+        own = [attack.purifier, trained_name(attack)] if attack else []
         names = [*names, *surrogates, *(f"features of {name}" for name in surrogates), *own]
         used = {name: sha for name, sha in self.networks.hashes.items() if name in names}
         return {

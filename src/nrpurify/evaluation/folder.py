@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from nrpurify import models, weights
+from nrpurify.attacks import registry
 from nrpurify.errors import ImageError, InputError
 from nrpurify.evaluation.attackers import load_surrogate, perturber
 from nrpurify.evaluation.harness import Attack, Batch, Observer, evaluate, summarize
+from nrpurify.evaluation.label_check import FIRST, label_doubt
 from nrpurify.evaluation.lookup import look_up
 from nrpurify.images import from_uint8, load_batch, to_uint8
 from nrpurify.labels import LabeledImage, labeled_images, read_labeled_folder
@@ -29,6 +31,8 @@ VICTIMS = (
     "mobilenet_v1_025",
 )
 """Classifiers that no default attack sees; the shipped purifier saw one, SqueezeNet."""
+HALF_STEP = 0.5 / 255
+"""What rounding to 8 bits may add to a budget."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +58,7 @@ class Plan:
         uint8: Round attacked images to 8 bits, as a PNG file does, before they are purified.
         device: Where to work.
         amp: bf16 autocast of attack and purifier.
+        check_labels: Refuse labels that do not fit what the victims say of the first images.
     """
 
     victims: Sequence[str] = VICTIMS
@@ -72,6 +77,7 @@ class Plan:
     uint8: bool = False
     device: str = "cpu"
     amp: Amp = "auto"
+    check_labels: bool = True
 
 
 @dataclass
@@ -105,12 +111,15 @@ def evaluate_images(
         watch: Called with (images done, images in all) after each batch.
 
     Raises:
-        InputError: Nothing to evaluate, or a name or value in ``plan`` that cannot be used.
+        InputError: Nothing to evaluate, labels that do not fit, a name or value in ``plan`` that
+            cannot be used, or images attacked before that are further off than ``plan.eps``.
     """
     if not items:
         raise InputError("no labeled image to evaluate")
     device = torch.device(plan.device)
     victims = {name: models.load_classifier(name).to(device) for name in plan.victims}
+    if plan.check_labels:
+        _check_labels(items[:FIRST], plan, victims)
     purifier = load_purifier(plan.purifier, device=device)
     attack = _attack(plan)
     broken: list[str] = []
@@ -120,7 +129,7 @@ def evaluate_images(
         victims,
         attack=attack,
         purifier=lambda images: purifier.purify(images, amp=plan.amp),
-        eps=plan.eps,
+        eps=plan.eps + (HALF_STEP if plan.attacked is not None else 0),
         observe=observe,
     )
     settings = _settings(plan, purifier.card.name, purifier.card.sha256)
@@ -154,21 +163,28 @@ def evaluate_folder(
         paired = labeled_images(folder, labels)
         items, notes = paired.items, paired.notes()
     outcome = evaluate_images(items[:limit], plan, watch=watch)
-    return Outcome(outcome.result, outcome.broken, [*notes, *_doubts(outcome.result)])
+    return Outcome(outcome.result, outcome.broken, [*notes, *outcome.notes])
 
 
-def _doubts(result: dict[str, Any]) -> list[str]:
-    if result["n"] >= 20 and result["mean"]["clean"] < 0.05:
-        return [
-            f"clean accuracy is {result['mean']['clean']:.1%}: are the labels those of the "
-            "victims' classes, and do they count from where the CSV's header says?"
-        ]
-    return []
+@torch.no_grad()
+def _check_labels(
+    items: Sequence[LabeledImage], plan: Plan, victims: Mapping[str, nn.Module]
+) -> None:
+    images, used = _readable(items, plan.size, [])
+    if not used:
+        return
+    batch = torch.cat(images).to(plan.device)
+    answers = [victim(batch) for victim in victims.values()]
+    guesses = torch.stack([scores.argmax(1) for scores in answers]).cpu()
+    classes = min(scores.shape[1] for scores in answers)
+    labels = torch.tensor([item.label for item in used])
+    if doubt := label_doubt(guesses, labels, classes):
+        raise InputError(f"{doubt} (--no-check-labels goes on all the same)")
 
 
 def _attack(plan: Plan) -> Attack:
     if plan.attacked is not None:
-        return look_up(plan.attacked)
+        return _made_before(plan.attacked, plan.eps)
     layers = (plan.layer,) if plan.layer else ()
     surrogate = load_surrogate(
         plan.attack, (plan.surrogate,), layers, plan.preset, models.load_classifier
@@ -187,6 +203,25 @@ def _attack(plan: Plan) -> Attack:
     def attack(batch: Batch) -> Tensor:
         attacked = perturb(batch.images, batch.labels, generator)
         return from_uint8(to_uint8(attacked)) if plan.uint8 else attacked
+
+    return attack
+
+
+def _made_before(folder: str | Path, eps: float) -> Attack:
+    """Look images up, and name the first that is further off than rounding of ``eps`` explains."""
+    find = look_up(folder)
+
+    def attack(batch: Batch) -> Tensor:
+        attacked = find(batch)
+        changes = (attacked - batch.images).abs().flatten(1).amax(1).tolist()
+        for name, change in zip(batch.names, changes, strict=True):
+            if change > eps + HALF_STEP:
+                raise InputError(
+                    f"{folder} changes {name} by {255 * change:.1f}/255; expected at most eps "
+                    f"{255 * eps:g}/255: give the --eps at which it was attacked, and the images "
+                    "and --size that were"
+                )
+        return attacked
 
     return attack
 
@@ -222,9 +257,15 @@ def _readable(
 
 
 def _settings(plan: Plan, name: str, sha256: str) -> dict[str, Any]:
-    used = [w for w in (plan.surrogate, *plan.victims) if w in weights.names()]
+    looks = plan.attacked is None and registry.get(plan.attack).surrogate != "none"
+    named = [plan.surrogate, *plan.victims] if looks else plan.victims
+    used = [w for w in named if w in weights.names()]
+    making = () if looks else ("surrogate", "layer")
+    if plan.attacked is not None:
+        making = ("attack", "preset", "steps", "step_size", "surrogate", "layer")
     return {
         **asdict(plan),
+        **dict.fromkeys(making),
         "attacked": None if plan.attacked is None else Path(plan.attacked).name,
         "victims": list(plan.victims),
         "purifier": name,

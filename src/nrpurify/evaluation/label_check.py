@@ -14,6 +14,10 @@ from nrpurify.recipe_files import Place, RecipeError
 FIRST = 32
 """Images of the first small batch."""
 _LEAST = 5
+_FEW, _MANY = 0.1, 0.25
+"""Neighboring classes look alike, so labels that are off by one are right now and then."""
+_SHIFTS = ((-1, 1, 0), (+1, 0, 1))
+"""Added to the labels, where they count from then, and from where they were read as if."""
 _PLACE: Place = ("images", "labels")
 
 
@@ -35,14 +39,15 @@ def check_labels(
         victims: Classifiers by name.
         batch: The first images.
         highest: The highest label of all images.
-        chance: Whether to refuse when all victims together are no better than chance.
+        chance: Whether to refuse when all victims together are no better than chance, or when few
+            labels fit as given and far more when they count from another number.
 
     Returns:
         The number of classes of each victim.
 
     Raises:
-        RecipeError: A label without a class, or answers at chance; when labels that count from
-            another number explain it, that is said.
+        RecipeError: A label without a class, or answers that do not fit; when labels that count
+            from another number explain it, that is said.
     """
     answers = {name: victim(batch.images) for name, victim in victims.items()}
     classes = {name: scores.shape[1] for name, scores in answers.items()}
@@ -51,28 +56,36 @@ def check_labels(
         text = f"label {highest} (counted from 0); {name} has classes 0 to {classes[name] - 1}"
         raise RecipeError((_PLACE, text))
     guesses = torch.stack([scores.argmax(1) for scores in answers.values()])
-    right = _right(guesses, batch.labels)
-    if chance and at_chance(right, guesses.numel(), classes[name]):
-        text = (
-            f"{right} of {guesses.numel()} answers of the undefended victims are right, no better "
-            f"than chance: {_explanation(guesses, batch.labels, classes[name])} "
-            "(images.check_labels: false goes on all the same)"
-        )
+    if chance and (doubt := label_doubt(guesses, batch.labels, classes[name])):
+        text = f"{doubt} (images.check_labels: false goes on all the same)"
         raise RecipeError((_PLACE, text))
     return classes
 
 
+def label_doubt(guesses: Tensor, labels: Tensor, classes: int) -> str | None:
+    """What speaks against labels, None if nothing does.
+
+    Args:
+        guesses: V×N classes that undefended victims say, or N of one.
+        labels: N labels from 0.
+        classes: How many there are.
+    """
+    total, right = guesses.numel(), _right(guesses, labels)
+    found = f"{right} of {total} answers of the undefended victims are right"
+    shift, counted, said = max(_SHIFTS, key=lambda row: _right(guesses, labels + row[0]))
+    shifted = _right(guesses, labels + shift)
+    chance = at_chance(right, total, classes)
+    better = total >= _LEAST and right < _FEW * total and shifted > _MANY * total
+    if better or (chance and not at_chance(shifted, total, classes)):
+        return (
+            f"{found}; with labels {shift:+d} it were {shifted}, so they count from {counted} and "
+            f"were read as if from {said}; 'ImageId,TrueLabel' is the header of labels from 1, "
+            "'image,label' of those from 0"
+        )
+    if chance:
+        return f"{found}, no better than chance: are the labels those of the victims' classes?"
+    return None
+
+
 def _right(guesses: Tensor, labels: Tensor) -> int:
     return int((guesses == labels).sum())
-
-
-def _explanation(guesses: Tensor, labels: Tensor, classes: int) -> str:
-    for shift, counted, said in ((-1, 1, 0), (+1, 0, 1)):
-        right = _right(guesses, labels + shift)
-        if not at_chance(right, guesses.numel(), classes):
-            return (
-                f"with labels {shift:+d} it were {right}, so they count from {counted} and were "
-                f"read as if from {said}; 'ImageId,TrueLabel' is the header of labels from 1, "
-                "'image,label' of those from 0"
-            )
-    return "are the labels those of the victims' classes?"

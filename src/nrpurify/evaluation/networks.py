@@ -11,12 +11,14 @@ import torch
 from torch import Generator, Tensor, nn
 
 from nrpurify import defenses, models, weights
+from nrpurify.attacks.trained import shipped
 from nrpurify.errors import InputError
 from nrpurify.evaluation.attackers import load_surrogate
 from nrpurify.evaluation.grid_recipe import GridAttack, GridRecipe
 from nrpurify.evaluation.threats import behind_own_purifier, is_random
 from nrpurify.purifiers import Card
 from nrpurify.purifiers.card import tensors_hash
+from nrpurify.purifiers.carded import read_carded
 from nrpurify.recipe_files import at
 
 
@@ -49,7 +51,8 @@ class Networks:
         victims: Classifiers by name.
         surrogates: What transfers attack, by the attack's place in the recipe.
         facts: By defense.
-        hashes: sha256 of weights, by name of network, defense or ``features of`` a network.
+        hashes: sha256 of weights, by name of network, defense, ``features of`` a network or
+            ``trained`` attack.
     """
 
     device: str
@@ -86,6 +89,9 @@ class Networks:
         for index, attack in enumerate(recipe.attacks):
             if attack.transfers:
                 found.surrogates[index] = found._surrogate(index, attack)
+            if attack.name in (trained := shipped()):
+                card, _ = read_carded(trained[attack.name])
+                found.hashes[trained_name(attack)] = card.sha256
         return found
 
     def defense(self, spec: str) -> nn.Module:
@@ -136,6 +142,11 @@ class Networks:
             self.hashes[attack.purifier] = weights_hash(attack.purifier, purifier)
             model = behind_own_purifier(model, purifier)
         return model.to(self.device)
+
+
+def trained_name(attack: GridAttack) -> str:
+    """Under which the hash of a trained attack's own weights is kept (cda, fff)."""
+    return f"trained {attack.name}"
 
 
 def surrogate_names(attack: GridAttack) -> tuple[str, ...]:
