@@ -67,6 +67,33 @@ def test_separate_linear_features_reach_their_mean_optimum():
     torch.testing.assert_close(value, (eps * weight.abs().mean()).expand(2), rtol=0.01, atol=0)
 
 
+@pytest.mark.parametrize("diversity", [0.0, 0.7])
+def test_each_image_has_its_own_draws(extractor, images, diversity):
+    options = {"steps": 3, "diversity": diversity}
+    both = ssp(extractor, images[:2], generator=[seeded(1), seeded(2)], **options)
+    alone = [
+        ssp(extractor, image[None], generator=[seeded(seed)], **options)
+        for image, seed in zip(images[:2], (1, 2), strict=True)
+    ]
+    torch.testing.assert_close(both, torch.cat(alone), atol=1e-6, rtol=0)
+    with pytest.raises(InputError, match="1 generators for 2 images"):
+        ssp(extractor, images[:2], generator=[seeded()])
+
+
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        ({"steps": 0}, "steps is 0; expected at least 1"),
+        ({"diversity": 3.0}, "diversity is 3.0; expected a probability"),
+        ({"momentum": -1.0}, "momentum is -1.0; expected 0 or more"),
+        ({"smoothing": 4}, "smoothing is 4; expected 0 or an odd number"),
+    ],
+)
+def test_settings_out_of_range_are_refused(extractor, images, changes, text):
+    with pytest.raises(InputError, match=text):
+        ssp(extractor, images, **changes)
+
+
 def test_from_the_clean_image_the_gradient_is_zero(extractor, images):
     assert torch.equal(ssp(extractor, images, start="clean", steps=3), images)
 
@@ -260,7 +287,8 @@ def test_callable_start(extractor, images):
         return torch.ones_like(x)
 
     generator = seeded()
-    found = ssp(extractor, images, eps=0.1, steps=0, start=mine, generator=generator)
+    options = {"steps": 1, "step_size": 1e-6}
+    found = ssp(extractor, images, eps=0.1, start=mine, generator=generator, **options)
     torch.testing.assert_close(found, (images + 0.1).clamp(max=1))
     assert seen == [(images.shape, 0.1, generator)]
 
@@ -292,7 +320,6 @@ def test_images_that_cannot_be_attacked(extractor, images, change, message):
         ({"start": "noise"}, "no start 'noise'"),
         ({"preset": "nrp"}, "no preset 'nrp'"),
         ({"amp": "fp16"}, "amp is 'fp16'"),
-        ({"smoothing": 4}, "size is 4; expected an odd number"),
     ],
 )
 def test_arguments_that_cannot_be_used(extractor, images, arguments, message):

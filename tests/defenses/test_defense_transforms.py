@@ -113,6 +113,14 @@ def test_nips_r3_without_movement_is_its_jpeg(images):
     torch.testing.assert_close(still()(images), JPEG(50)(images), atol=1e-5, rtol=0)
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_nips_r3_finds_places_in_half_precision(dtype):
+    images = torch.rand(1, 3, 224, 224, generator=seeded()).to(dtype)
+    found, wanted = (NeurIPSr3(generator=seeded())(x) for x in (images, images.float()))
+    assert found.dtype == dtype
+    assert (found.float() - wanted).abs().max() < 0.02
+
+
 def test_nips_r3_noise_is_bounded(images):
     change = (still(noise=4 / 255)(images) - still()(images)).abs()
     assert 3.5 / 255 < change.max() <= 4 / 255 + 1e-6

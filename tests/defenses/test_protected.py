@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from nrpurify import attacks
 from nrpurify.defenses import MajorityVote, Protected, protect
 from nrpurify.errors import InputError
 from nrpurify.purifiers import DynamicPurifier, Purifier, build_purifier, save_purifier
@@ -55,6 +56,18 @@ def test_lists_of_images_of_different_sizes(purifier):
     assert [shape for shape, _ in found] == [(3, 7, 9), (3, 20, 4)]
     for image, (_, defended) in zip(images, found, strict=True):
         torch.testing.assert_close(defended, purifier(image[None])[0])
+
+
+def test_a_victim_in_half_precision_is_attacked_as_it_is(victim, purifier, images):
+    protected = protect(victim.to(torch.bfloat16), purifier)
+    assert attacks.pgd(protected, images, eps=8 / 255, steps=1).shape == images.shape
+    assert protected(images).dtype == torch.bfloat16
+
+
+def test_a_vote_has_no_gradient_and_says_so(victim, images):
+    voting = protect(victim, "noise:passes=3,combine=vote")
+    with pytest.raises(InputError, match=r"a vote has none; .* or use square"):
+        attacks.pgd(voting, images, eps=8 / 255, steps=1)
 
 
 def test_any_callable_is_a_model(images):

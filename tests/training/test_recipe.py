@@ -1,4 +1,5 @@
 import sys
+from dataclasses import replace
 
 import pytest
 
@@ -70,6 +71,18 @@ def test_a_recipe_may_extend_a_shipped_one_only(tmp_path):
     assert recipe.validation == load_recipe("paper").validation
     file.write_text("extends: papre\n")
     with pytest.raises(InputError, match="no recipe 'papre'"):
+        load_recipe(file)
+
+
+def test_what_a_recipe_extends_may_extend_another(tmp_path):
+    file, other = tmp_path / "mine.yaml", tmp_path / "other.yaml"
+    file.write_text("extends: tiny\nsteps: 5\n")
+    tiny = load_recipe("tiny")
+    assert tiny.extends == "fast"
+    assert replace(load_recipe(file), steps=tiny.steps, extends="fast") == tiny
+    file.write_text(f"extends: {other}\n")
+    other.write_text(f"extends: {file}\n")
+    with pytest.raises(InputError, match=r"extend each other: .*mine.* -> .*other.*mine"):
         load_recipe(file)
 
 

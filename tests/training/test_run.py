@@ -1,5 +1,6 @@
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -250,6 +251,58 @@ def test_no_held_out_photos_no_validation(go, tmp_path):
     assert card.training["held_out"] == 0
     assert {row["kind"] for row in log_rows(tmp_path / "run")} == {"train"}
     assert not (tmp_path / "run" / "validation.safetensors").exists()
+
+
+def test_no_photos_to_validate_with_no_validation(go, tmp_path):
+    card = load_purifier(go("run", steps=1, validation={"photos": 0})).card
+    assert card.metrics == {}
+
+
+def test_other_photos_cannot_take_over_a_run(go, photo_folder, tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        go("run", watcher=Interrupted(1))
+    first = sorted(photo_folder.rglob("*.png"))[0]
+    shutil.copy(first, first.with_name("another.png"))
+    with pytest.raises(InputError, match="was started on other files; resume with the same, or"):
+        go("run")
+    first.with_name("another.png").unlink()
+    assert go("run").exists()
+
+
+def test_another_number_of_processes_cannot_go_on(go, tmp_path):
+    go("run", steps=2)
+    file = tmp_path / "run" / "origin.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "processes": 4}))
+    with pytest.raises(InputError, match="started by 4 processes, these are 1; resume with as"):
+        go("run", steps=2, resume=True)
+
+
+def test_a_warm_start_is_not_forgotten(go, tmp_path):
+    warm = tmp_path / "warm.safetensors"
+    sha256 = save_purifier(build_purifier("tiny"), warm).sha256
+    with pytest.raises(KeyboardInterrupt):
+        go("run", warm_start=warm, watcher=Interrupted(1))
+    with pytest.raises(InputError, match=f"from weights with sha256 {sha256}; give the same warm"):
+        go("run", resume=True)
+    with pytest.raises(KeyboardInterrupt):
+        go("run", warm_start=warm, watcher=Interrupted(3))
+    card = load_purifier(go("run", resume=True)).card
+    assert card.training["warm_start"] == sha256
+    assert "warm_start" not in load_purifier(go("cold", steps=1)).card.training
+
+
+def test_half_precision_passes_through_every_loss(go, tiny_classifier, tmp_path):
+    feature = {"weight": 1.0, "layers": ["conv2"]}
+    terms = {**GAN, "features": [feature], "diversity": 1.0, "guide": "x"}
+    go("run", steps=2, losses=terms, optimization={"amp": True, "warmup": 1})
+    rows = [row for row in log_rows(tmp_path / "run") if row["kind"] == "train"]
+    assert {"feature", "pixel", "guide", "adversarial", "critic"} <= rows[-1].keys()
+
+
+def test_what_enlarges_has_no_correction_to_strengthen(go):
+    strong = {"coarse": 1.5, "fine": 1.2}
+    with pytest.raises(InputError, match="edsr enlarges images, so it has no correction"):
+        go("run", purifier="edsr", strength=strong)
 
 
 def older(text):

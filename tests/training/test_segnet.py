@@ -102,6 +102,25 @@ def test_a_warm_start_begins_with_the_given_weights(camvid, tmp_path):
         run(camvid, tmp_path / "third", table=table, warm_start=first)
 
 
+def test_norms_of_the_training_stay_if_none_are_settled(camvid, tmp_path):
+    """Neither is the held-out accuracy measured on, nor do the weights learn, its images."""
+    plan = replace(PLAN, norm_images=0)
+    run(camvid, tmp_path / "run", plan=plan)
+    kept = torch.load(tmp_path / "run" / "state.pt", weights_only=True)["trainer"]["average"]
+    found, card = load_segnet(tmp_path / "run" / "segmenter.safetensors")
+    name = next(name for name in kept if name.endswith("running_mean"))
+    torch.testing.assert_close(found.state_dict()[name], kept[name], atol=1e-3, rtol=1e-2)
+    assert 0 <= card.metrics["pixel accuracy, held out"] <= 1
+
+
+def test_other_images_cannot_take_over_a_run(camvid, tmp_path):
+    run(camvid, tmp_path / "run")
+    for part in ("train", "trainannot"):
+        (camvid / part / "7.png").unlink()
+    with pytest.raises(InputError, match="was started on other files"):
+        run(camvid, tmp_path / "run", resume=True)
+
+
 def test_a_broken_state_is_named(camvid, tmp_path):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "state.pt").write_bytes(b"")

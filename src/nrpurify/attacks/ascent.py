@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from nrpurify.attacks.box import Box, Eps, per_sample
+from nrpurify.errors import InputError
 from nrpurify.precision import at_least_fp32
 
 Objective = Callable[[Tensor], Tensor]
@@ -66,10 +67,19 @@ def ascend(
 
 
 def value_and_gradient(objective: Objective, images: Tensor) -> tuple[Tensor, Tensor]:
-    """The N values and the gradient of their sum; no gradient of any weight is touched."""
+    """The N values and the gradient of their sum; no gradient of any weight is touched.
+
+    Raises:
+        InputError: The values do not depend on the images in a way that has a gradient.
+    """
     with torch.enable_grad():
         point = images.detach().requires_grad_(True)
         values = objective(point)
+        if not values.requires_grad:
+            raise InputError(
+                "the model's answer has no gradient, a vote has none; expected one to follow: "
+                "attack what it is a vote of, or use square, which needs none"
+            )
         (gradient,) = torch.autograd.grad(values.sum(), point)
     return values.detach(), gradient
 

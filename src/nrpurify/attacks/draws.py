@@ -8,7 +8,7 @@ import torch
 from torch import Generator, Tensor
 
 from nrpurify.attacks.box import Eps, per_sample
-from nrpurify.attacks.starts import resolve_start
+from nrpurify.attacks.starts import Start, resolve_start
 from nrpurify.errors import InputError
 
 Source = Generator | Sequence[Generator] | None
@@ -32,8 +32,10 @@ def per_image(source: Source, count: int) -> list[Generator]:
     return [Generator().manual_seed(seed) for seed in seeds]
 
 
-def start_each(start: str, images: Tensor, eps: Eps, generators: Sequence[Generator]) -> Tensor:
-    """The start of that name for N×3×H×W images, each with its own generator."""
+def start_each(
+    start: str | Start, images: Tensor, eps: Eps, generators: Sequence[Generator]
+) -> Tensor:
+    """The start, by name or itself, for N×3×H×W images, each with its own generator."""
     radii = per_sample(eps, images).flatten()
     draw = resolve_start(start)
     rows = zip(torch.split(images, 1), radii, generators, strict=True)

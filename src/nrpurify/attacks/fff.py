@@ -118,7 +118,7 @@ def _excite(
                 saturated,
                 float((pattern.detach().abs() >= plan.bound).float().mean()),
             )
-            if saturated - before < plan.settled:
+            if plan.settled and saturated - before < plan.settled:
                 break
     return pattern.detach()
 

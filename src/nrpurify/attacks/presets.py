@@ -2,12 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from nrpurify.attacks.box import Eps
 from nrpurify.errors import InputError
+
+_RANGES: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "steps": (lambda value: value >= 1, "at least 1"),
+    "start_share": (lambda value: 0 < value <= 1, "a value in (0, 1]"),
+    "momentum": (lambda value: value >= 0, "0 or more"),
+    "diversity": (lambda value: 0 <= value <= 1, "a probability"),
+    "smoothing": (lambda value: not value or value % 2 == 1, "0 or an odd number"),
+}
+
+
+def check_settings(plan: object, names: Iterable[str]) -> None:
+    """Check settings of an attack by name.
+
+    Raises:
+        InputError: One is outside its range.
+    """
+    for name in names:
+        value, (fits, expected) = getattr(plan, name), _RANGES[name]
+        if not fits(value):
+            raise InputError(f"{name} is {value}; expected {expected}")
 
 
 @dataclass(frozen=True)
@@ -36,15 +56,7 @@ class Plan:
     smoothing: int = 0
 
     def __post_init__(self) -> None:
-        for name, good, expected in (
-            ("steps", self.steps >= 1, "at least 1"),
-            ("start_share", 0 < self.start_share <= 1, "a value in (0, 1]"),
-            ("momentum", self.momentum >= 0, "0 or more"),
-            ("diversity", 0 <= self.diversity <= 1, "a probability"),
-            ("smoothing", not self.smoothing or self.smoothing % 2, "0 or an odd number"),
-        ):
-            if not good:
-                raise InputError(f"{name} is {getattr(self, name)}; expected {expected}")
+        check_settings(self, _RANGES)
 
     def length(self, eps: Eps) -> Eps:
         """The step size in force: a start of random signs has used up its share of ``eps``."""

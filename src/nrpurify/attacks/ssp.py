@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Generator, Tensor
+from torch import Tensor
 
-from nrpurify.attacks.ascent import Callback, ascend
+from nrpurify.attacks.ascent import Callback, Objective, ascend
 from nrpurify.attacks.box import Eps
+from nrpurify.attacks.draws import Source, per_image, start_each
 from nrpurify.attacks.objectives import away, input_diversity
-from nrpurify.attacks.presets import choose
+from nrpurify.attacks.presets import check_settings, choose
 from nrpurify.attacks.starts import Start, resolve_start
 from nrpurify.attacks.transforms import gaussian_kernel, smoother
 from nrpurify.features import VGG16_BODIES, FeatureExtractor, feature_extractor
@@ -32,6 +34,9 @@ class SspSettings:
         momentum: Decay of accumulated gradients, 0 for none (not in the paper).
         diversity: Probability of an input-diversity draw at each step, 0 for none (not in it).
         smoothing: Size of the Gaussian filter of the gradient, 0 for none (not in it).
+
+    Raises:
+        InputError: A value outside its range.
     """
 
     layer: str = "conv3_3"
@@ -42,6 +47,9 @@ class SspSettings:
     momentum: float = 0.0
     diversity: float = 0.0
     smoothing: int = 0
+
+    def __post_init__(self) -> None:
+        check_settings(self, ("steps", "momentum", "diversity", "smoothing"))
 
 
 PRESETS: dict[str, SspSettings] = {
@@ -79,7 +87,7 @@ def ssp(
     momentum: float | None = None,
     diversity: float | None = None,
     smoothing: int | None = None,
-    generator: Generator | None = None,
+    generator: Source = None,
     amp: Amp = False,
     callback: Callback | None = None,
 ) -> Tensor:
@@ -91,7 +99,8 @@ def ssp(
         labels: Ignored: SSP needs none. Present so that all attacks are called alike.
         eps: L∞ budget in (0, 1], one value or one an image.
         preset: ``paper`` or ``authors``; whatever follows overrides it (see SspSettings).
-        generator: Makes the random start (and diversity) reproducible; a CPU generator.
+        generator: Makes the random start (and diversity) reproducible: one on the CPU for all, or
+            one an image.
         amp: bf16 autocast: ``True``, ``False`` (batch-size independent fp32) or ``"auto"``.
         callback: Called after each step with its number and the N feature distances.
 
@@ -113,18 +122,42 @@ def ssp(
     )
     check_images(images)
     images = images.contiguous(memory_format=torch.channels_last)
-    draws = input_diversity(images, given.diversity, generator)
+    begin = resolve_start(given.start)
+    if isinstance(generator, Sequence):
+        generator = per_image(generator, len(images))
+        first = start_each(begin, images, eps, generator)
+    else:
+        first = begin(images, eps, generator)
     return ascend(
         images,
-        away(extractor, images, given.distance, draws, amp),
+        _objective(extractor, images, given, generator, amp),
         eps=eps,
         steps=given.steps,
         step_size=given.step_size,
-        start=resolve_start(given.start)(images, eps, generator),
+        start=first,
         momentum=given.momentum,
         smooth=smoother(gaussian_kernel(given.smoothing)) if given.smoothing else None,
         callback=callback,
     )
+
+
+def _objective(
+    extractor: FeatureExtractor, images: Tensor, plan: SspSettings, generator: Source, amp: Amp
+) -> Objective:
+    if not plan.diversity:
+        return away(extractor, images, plan.distance, amp=amp)
+    each = [
+        away(extractor, image, plan.distance, input_diversity(image, plan.diversity, draws), amp)
+        for image, draws in zip(
+            torch.split(images, 1), per_image(generator, len(images)), strict=True
+        )
+    ]
+
+    def objective(batch: Tensor) -> Tensor:
+        pairs = zip(each, torch.split(batch, 1), strict=True)
+        return torch.cat([value(image) for value, image in pairs])
+
+    return objective
 
 
 class SSP:

@@ -11,6 +11,7 @@ from torch import Generator, Tensor
 from nrpurify.defenses.jpeg import JPEG
 from nrpurify.defenses.randomness import Combine, RandomDefense
 from nrpurify.errors import InputError
+from nrpurify.precision import at_least_fp32
 
 
 class NeurIPSr3(RandomDefense):
@@ -64,9 +65,10 @@ class NeurIPSr3(RandomDefense):
     def _vary(self, image: Tensor) -> Tensor:
         height, width = image.shape[2:]
         grid = F.affine_grid(self._map(width / height)[None], [1, 3, height, width], False)
-        moved = F.grid_sample(image, grid.to(image), "bilinear", "reflection", False)
+        full = at_least_fp32(image)  # places in half precision are off by pixels
+        moved = F.grid_sample(full, grid.to(full), "bilinear", "reflection", False)
         noise = 2 * torch.rand(image.shape, generator=self.generator) - 1
-        return (moved + self.noise * noise.to(image)).clamp(0, 1)
+        return (moved + self.noise * noise.to(full)).clamp(0, 1).to(image.dtype)
 
     def _map(self, aspect: float) -> Tensor:
         """2×3, from places in the result to places in the image, both in [-1, 1]."""

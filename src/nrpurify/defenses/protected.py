@@ -56,13 +56,19 @@ class Protected(nn.Module):
         if self.passes > 1:
             return torch.cat([self._several(image, *args, **kwargs) for image in images])
         if isinstance(images, Tensor):
-            return self.model(self.defense(images), *args, **kwargs)
-        defended = [self.defense(image[None])[0] for image in images]
+            return self.model(self._defend(images), *args, **kwargs)
+        defended = [self._defend(image[None])[0] for image in images]
         return self.model(defended, *args, **kwargs)
+
+    def _defend(self, images: Tensor) -> Tensor:
+        """Defended, in the model's precision: attacks give images in that of the defense."""
+        defended: Tensor = self.defense(images)
+        kinds = (tensor.dtype for tensor in _tensors(self.model) if tensor.is_floating_point())
+        return defended.to(next(kinds, defended.dtype))
 
     def _several(self, image: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         copies = image.expand(self.passes, *image.shape)
-        answers = self.model(self.defense(copies), *args, **kwargs)
+        answers = self.model(self._defend(copies), *args, **kwargs)
         if not isinstance(answers, Tensor) or answers.ndim != 2:
             raise InputError(
                 f"{self.passes} passes of a model that returns {type(answers).__name__} cannot be "

@@ -260,9 +260,9 @@ def _settings(plan: Plan, name: str, sha256: str) -> dict[str, Any]:
     looks = plan.attacked is None and registry.get(plan.attack).surrogate != "none"
     named = [plan.surrogate, *plan.victims] if looks else plan.victims
     used = [w for w in named if w in weights.names()]
-    making = () if looks else ("surrogate", "layer")
+    making = [] if looks else ["surrogate", "layer"]
     if plan.attacked is not None:
-        making = ("attack", "preset", "steps", "step_size", "surrogate", "layer")
+        making += ["attack", "preset", "steps", "step_size"]
     return {
         **asdict(plan),
         **dict.fromkeys(making),

@@ -6,15 +6,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Generator, Tensor
 
 from nrpurify import features
 from nrpurify.attacks import registry
-from nrpurify.attacks.box import Eps
 from nrpurify.attacks.registry import Entry
 from nrpurify.attacks.ssp import default_layer, settings, ssp
-from nrpurify.attacks.starts import resolve_start
 from nrpurify.attacks.trained import load_generator, load_pattern, locate
 from nrpurify.errors import InputError
 from nrpurify.folders.classifiers import prepare_classifier
@@ -59,11 +56,6 @@ def _prepare_ssp(options: AttackOptions) -> Attacker:
     extractor = extractor.to(options.device)
 
     def perturb(images: Tensor, generators: Sequence[Generator], _: Tensor | None) -> Tensor:
-        def start(batch: Tensor, eps: Eps, _: Generator | None) -> Tensor:
-            draw = resolve_start(plan.start)
-            pairs = zip(torch.split(batch, 1), generators, strict=True)
-            return torch.cat([draw(image, eps, generator) for image, generator in pairs])
-
         return ssp(
             extractor,
             images,
@@ -71,7 +63,7 @@ def _prepare_ssp(options: AttackOptions) -> Attacker:
             preset=options.preset,
             steps=plan.steps,
             step_size=plan.step_size,
-            start=start,
+            generator=generators,
             amp=options.amp,
         )
 

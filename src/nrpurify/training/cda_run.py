@@ -21,7 +21,7 @@ from nrpurify.training.cda_trainer import CdaTrainer
 from nrpurify.training.log import RunLog
 from nrpurify.training.photos import center_crops, split_photos
 from nrpurify.training.run import Silent, Watcher
-from nrpurify.training.run_folder import RunFolder, circumstances
+from nrpurify.training.run_folder import Origin, RunFolder, circumstances, files_hash
 
 
 @dataclass
@@ -65,13 +65,14 @@ class CdaRun:
 
         Raises:
             InputError: The folder holds a run and ``resume`` is not given, or the run that it
-                holds follows another recipe.
+                holds follows another recipe or photos.
         """
-        state = self.kept.enter(self.device, resume=resume)
+        origin = Origin(files_hash([*self.photos, *self.held_out]))
+        state = self.kept.enter(origin, resume=resume)
         if state is not None:
             self.trainer.load_state(state["trainer"])
             self.seconds, self.metrics = state["seconds"], state["metrics"]
-        self.kept.write_recipe()
+        self.kept.write_start(origin)
         started = time.monotonic() - self.seconds
         log, validate = RunLog(self.folder, self.trainer.step), self._validation()
         while self.trainer.step < self.recipe.steps:

@@ -6,8 +6,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
+from nrpurify.errors import InputError
 from nrpurify.purifiers.strength import PLAIN, Strength
-from nrpurify.recipe_files import RecipeError
+from nrpurify.recipe_files import Marks, RecipeError
 from nrpurify.training import settings
 from nrpurify.training.diet import AS_MADE, NO_CACHE, Adversary, Cache, Variation
 from nrpurify.training.ranges import (
@@ -160,7 +161,7 @@ class Validation:
 
     Attributes:
         every: Steps between validations.
-        photos: How many held-out photos, at most.
+        photos: How many held-out photos, at most; 0 for no validation.
         side: Side of their central crops.
         steps: Iterations of the SSP attack on them (the authors' settings, the first adversary's
             surrogate).
@@ -256,16 +257,25 @@ def shipped_recipes() -> dict[str, Path]:
 def load_recipe(source: str | Path, **changes: Any) -> Recipe:
     """Read a shipped recipe by name, or a YAML file; ``changes`` replace top-level settings.
 
-    A recipe that ``extends`` another one replaces top-level settings of it.
+    A recipe that ``extends`` another one replaces top-level settings of it; that one may extend a
+    third.
 
     Raises:
-        InputError: No such recipe, or one that cannot be used; lines are named.
+        InputError: No such recipe, one that cannot be used (lines are named), or recipes that
+            extend each other.
         MissingExtraError: PyYAML or pydantic is not installed.
     """
-    shipped = shipped_recipes()
-    values, marks = settings.read_recipe(source, shipped)
+    values, marks = _read(str(source), ())
+    return settings.checked(Recipe, values, marks, changes)
+
+
+def _read(source: str, before: tuple[str, ...]) -> tuple[dict[str, Any], Marks]:
+    """The settings of a recipe over those of what it extends, and the lines of its own."""
+    if source in before:
+        raise InputError(f"recipes extend each other: {' -> '.join((*before, source))}")
+    values, marks = settings.read_recipe(source, shipped_recipes())
     if values.get("extends"):
-        base, base_marks = settings.read_recipe(str(values["extends"]), shipped)
+        base, base_marks = _read(str(values["extends"]), (*before, source))
         settings.checked(Recipe, base, base_marks)
         values = {**base, **values}
-    return settings.checked(Recipe, values, marks, changes)
+    return values, marks

@@ -15,7 +15,7 @@ from nrpurify.training.distributed import Workers, join_workers
 from nrpurify.training.log import RunLog
 from nrpurify.training.photos import split_photos
 from nrpurify.training.recipe import Recipe, recipe_from_dict
-from nrpurify.training.run_folder import RunFolder, circumstances
+from nrpurify.training.run_folder import Origin, RunFolder, circumstances, files_hash
 from nrpurify.training.trainer import Trainer
 from nrpurify.training.validation import Validator
 
@@ -84,7 +84,7 @@ class Run:
 
         Raises:
             InputError: The folder holds a run and ``resume`` is not given, or the run that it
-                holds follows another recipe.
+                holds follows another recipe, photos, warm start or number of processes.
         """
         self._enter(resume, warm_start)
         started = time.monotonic() - self.seconds
@@ -107,14 +107,20 @@ class Run:
         return self.folder / "purifier.safetensors"
 
     def _enter(self, resume: bool, warm_start: str | Path | None) -> None:
-        state = self.kept.enter(self.device, resume=resume)
+        first = None if warm_start is None else self._same_design(load_purifier(warm_start))
+        origin = Origin(
+            files_hash([*self.photos, *self.held_out]),
+            self.workers.world,
+            first.card.sha256 if first else "",
+        )
+        state = self.kept.enter(origin, resume=resume)
         if state is not None:
             self.trainer.load_state(state["trainer"])
             self.seconds, self.metrics = state["seconds"], state["metrics"]
-        elif warm_start is not None:
-            self.trainer.start_from(self._same_design(load_purifier(warm_start)))
+        elif first is not None:
+            self.trainer.start_from(first)
         if self.workers.rank == 0:
-            self.kept.write_recipe()
+            self.kept.write_start(origin)
 
     def _same_design(self, purifier: Purifier) -> Purifier:
         wanted = self.trainer.purifier.card.design
@@ -123,7 +129,7 @@ class Run:
         return purifier
 
     def _validator(self) -> Validator | None:
-        if self.workers.rank or not self.held_out:
+        if self.workers.rank or not (self.held_out and self.recipe.validation.photos):
             return None
         file = self.folder / "validation.safetensors"
         return Validator(self.recipe, self.held_out, file, self.device)
@@ -154,6 +160,7 @@ class Run:
             "photos": len(self.photos),
             "held_out": len(self.held_out),
             "steps_done": self.trainer.step,
+            **self.kept.warm_start(),
             **circumstances(self.seconds, self.device, self.recipe.to_dict()),
         }
 

@@ -22,7 +22,7 @@ from nrpurify.training.adversaries import seeded
 from nrpurify.training.log import RunLog
 from nrpurify.training.optim import learning_rate, set_rate, update_average
 from nrpurify.training.photos import random_integer
-from nrpurify.training.run_folder import RunFolder, circumstances
+from nrpurify.training.run_folder import Origin, RunFolder, circumstances, files_hash
 from nrpurify.training.segnet_data import random_view, read_labeled
 from nrpurify.training.segnet_finish import measure, settle_norms
 from nrpurify.training.segnet_recipe import SegNetRecipe
@@ -50,7 +50,7 @@ class SegNetTrainer:
         self.recipe, self.pairs, self.table, self.device = recipe, pairs, table, device
         torch.manual_seed(recipe.seed)
         self.network = SegNetBasic(len(table.names)).to(device)
-        self.average = copy.deepcopy(self.network).requires_grad_(False)
+        self.average = copy.deepcopy(self.network).eval().requires_grad_(False)
         self.optimizer = torch.optim.AdamW(
             self.network.parameters(), lr=recipe.lr, weight_decay=recipe.weight_decay
         )
@@ -148,7 +148,7 @@ def train_segnet(
 
     Raises:
         InputError: Folders or a pair that cannot be used; ``folder`` holds a run and ``resume`` is
-            not given, or one of another recipe.
+            not given, or one of another recipe, other files or another warm start.
         WeightsError: The state or the warm start cannot be read.
     """
     plan, place = recipe or SegNetRecipe(), torch.device(device)
@@ -158,16 +158,19 @@ def train_segnet(
     used, held_out = split_pairs(pairs, plan.holdout)
     trainer = SegNetTrainer(plan, used, table, place)
     run = RunFolder(Path(folder), plan.to_dict())
-    state = run.enter(place, resume=resume)
-    run.write_recipe()
+    first = None if warm_start is None else load_segnet(warm_start)
+    files = files_hash(path for pair in pairs for path in (pair.image, pair.mask))
+    origin = Origin(files, warm_start=first[1].sha256 if first else "")
+    state = run.enter(origin, resume=resume)
+    run.write_start(origin)
     if state is not None:
         trainer.load_state(state["trainer"])
-    elif warm_start is not None:
-        trainer.start_from(load_segnet(warm_start)[0])
+    elif first is not None:
+        trainer.start_from(first[0])
     seconds = _run(trainer, run, state["seconds"] if state is not None else 0.0, watch)
     trainer.settle()
     held = measure(trainer.average, _read(held_out, table), place) if held_out else None
-    return _save(trainer, run.path, held, len(held_out), seconds)
+    return _save(trainer, run, held, len(held_out), seconds)
 
 
 def _run(trainer: SegNetTrainer, run: RunFolder, before: float, watch: Watch | None) -> float:
@@ -189,17 +192,18 @@ def _read(pairs: list[Pair], table: ClassTable) -> Iterator[Sample]:
 
 
 def _save(
-    trainer: SegNetTrainer, folder: Path, held: float | None, held_out: int, seconds: float
+    trainer: SegNetTrainer, run: RunFolder, held: float | None, held_out: int, seconds: float
 ) -> Path:
     training = {
         "images": len(trainer.pairs),
         "held_out": held_out,
+        **run.warm_start(),
         **circumstances(seconds, trainer.device, trainer.recipe.to_dict()),
     }
     metrics = {} if held is None else {"pixel accuracy, held out": round(held, 4)}
     arguments = {"num_classes": len(trainer.table.names)}
     card = Card("segnet-basic", ARCHITECTURE, arguments, training, metrics)
-    file = folder / "segmenter.safetensors"
+    file = run.path / "segmenter.safetensors"
     save_segnet(trainer.average, card, file)
     return file
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from nrpurify.errors import InputError
 from nrpurify.precision import autocast
-from nrpurify.purifiers import Card, Purifier, build_purifier, save_purifier
+from nrpurify.purifiers import Card, Purifier, Strength, build_purifier, save_purifier
 from nrpurify.training import losses
 from nrpurify.training.adversaries import (
     AdversaryCache,
@@ -79,6 +79,11 @@ class Trainer:
             raise InputError(
                 f"crop is {recipe.crop}; {recipe.purifier} takes multiples of {multiple}"
             )
+        if self.purifier.scale != 1 and recipe.strength != Strength():
+            raise InputError(
+                f"strength is {recipe.strength}; {recipe.purifier} enlarges images, so it has no "
+                "correction to strengthen: set strength to {coarse: 1, fine: 1}"
+            )
         if recipe.cache.shards and recipe.cache.crop < recipe.crop:
             raise InputError(f"cache.crop is {recipe.cache.crop}; expected at least {recipe.crop}")
 
@@ -125,10 +130,10 @@ class Trainer:
         pixel_loss = losses.PIXEL_LOSSES[plan.pixel_norm]
         views = seeded(self.recipe.seed, 3, self.step, self.workers.rank)
         with autocast(self.device, settings.amp):
-            purified = self.network(self._shrink(adversarial))
+            purified = self.network(self._shrink(adversarial)).float()  # resizing knows no bf16
             crops = {
                 "feature": self.feature_loss(purified, clean, self.step, views),
-                "pixel": plan.pixel_at(self.step) * pixel_loss(purified.float(), clean),
+                "pixel": plan.pixel_at(self.step) * pixel_loss(purified, clean),
             }
             if self.guide_loss is not None:
                 crops["guide"] = plan.guide_weight * self.guide_loss(purified, clean)
