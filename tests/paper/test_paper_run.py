@@ -7,11 +7,15 @@ import pytest
 from nrpurify import attacks, weights
 from nrpurify.cli import main
 from nrpurify.errors import InputError
+from nrpurify.evaluation.warnings import find_warnings
 from nrpurify.images import read_image
 from nrpurify.paper import SMOKE_WARNING, Bench, run_all, run_experiment, table1
 from nrpurify.paper import run as run_module
+from nrpurify.paper.trained import train_one
+from nrpurify.report import write_report
 from nrpurify.report.beside import beside
 from nrpurify.report.run import read_run
+from nrpurify.training import load_recipe
 
 
 @pytest.fixture(autouse=True)
@@ -92,6 +96,9 @@ def test_targeted_pgd_is_judged_by_three_attackers(tmp_path):
     result = smoke("appendix-table1", tmp_path)
     threats = {c["threat"]: c["draws"] for c in result.run["cells"] if c["defense"] != "none"}
     assert threats == {"none": 1, "BPDA": 1, "full gradient": 1, "EOT": 2}
+    warned = [warning["text"] for warning in find_warnings(result.run["cells"])]
+    assert any("random and was judged on one draw" in text for text in warned)
+    assert any("attacked through one draw a step; use EOT" in text for text in warned)
 
 
 def test_the_cost_of_training_comes_from_the_card(tmp_path):
@@ -102,6 +109,8 @@ def test_the_cost_of_training_comes_from_the_card(tmp_path):
     assert said in result.findings[0].here
     assert "unlabeled photos" in result.findings[0].here
     assert result.run["cells"] == []
+    page = write_report(tmp_path / "appendix-table2")
+    assert "Appendix table 2" in page.read_text(encoding="utf-8")
 
 
 def test_tsne_has_a_point_a_crop(tmp_path):
@@ -182,6 +191,23 @@ def test_table_1_trains_what_it_compares_at_one_budget(tmp_path, monkeypatch, sc
     assert all(changes == own for _, changes in trained.values())
     assert own["steps"] == 7
     assert seen[0].defenses[table1.EQUAL] == str(tmp_path / "nrp-equal.safetensors")
+
+
+def test_a_training_of_another_budget_is_not_taken(tmp_path, monkeypatch):
+    bench = Bench("small", tmp_path, data=tmp_path)
+    folder = tmp_path / "training" / "sr"
+    folder.mkdir(parents=True)
+    (folder / "purifier.safetensors").touch()
+    plan = load_recipe("sr", steps=3)
+    (folder / "recipe.json").write_text(json.dumps(plan.to_dict()))
+    assert train_one(bench, "sr", "sr", {"steps": 3}) == folder / "purifier.safetensors"
+    with pytest.raises(InputError, match=r"other settings \(3 steps, seed 0; now 5 and 0\)"):
+        train_one(bench, "sr", "sr", {"steps": 5})
+
+
+def test_labels_go_with_images(tmp_path):
+    with pytest.raises(InputError, match="give their folder by --images"):
+        run_experiment("table5", Bench("smoke", tmp_path, labels=tmp_path / "x.csv"))
 
 
 def test_all_goes_on_after_a_failure(tmp_path, monkeypatch):

@@ -32,10 +32,17 @@ def test_classification_comes_first(raw, detection_cells):
     assert parse_run(raw).kinds() == [KIND, ("detect", "mAP50")]
 
 
-@pytest.mark.parametrize("content", [[], {}, {"cells": []}, {"cells": 1}])
+@pytest.mark.parametrize("content", [[], {}, {"cells": 1}])
 def test_no_cells(content):
     with pytest.raises(InputError, match="it has no cells"):
         parse_run(content)
+
+
+def test_strips_or_the_papers_numbers_are_enough():
+    assert parse_run({"cells": [], "strips": [{"images": []}]}).cells == ()
+    assert parse_run({"cells": [], "paper": [{"row": "x"}]}).kinds() == []
+    with pytest.raises(InputError, match="neither cells, strips nor the paper's numbers"):
+        parse_run({"cells": [], "strips": []})
 
 
 @pytest.mark.parametrize(
@@ -79,5 +86,5 @@ def test_no_run_there(tmp_path):
     with pytest.raises(InputError, match="it is no JSON"):
         read_run(tmp_path)
     (tmp_path / "run.json").write_text(json.dumps({"cells": []}))
-    with pytest.raises(InputError, match=r"cannot report .*run\.json': it has no cells"):
+    with pytest.raises(InputError, match=r"cannot report .*run\.json': it has neither cells"):
         read_run(tmp_path)

@@ -37,6 +37,18 @@ def test_attacked_images_are_kept_and_made_anew_when_the_source_changes(tmp_path
     assert not torch.equal(seeded.images(batch()), first)
 
 
+def test_names_that_repeat_in_sub_folders_are_kept_apart(tmp_path):
+    both = [batch("sub/a.png"), batch("other/a.png")._replace(images=1 - batch().images)]
+    (attack,) = prepare_attacks(plan(tmp_path), tmp_path)
+    made = [attack.images(one) for one in both]
+    files = sorted((tmp_path / "noise-16").rglob("*.png"))
+    stamps = [file.stat().st_mtime_ns for file in files]
+    (again,) = prepare_attacks(plan(tmp_path), tmp_path)
+    assert all(torch.equal(again.images(one), old) for one, old in zip(both, made, strict=True))
+    assert [file.stat().st_mtime_ns for file in files] == stamps
+    assert len(files) == 2
+
+
 @pytest.mark.parametrize("eps", [1 / 255, 8 / 255, 0.05])
 def test_rounded_images_stay_in_the_budget(tmp_path, eps):
     (attack,) = prepare_attacks(plan(tmp_path, eps=(eps,)), tmp_path)

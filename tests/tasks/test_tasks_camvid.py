@@ -121,6 +121,13 @@ def test_samples_are_read_or_say_why_not(folders):
     assert isinstance(read_sample(pairs[0], TABLE), Problem)
 
 
+def test_a_mask_that_claims_to_be_huge_is_named(folders, monkeypatch):
+    pairs, _ = find_pairs(*folders)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 2)
+    with pytest.raises(MaskError, match="decompression bomb"):
+        read_mask(pairs[0].mask, TABLE, (2, 3))
+
+
 def test_folders_that_cannot_be_paired(folders, tmp_path):
     with pytest.raises(InputError, match="is no folder"):
         find_pairs(tmp_path / "nowhere", folders[1])

@@ -1,12 +1,14 @@
 import json
 
+import numpy as np
 import pytest
 import torch
 
 from nrpurify.errors import ImageError, InputError, MissingExtraError
 from nrpurify.images import write_png
 from nrpurify.tasks.coco import read_coco
-from nrpurify.tasks.scenes import draw_outlines, upright_size
+from nrpurify.tasks.outlines import draw_outlines, read_outline
+from nrpurify.tasks.scenes import upright_size
 from nrpurify.tasks.yolo import read_yolo
 
 
@@ -46,6 +48,8 @@ def test_coco_counts_and_names_whatever_cannot_be_used(tmp_path, photos):
             annotation("b", [1, 2, 3, 4], 2),
             annotation("b", [1, 2, 3, 4], 9),
             annotation("b", [1, 2, "x", 4]),
+            annotation("b", [1, 2, 3, 4], segmentation="b035000f0"),
+            annotation("b", [1, 2, 3, 4], segmentation={"size": [9, 9], "counts": [81]}),
             annotation("b", [0, 0, 30, 30], iscrowd=1),
             annotation("gone", [1, 2, 3, 4]),
             annotation("nowhere", [1, 2, 3, 4]),
@@ -67,6 +71,7 @@ def test_coco_counts_and_names_whatever_cannot_be_used(tmp_path, photos):
         "object left out, its box is empty or outside the image": 2,
         "object left out, its class is unknown": 2,
         "object left out, its box is not four numbers": 1,
+        "object left out, its outline cannot be read": 2,
         "object left out with its image": 1,
         "annotation of an unlisted image": 1,
         "image without objects": 1,
@@ -106,6 +111,23 @@ def test_no_coco_file(tmp_path, text, message):
     (tmp_path / "x.json").write_text(text)
     with pytest.raises(InputError, match=message):
         read_coco(tmp_path / "x.json", tmp_path)
+
+
+def test_images_with_one_id_are_not_dropped_unsaid(tmp_path, photos):
+    images = [{"id": 1, "file_name": "a.png"}, {"id": 1, "file_name": "b.png"}]
+    scenes = read_coco(write_coco(tmp_path / "x.json", [], images=images), photos)
+    assert [scene.path.name for scene in scenes.items] == ["a.png"]
+    assert "its id came before: b.png (id 1)" in "\n".join(scenes.problems.lines())
+
+
+def test_yolo_text_that_is_no_text(tmp_path, photos):
+    texts = tmp_path / "labels"
+    texts.mkdir()
+    (texts / "a.txt").write_bytes(b"\xff\xfe0 1")
+    (texts / "b.txt").write_text("0 0.5 0.5 0.5 0.5\n")
+    scenes = read_yolo(texts, photos)
+    assert [scene.path.name for scene in scenes.items] == ["b.png"]
+    assert scenes.problems.count("image left out, its text file cannot be read") == 1
 
 
 def test_yolo_boxes_and_polygons(tmp_path, photos):
@@ -163,6 +185,41 @@ def test_outlines_as_run_lengths():
     code = {"size": [2, 3], "counts": [2, 2, 2]}
     assert draw_outlines([code], 2, 3).int().tolist() == [[[0, 1, 0], [0, 1, 0]]]
     assert draw_outlines(None, 2, 3) is None
+
+
+def test_outlines_as_a_text_of_run_lengths():
+    codes = pytest.importorskip("faster_coco_eval.core").mask
+    generator = np.random.default_rng(0)
+    for density in (0.0, 0.02, 0.5, 1.0):
+        mask = np.asfortranarray(generator.random((61, 83)) < density).astype(np.uint8)
+        code = codes.encode(mask)
+        text = code["counts"].decode() if isinstance(code["counts"], bytes) else code["counts"]
+        outline = read_outline({"size": [61, 83], "counts": text}, 61, 83)
+        assert (draw_outlines([outline], 61, 83)[0].numpy() == mask).all()
+        assert read_outline({"size": [61, 83], "counts": text[:-1]}, 61, 83) is None
+        assert read_outline({"size": [61, 82], "counts": text}, 61, 83) is None
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        "text",
+        7,
+        [],
+        [[1, 2, 3, 4]],
+        [[1, 2, 3, 4, 5, 6, 7]],
+        [[1, 2, 3, 4, 5, float("nan")]],
+        [1, 2, 3, 4, 5, 6],
+        {"size": [2, 3]},
+        {"size": [2, 3], "counts": [2, 2, 1]},
+        {"size": [2, 3], "counts": [2, -2, 6]},
+        {"size": [2, 3], "counts": "\u20ac"},
+        {"size": [2, 3], "counts": "o" * 50},
+        {"size": [10**9, 10**9], "counts": [10**18]},
+    ],
+)
+def test_outlines_that_cannot_be_drawn(given):
+    assert read_outline(given, 2, 3) is None
 
 
 def test_outlines_without_the_library(monkeypatch):

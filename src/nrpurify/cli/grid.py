@@ -16,6 +16,7 @@ from nrpurify.cli.common import (
     progress_bar,
     resolve_device,
 )
+from nrpurify.errors import InputError
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -84,6 +85,8 @@ def _changed(
     from dataclasses import replace
 
     given: dict[str, Any] = {}
+    if labels is not None and images is None and not recipe.images.folder:
+        raise InputError(f"--labels {labels} goes with images; give their folder by --images")
     if images is not None:
         given = {"folder": str(images), "labels": ""}
     if labels is not None:

@@ -101,7 +101,10 @@ def run_command(
         result = run_experiment(name, bench)
         _show(result, json)
         return
-    failed = run_all(bench, lambda result: _show(result, json))
+    results: list[Result] = []
+    failed = run_all(bench, results.append if json else lambda result: _show(result, False))
+    if json:
+        print_json([_plain(result) for result in results])
     for other, reason in failed.items():
         note(f"{other} was not run: {reason}")
     if failed:

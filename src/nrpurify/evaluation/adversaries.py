@@ -100,11 +100,14 @@ class Adversaries:
     def _path(self, name: str) -> Path:
         return self.folder / f"{name}{'.png' if self.rounding == 'uint8' else '.safetensors'}"
 
+    def _key(self, path: Path) -> str:
+        return path.relative_to(self.folder).as_posix()
+
     def _read(self, path: Path) -> Tensor:
         return read_image(path).rgb if self.rounding == "uint8" else read_float(path)
 
     def _holds(self, path: Path, source: str) -> bool:
-        entry = self.files.get(path.name)
+        entry = self.files.get(self._key(path))
         return (
             entry is not None
             and entry.get("source_sha256") == source
@@ -120,7 +123,7 @@ class Adversaries:
         rows = zip(paths, hashes, attacked, batch.images, strict=True)
         for path, source, image, clean in rows:
             write(path, image)
-            self.files[path.name] = {
+            self.files[self._key(path)] = {
                 "source_sha256": source,
                 "sha256": file_hash(path),
                 "linf": float((image - clean).abs().max()),

@@ -102,7 +102,7 @@ class Bench:
         shared = {
             **self._facts(unit),
             **({} if gradients is None else gradients._asdict()),
-            **({} if adversaries is None else {"attack_seconds": round(adversaries.seconds, 3)}),
+            **({} if adversaries is None else _kept(adversaries)),
         }
         return {
             victim: (
@@ -234,6 +234,14 @@ class Bench:
             return self._adversaries[folder.name]
         make = self._attack(attack, eps, self.networks.surrogates[index], self.recipe.amp)
         return Adversaries(folder, head, make, eps, self.recipe.rounding)
+
+
+def _kept(adversaries: Adversaries) -> dict[str, Any]:
+    """Where a cell's attacked images are, and what they cost."""
+    return {
+        "adversaries": adversaries.folder.name,
+        "attack_seconds": round(adversaries.seconds, 3),
+    }
 
 
 def _settings(attack: GridAttack) -> dict[str, Any]:

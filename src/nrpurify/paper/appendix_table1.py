@@ -15,6 +15,8 @@ from torch import Tensor, nn
 from nrpurify import attacks, defenses
 from nrpurify.attacks import BPDA, EOT, random_targets
 from nrpurify.defenses import Protected
+from nrpurify.evaluation.networks import networks_seen
+from nrpurify.evaluation.warnings import find_warnings
 from nrpurify.models import Classifier
 from nrpurify.paper import trained
 from nrpurify.paper.bench import Bench
@@ -40,14 +42,23 @@ class _Scene:
     images: Tensor
     labels: Tensor
     victim: Classifier
+    defense: nn.Module
 
     def judge(self, model: nn.Module, attacked: nn.Module | None = None, **known: Any) -> Cell:
         """Accuracy of ``model`` on clean images, or under targeted PGD on ``attacked``."""
-        images = self.images
+        images, defended = self.images, "defense" in known
+        settings = {
+            "random": defended,
+            "passes": 1,
+            "seen_in_training": list(networks_seen(self.defense)) if defended else [],
+            "in_mean": True,
+            "classes": self.victim.num_classes or 1000,
+        }
         if attacked is not None:
             images = self._attack(attacked)
             known |= {"attack": "pgd", "eps": EPS / 255, "steps": 10}
-            known["settings"] = {"targets": "random"}
+            settings["targets"] = "random"
+        known["settings"] = settings
         hits = _answers(model, images).argmax(1) == self.labels
         return accuracy_cell(self.bench, hits, victim=self.victim.name, **known)
 
@@ -73,7 +84,7 @@ def _work(bench: Bench) -> Outcome:
     spec = f"{trained.spec(bench, 'nrp')}:mode=dynamic"
     defense = defenses.make(spec, device=bench.device, seed=bench.seed)
     defended = Protected(victim, defense)
-    scene = _Scene(bench, images, labels, victim)
+    scene = _Scene(bench, images, labels, victim, defense)
     found: list[Answer] = [
         (scene.judge(victim), ("Original", "Clean")),
         (scene.judge(defended, defense=spec), ("NRP", "Clean")),
@@ -89,7 +100,9 @@ def _work(bench: Bench) -> Outcome:
         column = "Adversarial ε 16/255" + ("" if threat == "BPDA" else f", {threat}")
         found.append((cell, ("NRP", column)))
     title = "Appendix table 1: targeted PGD and the dynamic purifier"
-    run = run_of(bench, "appendix-table1", title, [cell for cell, _ in found], n=len(labels))
+    cells = [cell for cell, _ in found]
+    run = run_of(bench, "appendix-table1", title, cells, n=len(labels))
+    run["warnings"] = find_warnings(cells)
     return Outcome(run, {cell["id"]: place for cell, place in found})
 
 

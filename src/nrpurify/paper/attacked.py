@@ -1,15 +1,14 @@
-"""The attacked images that a grid left on disk, found by what made them."""
+"""The attacked images that a grid left on disk, as its cells name them."""
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from nrpurify.errors import InputError
+from nrpurify.evaluation.adversaries import MANIFEST
 from nrpurify.floats import read_float
 from nrpurify.images import read_image
 from nrpurify.paper.experiment import Cell
@@ -26,24 +25,10 @@ def attacked_images(run: Path, cell: Cell, names: list[str]) -> Tensor:
     Raises:
         InputError: They are not there.
     """
-    for manifest in sorted((run / "adversaries").glob("*/manifest.json")):
-        head = json.loads(manifest.read_text(encoding="utf-8"))["head"]["settings"]
-        if _made(head, cell):
-            return torch.stack([_read(manifest.parent, name) for name in names])
-    raise InputError(f"{run} has no attacked images of the cell {cell['id']}; run it anew")
-
-
-def _made(head: dict[str, Any], cell: Cell) -> bool:
-    sources = ",".join(head["surrogate"]) or ("vgg16" if head["name"] == "ssp" else None)
-    own = cell["settings"]
-    return bool(
-        head["name"] == cell["attack"]
-        and sources == cell["surrogate"]
-        and abs(head["eps"] - cell["eps"]) < 1e-9
-        and head.get("steps") == cell["steps"]
-        and head["layers"] == own["layers"]
-        and head["purifier"] == own["purifier"]
-    )
+    folder = run / "adversaries" / Path(cell["settings"].get("adversaries") or "").name
+    if not (folder / MANIFEST).is_file():
+        raise InputError(f"{run} has no attacked images of the cell {cell['id']}; run it anew")
+    return torch.stack([_read(folder, name) for name in names])
 
 
 def _read(folder: Path, name: str) -> Tensor:

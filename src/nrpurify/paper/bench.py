@@ -91,6 +91,8 @@ class Bench:
             InputError: The scale is full and no images were given, or they cannot be used.
             MissingExtraError: foolbox, which has the demo's photographs, is not installed.
         """
+        if self.labels is not None and self.images is None:
+            raise InputError(f"labels {self.labels} go with images; give their folder by --images")
         if self.scale == "smoke":
             found = smoke.pictures(self.out / "generated")
         elif self.images is None:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from nrpurify.errors import InputError
 from nrpurify.images import write_png
 from nrpurify.paper import smoke
 from nrpurify.paper.bench import Bench
+
+if TYPE_CHECKING:
+    from nrpurify.training import Recipe
 
 RECIPES = ("hgd", "ape-gan", "sr", "gnp", "fgsp")
 """Defenses of :mod:`nrpurify.defenses` that take a ``checkpoint``."""
@@ -70,7 +74,8 @@ def train_one(bench: Bench, name: str, recipe: str, changes: dict[str, Any]) -> 
         changes: Settings that replace those of the recipe.
 
     Raises:
-        InputError: No photos, or settings that cannot be used.
+        InputError: No photos, settings that cannot be used, or a training of other settings in the
+            bench's own folder.
     """
     from nrpurify.training import load_recipe, train
     from nrpurify.training.shards import borrow_shards
@@ -79,10 +84,28 @@ def train_one(bench: Bench, name: str, recipe: str, changes: dict[str, Any]) -> 
     folder = bench.out / "training" / name
     plan = load_recipe(recipe, **changes)
     unfinished = (folder / "state.pt").exists()
-    if found is not None and not (unfinished and found.parent == folder):
+    own = found is not None and found.parent == folder
+    if own:
+        _check_budget(folder, plan)
+    if found is not None and not (unfinished and own):
         return found
     bench.tell(f"training {name}: {plan.steps} steps")
     data = photos(bench)
     for recipe_file in sorted(folder.parent.glob("*/recipe.json")):
         borrow_shards(plan, folder, recipe_file.parent)
     return train(data, folder, plan, device=bench.device, resume=unfinished)
+
+
+def _check_budget(folder: Path, plan: Recipe) -> None:
+    """Raise InputError if the run in the folder had other settings: the budget is one for all."""
+    from nrpurify.training import recipe_from_dict
+
+    file = folder / "recipe.json"
+    if not file.is_file():
+        return
+    before = recipe_from_dict(json.loads(file.read_text(encoding="utf-8")))
+    if before != plan:
+        raise InputError(
+            f"{folder} was trained with other settings ({before.steps} steps, seed {before.seed}; "
+            f"now {plan.steps} and {plan.seed}); resume with the same, or name another folder"
+        )

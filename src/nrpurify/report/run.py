@@ -149,10 +149,12 @@ def parse_run(raw: Any) -> Run:
     """Check a RUN object.
 
     Raises:
-        InputError: No cells, or a cell that lacks something or holds another kind of value.
+        InputError: Nothing to show, or a cell that lacks something or holds another kind of value.
     """
-    if not isinstance(raw, dict) or not isinstance(raw.get("cells"), list) or not raw["cells"]:
+    if not isinstance(raw, dict) or not isinstance(raw.get("cells"), list):
         raise InputError("it has no cells: expected an object with a list 'cells'")
+    if not any(raw.get(key) for key in ("cells", "strips", "paper")):
+        raise InputError("it has neither cells, strips nor the paper's numbers: nothing to show")
     run = Run(tuple(_cell(values, i) for i, values in enumerate(raw["cells"])), raw)
     for key in ("warnings", "strips", "paper"):
         run.items(key)

@@ -145,6 +145,9 @@ def _lonely(
     ]
 
 
+_BROKEN = (UnidentifiedImageError, OSError, ValueError, SyntaxError)
+
+
 class MaskError(ImageError):
     """A mask that cannot be used; ``kind`` is that of :class:`Problem`."""
 
@@ -177,9 +180,9 @@ def read_mask(path: str | Path, table: ClassTable, size: tuple[int, int]) -> Ten
                     f"{size[1]}×{size[0]}",
                 )
             values = _values(picture, table)
-    except (UnidentifiedImageError, OSError, ValueError, SyntaxError) as error:
-        if isinstance(error, MaskError):
-            raise
+    except MaskError:
+        raise
+    except (*_BROKEN, PilImage.DecompressionBombError) as error:
         raise MaskError("unreadable", f"cannot read {str(path)!r}: {error}") from error
     return _classes(values, table, path)
 

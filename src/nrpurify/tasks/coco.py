@@ -10,6 +10,7 @@ from typing import Any
 
 from nrpurify.errors import ImageError, InputError
 from nrpurify.models.detectors.categories import COCO_CATEGORIES
+from nrpurify.tasks.outlines import read_outline
 from nrpurify.tasks.scenes import Problems, SceneBuilder, Scenes
 
 COCO_LABELS: dict[str, int] = {name: label for label, name in COCO_CATEGORIES.items()}
@@ -76,6 +77,9 @@ def _open_images(
     builders: dict[Any, SceneBuilder | None] = {}
     for row in rows:
         name = str(row["file_name"])
+        if row["id"] in builders:
+            problems.add("image left out, its id came before", f"{name} (id {row['id']})")
+            continue
         builders[row["id"]] = None
         path = folder / name
         if not path.resolve().is_relative_to(folder.resolve()):
@@ -113,7 +117,12 @@ def _add(
     else:
         x, y, width, height = entry["bbox"]
         crowd = bool(entry.get("iscrowd", 0))
-        outline = entry.get("segmentation") or None
+        given, outline = entry.get("segmentation") or None, None
+        if given is not None:
+            outline = read_outline(given, builder.height, builder.width)
+            if outline is None:
+                problems.add("object left out, its outline cannot be read", place)
+                return
         builder.add((x, y, x + width, y + height), labels[name], crowd=crowd, outline=outline)
 
 

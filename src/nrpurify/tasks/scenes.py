@@ -5,18 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from PIL import Image as PilImage
 from torch import Tensor
 
-from nrpurify.errors import ImageError, MissingExtraError
+from nrpurify.errors import ImageError
 from nrpurify.images import FORMATS, read_image
-
-Outline = list[list[float]] | dict[str, Any]
-"""Polygons ``[[x, y, x, y, ...], ...]`` in pixels, or COCO's run-length code."""
+from nrpurify.tasks.outlines import Outline, draw_outlines
 
 _EXIF_ORIENTATION, _SIDEWAYS = 0x0112, (5, 6, 7, 8)
 _SLACK = 1.0
@@ -86,26 +83,6 @@ class Scene:
 
 def _resize_masks(masks: Tensor, size: list[int]) -> Tensor:
     return F.interpolate(masks[:, None].float(), size, mode="nearest-exact")[:, 0].bool()
-
-
-def draw_outlines(outlines: Sequence[Outline] | None, height: int, width: int) -> Tensor | None:
-    """K×H×W boolean masks of K outlines, by COCO's own rules; None of None.
-
-    Raises:
-        MissingExtraError: faster-coco-eval is not installed.
-    """
-    if outlines is None:
-        return None
-    try:
-        from faster_coco_eval.core import mask as codes
-    except ImportError as error:
-        raise MissingExtraError("faster-coco-eval", "tasks") from error
-    masks = torch.zeros(len(outlines), height, width, dtype=torch.bool)
-    for k, outline in enumerate(outlines):
-        code = codes.frPyObjects(outline, height, width)
-        merged = codes.merge(code) if isinstance(code, list) else code
-        masks[k] = torch.from_numpy(codes.decode(merged).astype(bool))
-    return masks
 
 
 @dataclass

@@ -53,7 +53,12 @@ def read_yolo(
         except ImageError as error:
             problems.add("broken image", str(error))
             continue
-        for number, line in enumerate(texts[stem].read_text().splitlines(), 1):
+        try:
+            lines = texts[stem].read_text(encoding="utf-8").splitlines()
+        except (OSError, ValueError) as error:
+            problems.add("image left out, its text file cannot be read", f"{stem}.txt: {error}")
+            continue
+        for number, line in enumerate(lines, 1):
             _add(line, f"{stem}.txt line {number}", builder, classes, labels)
         scenes.append(builder.build())
     if not scenes:
