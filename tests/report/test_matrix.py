@@ -1,5 +1,7 @@
 import pytest
 
+from nrpurify.evaluation import compact_table
+from nrpurify.report.breakdown import breakdowns
 from nrpurify.report.matrix import matrix
 from nrpurify.report.summary import sentence
 
@@ -126,3 +128,19 @@ def test_a_defense_with_fewer_attacks_is_not_called_best(small):
     assert made.oblivious.of == 2
     assert made.oblivious.means["half"].of == 1
     assert "whole keeps the most" in sentence(made)
+
+
+def test_attacks_of_one_name_with_other_settings_are_rows_of_their_own(small):
+    shared = {"threat": "oblivious transfer", "eps": 16 / 255, "surrogate": "vgg16", "steps": 9}
+    layers = {"conv1_2": 0.9, "conv3_3": 0.1}
+    run = small(
+        *({**shared, "value": v, "settings": {"layers": [k]}} for k, v in layers.items()),
+        {**shared, "attack": "fsa", "value": 0.5, "settings": {"layers": ["conv3_3"]}},
+    )
+    rows = {
+        row.label: row.means["none"].value for row in matrix(run, run.kinds()[0]).groups[-1].rows
+    }
+    assert rows == {"ssp, layers conv1_2": 0.9, "ssp, layers conv3_3": 0.1, "fsa": 0.5}
+    assert {one.attack for one in breakdowns(run, run.kinds()[0])} == rows.keys()
+    _, table = compact_table(run.raw)
+    assert [row[0] for row in table] == [f"{name}, 9 steps" for name in rows]

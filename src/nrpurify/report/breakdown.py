@@ -35,7 +35,7 @@ class Breakdown:
 def breakdowns(run: Run, kind: tuple[str, str]) -> list[Breakdown]:
     """All attacks of one (task, metric), in the order of the threats, then as measured."""
     cells = sorted((c for c in run.cells if c.kind == kind), key=lambda c: rank(c.threat))
-    parts = grouped(cells, lambda c: (c.threat, c.attack, c.eps))
+    parts = grouped(cells, lambda c: (c.threat, c.title, c.eps))
     return [_breakdown(strongest(own)) for own in parts.values()]
 
 
@@ -43,7 +43,7 @@ def _breakdown(cells: Sequence[Cell]) -> Breakdown:
     first = cells[0]
     return Breakdown(
         first.threat,
-        first.attack,
+        first.title,
         settings(cells, surrogate=True),
         first.kind,
         tuple(dict.fromkeys(cell.victim for cell in cells)),

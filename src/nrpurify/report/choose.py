@@ -56,7 +56,7 @@ def strongest(cells: Sequence[Cell]) -> list[Cell]:
     Where both roundings were measured, 8-bit inputs are shown: what a file can hold.
     """
     chosen: list[Cell] = []
-    for same in grouped(cells, lambda c: (c.attack, c.defense, c.victim, c.surrogate)).values():
+    for same in grouped(cells, lambda c: (c.title, c.defense, c.victim, c.surrogate)).values():
         best = max(map(_strength, same))
         chosen += [cell for cell in same if _strength(cell) == best]
     return chosen

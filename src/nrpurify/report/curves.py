@@ -36,7 +36,7 @@ def plots(run: Run, kind: tuple[str, str]) -> list[Plot]:
     cells = transferred(cell for cell in run.cells if cell.kind == kind)
     clean = [cell for cell in cells if cell.threat == CLEAN]
     attacked = sorted((c for c in cells if c.threat != CLEAN), key=lambda c: rank(c.threat))
-    attacks = list(grouped(attacked, lambda c: (c.threat, c.attack)).values())
+    attacks = list(grouped(attacked, lambda c: (c.threat, c.title)).values())
     found = [_against_eps(own, clean) for own in attacks]
     found += [_against_steps(own) for own in attacks]
     return [plot for plot in found if plot is not None]
@@ -86,4 +86,4 @@ def _up(cell: Cell) -> str:
 
 
 def _title(cell: Cell) -> str:
-    return f"{cell.attack} ({cell.threat})"
+    return f"{cell.title} ({cell.threat})"

@@ -93,7 +93,7 @@ def _rows(cells: Sequence[Cell], wish: float | None, everyone: int) -> list[Row]
         everyone: How many victims there are.
     """
     rows = []
-    for attack, own in grouped(cells, lambda cell: cell.attack).items():
+    for attack, own in grouped(cells, lambda cell: cell.title).items():
         eps = usual_eps(own, wish)
         used = strongest([cell for cell in own if cell.eps == eps])
         by_defense = grouped(used, lambda cell: cell.defense)
@@ -111,7 +111,7 @@ def _fewer(victims: set[str], everyone: int) -> str:
 
 
 def _oblivious(rows: Sequence[Row]) -> Row | None:
-    attacks = [row for row in rows if row.label not in CONTROLS]
+    attacks = [row for row in rows if row.label.partition(",")[0] not in CONTROLS]
     if len(attacks) < 2:
         return attacks[0] if attacks else None
     defenses = dict.fromkeys(defense for row in attacks for defense in row.means)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from types import NoneType
 from typing import Any
 
 from nrpurify.errors import InputError
+from nrpurify.evaluation.variants import variants
 
 FILE = "run.json"
 
@@ -65,6 +66,8 @@ class Cell:
         peak_memory_mb: Peak memory.
         seed: Start of everything random.
         notes: Remarks.
+        variant: What tells the attack from others of its name in the run, see
+            :func:`nrpurify.evaluation.variants.variants`.
     """
 
     id: str
@@ -88,6 +91,12 @@ class Cell:
     peak_memory_mb: float | None = None
     seed: int | None = None
     notes: Sequence[str] = ()
+    variant: str = ""
+
+    @property
+    def title(self) -> str:
+        """The attack, and what tells it from others of its name."""
+        return ", ".join(filter(None, (self.attack, self.variant)))
 
     @property
     def kind(self) -> tuple[str, str]:
@@ -155,7 +164,9 @@ def parse_run(raw: Any) -> Run:
         raise InputError("it has no cells: expected an object with a list 'cells'")
     if not any(raw.get(key) for key in ("cells", "strips", "paper")):
         raise InputError("it has neither cells, strips nor the paper's numbers: nothing to show")
-    run = Run(tuple(_cell(values, i) for i, values in enumerate(raw["cells"])), raw)
+    cells = [_cell(values, i) for i, values in enumerate(raw["cells"])]
+    told = zip(cells, variants(raw["cells"]), strict=True)
+    run = Run(tuple(replace(cell, variant=variant) for cell, variant in told), raw)
     for key in ("warnings", "strips", "paper"):
         run.items(key)
     return run
