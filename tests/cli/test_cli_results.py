@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from nrpurify import weights
+from nrpurify.cli.common import print_wide_table
 from nrpurify.evaluation import Outcome, Plan
 
 ROW = {"clean": 0.85, "attacked": 0.1, "purified": 0.705, "purified_clean": 0.8}
@@ -161,3 +162,20 @@ def test_evaluate_lists_broken_images_and_exits_1(run, tmp_path, monkeypatch):
     assert "70.5" in text
     assert "2 images could not be read" in err
     assert "b.png: not an image" in err
+
+
+def test_a_table_too_wide_for_the_terminal_becomes_several(monkeypatch, capsys):
+    header = ["", "FGSM", "MI-FGSM of all", "DIM", "accuracy"]
+    rows = [["a · JPEG", *["19.9 / 55.0"] * 3, ""], ["no attack", "", "", "", "85.0"]]
+    monkeypatch.setenv("COLUMNS", "200")
+    print_wide_table(header, rows)
+    assert capsys.readouterr().out.count("┏━") == 1
+    monkeypatch.setenv("COLUMNS", "42")
+    print_wide_table(header, rows)
+    text = capsys.readouterr().out
+    assert max(map(len, text.splitlines())) <= 42
+    assert text.count("19.9 / 55.0") == 3
+    assert (text.count("a · JPEG"), text.count("no attack")) == (2, 1)
+    monkeypatch.setenv("COLUMNS", "5")
+    print_wide_table(header, rows)
+    print_wide_table(["", "x"], [])

@@ -107,6 +107,10 @@ def print_json(values: object) -> None:
     typer.echo(json.dumps(values, indent=2, ensure_ascii=False))
 
 
+_FRAME = 3
+"""What the lines of a table and the space beside them take of a column."""
+
+
 def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Print a table on stdout; a narrow terminal wraps all cells but those of the first column."""
     table = Table()
@@ -115,6 +119,35 @@ def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     for row in rows:
         table.add_row(*row)
     Console(markup=False, highlight=False).print(table)
+
+
+def print_wide_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print a table as several of fewer columns where the terminal would break its cells.
+
+    Each of them begins with the first column; rows that are empty in its columns are left out.
+    """
+    for columns in _fitting(header, rows, Console().width):
+        kept = [[row[index] for index in (0, *columns)] for row in rows]
+        print_table(
+            [header[index] for index in (0, *columns)], [row for row in kept if any(row[1:])]
+        )
+
+
+def _fitting(
+    header: Sequence[str], rows: Sequence[Sequence[str]], width: int
+) -> Iterator[list[int]]:
+    """The columns behind the first, in groups that fit beside it; headings may break at spaces."""
+    needed = [
+        _FRAME + max(map(len, (*header[index].split(), *(row[index] for row in rows), "")))
+        for index in range(len(header))
+    ]
+    group: list[int] = []
+    for index in range(1, len(header)):
+        if group and needed[0] + sum(needed[k] for k in (*group, index)) + 1 > width:
+            yield group
+            group = []
+        group.append(index)
+    yield group
 
 
 def finish_folder(result: FolderResult, verb: str, details: dict[str, Any], as_json: bool) -> None:

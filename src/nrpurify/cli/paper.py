@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from nrpurify.cli.common import Device, Json, Seed, note, print_json, print_table, resolve_device
+from nrpurify.cli.common import (
+    Device,
+    Json,
+    Seed,
+    note,
+    print_json,
+    print_table,
+    print_wide_table,
+    resolve_device,
+)
 
 if TYPE_CHECKING:
     from nrpurify.paper import Result
@@ -139,7 +148,7 @@ def _show_rows(result: Result) -> None:
     typer.echo("each cell: paper / here, in percent; intervals are in run.json")
     headings = dict.fromkeys(row.row for row in result.rows)
     table = [[row, *(cells.get((row, column), "") for column in shown)] for row in headings]
-    print_table(["", *shown], table)
+    print_wide_table(["", *shown], table)
     if left := [column for column in columns if column not in filled]:
         typer.echo(f"not measured here: {', '.join(left)}")
 
