@@ -88,3 +88,22 @@ def test_no_run_there(tmp_path):
     (tmp_path / "run.json").write_text(json.dumps({"cells": []}))
     with pytest.raises(InputError, match=r"cannot report .*run\.json': it has neither cells"):
         read_run(tmp_path)
+
+
+def test_paths_of_checkpoints_are_shortened_while_they_differ(small):
+    specs = ["hgd:checkpoint=/a/b/hgd/purifier.safetensors", "/a/b/own/purifier.safetensors"]
+    shared = {"value": 0.5, "eps": 8 / 255}
+    run = small(*({**shared, "defense": spec} for spec in [*specs, "none", "jpeg:quality=75"]))
+    assert [cell.defense for cell in run.cells] == [
+        *("hgd:checkpoint=hgd/purifier.safetensors", "own/purifier.safetensors"),
+        *("none", "jpeg:quality=75"),
+    ]
+    twins = [
+        "/x/run/purifier.safetensors",
+        "/y/run/purifier.safetensors+fast",
+        "/y/run/purifier.safetensors",
+    ]
+    run = small(*({**shared, "defense": spec} for spec in twins))
+    assert [cell.defense for cell in run.cells] == [
+        *(twins[0], "run/purifier.safetensors+fast", twins[2])
+    ]

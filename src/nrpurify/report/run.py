@@ -11,6 +11,7 @@ from typing import Any
 
 from nrpurify.errors import InputError
 from nrpurify.evaluation.variants import variants
+from nrpurify.report.specs import shown
 
 FILE = "run.json"
 
@@ -48,7 +49,8 @@ class Cell:
         id: Its name, unique in a run.
         attack: ``clean`` or the attack's name.
         threat: What the attacker knows, see :mod:`nrpurify.report.threats`.
-        defense: A spec such as ``jpeg:quality=75+fast``; ``none`` for no defense.
+        defense: A spec such as ``jpeg:quality=75+fast``, paths in it shortened; ``none`` for no
+            defense.
         victim: The model that is asked.
         value: In [0, 1].
         task: ``classify``, ``detect``, ``instances`` or ``segment``.
@@ -166,7 +168,10 @@ def parse_run(raw: Any) -> Run:
         raise InputError("it has neither cells, strips nor the paper's numbers: nothing to show")
     cells = [_cell(values, i) for i, values in enumerate(raw["cells"])]
     told = zip(cells, variants(raw["cells"]), strict=True)
-    run = Run(tuple(replace(cell, variant=variant) for cell, variant in told), raw)
+    names = shown(cell.defense for cell in cells)
+    run = Run(
+        tuple(replace(c, variant=variant, defense=names[c.defense]) for c, variant in told), raw
+    )
     for key in ("warnings", "strips", "paper"):
         run.items(key)
     return run
