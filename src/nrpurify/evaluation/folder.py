@@ -179,7 +179,7 @@ def _check_labels(
     classes = min(scores.shape[1] for scores in answers)
     labels = torch.tensor([item.label for item in used])
     if doubt := label_doubt(guesses, labels, classes):
-        raise InputError(f"{doubt} (--no-check-labels goes on all the same)")
+        raise InputError(f"{doubt} (--no-check-labels, check_labels=False, goes on all the same)")
 
 
 def _attack(plan: Plan) -> Attack:

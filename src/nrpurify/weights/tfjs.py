@@ -61,7 +61,7 @@ def _read(
 ) -> Mapping[str, Any]:
     arrays: Arrays = {}
     try:
-        for group in groups(path.read_text()):
+        for group in groups(path.read_text(encoding="utf-8")):
             data = b"".join(shard(_bare(path, name)) for name in group["paths"])
             arrays |= _split(data, group["weights"])
     except WeightsError:
@@ -108,5 +108,5 @@ def _literal_groups(script: str) -> list[Any]:
 
 def _quoted(script: Path) -> bytes:
     """The longest thing in quotes."""
-    strings = re.findall(r'"([A-Za-z0-9+/=]+)"', script.read_text())
+    strings = re.findall(r'"([A-Za-z0-9+/=]+)"', script.read_text(encoding="utf-8"))
     return base64.b64decode(max(strings, key=len), validate=True)
