@@ -15,7 +15,7 @@ from nrpurify.attacks import registry
 from nrpurify.errors import ImageError, InputError
 from nrpurify.evaluation.attackers import load_surrogate, perturber
 from nrpurify.evaluation.harness import Attack, Batch, Observer, evaluate, summarize
-from nrpurify.evaluation.label_check import FIRST, label_doubt
+from nrpurify.evaluation.label_check import FIRST, asked, label_doubt
 from nrpurify.evaluation.lookup import look_up
 from nrpurify.images import from_uint8, load_batch, to_uint8
 from nrpurify.labels import LabeledImage, labeled_images, read_labeled_folder
@@ -166,19 +166,15 @@ def evaluate_folder(
     return Outcome(outcome.result, outcome.broken, [*notes, *outcome.notes])
 
 
-@torch.no_grad()
 def _check_labels(
     items: Sequence[LabeledImage], plan: Plan, victims: Mapping[str, nn.Module]
 ) -> None:
     images, used = _readable(items, plan.size, [])
     if not used:
         return
-    batch = torch.cat(images).to(plan.device)
-    answers = [victim(batch) for victim in victims.values()]
-    guesses = torch.stack([scores.argmax(1) for scores in answers]).cpu()
-    classes = min(scores.shape[1] for scores in answers)
-    labels = torch.tensor([item.label for item in used])
-    if doubt := label_doubt(guesses, labels, classes):
+    guesses, classes = asked(victims, torch.cat(images).to(plan.device))
+    labels = torch.tensor([item.label for item in used], device=plan.device)
+    if doubt := label_doubt(guesses, labels, min(classes.values())):
         raise InputError(f"{doubt} (--no-check-labels, check_labels=False, goes on all the same)")
 
 

@@ -29,7 +29,6 @@ def at_chance(correct: int, total: int, classes: int) -> bool:
     return total >= _LEAST and wilson_interval(correct, total)[0] <= 1 / classes
 
 
-@torch.no_grad()
 def check_labels(
     victims: Mapping[str, nn.Module], batch: Batch, highest: int, *, chance: bool
 ) -> dict[str, int]:
@@ -49,17 +48,23 @@ def check_labels(
         RecipeError: A label without a class, or answers that do not fit; when labels that count
             from another number explain it, that is said.
     """
-    answers = {name: victim(batch.images) for name, victim in victims.items()}
-    classes = {name: scores.shape[1] for name, scores in answers.items()}
+    guesses, classes = asked(victims, batch.images)
     name = min(classes, key=classes.__getitem__)
     if highest >= classes[name]:
         text = f"label {highest} (counted from 0); {name} has classes 0 to {classes[name] - 1}"
         raise RecipeError((_PLACE, text))
-    guesses = torch.stack([scores.argmax(1) for scores in answers.values()])
     if chance and (doubt := label_doubt(guesses, batch.labels, classes[name])):
         text = f"{doubt} (images.check_labels: false goes on all the same)"
         raise RecipeError((_PLACE, text))
     return classes
+
+
+@torch.no_grad()
+def asked(victims: Mapping[str, nn.Module], images: Tensor) -> tuple[Tensor, dict[str, int]]:
+    """V×N classes that V victims say of N×3×H×W images, and how many classes each knows."""
+    answers = {name: victim(images) for name, victim in victims.items()}
+    classes = {name: scores.shape[1] for name, scores in answers.items()}
+    return torch.stack([scores.argmax(1) for scores in answers.values()]), classes
 
 
 def label_doubt(guesses: Tensor, labels: Tensor, classes: int) -> str | None:
