@@ -74,9 +74,13 @@ def test_labels_off_by_one_are_noticed_first(photos, plan):
         evaluate_folder(photos, plan)
     outcome = evaluate_folder(photos, replace(plan, check_labels=False))
     assert outcome.result["mean"]["clean"] == 0
+
+
+def test_images_that_are_all_broken_are_no_result(photos, plan):
     for path in photos.rglob("*.png"):
         path.write_bytes(b"no image")
-    assert len(evaluate_folder(photos, plan).broken) == 6
+    with pytest.raises(InputError, match=r"none of the 6 images can be read; the first: .*\.png"):
+        evaluate_folder(photos, plan)
 
 
 def test_one_lucky_answer_does_not_make_labels_right():

@@ -111,8 +111,9 @@ def evaluate_images(
         watch: Called with (images done, images in all) after each batch.
 
     Raises:
-        InputError: Nothing to evaluate, labels that do not fit, a name or value in ``plan`` that
-            cannot be used, or images attacked before that are further off than ``plan.eps``.
+        InputError: Nothing to evaluate, no image that can be read, labels that do not fit, a name
+            or value in ``plan`` that cannot be used, or images attacked before that are further
+            off than ``plan.eps``.
     """
     if not items:
         raise InputError("no labeled image to evaluate")
@@ -132,6 +133,8 @@ def evaluate_images(
         eps=plan.eps + (HALF_STEP if plan.attacked is not None else 0),
         observe=observe,
     )
+    if len(broken) == len(items):
+        raise InputError(f"none of the {len(items)} images can be read; the first: {broken[0]}")
     settings = _settings(plan, purifier.card.name, purifier.card.sha256)
     return Outcome(summarize(tallies, settings), broken)
 
