@@ -99,6 +99,16 @@ def test_no_pair_at_all_is_an_error(tmp_path, table):
         labeled_images(touch(tmp_path / "im", "b.png"), table("image,label\na,3\n"))
 
 
+@pytest.mark.parametrize("twin", ["b/1.png", "a/1.jpg"])
+def test_two_images_do_not_share_a_label(tmp_path, table, twin):
+    for name in ("a/1.png", twin, "other/2.png"):
+        (tmp_path / "images" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "images" / name).touch()
+    with pytest.raises(InputError, match=r"would share the label of '1'; give them names"):
+        labeled_images(tmp_path / "images", table("image,label\n1,0\n"))
+    assert len(labeled_images(tmp_path / "images", table("image,label\n2,0\n")).items) == 1
+
+
 def test_class_folders_are_numbered_in_order(tmp_path):
     folder = touch(
         tmp_path / "d", "dog/2.png", "cat/deep/1.png", "cat/n.txt", ".git/x.png", "0.png"

@@ -11,8 +11,9 @@ from typing import Any
 from torch import Tensor
 
 from nrpurify.errors import MissingExtraError
-from nrpurify.evaluation.folder import Plan, evaluate_images
+from nrpurify.evaluation.folder import evaluate_images
 from nrpurify.evaluation.harness import Views
+from nrpurify.evaluation.plan import Plan
 from nrpurify.files import write_json
 from nrpurify.labels import LabeledImage
 from nrpurify.models import imagenet_classes
@@ -55,7 +56,7 @@ def _strip(views: Views, logits: dict[str, Tensor], row: int) -> Strip:
     )
     difference = difference_panel(clean.image, attacked.image)
     panels = [clean, attacked, difference, purified]
-    return Strip(views.names[row], imagenet_classes()[label], panels)
+    return Strip(Path(views.names[row]).name, imagenet_classes()[label], panels)
 
 
 def _panel(title: str, image: Tensor, logits: Tensor, label: int) -> Panel:

@@ -1,7 +1,7 @@
 """Which image has which class: label tables in CSV form and folders of classes."""
 
 import csv
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -124,11 +124,13 @@ def labeled_images(images_dir: str | Path, csv_path: str | Path) -> LabeledImage
     """Pair the images below `images_dir` (recursively) with the labels in a CSV file.
 
     Raises:
-        InputError: the table is wrong (:func:`read_labels_csv`), or no image has a label.
+        InputError: the table is wrong (:func:`read_labels_csv`), no image has a label, or two
+            images of one name would share one.
 
     """
     labels = read_labels_csv(csv_path)
     files = [file.path for file in list_images(Path(images_dir), recursive=True)]
+    _check_names(path for path in files if path.stem in labels)
     items = [LabeledImage(path, labels[path.stem]) for path in files if path.stem in labels]
     if not items:
         raise InputError(
@@ -140,6 +142,16 @@ def labeled_images(images_dir: str | Path, csv_path: str | Path) -> LabeledImage
         missing=sorted(labels.keys() - {path.stem for path in files}),
         unlabeled=[path for path in files if path.stem not in labels],
     )
+
+
+def _check_names(files: Iterable[Path]) -> None:
+    seen: dict[str, Path] = {}
+    for path in files:
+        if (first := seen.setdefault(path.stem, path)) != path:
+            raise InputError(
+                f"{str(first)!r} and {str(path)!r} would share the label of {path.stem!r}; "
+                "give them names of their own, or keep one"
+            )
 
 
 def read_labeled_folder(folder: str | Path) -> tuple[list[LabeledImage], dict[int, str]]:

@@ -130,7 +130,17 @@ def test_attacked_images_made_before(run, scenes):
 def test_a_segmenter_is_measured_and_resumed(run, frames):
     out = frames / "run"
     args = ("evaluate", frames / "frames", "--task", "segment", "--masks", frames / "masks")
-    args += ("--attack", "noise", "--defense", "median:size=3 none", "--out", out, "--json")
+    args += (
+        "--attack",
+        "noise",
+        "--defense",
+        "median:size=3",
+        "--defense",
+        "none",
+        "--out",
+        out,
+        "--json",
+    )
     code, text, err = run(*args)
     assert code == 0, err
     found = json.loads(text)

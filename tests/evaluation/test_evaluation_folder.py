@@ -9,6 +9,7 @@ from nrpurify.evaluation import Plan, evaluate_folder, evaluate_images
 from nrpurify.evaluation.harness import Batch
 from nrpurify.evaluation.label_check import label_doubt
 from nrpurify.evaluation.lookup import look_up
+from nrpurify.evaluation.planned_attack import planned_attack
 from nrpurify.floats import write_float
 from nrpurify.images import load_batch, write_png
 from nrpurify.labels import read_labeled_folder
@@ -36,6 +37,45 @@ def test_settings_tell_how_it_was_made(photos, plan):
     assert len(settings["purifier_sha256"]) == 64
     assert {"torch", "nrpurify"} <= settings.keys()
     json.dumps(settings)
+
+
+@pytest.mark.parametrize(
+    ("attack", "settings", "steps"),
+    [("noise", {}, None), ("fgsm", {"surrogate": "c"}, 1), ("mi-fgsm", {"surrogate": "a,c"}, 10)],
+)
+def test_attacks_without_steps_or_with_their_own(photos, plan, attack, settings, steps):
+    own = replace(plan, attack=attack, steps=None, preset="paper", **settings)
+    found = evaluate_folder(photos, own).result["settings"]
+    assert found["steps"] == steps
+    assert (found["surrogate"], found["layer"]) == (settings.get("surrogate"), None)
+
+
+def test_ssp_has_30_steps_unless_others_are_asked_for(plan):
+    planned = planned_attack(replace(plan, steps=None))
+    assert planned.settings["steps"] == 30
+    assert (planned.settings["surrogate"], planned.settings["layer"]) == ("vgg16", "conv3_3")
+
+
+def test_every_network_has_its_hash(photos, plan):
+    own = replace(plan, attack="fgsm", steps=None, surrogate="c", preset="paper")
+    hashes = evaluate_folder(photos, own).result["settings"]["weights_sha256"]
+    assert hashes.keys() == {"a", "b", "c"}
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"attack": "fgsm"}, "fgsm looks at a classifier; name one"),
+        ({"attack": "noise", "surrogate": "vgg16"}, "noise looks at no network"),
+        ({"attack": "fgsm", "surrogate": "c", "layer": "x"}, "layer 'x' given; fgsm works on none"),
+        ({"attack": "tap", "surrogate": "c", "layer": "nonsense"}, "nonsense"),
+        ({"attack": "ssp", "surrogate": "vgg16,alexnet"}, "ssp works on one network"),
+        ({"attack": "fgsm", "surrogate": "c", "steps": 3}, "fgsm has no setting 'steps'"),
+    ],
+)
+def test_settings_that_the_attack_does_not_have_are_refused(photos, plan, settings, message):
+    with pytest.raises(InputError, match=message):
+        evaluate_folder(photos, replace(plan, **{"steps": None, **settings}))
 
 
 def test_same_seed_same_result(photos, plan):
@@ -158,3 +198,28 @@ def test_unrounded_values_are_taken_and_doubtful_names_are_not(tmp_path):
     write_png(tmp_path / "y" / "a.png", torch.full((3, 4, 4), 0.5))
     with pytest.raises(InputError, match=r"x/a\.png and y/a\.png in .* could both be a\.jpg"):
         look_up(tmp_path)(batch)
+
+
+def test_images_of_one_name_are_told_apart_by_their_folders(tmp_path):
+    for value, name in enumerate(("243/1.png", "559/1.png", "559/1.jpg.png"), 1):
+        write_png(tmp_path / name, torch.full((3, 4, 4), value / 255))
+    names = ["/photos/243/1.jpg", "/photos/559/1.png", "/photos/559/1.jpg"]
+    batch = Batch(torch.zeros(3, 3, 4, 4), torch.zeros(3, dtype=torch.int64), names)
+    found = look_up(tmp_path)(batch)
+    assert (255 * found.amax((1, 2, 3))).tolist() == pytest.approx([1, 2, 3])
+
+
+def test_images_made_before_are_rounded_too_when_asked(photos, plan, tmp_path):
+    made = tmp_path / "made"
+    items, _ = read_labeled_folder(photos)
+    for item in items:
+        clean = load_batch([item.path], 32, crop=True)[0]
+        write_png(made / f"{item.path.stem}.png", clean)
+        write_float(made / f"{item.path.stem}.safetensors", clean + 0.001 * (clean < 0.5))
+    seen = []
+    evaluate_images(
+        items,
+        replace(plan, attacked=made, uint8=True),
+        observe=lambda views, _: seen.append(255 * views.images["attacked"]),
+    )
+    assert all((values - values.round()).abs().max() < 1e-4 for values in seen)

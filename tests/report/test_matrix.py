@@ -130,6 +130,36 @@ def test_a_defense_with_fewer_attacks_is_not_called_best(small):
     assert "whole keeps the most" in sentence(made)
 
 
+def test_a_mean_of_attacks_is_one_of_equal_budgets(small):
+    run = small(
+        {**OBLIVIOUS, "value": 0.2},
+        {**OBLIVIOUS, "value": 0.4, "attack": "fsa"},
+        {**OBLIVIOUS, "value": 0.9, "attack": "dim", "eps": 2 / 255},
+    )
+    mean = matrix(run, KIND).oblivious
+    assert (mean.label, mean.detail) == ("mean of 2 attacks", "those of one budget below")
+    assert values(mean) == {"none": pytest.approx(0.3)}
+
+
+@pytest.mark.parametrize(
+    ("setting", "weak", "strong", "told"),
+    [
+        ("step_size", 0.001, 0.0078431, ("step size 0.001", "step size 0.00784")),
+        ("bpda", False, True, ("bpda no", "bpda yes")),
+        ("start", "clean", "uniform", ("start clean", "start uniform")),
+    ],
+)
+def test_a_weak_attack_is_not_averaged_with_a_strong_one(small, setting, weak, strong, told):
+    shared = {"attack": "pgd", "threat": "EOT", "eps": 4 / 255, "steps": 9}
+    run = small(
+        {**shared, "value": 0.9, "settings": {setting: weak}},
+        {**shared, "value": 0.1, "settings": {setting: strong}},
+    )
+    _, table = compact_table(run.raw)
+    assert [row[0] for row in table] == [f"pgd, {text}, 9 steps" for text in told]
+    assert matrix(run, run.kinds()[0]).least("EOT") == {"none": 0.1}
+
+
 def test_attacks_of_one_name_with_other_settings_are_rows_of_their_own(small):
     shared = {"threat": "oblivious transfer", "eps": 16 / 255, "surrogate": "vgg16", "steps": 9}
     layers = {"conv1_2": 0.9, "conv3_3": 0.1}

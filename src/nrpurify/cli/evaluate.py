@@ -50,9 +50,15 @@ def command(
     victim: evaluate_task.Victim = None,
     attack: evaluate_task.Attack = None,
     surrogate: Annotated[
-        str, typer.Option(help="The network that SSP, or an attack on classifiers, works on.")
-    ] = "vgg16",
-    layer: Annotated[str | None, typer.Option(help="Its layer.", show_default="conv3_3")] = None,
+        str | None,
+        typer.Option(
+            help="The network that SSP, or an attack on classifiers, works on.",
+            show_default="vgg16 for ssp",
+        ),
+    ] = None,
+    layer: Annotated[
+        str | None, typer.Option(help="Its layer (ssp, tap).", show_default="vgg16's conv3_3")
+    ] = None,
     preset: Annotated[
         str, typer.Option(help="The attack's settings: paper or authors.")
     ] = "authors",
@@ -63,7 +69,10 @@ def command(
         ),
     ] = "16/255",
     steps: Annotated[
-        int | None, typer.Option(min=1, help="The attack's iterations.", show_default="30")
+        int | None,
+        typer.Option(
+            min=1, help="The attack's iterations.", show_default="30 for ssp, else the preset's"
+        ),
     ] = None,
     step_size: Annotated[
         str | None, typer.Option(help="Its step, as a fraction or a number.")

@@ -173,7 +173,7 @@ def _plan(task: TaskChoice, folder: Path, options: Mapping[str, Any]) -> TaskPla
         "attacks": tuple(n.strip() for part in attacks for n in part.split(","))
         if attacks
         else None,
-        "defenses": tuple(spec for part in defenses for spec in part.split()) if defenses else None,
+        "defenses": tuple(defenses) if defenses else None,
         "step_size": None if step is None else parse_eps(step, "--step-size"),
         "device": resolve_device(options["device"]),
     }

@@ -1,6 +1,6 @@
 """Evaluation: accuracy and success rate, clean, attacked and purified."""
 
-from nrpurify.evaluation.folder import VICTIMS, Outcome, Plan, evaluate_folder, evaluate_images
+from nrpurify.evaluation.folder import Outcome, evaluate_folder, evaluate_images
 from nrpurify.evaluation.grid import GridWatcher, SilentGrid, run_grid
 from nrpurify.evaluation.grid_recipe import (
     GridAttack,
@@ -12,6 +12,7 @@ from nrpurify.evaluation.grid_recipe import (
 )
 from nrpurify.evaluation.harness import Tally, Views, check_budget, evaluate, summarize
 from nrpurify.evaluation.metrics import wilson_interval
+from nrpurify.evaluation.plan import VICTIMS, Plan
 from nrpurify.evaluation.table import compact_table
 from nrpurify.evaluation.warnings import find_warnings
 from nrpurify.recipe_files import Marks, RecipeError

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import torch
 from torch import Tensor
@@ -15,29 +15,37 @@ from nrpurify.images import read_image
 
 
 def look_up(folder: str | Path) -> Attack:
-    """An attack that takes its images from ``folder`` (recursively), by their names' stems.
+    """An attack that takes its images from ``folder`` (recursively), by their names.
 
-    Where unrounded values lie beside an image (``nrpurify attack --floats``), those are taken.
+    ``a.jpg`` is found as ``a.png`` or, where there was an ``a.png`` too, as ``a.jpg.png``: so
+    `nrpurify attack` names them. Of files of one name in several sub-folders the one is meant whose
+    sub-folders are those that the image's path ends in. Where unrounded values lie beside an image
+    (``nrpurify attack --floats``), those are taken.
 
     Raises:
         InputError: No image there; when called, one that is missing, that two files could be, or
             that has another size.
         ImageError: When called, a file that cannot be read.
     """
-    files: dict[str, list[Path]] = {}
+    files: dict[str, list[PurePath]] = {}
     for file in find_images(folder, recursive=True):
-        files.setdefault(file.path.stem, []).append(file.path)
+        files.setdefault(file.path.stem, []).append(file.path.relative_to(folder))
 
     def find(name: str) -> Path:
-        found = files.get(Path(name).stem, [])
+        wanted = PurePath(name)
+        found = files.get(wanted.stem, [])
+        if wanted.suffix:
+            found = [*files.get(wanted.name, []), *found]
         if not found:
-            raise InputError(f"{folder} has no attacked image for {name}")
+            raise InputError(f"{folder} has no attacked image for {wanted.name}")
+        found = [path for path in found if _ends_in(wanted.parent, path.parent)] or found
+        found = [path for path in found if path.stem == wanted.name] or found
         if len(found) > 1:
-            both = " and ".join(path.relative_to(folder).as_posix() for path in found[:2])
+            both = " and ".join(path.as_posix() for path in found[:2])
             raise InputError(
-                f"{both} in {folder} could both be {name}; give them names of their own"
+                f"{both} in {folder} could both be {wanted.name}; give them names of their own"
             )
-        return found[0]
+        return Path(folder) / found[0]
 
     def attack(batch: Batch) -> Tensor:
         images = [_read(find(name)) for name in batch.names]
@@ -50,6 +58,12 @@ def look_up(folder: str | Path) -> Attack:
         return torch.stack(images).to(batch.images)
 
     return attack
+
+
+def _ends_in(folder: PurePath, tail: PurePath) -> bool:
+    """Whether the last parts of ``folder`` are those of ``tail``, which has some."""
+    parts = tail.parts
+    return bool(parts) and folder.parts[-len(parts) :] == parts
 
 
 def _read(path: Path) -> Tensor:

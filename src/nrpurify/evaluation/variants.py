@@ -5,20 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-_SETTINGS = (
-    "layers",
-    "preset",
-    "purifier",
-    "labels",
-    "distance",
-    "start",
-    "momentum",
-    "diversity",
-    "smoothing",
-    "restarts",
-    "targets",
-)
-"""Settings that a table has no column for; budgets and steps have one."""
+from nrpurify.attacks import registry
+
+_SHARED = ("layers", "preset", "purifier", "bpda", "labels", "targets")
+"""Settings that attacks of every name have."""
+_ELSEWHERE = {"eps", "steps", "generator", "amp", "callback"}
+"""What tables have columns for, and what is no setting of the attack."""
 
 
 def variants(cells: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -34,7 +26,11 @@ def variants(cells: Sequence[Mapping[str, Any]]) -> list[str]:
         for name, value in settings.items():
             found.setdefault(kind, {}).setdefault(name, set()).add(value)
     return [
-        ", ".join(f"{name} {text}" for name, text in own.items() if len(found[kind][name]) > 1)
+        ", ".join(
+            f"{name.replace('_', ' ')} {text}"
+            for name, text in own.items()
+            if len(found[kind][name]) > 1
+        )
         for kind, own in zip(kinds, known, strict=True)
     ]
 
@@ -43,9 +39,20 @@ def _settings(cell: Mapping[str, Any]) -> dict[str, str]:
     settings = cell.get("settings")
     if not isinstance(settings, Mapping):
         return {}
-    return {name: _text(settings.get(name)) for name in _SETTINGS if name in settings}
+    known = dict.fromkeys((*_SHARED, *_own_settings(cell.get("attack"))))
+    return {name: _text(settings[name]) for name in known if name in settings}
+
+
+def _own_settings(attack: object) -> list[str]:
+    if attack not in registry.names():
+        return []
+    return [name for name in registry.get(str(attack)).settings if name not in _ELSEWHERE]
 
 
 def _text(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:.3g}"
     text = " + ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
     return text if text not in ("", "None") else "not given"

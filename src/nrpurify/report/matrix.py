@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from nrpurify.report.choose import Mean, grouped, mean, settings, strongest, transferred, usual_eps
+from nrpurify.report.environment import eps_text
 from nrpurify.report.run import Cell, Run
 from nrpurify.report.threats import OBLIVIOUS, THREATS, rank
 
@@ -26,6 +27,16 @@ class Row:
     def of(self) -> int:
         """The most victims, or attacks, that one of its numbers is a mean of."""
         return max(found.of for found in self.means.values())
+
+    @property
+    def cells(self) -> list[Cell]:
+        """What its numbers were made of."""
+        return [cell for found in self.means.values() for cell in found.cells]
+
+    @property
+    def eps(self) -> float | None:
+        """The budget of its cells, which is one."""
+        return self.cells[0].eps
 
     @property
     def best(self) -> float:
@@ -80,7 +91,7 @@ def matrix(run: Run, kind: tuple[str, str]) -> Matrix:
     threats = grouped(sorted(cells, key=lambda c: rank(c.threat)), lambda c: c.threat)
     everyone = len({cell.victim for cell in cells})
     rows = {threat: _rows(own, eps, everyone) for threat, own in threats.items()}
-    oblivious = _oblivious(rows.get(OBLIVIOUS, []))
+    oblivious = _oblivious(rows.get(OBLIVIOUS, []), eps)
     return Matrix(kind, eps, _columns(cells, oblivious), _groups(rows, oblivious), oblivious)
 
 
@@ -110,13 +121,18 @@ def _fewer(victims: set[str], everyone: int) -> str:
     return f"on {next(iter(victims))}" if len(victims) == 1 else f"{len(victims)} victims"
 
 
-def _oblivious(rows: Sequence[Row]) -> Row | None:
-    attacks = [row for row in rows if row.label.partition(",")[0] not in CONTROLS]
+def _oblivious(rows: Sequence[Row], wish: float | None) -> Row | None:
+    """The mean over attacks of one budget: the caption's, or else the most frequent one."""
+    known = [row for row in rows if row.label.partition(",")[0] not in CONTROLS]
+    eps = usual_eps([cell for row in known for cell in row.cells], wish)
+    attacks = [row for row in known if row.eps == eps]
     if len(attacks) < 2:
         return attacks[0] if attacks else None
     defenses = dict.fromkeys(defense for row in attacks for defense in row.means)
     means = {defense: _over_rows(attacks, defense) for defense in defenses}
-    return Row(f"mean of {len(attacks)} attacks", "each attack below", means)
+    below = "each attack below" if len(attacks) == len(known) else "those of one budget below"
+    told = "" if eps is None or eps == wish else f"ε {eps_text(eps)}, "
+    return Row(f"mean of {len(attacks)} attacks", told + below, means)
 
 
 def _over_rows(rows: Sequence[Row], defense: str) -> Mean:

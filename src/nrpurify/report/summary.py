@@ -23,7 +23,7 @@ def sentence(matrix: Matrix) -> str:
         verdict = f"no defense helps: the best, {best}, has {percent(complete[best].value)} " + (
             f"{metric} where none at all has {percent(bare.value)}"
         )
-    return f"Against oblivious attacks ({_what(matrix, row)}) {verdict}{_adaptive(matrix, best)}"
+    return f"Against oblivious attacks ({_what(row)}) {verdict}{_adaptive(matrix, best)}"
 
 
 def _complete(row: Row) -> dict[str, Mean]:
@@ -31,8 +31,8 @@ def _complete(row: Row) -> dict[str, Mean]:
     return {d: m for d, m in row.means.items() if d != NO_DEFENSE and m.of == row.of}
 
 
-def _what(matrix: Matrix, row: Row) -> str:
-    eps = "" if matrix.eps is None else f", ε = {eps_text(matrix.eps)}"
+def _what(row: Row) -> str:
+    eps = "" if row.eps is None else f", ε = {eps_text(row.eps)}"
     return f"{row.label}{eps}"
 
 

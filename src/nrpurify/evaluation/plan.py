@@ -1,0 +1,65 @@
+"""What an evaluation of labeled images is asked to do."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from nrpurify.precision import Amp
+
+VICTIMS = (
+    "efficientnet_lite0",
+    "efficientnet_lite1",
+    "efficientnet_lite2",
+    "squeezenet1_1",
+    "mobilenet_v1_025",
+)
+"""Classifiers that no default attack sees; the shipped purifier saw one, SqueezeNet."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to evaluate.
+
+    Attributes:
+        victims: Names for :func:`nrpurify.models.load_classifier`.
+        surrogate: For ssp a name for :func:`nrpurify.features.feature_extractor`, ``None`` for
+            VGG16; attacks on classifiers need names for :func:`nrpurify.models.load_classifier`,
+            with commas between for an ensemble.
+        preset: The attack's preset.
+        layer: The layer attacked (ssp, tap); ``None`` for VGG16's conv3_3, or the surrogate's own
+            default.
+        eps: Budget in (0, 1].
+        steps: The attack's iterations; ``None`` for 30 of ssp, else the preset's.
+        step_size: In units of [0, 1] images; ``None`` for the preset's.
+        purifier: A shipped name or a file.
+        attack: A name in :func:`nrpurify.attacks.names`; attacks that use labels get the true ones.
+        size: Side of the images in pixels: short side resized, center cropped.
+        batch: Images at a time.
+        seed: Of the attack.
+        attacked: A folder with the attacked images, made before, under the same names and of the
+            same size; nothing is attacked then. Must be within ``eps`` all the same.
+        uint8: Round attacked images to 8 bits, as a PNG file does, before they are purified.
+        device: Where to work.
+        amp: bf16 autocast of attack and purifier.
+        check_labels: Refuse labels that do not fit what the victims say of the first images.
+    """
+
+    victims: Sequence[str] = VICTIMS
+    surrogate: str | None = None
+    preset: str = "authors"
+    layer: str | None = None
+    eps: float = 16 / 255
+    steps: int | None = None
+    step_size: float | None = None
+    purifier: str | Path = "fast"
+    attack: str = "ssp"
+    size: int = 224
+    batch: int = 10
+    seed: int = 0
+    attacked: str | Path | None = None
+    uint8: bool = False
+    device: str = "cpu"
+    amp: Amp = "auto"
+    check_labels: bool = True
