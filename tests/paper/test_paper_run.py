@@ -109,8 +109,10 @@ def test_the_cost_of_training_comes_from_the_card(tmp_path):
     assert said in result.findings[0].here
     assert "unlabeled photos" in result.findings[0].here
     assert result.run["cells"] == []
-    page = write_report(tmp_path / "appendix-table2")
-    assert "Appendix table 2" in page.read_text(encoding="utf-8")
+    page = write_report(tmp_path / "appendix-table2").read_text(encoding="utf-8")
+    assert "Appendix table 2" in page
+    assert "NRP · Training Time: 28 hours" in page
+    assert "paper 28.0%" not in page
 
 
 def test_tsne_has_a_point_a_crop(tmp_path):
@@ -207,7 +209,7 @@ def test_a_training_of_another_budget_is_not_taken(tmp_path, monkeypatch):
 
 def test_labels_go_with_images(tmp_path):
     with pytest.raises(InputError, match="give their folder by --images"):
-        run_experiment("table5", Bench("smoke", tmp_path, labels=tmp_path / "x.csv"))
+        run_experiment("table5", Bench("small", tmp_path, labels=tmp_path / "x.csv"))
 
 
 def test_all_goes_on_after_a_failure(tmp_path, monkeypatch):

@@ -145,7 +145,9 @@ def _show_rows(result: Result) -> None:
     shown = [column for column in columns if column in filled]
     if not shown:
         return
-    typer.echo("each cell: paper / here, in percent; intervals are in run.json")
+    typer.echo(
+        "each cell: paper / here, in percent where no unit stands; intervals are in run.json"
+    )
     headings = dict.fromkeys(row.row for row in result.rows)
     table = [[row, *(cells.get((row, column), "") for column in shown)] for row in headings]
     print_wide_table(["", *shown], table)

@@ -1,4 +1,8 @@
-"""The grammar of defense specs: ``NAME[:SETTING=VALUE,...]``, joined to a chain by ``+``."""
+"""The grammar of defense specs: ``NAME[:SETTING=VALUE,...]``, joined to a chain by ``+``.
+
+A name or value that holds what separates them stands in double quotes, as in
+``hgd:checkpoint="/a+b/x.safetensors"``; a double quote within them is written twice.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +14,9 @@ from typing import Any
 from nrpurify.errors import InputError
 from nrpurify.fraction import read_fraction
 
-_LINK = re.compile(r"(?P<name>.+?)(?::(?P<settings>[a-z]\w*=.*))?")
+_LINK = re.compile(r'(?P<name>(?:"[^"]*"|[^"])+?)(?::(?P<settings>[a-z]\w*=.*))?')
+_QUOTED = re.compile(r'"((?:[^"]|"")*)"')
+_SPECIAL = re.compile(r'[+,"]|:[a-z]\w*=|^\s|\s$')
 
 
 @dataclass(frozen=True)
@@ -29,14 +35,42 @@ class Link:
 def parse(spec: str) -> tuple[Link, ...]:
     """Take a spec apart, such as ``jpeg:quality=75+fast:mode=dynamic,seed=1``.
 
-    The path of a file may hold what separates links when it is all of the spec.
+    The path of a file may hold what separates links when it is all of the spec, or when it is
+    :func:`quoted`.
 
     Raises:
-        InputError: An empty link, or a setting without a value or given twice.
+        InputError: An empty link, a setting without a value or given twice, or an open quote.
     """
     if is_file(spec):
         return (Link(spec),)
-    return tuple(_link(text.strip(), spec) for text in spec.split("+"))
+    if spec.count('"') % 2:
+        raise InputError(
+            f"the defense {spec!r} has a double quote that is not closed; close it, or write a "
+            'path that holds one as "a""b"'
+        )
+    return tuple(_link(text.strip(), spec) for text in _split(spec, "+"))
+
+
+def quoted(text: str) -> str:
+    """A name or value as it stands in a spec: in double quotes if it needs them, else as it is."""
+    return f'"{text.replace(chr(34), chr(34) * 2)}"' if _SPECIAL.search(text) else text
+
+
+def _split(text: str, mark: str) -> list[str]:
+    """The parts between marks that stand outside of quotes."""
+    parts, inside = [""], False
+    for letter in text:
+        inside ^= letter == '"'
+        if letter == mark and not inside:
+            parts.append("")
+        else:
+            parts[-1] += letter
+    return parts
+
+
+def _plain(text: str) -> str:
+    """Text without its quotes."""
+    return _QUOTED.sub(lambda found: found[1].replace('""', '"'), text)
 
 
 def is_file(text: str) -> bool:
@@ -53,10 +87,10 @@ def _link(text: str, spec: str) -> Link:
         raise InputError(
             f"the defense {spec!r} has an empty part; expected a name, as in jpeg+fast"
         )
-    name, rest = found["name"], found["settings"]
+    name, rest = _plain(found["name"]), found["settings"]
     settings: dict[str, str] = {}
-    for part in rest.split(",") if rest else ():
-        key, equals, value = (piece.strip() for piece in part.partition("="))
+    for part in _split(rest, ",") if rest else ():
+        key, equals, value = (_plain(piece.strip()) for piece in part.partition("="))
         if not (key and equals and value):
             raise InputError(f"{name}: {part!r} is no setting; expected NAME=VALUE")
         if key in settings:

@@ -21,9 +21,10 @@ from nrpurify.models import Classifier
 from nrpurify.paper import trained
 from nrpurify.paper.bench import Bench
 from nrpurify.paper.experiment import Cell, Experiment, Outcome, quote
+from nrpurify.paper.provenance import hashes, photographs
 from nrpurify.paper.runfolder import accuracy_cell, run_of
 
-EPS = 16
+EPS, STEPS = 16, 10
 DRAWS = 8
 Answer = tuple[Cell, tuple[str, str]]
 
@@ -32,8 +33,12 @@ def _threats(bench: Bench, victim: nn.Module, defense: nn.Module) -> dict[str, n
     return {
         "BPDA": Protected(victim, BPDA(defense)),
         "full gradient": Protected(victim, defense),
-        "EOT": EOT(Protected(victim, defense), bench.pick(2, DRAWS, 30), batched=False),
+        "EOT": EOT(Protected(victim, defense), _draws(bench), batched=False),
     }
+
+
+def _draws(bench: Bench) -> int:
+    return bench.pick(2, DRAWS, 30)
 
 
 @dataclass(frozen=True)
@@ -56,7 +61,7 @@ class _Scene:
         }
         if attacked is not None:
             images = self._attack(attacked)
-            known |= {"attack": "pgd", "eps": EPS / 255, "steps": 10}
+            known |= {"attack": "pgd", "eps": EPS / 255, "steps": STEPS}
             settings["targets"] = "random"
         known["settings"] = settings
         hits = _answers(model, images).argmax(1) == self.labels
@@ -67,7 +72,7 @@ class _Scene:
         targets = random_targets(self.labels, self.victim.num_classes or 1000, generator)
         parts = zip(*(torch.split(x, 4) for x in (self.images, self.labels, targets)), strict=True)
         made = [
-            attacks.pgd(model, x, y, eps=EPS / 255, targets=to, generator=generator)
+            attacks.pgd(model, x, y, eps=EPS / 255, steps=STEPS, targets=to, generator=generator)
             for x, y, to in parts
         ]
         return torch.cat(made)
@@ -81,7 +86,8 @@ def _answers(model: nn.Module, images: Tensor) -> Tensor:
 def _work(bench: Bench) -> Outcome:
     images, labels, _ = bench.load()
     victim = bench.classifier("Res-152")
-    spec = f"{trained.spec(bench, 'nrp')}:mode=dynamic"
+    spec = trained.spec(bench, "nrp:mode=dynamic")
+    assert spec is not None
     defense = defenses.make(spec, device=bench.device, seed=bench.seed)
     defended = Protected(victim, defense)
     scene = _Scene(bench, images, labels, victim, defense)
@@ -101,7 +107,26 @@ def _work(bench: Bench) -> Outcome:
         found.append((cell, ("NRP", column)))
     title = "Appendix table 1: targeted PGD and the dynamic purifier"
     cells = [cell for cell, _ in found]
-    run = run_of(bench, "appendix-table1", title, cells, n=len(labels))
+    run = run_of(
+        bench,
+        "appendix-table1",
+        title,
+        cells,
+        data=[photographs(bench)],
+        weights=hashes(bench, {victim.name: victim, spec: defense}),
+        settings={
+            "victim": victim.name,
+            "defense": defenses.settings(spec),
+            "attack": {
+                "name": "pgd",
+                "preset": "paper",
+                "eps": EPS / 255,
+                "steps": STEPS,
+                "targets": "random",
+            },
+            "eot_draws": _draws(bench),
+        },
+    )
     run["warnings"] = find_warnings(cells)
     return Outcome(run, {cell["id"]: place for cell, place in found})
 

@@ -22,6 +22,9 @@ from nrpurify.paper.standins import stand_in
 SIDES: dict[Scale, int] = {"smoke": smoke.SIDE, "small": 224, "full": 299}
 """Side of the images in pixels: short side resized, center cropped."""
 
+_IMAGES = ("images", "labels", "scenes", "annotations", "frames", "masks", "data")
+"""What of :class:`Bench` names images."""
+
 
 def _silent(text: str) -> None:
     """Tell nobody."""
@@ -29,7 +32,7 @@ def _silent(text: str) -> None:
 
 @dataclass(frozen=True)
 class Bench:
-    """What an experiment is given.
+    """What an experiment is given; the scale smoke makes its own images and takes none.
 
     Attributes:
         scale: How much is measured, on what.
@@ -70,6 +73,15 @@ class Bench:
     device: str = "cpu"
     resume: bool = False
     tell: Callable[[str], None] = _silent
+
+    def __post_init__(self) -> None:
+        """Raise InputError for images that the scale smoke would not use."""
+        given = [f"--{name}" for name in _IMAGES if getattr(self, name) is not None]
+        if self.scale == "smoke" and given:
+            raise InputError(
+                f"{', '.join(given)} given; the scale smoke runs on generated pictures and uses no "
+                "others: leave it out, or choose --scale small or full"
+            )
 
     @property
     def side(self) -> int:

@@ -15,7 +15,8 @@ class Row:
     Attributes:
         row: Its row's heading.
         column: Its column's heading.
-        paper: The paper's number with its unit; a dash where it has none.
+        paper: The paper's number, with its unit where that is not percent; a dash where it has
+            none.
         here: Ours, with its 95 % interval and n; a dash where nothing was measured.
         what: What was measured here: victim, surrogate and defense.
     """
@@ -34,7 +35,7 @@ def side_by_side(experiment: Experiment, outcome: Outcome) -> list[Row]:
     rows = []
     for quoted in experiment.quoted:
         cell = ours.pop((quoted.row, quoted.column), None)
-        rows.append(_row(quoted.row, quoted.column, f"{quoted.value:g}", cell, experiment.success))
+        rows.append(_row(quoted.row, quoted.column, quoted.text, cell, experiment.success))
     return rows + [_row(*place, "—", cell, experiment.success) for place, cell in ours.items()]
 
 
@@ -45,10 +46,12 @@ def _row(row: str, column: str, paper: str, cell: Cell | None, success: bool) ->
 
 
 def shown(cell: Cell, success: bool) -> str:
-    """A cell in percent with its interval, as success rate if the paper's table has these."""
+    """A cell in percent with its interval; under attack as success rate if the paper's table has
+    these, on clean images always as what was measured.
+    """
     low, high = cell["interval"] or (cell["value"], cell["value"])
     value = cell["value"]
-    if success:
+    if success and cell["threat"] != "none":
         value, low, high = 1 - value, 1 - high, 1 - low
     return f"{100 * value:.1f} [{100 * low:.0f}, {100 * high:.0f}] n={cell['n']}"
 
@@ -60,7 +63,7 @@ def _what(cell: Cell) -> str:
 
 
 def paper_entries(experiment: Experiment, outcome: Outcome) -> list[dict[str, Any]]:
-    """The paper's numbers for ``run.json``: where, row, column, value, metric and our cell."""
+    """The paper's numbers for ``run.json``, each with its place, unit, metric and our cell."""
     ours = {place: name for name, place in outcome.places.items()}
     return [
         {
@@ -68,6 +71,7 @@ def paper_entries(experiment: Experiment, outcome: Outcome) -> list[dict[str, An
             "row": quoted.row,
             "column": quoted.column,
             "value": quoted.value,
+            "unit": quoted.unit,
             "metric": quoted.metric,
             "cells": [ours[place]] if (place := (quoted.row, quoted.column)) in ours else [],
         }

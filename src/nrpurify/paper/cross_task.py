@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from nrpurify.errors import InputError
 from nrpurify.paper import scenes
 from nrpurify.paper.bench import Bench
 from nrpurify.paper.experiment import Cell, Experiment, Outcome, Quoted, Scale, quote
-from nrpurify.paper.runfolder import run_of
+from nrpurify.paper.provenance import Measured
+from nrpurify.paper.runfolder import add_measured, run_of
 
 TRANSFORMS = {
     "No Defense": "none",
@@ -58,7 +59,7 @@ class Part:
             return "no detector of the package source gives masks; --scale full has Mask-RCNN"
         return ""
 
-    def cells(self, bench: Bench) -> list[Cell]:
+    def measure(self, bench: Bench) -> Measured:
         """Measure it."""
         chosen = [
             attack
@@ -68,6 +69,15 @@ class Part:
         if self.task == "segment":
             return scenes.segment(bench, self.defenses, chosen)
         return scenes.detect(bench, self.victim, self.defenses, chosen, self.task)
+
+    def places(self, bench: Bench, cells: Sequence[Cell]) -> dict[str, tuple[str, str]]:
+        """Where its cells belong, by their ids."""
+        known = scenes.headings(bench, self.defenses)
+        return {
+            cell["id"]: self.label(cell, known[cell["defense"]])
+            for cell in cells
+            if cell["metric"] == self.metric and cell["defense"] in known
+        }
 
 
 def measure_parts(bench: Bench, name: str, title: str, parts: tuple[Part, ...]) -> Outcome:
@@ -79,17 +89,14 @@ def measure_parts(bench: Bench, name: str, title: str, parts: tuple[Part, ...]) 
     lacking = {f"{part.victim}, {part.task}": part.lacking(bench) for part in parts}
     if all(lacking.values()):
         raise InputError(f"{name}: {'; '.join(dict.fromkeys(lacking.values()))}")
-    cells: list[Cell] = []
+    found: list[Measured] = []
     places: dict[str, tuple[str, str]] = {}
     for part in parts:
-        if part.lacking(bench):
-            continue
-        known = scenes.headings(bench, part.defenses)
-        for cell in part.cells(bench):
-            cells.append(cell)
-            if cell["metric"] == part.metric and cell["defense"] in known:
-                places[cell["id"]] = part.label(cell, known[cell["defense"]])
-    run = run_of(bench, name, title, cells, n=max(cell["n"] for cell in cells))
+        if not part.lacking(bench):
+            found.append(part.measure(bench))
+            places |= part.places(bench, found[-1].cells)
+    run = run_of(bench, name, title, [], data=[], weights={}, settings={})
+    add_measured(run, found)
     run["warnings"] += [
         {"kind": "left out", "text": f"{what}: {reason}", "cells": []}
         for what, reason in lacking.items()

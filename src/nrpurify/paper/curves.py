@@ -10,6 +10,7 @@ from nrpurify.paper.attacked import attacked_images
 from nrpurify.paper.bench import Bench
 from nrpurify.paper.experiment import Experiment, Finding, Outcome
 from nrpurify.paper.grids import Grid, Line, Spot, measure
+from nrpurify.paper.provenance import hashes
 
 Curves = dict[str, dict[float, float]]
 CLAIM3 = (
@@ -42,7 +43,7 @@ def _grid(bench: Bench, attacks: dict[str, str], source: str, victim: str) -> Gr
 
 def _place(spot: Spot) -> tuple[str, str] | None:
     if not spot.eps:
-        return "no attack", spot.victim
+        return "no attack", "accuracy"
     heading, steps = spot.line.split(" · ")
     return heading, f"{steps} iterations"
 
@@ -60,9 +61,10 @@ def _curves(outcome: Outcome) -> Curves:
 @torch.no_grad()
 def _distortion(bench: Bench, outcome: Outcome) -> Curves:
     """Mean absolute change of VGG16's conv3_3, by attack and iterations."""
-    extractor = features.feature_extractor("vgg16")
+    extractor = features.feature_extractor("vgg16").to(bench.device)
+    outcome.run["weights_sha256"] |= hashes(bench, {"features of vgg16": extractor})
     images, _, names = bench.load()
-    clean = [extractor.to(bench.device)(image)[0] for image in torch.split(images, 1)]
+    clean = [extractor(image)[0] for image in torch.split(images, 1)]
     found: Curves = {}
     for cell in outcome.run["cells"]:
         if cell["attack"] != "clean":

@@ -26,14 +26,21 @@ class Quoted:
     Attributes:
         row: Its row's heading; parts are joined by " · ".
         column: Its column's heading.
-        value: As printed; percent unless ``metric`` says otherwise.
+        value: As printed.
         metric: What it is, such as "success rate" or "top-1 accuracy".
+        unit: Of the value.
     """
 
     row: str
     column: str
     value: float
     metric: str
+    unit: str = "%"
+
+    @property
+    def text(self) -> str:
+        """The value as tables in percent show it: with its unit if that is another one."""
+        return f"{self.value:g}" + ("" if self.unit == "%" else f" {self.unit}")
 
 
 @dataclass(frozen=True)
@@ -81,7 +88,8 @@ class Experiment:
         work: Runs it.
         quoted: The paper's numbers.
         claims: What the paper says where it gives no numbers.
-        success: Whether the paper's numbers are success rates, that is one minus accuracy.
+        success: Whether the paper's numbers under attack are success rates, that is one minus
+            accuracy; what is measured on clean images stays accuracy.
         extras: Extras of this package that a run needs beyond ``models``.
     """
 
@@ -113,7 +121,10 @@ class Experiment:
 
 
 def quote(
-    metric: str, columns: Sequence[str], rows: Mapping[str, Sequence[float | None]]
+    metric: str,
+    columns: Sequence[str],
+    rows: Mapping[str, Sequence[float | None]],
+    unit: str = "%",
 ) -> tuple[Quoted, ...]:
     """A table of the paper as single numbers; None for a cell that it leaves empty.
 
@@ -121,9 +132,10 @@ def quote(
         metric: What the numbers are.
         columns: Headings.
         rows: As many numbers a row as there are columns, by the row's heading.
+        unit: Of the numbers.
     """
     return tuple(
-        Quoted(row, column, value, metric)
+        Quoted(row, column, value, metric, unit)
         for row, values in rows.items()
         for column, value in zip(columns, values, strict=True)
         if value is not None

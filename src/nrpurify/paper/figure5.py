@@ -9,7 +9,7 @@ from nrpurify.paper.bench import Bench
 from nrpurify.paper.budget import budget
 from nrpurify.paper.experiment import Experiment, Finding, Outcome
 from nrpurify.paper.grids import Grid, Line, Spot, measure
-from nrpurify.paper.trained import train_one
+from nrpurify.paper.trained import train_one, with_checkpoint
 from nrpurify.training import load_recipe
 
 CLAIMS = (
@@ -56,7 +56,7 @@ def variant(bench: Bench, name: str) -> str:
         changes["crop"] = SMALL_CROP
     key = name.lower().replace(",", "").replace(" ", "-")
     file = train_one(bench, key, recipe, changes)
-    return f"{recipe}:checkpoint={file}" if recipe in ("gnp", "fgsp") else str(file)
+    return with_checkpoint(recipe, file) if recipe in ("gnp", "fgsp") else str(file)
 
 
 def _place(spot: Spot) -> tuple[str, str] | None:

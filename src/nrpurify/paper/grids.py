@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 from nrpurify import attacks
@@ -163,7 +163,13 @@ def recipe_of(bench: Bench, name: str, title: str, grid: Grid, cast: Cast) -> Gr
         "attacks": list(cast.attacks.values()),
         "victims": list(cast.victims),
         "defenses": list(cast.defenses),
-        "images": {"size": bench.side, "check_labels": bench.scale != "smoke"},
+        "images": {
+            "folder": "" if bench.images is None else str(bench.images),
+            "labels": "" if bench.labels is None else str(bench.labels),
+            "limit": bench.limit,
+            "size": bench.side,
+            "check_labels": bench.scale != "smoke",
+        },
         "seed": bench.seed,
     }
     return grid_from_dict(given)
@@ -201,7 +207,7 @@ def measure(bench: Bench, name: str, title: str, grid: Grid) -> Outcome:
 
 def _run(bench: Bench, recipe: GridRecipe) -> Run:
     options: dict[str, Any] = {
-        "items": bench.items(),
+        "items": replace(bench, limit=None).items(),
         "resume": bench.resume,
         "device": bench.device,
         "watch": _Teller(bench),

@@ -12,6 +12,7 @@ from nrpurify.evaluation import wilson_interval
 from nrpurify.evaluation.adversaries import digest, slug
 from nrpurify.paper.bench import Bench
 from nrpurify.paper.experiment import Cell, Run
+from nrpurify.paper.provenance import Data, Measured, joined
 from nrpurify.versions import versions
 
 
@@ -65,26 +66,41 @@ def run_of(
     title: str,
     cells: Sequence[Cell],
     *,
-    n: int | None = None,
-    settings: Mapping[str, Any] | None = None,
+    data: Sequence[Data],
+    weights: Mapping[str, str],
+    settings: Mapping[str, Any],
 ) -> Run:
-    """What ``run.json`` holds."""
-    folder = "generated" if bench.scale == "smoke" else getattr(bench.images, "name", "foolbox")
+    """What ``run.json`` holds.
+
+    Args:
+        bench: Its seed is noted.
+        name: Of the experiment.
+        title: For people.
+        cells: What was measured.
+        data: On what; none when it is added later.
+        weights: sha256 of all weights in use, by name.
+        settings: What else decided it, as plain values.
+    """
     return {
         "name": name,
         "title": title,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "images": {
-            "folder": folder,
-            "n": n,
-            "size": bench.side,
-            "rule": "the first labeled images, in the order of their paths",
-        },
-        "settings": dict(settings or {}),
+        "images": joined(data) if data else {},
+        "settings": dict(settings),
         "versions": versions(),
-        "weights_sha256": {},
+        "weights_sha256": dict(weights),
         "seed": bench.seed,
         "cells": list(cells),
         "warnings": [],
         "strips": [],
     }
+
+
+def add_measured(run: Run, parts: Sequence[Measured]) -> None:
+    """Add cells with all that decided them to a run; ``settings.parts`` tells them apart."""
+    before = [Data(**run["images"])] if run["images"] else []
+    run["images"] = joined([*before, *(part.data for part in parts)])
+    run["settings"]["parts"] = [part.record() for part in parts]
+    for part in parts:
+        run["cells"] += part.cells
+        run["weights_sha256"] |= part.weights

@@ -4,24 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from nrpurify import defenses
 from nrpurify.attacks.trained import shipped
 from nrpurify.errors import InputError
 from nrpurify.files import find_images
-from nrpurify.images import read_image, write_png
+from nrpurify.images import write_png
 from nrpurify.models.detectors import load_detector
 from nrpurify.models.segmenters import load_segmenter
 from nrpurify.paper import scenes, trained
 from nrpurify.paper.bench import Bench
 from nrpurify.paper.experiment import Experiment, Finding, Outcome
+from nrpurify.paper.provenance import Data, attack_hashes, described, hashes, photographs
 from nrpurify.paper.runfolder import run_of
 from nrpurify.tasks.detection import SceneAttack
 from nrpurify.tasks.looks import Look, detector_look, segmenter_look
+from nrpurify.tasks.scenes import Problems, SceneBuilder
 
 EPS = 16
 
@@ -80,26 +83,43 @@ _FIGURES = (
 )
 
 
-def _look(bench: Bench, figure: SceneFigure) -> Look:
-    """What the figure's detector, or SegNet-Basic, sees in an image."""
+def _model(bench: Bench, figure: SceneFigure) -> tuple[str, nn.Module, Look]:
+    """The figure's detector, or SegNet-Basic: its name, itself and what it sees in an image."""
     pretrained = bench.scale != "smoke"
     if not figure.victim:
         segmenter = load_segmenter(scenes.SEGMENTER, pretrained=pretrained, device=bench.device)
-        return segmenter_look(segmenter)
+        return scenes.SEGMENTER, segmenter, segmenter_look(segmenter)
     name = scenes.detector_name(bench, figure.victim)
-    return detector_look(load_detector(name, pretrained=pretrained, device=bench.device))
+    detector = load_detector(name, pretrained=pretrained, device=bench.device)
+    return name, detector, detector_look(detector)
 
 
-def _images(bench: Bench, segments: bool, count: int) -> list[tuple[str, Tensor]]:
-    if not segments:
-        images, _, names = bench.load(count)
-        return list(zip(names, images, strict=True))
-    if bench.scale != "smoke" and bench.frames is None:
-        raise InputError(f"no street scenes were given; {scenes.NO_FRAMES}")
-    folder = scenes.open_frames(bench)[0] if bench.scale == "smoke" else bench.frames
-    assert folder is not None
-    files = find_images(folder, recursive=True)[:count]
-    return [(file.path.stem, read_image(file.path).rgb.to(bench.device)) for file in files]
+def _images(bench: Bench, figure: SceneFigure, count: int) -> tuple[list[tuple[str, Tensor]], Data]:
+    """Names and images, and where they come from."""
+    if not figure.victim:
+        if bench.scale != "smoke" and bench.frames is None:
+            raise InputError(f"no street scenes were given; {scenes.NO_FRAMES}")
+        frames = scenes.open_frames(bench)[0] if bench.scale == "smoke" else bench.frames
+        assert frames is not None
+        return _read(bench, frames, count)
+    if bench.scenes is not None:
+        return _read(bench, bench.scenes, count, scenes.longest(bench))
+    images, _, names = bench.load(count)
+    return list(zip(names, images, strict=True)), photographs(bench, count)
+
+
+def _read(
+    bench: Bench, folder: Path, count: int, longest: int | None = None
+) -> tuple[list[tuple[str, Tensor]], Data]:
+    files = find_images(folder, recursive=True)
+    found = []
+    for index, file in enumerate(files[: bench.limit][:count]):
+        image, _ = SceneBuilder(file.path, Problems()).build().read(longest)
+        found.append((f"{index:05d}-{file.path.stem[:60]}", image[0].to(bench.device)))
+    rule = f"the first {len(found)} of {len(files)} images, in the order of their paths"
+    if longest is not None:
+        rule += f", scaled down to a longer side of {longest} pixels"
+    return found, Data(folder.name, len(found), None, rule)
 
 
 @torch.no_grad()
@@ -126,9 +146,9 @@ def _attack(bench: Bench, figure: SceneFigure) -> SceneAttack:
 
 
 def _work(bench: Bench, figure: SceneFigure) -> Outcome:
-    attack, segments = _attack(bench, figure), not figure.victim
-    images = _images(bench, segments, bench.pick(2, 4, 8))
-    look = _look(bench, figure)
+    attack = _attack(bench, figure)
+    images, data = _images(bench, figure, bench.pick(2, 4, 8))
+    victim, model, look = _model(bench, figure)
     spec = trained.spec(bench, "nrp")
     assert spec is not None
     purifier = defenses.make(spec, device=bench.device, seed=bench.seed)
@@ -140,7 +160,19 @@ def _work(bench: Bench, figure: SceneFigure) -> Outcome:
         views = (("Clean", image), ("Attacked", attacked[0]), ("Purified", purified[0]))
         strips.append(_strip(bench, name, views, look))
         bench.tell(f"{name} done")
-    run = run_of(bench, figure.name, f"{figure.where}: {figure.title}", [], n=len(images))
+    run = run_of(
+        bench,
+        figure.name,
+        f"{figure.where}: {figure.title}",
+        [],
+        data=[data],
+        weights=hashes(bench, {victim: model, spec: purifier}) | attack_hashes([attack]),
+        settings={
+            "victim": victim,
+            "attack": described(attack),
+            "defense": defenses.settings(spec),
+        },
+    )
     run["strips"] = strips
     said = "; ".join(
         f"{panel['title'].split(',')[0].lower()}: {panel['caption']}"
@@ -153,8 +185,8 @@ def _work(bench: Bench, figure: SceneFigure) -> Outcome:
 
 def _experiment(figure: SceneFigure) -> Experiment:
     small = {
-        "Mask-RCNN": "coco-ssd (MobileNet) in place of Mask-RCNN; 4 photographs",
-        "RetinaNet": "CenterNet (MobileNetV3) in place of RetinaNet; 4 photographs",
+        "Mask-RCNN": "coco-ssd (MobileNet) in place of Mask-RCNN; 4 photos, --scenes if given",
+        "RetinaNet": "CenterNet (MobileNetV3) in place of RetinaNet; 4 photos, --scenes if given",
         "": "SegNet-Basic trained here; 4 images of --frames",
     }[figure.victim]
     return Experiment(

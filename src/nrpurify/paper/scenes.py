@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -18,7 +20,8 @@ from nrpurify.models.detectors import load_detector
 from nrpurify.models.segmenters import load_segmenter
 from nrpurify.paper import smoke, trained
 from nrpurify.paper.bench import Bench
-from nrpurify.paper.experiment import Cell
+from nrpurify.paper.provenance import Data, Measured, attack_hashes, described, hashes
+from nrpurify.purifiers.carded import read_carded
 from nrpurify.tasks.coco import read_coco
 from nrpurify.tasks.detection import (
     DetectionPlan,
@@ -60,6 +63,11 @@ def has_scenes(bench: Bench) -> bool:
 def has_frames(bench: Bench) -> bool:
     """Whether there are street scenes with masks."""
     return bench.scale == "smoke" or None not in (bench.frames, bench.masks)
+
+
+def longest(bench: Bench) -> int:
+    """Photos with objects are scaled down to this longer side in pixels."""
+    return bench.pick(64, 480, 1333)
 
 
 def open_scenes(bench: Bench) -> Scenes:
@@ -124,21 +132,27 @@ def _generated_frames(out: Path) -> tuple[Path, Path]:
 
 def ssp_on(bench: Bench, eps: int) -> SceneAttack:
     """SSP in VGG16's conv3_3 at a budget in 1/255."""
-    extractor = features.feature_extractor("vgg16", "conv3_3")
+    extractor = features.feature_extractor("vgg16", "conv3_3").to(bench.device)
     steps = bench.pick(2, 30, 100)
-    return ssp_attack(extractor.to(bench.device), eps=eps / 255, steps=steps, amp="auto")
+    attack = ssp_attack(extractor, eps=eps / 255, steps=steps, amp="auto")
+    used = hashes(bench, {"features of vgg16": extractor})
+    known = {"layers": ["conv3_3"], **attack.settings, "weights_sha256": used}
+    return replace(attack, settings=known)
 
 
 def cda_on(bench: Bench, eps: int) -> SceneAttack | None:
     """CDA of the shipped generator; None without one."""
     if "cda" not in shipped():
         return None
+    used = {"trained cda": read_carded(shipped()["cda"])[0].sha256}
     network, attack = load_generator(device=bench.device), attacks.get("cda").function
 
     def run(image: Tensor, _: Generator) -> Tensor:
         return attack(network, image, eps=eps / 255)
 
-    return SceneAttack("cda", eps / 255, run, surrogate="shipped generator")
+    return SceneAttack(
+        "cda", eps / 255, run, surrogate="shipped generator", settings={"weights_sha256": used}
+    )
 
 
 def made(bench: Bench, specs: Mapping[str, str]) -> dict[str, nn.Module]:
@@ -158,40 +172,74 @@ def headings(bench: Bench, specs: Mapping[str, str]) -> dict[str, str]:
 
 def detect(
     bench: Bench, name: str, specs: Mapping[str, str], chosen: Sequence[SceneAttack], task: str
-) -> list[Cell]:
-    """Cells (mAP50 and mAP) of the detector that plays ``name`` under the attacks ``chosen``."""
+) -> Measured:
+    """mAP50 and mAP of the detector that plays ``name`` under the attacks ``chosen``."""
     victim = detector_name(bench, name)
     detector = load_detector(victim, pretrained=bench.scale != "smoke", device=bench.device)
+    behind = made(bench, specs)
     plan = DetectionPlan(
         task=task,
-        longest=bench.pick(64, 480, 1333),
+        longest=longest(bench),
         seed=bench.seed,
         resamples=bench.pick(10, 1000, 1000),
         device=bench.device,
     )
-    return evaluate_detection(
+    cells = evaluate_detection(
         detector,
         open_scenes(bench),
-        made(bench, specs),
+        behind,
         chosen,
         victim=victim,
         plan=plan,
         watch=lambda what, done, total: bench.tell(f"{victim}, {what}: {done}/{total}"),
     )
+    rule = "the first of the annotations" if bench.limit else "all of the annotations"
+    return Measured(
+        cells,
+        Data(_name(bench.scenes), max(cell["n"] for cell in cells), None, rule),
+        hashes(bench, {victim: detector, **behind}) | attack_hashes(chosen),
+        _settings(task, victim, behind, chosen)
+        | {
+            "labels": _name(bench.annotations),
+            "longest": plan.longest,
+            "resamples": plan.resamples,
+        },
+    )
 
 
-def segment(bench: Bench, specs: Mapping[str, str], chosen: Sequence[SceneAttack]) -> list[Cell]:
-    """Cells (pixel accuracy and mIoU) of SegNet-Basic under the attacks ``chosen``."""
+def segment(bench: Bench, specs: Mapping[str, str], chosen: Sequence[SceneAttack]) -> Measured:
+    """Pixel accuracy and mIoU of SegNet-Basic under the attacks ``chosen``."""
     segmenter = load_segmenter(SEGMENTER, pretrained=bench.scale != "smoke", device=bench.device)
-    return evaluate_segmentation(
+    behind = made(bench, specs)
+    weights = hashes(bench, {SEGMENTER: segmenter, **behind}) | attack_hashes(chosen)
+    cells = evaluate_segmentation(
         segmenter,
         LabeledFolder.read(*open_frames(bench), limit=bench.limit),
-        {"none": nn.Identity(), **made(bench, specs)},
+        {"none": nn.Identity(), **behind},
         [_attacked(bench, attack) for attack in chosen],
         seed=bench.seed,
         device=bench.device,
+        basis={"weights": weights},
         watch=lambda done, total: bench.tell(f"{SEGMENTER}: {done}/{total}"),
     )
+    rule = "the first with masks, in the order of their names" if bench.limit else "all with masks"
+    return Measured(
+        cells,
+        Data(_name(bench.frames), max(cell["n"] for cell in cells), None, rule),
+        weights,
+        _settings("segment", SEGMENTER, behind, chosen) | {"labels": _name(bench.masks)},
+    )
+
+
+def _name(folder: Path | None) -> str:
+    return "generated" if folder is None else folder.name
+
+
+def _settings(
+    task: str, victim: str, behind: Iterable[str], chosen: Iterable[SceneAttack]
+) -> dict[str, Any]:
+    attacks = [described(attack) for attack in chosen]
+    return {"task": task, "victim": victim, "defenses": ["none", *behind], "attacks": attacks}
 
 
 def _attacked(bench: Bench, attack: SceneAttack) -> Attacked:

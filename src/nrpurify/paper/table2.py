@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from nrpurify.attacks.trained import shipped
-from nrpurify.paper import scenes
 from nrpurify.paper.bench import Bench
 from nrpurify.paper.cross_task import Part
 from nrpurify.paper.experiment import Cell, Experiment, Outcome, quote
 from nrpurify.paper.grids import Grid, Line, Spot, measure
+from nrpurify.paper.provenance import Measured
+from nrpurify.paper.runfolder import add_measured
 
 COLUMNS = (
     "No Attack",
@@ -94,6 +95,7 @@ PARTS = tuple(
 
 def _work(bench: Bench) -> Outcome:
     outcome = measure(bench, "table2", "Table 2: CDA across tasks", GRID)
+    found: list[Measured] = []
     for part in PARTS:
         reason = part.lacking(bench)
         if not reason and "cda" not in shipped():
@@ -102,11 +104,10 @@ def _work(bench: Bench) -> Outcome:
             text = f"{part.victim}, {part.task}: {reason}"
             outcome.run["warnings"].append({"kind": "left out", "text": text, "cells": []})
             continue
-        known = scenes.headings(bench, part.defenses)
-        for cell in part.cells(bench):
-            outcome.run["cells"].append(cell)
-            if cell["metric"] == part.metric and cell["defense"] in known:
-                outcome.places[cell["id"]] = part.label(cell, known[cell["defense"]])
+        found.append(part.measure(bench))
+        outcome.places |= part.places(bench, found[-1].cells)
+    if found:
+        add_measured(outcome.run, found)
     return outcome
 
 

@@ -31,7 +31,8 @@ def own_purifier(bench: Bench, name: str) -> str:
 
 def _place(spot: Spot) -> tuple[str, str] | None:
     defended = "" if spot.defense == "no defense" else f" · {spot.defense}"
-    return f"{spot.line}{defended}", spot.victim
+    line = spot.line if spot.eps else "No attack, accuracy"
+    return f"{line}{defended}", spot.victim
 
 
 def _grid(files: dict[str, str]) -> Grid:

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from nrpurify.defenses.spec import is_file, quoted
 from nrpurify.errors import InputError
 from nrpurify.images import write_png
 from nrpurify.paper import smoke
@@ -37,11 +38,17 @@ def spec(bench: Bench, defense: str) -> str | None:
         defense: A spec, or ``nrp`` for the bench's purifier, or one of :data:`RECIPES`.
     """
     if defense == "nrp" or defense.startswith("nrp:"):
-        return bench.purifier + defense.removeprefix("nrp")
+        own = quoted(bench.purifier) if is_file(bench.purifier) else bench.purifier
+        return own + defense.removeprefix("nrp")
     if defense not in RECIPES:
         return defense
     file = find(bench, defense)
-    return None if file is None else f"{defense}:checkpoint={file}"
+    return None if file is None else with_checkpoint(defense, file)
+
+
+def with_checkpoint(defense: str, file: Path) -> str:
+    """The spec of a defense with the file of its weights, whatever the path holds."""
+    return f"{defense}:checkpoint={quoted(str(file))}"
 
 
 def photos(bench: Bench) -> Path:

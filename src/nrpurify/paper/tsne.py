@@ -7,16 +7,18 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from nrpurify import features
 from nrpurify.errors import MissingExtraError
 from nrpurify.paper import plots
 from nrpurify.paper.bench import Bench
 from nrpurify.paper.experiment import Experiment, Finding, Outcome
+from nrpurify.paper.provenance import hashes, photographs
 from nrpurify.paper.runfolder import cell, run_of
 
 CLAIM = "features at block3-conv3 are shared among classes, logits fall into one cluster a class"
+LAYER = "conv3_3"
 VIEWS = 12
 """Random crops of each image; an image's crops are one class."""
 
@@ -36,13 +38,11 @@ def views(images: Tensor, count: int, generator: torch.Generator) -> tuple[Tenso
 
 
 @torch.no_grad()
-def _spaces(bench: Bench, crops: Tensor) -> dict[str, Tensor]:
-    classifier = bench.classifier("VGG16")
-    extractor = features.feature_extractor("vgg16", "conv3_3").to(bench.device)
+def _spaces(classifier: nn.Module, extractor: nn.Module, crops: Tensor) -> dict[str, Tensor]:
     parts = torch.split(crops, 8)
     pooled = [F.adaptive_avg_pool2d(extractor(part)[0], 7).flatten(1) for part in parts]
     logits = [classifier(part) for part in parts]
-    return {"logits": torch.cat(logits).cpu(), "VGG16 conv3_3": torch.cat(pooled).cpu()}
+    return {"logits": torch.cat(logits).cpu(), f"VGG16 {LAYER}": torch.cat(pooled).cpu()}
 
 
 def embed(points: Tensor, seed: int) -> Any:
@@ -69,7 +69,9 @@ def purity(points: Tensor, owners: Tensor) -> float:
 def _work(bench: Bench) -> Outcome:
     images, _, _ = bench.load(bench.pick(4, 20, 20))
     crops, owners = views(images, VIEWS, bench.generator())
-    spaces = _spaces(bench, crops)
+    classifier = bench.classifier("VGG16")
+    extractor = features.feature_extractor("vgg16", LAYER).to(bench.device)
+    spaces = _spaces(classifier, extractor, crops)
     clouds, cells, places = {}, [], {}
     for name, points in spaces.items():
         flat = np.asarray(embed(points, bench.seed))
@@ -81,7 +83,15 @@ def _work(bench: Bench) -> Outcome:
         places[made["id"]] = (name, "same-class nearest neighbors")
     plots.clouds(bench.out / "tsne.svg", clouds, title="Appendix figure 3")
     title = "Appendix figure 3: logits and features"
-    run = run_of(bench, "appendix-figure3", title, cells, n=len(images))
+    run = run_of(
+        bench,
+        "appendix-figure3",
+        title,
+        cells,
+        data=[photographs(bench, len(images))],
+        weights=hashes(bench, {classifier.name: classifier, "features of vgg16": extractor}),
+        settings={"classifier": classifier.name, "layer": LAYER, "crops": VIEWS},
+    )
     here = ", ".join(f"{c['victim']}: {c['value']:.0%} of nearest neighbors" for c in cells)
     return Outcome(run, places, [Finding(CLAIM, f"{here} are of the same class")], ["tsne.svg"])
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 from nrpurify.errors import InputError
 from nrpurify.report.choose import grouped, mean, strongest
 from nrpurify.report.environment import eps_text
-from nrpurify.report.run import Cell, Run
+from nrpurify.report.run import Cell, Run, check_names
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,10 @@ class Pair:
 
 @dataclass(frozen=True)
 class Beside:
-    """One table of the paper: its columns, pairs by column for each row, and what they are."""
+    """One table of the paper: its columns, pairs by column for each row, and what they are.
+
+    A number of another unit than percent is a row of its own, in words and without pairs.
+    """
 
     where: str
     columns: tuple[str, ...]
@@ -44,36 +48,55 @@ def beside(run: Run) -> list[Beside]:
     """The tables under ``paper`` of a run.
 
     An entry is ``{"where", "row", "column", "value"}``. Values are fractions; if one of a table is
-    above 1, all of it is in percent. ``"metric"`` with the word "success" compares with one minus
-    the measured value. ``"cells": [ID...]`` names what was measured in its place; without it, row
-    and column are split at " · ", and cells are taken in which every part is the name of attack,
-    defense, victim, surrogate, threat or eps (16 or 16/255).
+    above 1, all of it is in percent. With a ``"unit"`` such as "hours" a value is neither: nothing
+    measured stands beside it, and the table tells it in words. ``"metric"`` with the word "success"
+    compares with one minus the measured value. ``"cells": [ID...]`` names what was measured in its
+    place; without it, row and column are split at " · ", and cells are taken in which every part is
+    the name of attack, defense, victim, surrogate, threat or eps (16 or 16/255).
 
     Raises:
-        InputError: An entry lacks something, or its value is no number.
+        InputError: An entry lacks something, its value is no finite number, or its cells are no
+            list of ids.
     """
     tables: dict[str, list[Mapping[str, Any]]] = {}
     for entry in run.items("paper"):
         if lacking := [key for key in ("where", "row", "column", "value") if key not in entry]:
             raise InputError(f"an entry of 'paper' lacks {', '.join(lacking)}: {dict(entry)!r}")
-        if not isinstance(entry["value"], int | float):
-            raise InputError(f"'paper' has the value {entry['value']!r}; expected a number")
+        if not _is_number(entry["value"]):
+            given = repr(entry["value"])[:40]
+            raise InputError(f"'paper' has the value {given}; expected a number")
+        if "cells" in entry:
+            check_names(entry["cells"], "an entry of 'paper'")
         tables.setdefault(str(entry["where"]), []).append(entry)
     return [_table(where, entries, run.cells) for where, entries in tables.items()]
 
 
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and abs(value) <= sys.float_info.max
+
+
 def _table(where: str, entries: Sequence[Mapping[str, Any]], cells: Sequence[Cell]) -> Beside:
-    scale = 100 if any(float(entry["value"]) > 1 for entry in entries) else 1
+    shares = [entry for entry in entries if _is_share(entry)]
+    scale = 100 if any(float(entry["value"]) > 1 for entry in shares) else 1
     rows: dict[str, dict[str, Pair]] = {}
-    for entry in entries:
+    for entry in shares:
         here, success = _measured(entry, cells), _is_success(entry)
         if success and here is not None:
             here = 1 - here
         pair = Pair(float(entry["value"]) / scale, here, success)
         rows.setdefault(str(entry["row"]), {})[str(entry["column"])] = pair
-    columns = dict.fromkeys(str(entry["column"]) for entry in entries)
-    metrics = dict.fromkeys(str(entry["metric"]) for entry in entries if entry.get("metric"))
+    rows |= {_in_words(entry): {} for entry in entries if not _is_share(entry)}
+    columns = dict.fromkeys(str(entry["column"]) for entry in shares)
+    metrics = dict.fromkeys(str(entry["metric"]) for entry in shares if entry.get("metric"))
     return Beside(where, tuple(columns), rows, tuple(metrics))
+
+
+def _is_share(entry: Mapping[str, Any]) -> bool:
+    return bool(entry.get("unit", "%") == "%")
+
+
+def _in_words(entry: Mapping[str, Any]) -> str:
+    return f"{entry['row']} · {entry['column']}: {entry['value']:g} {entry['unit']}"
 
 
 def _is_success(entry: Mapping[str, Any]) -> bool:
