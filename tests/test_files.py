@@ -1,5 +1,6 @@
 import json
 import math
+import os
 from pathlib import Path
 
 import pytest
@@ -164,3 +165,11 @@ SUFFIX_CHAINS = st.lists(st.sampled_from([".jpg", ".png"]), min_size=1, max_size
 def test_outputs_are_distinct_for_distinct_inputs(names):
     outputs = output_paths("out", [Path(name) for name in sorted(names)])
     assert len(set(outputs)) == len(names)
+
+
+def test_names_that_are_no_utf8_survive_json(tmp_path):
+    names = {os.fsdecode(b"caf\xe9.jpg"): ["a\\" + os.fsdecode(b"\xff")]}
+    write_json(tmp_path / "r.json", names)
+    text = (tmp_path / "r.json").read_bytes().decode()
+    assert "caf\\udce9.jpg" in text
+    assert json.loads(text) == names

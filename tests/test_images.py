@@ -286,3 +286,11 @@ def test_load_batch_always_gives_the_size(tmp_path_factory, width, height, size,
 def test_load_batch_refuses_nothing(paths, size):
     with pytest.raises(InputError, match=f"got {len(paths)} and {size}"):
         load_batch(paths, size, crop=True)
+
+
+def test_load_batch_refuses_what_would_grow_without_bounds(save):
+    path = save(plain(size=(1, 65000)))
+    with pytest.raises(ImageError, match=r"1×65000 pixels would become 224×14560000.*crop it"):
+        load_batch([path], 224, crop=True)
+    assert load_batch([path], 8, crop=False).shape == (1, 3, 8, 8)
+    assert load_batch([path], 8, crop=True).shape == (1, 3, 8, 8)

@@ -54,9 +54,14 @@ def _ordinary_mode(path: Path) -> int:
 
 
 def write_text(path: str | Path, text: str) -> None:
-    """Write `text` as UTF-8 with ``\\n`` line ends, atomically. Raises OSError."""
+    """Write `text` as UTF-8 with ``\\n`` line ends, atomically. Raises OSError.
+
+    Of a file name that is no UTF-8, Python's lone surrogates are written as ``\\udce9``, which
+    JSON reads back as it was.
+
+    """
     with atomic_path(path) as temporary:
-        temporary.write_text(text, encoding="utf-8", newline="\n")
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace", newline="\n")
 
 
 def write_json(path: str | Path, obj: object) -> None:

@@ -20,6 +20,9 @@ from nrpurify.files import atomic_path
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF")
 """The file formats that are decoded; nothing else that Pillow knows is ever tried."""
 
+MAX_PIXELS = 200_000_000
+"""More pixels are neither read, unless that is asked for, nor made by resizing."""
+
 _TOLERANCE = 1e-6
 
 
@@ -39,7 +42,7 @@ class Image:
     path: Path
 
 
-def read_image(path: str | Path, *, max_pixels: int = 200_000_000) -> Image:
+def read_image(path: str | Path, *, max_pixels: int = MAX_PIXELS) -> Image:
     """Read a JPEG, PNG, WebP, BMP, TIFF or GIF (first frame) file.
 
     Grey, palette, CMYK and 16-bit grey images become RGB; the EXIF orientation is applied.
@@ -204,7 +207,8 @@ def load_batch(paths: Sequence[str | Path], size: int, *, crop: bool) -> Tensor:
 
     Raises:
         InputError: `paths` is empty or `size` is below 1.
-        ImageError: a file cannot be read.
+        ImageError: a file cannot be read, or is so long and thin that before the crop it would
+            have more than :data:`MAX_PIXELS`.
 
     """
     if not paths or size < 1:
@@ -217,6 +221,12 @@ def _load_square(path: str | Path, size: int, crop: bool) -> Tensor:
     width, height = picture.size
     short = min(width, height) if crop else 0
     target = (size * width // short, size * height // short) if crop else (size, size)
+    if crop and target[0] * target[1] > MAX_PIXELS:
+        raise ImageError(
+            f"cannot resize {str(path)!r}: its {width}×{height} pixels would become "
+            f"{target[0]}×{target[1]}, more than the limit of {MAX_PIXELS:,}; crop it, or ask for "
+            f"a size below {size}"
+        )
     picture = picture.resize(target, PilImage.Resampling.BICUBIC)
     left, top = (round((side - size) / 2) for side in target)
     return _to_tensor(picture.crop((left, top, left + size, top + size)))

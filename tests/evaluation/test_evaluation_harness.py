@@ -97,3 +97,11 @@ def test_observer_sees_views_and_logits():
 
 def test_an_empty_tally_does_not_divide_by_zero():
     assert Tally().accuracy()["clean"] == 0.0
+
+
+@pytest.mark.parametrize("broken", ["attacked", "clean"])
+def test_budget_check_refuses_nan(broken):
+    images = {"clean": torch.ones(1, 3, 2, 2), "attacked": torch.ones(1, 3, 2, 2)}
+    images[broken][0, 1, 0, 1] = torch.nan
+    with pytest.raises(AssertionError, match=f"the {broken} images hold NaN"):
+        check_budget(images["clean"], images["attacked"], 0.1)

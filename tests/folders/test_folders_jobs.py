@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 import pytest
@@ -72,3 +73,10 @@ def test_other_errors_get_the_file_s_name():
 def test_an_unknown_mode(folder, tmp_path):
     with pytest.raises(InputError, match="'static' or 'dynamic'"):
         purify_folder(folder, tmp_path / "out", None, mode="random")
+
+
+def test_names_that_are_no_utf8_have_noise_of_their_own():
+    odd = [Path(os.fsdecode(name)) for name in (b"caf\xe9.jpg", b"caf\xe8.jpg")]
+    seeds = {image_generator(0, path).initial_seed() for path in odd}
+    assert len(seeds) == 2
+    assert image_generator(0, Path("café.jpg")).initial_seed() == 6606992630993446620  # as ever

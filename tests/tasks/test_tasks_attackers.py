@@ -126,3 +126,13 @@ def test_masks_of_other_classes_have_255_for_void():
     assert table_of(as_segmenter(torch.nn.Identity(), CAMVID_CLASSES)) is CAMVID
     other = table_of(as_segmenter(torch.nn.Identity(), ("a", "b")))
     assert (other.names, other.void) == (("a", "b"), (255,))
+
+
+def test_images_made_before_are_known_by_their_content(tmp_path):
+    write_png(tmp_path / "a.png", batch().images[0])
+    said = {"settings": {"attack": "noise", "eps": 0.1}, "files": {}}
+    (tmp_path / "manifest.json").write_text(json.dumps(said))
+    first = made_before(tmp_path).settings
+    assert made_before(tmp_path).settings == first
+    write_png(tmp_path / "a.png", 1 - batch().images[0])
+    assert made_before(tmp_path).settings != first

@@ -94,7 +94,7 @@ def test_broken_masks_are_named(tmp_path):
 
 @pytest.fixture
 def folders(tmp_path):
-    for name in ("a", "b", "sub/c", "only-image"):
+    for name in ("a", "b", "sub/c", "sub/only-image"):
         written(tmp_path / "images" / f"{name}.jpg", np.zeros((2, 3, 3), dtype=np.uint8))
     for name in ("a", "b_L", "sub/c", "only-mask"):
         written(tmp_path / "masks" / f"{name}.png", VALUES)
@@ -106,7 +106,7 @@ def test_pairs_have_one_name_and_the_lonely_are_named(folders):
     assert [pair.name for pair in pairs] == ["a.jpg", "b.jpg", "sub/c.jpg"]
     assert pairs[1].mask.name == "b_L.png"
     assert count_problems(problems) == {"image without mask": 1, "mask without image": 1}
-    assert [problem.name for problem in problems] == ["only-image.jpg", "only-mask.png"]
+    assert [problem.name for problem in problems] == ["sub/only-image.jpg", "only-mask.png"]
     assert "has no partner in" in problems[0].text
 
 

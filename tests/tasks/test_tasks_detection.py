@@ -1,6 +1,7 @@
 import pytest
 import torch
 
+from nrpurify.defenses import make
 from nrpurify.errors import InputError
 from nrpurify.images import read_image, write_png
 from nrpurify.tasks.detection import DetectionPlan, SceneAttack, evaluate_detection, ssp_attack
@@ -138,3 +139,33 @@ def test_instances_without_outlines(tmp_path, scenes):
     mixed.items = [mixed.items[1]]
     with pytest.raises(InputError, match="no image to evaluate"):
         evaluate_detection(bright_boxes, mixed, {}, victim="x", plan=plan)
+
+
+def test_a_random_defense_draws_the_same_under_every_attack(scenes):
+    def run(names):
+        seen = []
+
+        def look(images):
+            seen.extend(images)
+            return bright_boxes(images)
+
+        attacks = [SceneAttack(name, 0.4, darken) for name in names]
+        defenses = {"noise": make("noise:std=0.2")}
+        plan = DetectionPlan(**QUICK)
+        evaluate_detection(look, scenes, defenses, attacks, victim="x", plan=plan)
+        return seen[-8:]
+
+    pairs = zip(run(["darken"]), run(["other", "darken"]), strict=True)
+    assert all(torch.equal(one, other) for one, other in pairs)
+
+
+def test_several_passes_are_refused(scenes):
+    defenses = {"noise:passes=5": make("noise:passes=5")}
+    with pytest.raises(InputError, match="noise:passes=5 asks for 5 passes"):
+        evaluate_detection(bright_boxes, scenes, defenses, victim="x")
+
+
+def test_no_object_at_all_is_told_before_anything_is_measured(scenes):
+    scenes.items = [scene for scene in scenes.items if not len(scene.labels)]
+    with pytest.raises(InputError, match=r"none of the 1 images has an object; .*: 3\.png"):
+        evaluate_detection(lambda images: pytest.fail("too late"), scenes, {}, victim="x")

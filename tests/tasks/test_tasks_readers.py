@@ -1,12 +1,15 @@
 import json
+from itertools import count
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from nrpurify.errors import ImageError, InputError, MissingExtraError
-from nrpurify.images import write_png
+from nrpurify.images import read_image, write_png
 from nrpurify.tasks.coco import read_coco
+from nrpurify.tasks.detection import usable
 from nrpurify.tasks.outlines import draw_outlines, read_outline
 from nrpurify.tasks.scenes import upright_size
 from nrpurify.tasks.yolo import read_yolo
@@ -21,8 +24,12 @@ def photos(tmp_path):
     return folder
 
 
+NUMBERS = count()
+
+
 def annotation(image, box, category=1, **more):
-    return {"id": f"{image}{box}", "image_id": image, "category_id": category, "bbox": box, **more}
+    own = f"{image}{box} {next(NUMBERS)}"
+    return {"id": own, "image_id": image, "category_id": category, "bbox": box, **more}
 
 
 def write_coco(path, annotations, **changes):
@@ -60,7 +67,7 @@ def test_coco_counts_and_names_whatever_cannot_be_used(tmp_path, photos):
     a, b, empty = scenes.items
     assert a.boxes.tolist() == [[1, 2, 11, 12], [30, 10, 40, 15]]
     assert a.labels.tolist() == [1, 17]  # the detector's labels, not the file's
-    assert b.crowd.tolist() == [True]
+    assert b.crowd.tolist() == [False, False, True]  # a bad outline costs no box
     assert empty.boxes.shape == (0, 4)
     assert a.outlines is None  # not every object has one
     counted = {kind: len(cases) for kind, cases in scenes.problems.found.items()}
@@ -71,7 +78,7 @@ def test_coco_counts_and_names_whatever_cannot_be_used(tmp_path, photos):
         "object left out, its box is empty or outside the image": 2,
         "object left out, its class is unknown": 2,
         "object left out, its box is not four numbers": 1,
-        "object left out, its outline cannot be read": 2,
+        "outline left out, it cannot be drawn": 2,
         "object left out with its image": 1,
         "annotation of an unlisted image": 1,
         "image without objects": 1,
@@ -118,6 +125,85 @@ def test_images_with_one_id_are_not_dropped_unsaid(tmp_path, photos):
     scenes = read_coco(write_coco(tmp_path / "x.json", [], images=images), photos)
     assert [scene.path.name for scene in scenes.items] == ["a.png"]
     assert "its id came before: b.png (id 1)" in "\n".join(scenes.problems.lines())
+
+
+@pytest.mark.parametrize(
+    ("size", "told"),
+    [
+        ({"width": 80, "height": 40}, "declared 80 × 40"),
+        ({"width": 20, "height": 40}, "declared 20 × 40"),
+        ({"width": 41}, "declared 41 × ?"),
+        ({"height": "20"}, "declared ? × '20'"),
+        ({"width": 40, "height": 20}, None),
+        ({"width": None, "height": 20.0}, None),
+    ],
+)
+def test_images_of_another_size_than_declared(tmp_path, photos, size, told):
+    images = [{"id": "a", "file_name": "a.png", **size}, {"id": "b", "file_name": "b.png"}]
+    file = write_coco(tmp_path / "x.json", [annotation("a", [1, 2, 10, 10])], images=images)
+    scenes = read_coco(file, photos)
+    assert [scene.name for scene in scenes.items] == ["b.png"] if told else ["a.png", "b.png"]
+    lines = "\n".join(scenes.problems.lines())
+    assert (f"a.png ({told}, upright it has 40 × 20 pixels)" in lines) == bool(told)
+    assert scenes.problems.count("object left out with its image") == int(bool(told))
+
+
+@pytest.mark.parametrize(("width", "kept"), [(20, True), (30, False)])
+def test_an_image_on_its_side_must_declare_its_upright_size(tmp_path, photos, width, kept):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.new("RGB", (30, 20)).save(photos / "side.jpg", exif=exif)
+    size = {"width": width, "height": 50 - width}
+    images = [{"id": 1, "file_name": "side.jpg", **size}, {"id": 2, "file_name": "a.png"}]
+    scenes = read_coco(write_coco(tmp_path / "x.json", [], images=images), photos)
+    assert [scene.name for scene in scenes.items] == ["side.jpg", "a.png"][not kept :]
+
+
+def test_no_image_of_the_declared_size(tmp_path, photos):
+    images = [{"id": 1, "file_name": "a.png", "width": 400, "height": 200}]
+    with pytest.raises(InputError, match="can be used; 1 × image left out, its size is not"):
+        read_coco(write_coco(tmp_path / "x.json", [], images=images), photos)
+
+
+def test_one_category_id_for_two_names(tmp_path, photos):
+    categories = [{"id": 1, "name": "person"}, {"id": 1, "name": "cat"}]
+    file = write_coco(tmp_path / "x.json", [annotation("a", [1, 2, 3, 4])], categories=categories)
+    with pytest.raises(InputError, match=r"category id 1 to 'person' and to 'cat'; expected one"):
+        read_coco(file, photos)
+    write_coco(file, [annotation("a", [1, 2, 3, 4])], categories=2 * categories[:1])
+    assert read_coco(file, photos).items[0].labels.tolist() == [1]
+
+
+def test_repeated_annotations_count_once(tmp_path, photos):
+    first, second = annotation("a", [1, 2, 3, 4], id=7), annotation("a", [9, 9, 3, 4], id=7)
+    unnamed = [annotation("b", [1, 2, 3, 4], id=None) for _ in range(2)]
+    scenes = read_coco(write_coco(tmp_path / "x.json", [first, second, *unnamed]), photos)
+    assert scenes.items[0].boxes.tolist() == [[1, 2, 4, 6]]
+    assert len(scenes.items[1].boxes) == 2
+    assert scenes.problems.found["object left out, its id came before"] == ["annotation 7"]
+
+
+def test_crowds_are_marked_by_zero_or_one(tmp_path, photos):
+    given = [0, 1, False, True, "0", "1", 2, None, [1]]
+    marked = [annotation("a", [1, 2, 3, 4], iscrowd=value) for value in given]
+    scenes = read_coco(write_coco(tmp_path / "x.json", marked), photos)
+    assert scenes.items[0].crowd.tolist() == [False, True, False, True]
+    cases = scenes.problems.found["object left out, its iscrowd is neither 0 nor 1"]
+    assert len(cases) == 5
+    assert cases[0].endswith("('0')")
+
+
+def test_a_bad_outline_costs_no_box_but_the_masks_of_its_image(tmp_path, photos):
+    good = [[1, 2, 11, 2, 11, 12, 1, 12]]
+    objects = [annotation(name, [1, 2, 10, 10], segmentation=good) for name in ("a", "b")]
+    objects.append(annotation("a", [5, 5, 5, 5], segmentation=[[1, 2, 3, 4]]))
+    scenes = read_coco(write_coco(tmp_path / "x.json", objects), photos)
+    a, b = scenes.items[:2]
+    assert len(usable(scenes, "detect").items[0].boxes) == 2
+    assert a.outlines is None
+    assert list(b.outlines) == [good]
+    assert "a.png" not in [scene.name for scene in usable(scenes, "instances").items]
+    assert scenes.problems.count("outline left out, it cannot be drawn") == 1
 
 
 def test_yolo_text_that_is_no_text(tmp_path, photos):
@@ -216,6 +302,9 @@ def test_outlines_as_a_text_of_run_lengths():
         {"size": [2, 3], "counts": "\u20ac"},
         {"size": [2, 3], "counts": "o" * 50},
         {"size": [10**9, 10**9], "counts": [10**18]},
+        [[0, 0, 31, 0, 31, 2]],
+        [[0, 0, -1e9, 0, 2, 2]],
+        [[0, 0, 10**400, 0, 2, 2]],
     ],
 )
 def test_outlines_that_cannot_be_drawn(given):
@@ -229,11 +318,84 @@ def test_outlines_without_the_library(monkeypatch):
 
 
 def test_size_is_that_of_the_upright_image(tmp_path):
-    from PIL import Image
-
     exif = Image.Exif()
     exif[0x0112] = 6
     Image.new("RGB", (30, 20)).save(tmp_path / "x.jpg", exif=exif)
     assert upright_size(tmp_path / "x.jpg") == (30, 20)
     with pytest.raises(ImageError, match=r"y\.jpg"):
         upright_size(tmp_path / "y.jpg")
+
+
+@pytest.mark.parametrize(
+    ("part", "row", "message"),
+    [
+        ("images", {"id": [1], "file_name": "a.png"}, r"images\[0\] has the id \[1\]"),
+        ("images", {"id": 1, "file_name": ["a.png"]}, r"images\[0\] has the file_name \['a.png'\]"),
+        ("categories", {"id": {}, "name": "cat"}, r"categories\[0\] has the id {}"),
+        ("categories", {"id": 1, "name": ["cat"]}, r"has the name \['cat'\]; expected a number or"),
+        ("annotations", annotation(["a"], []), r"annotations\[0\] has the image_id"),
+        ("annotations", annotation("a", [], {}), r"annotations\[0\] has the category_id {}"),
+        ("annotations", annotation("a", [], id=[1]), r"annotations\[0\] has the id \[1\]"),
+    ],
+)
+def test_ids_and_names_that_are_none(tmp_path, photos, part, row, message):
+    with pytest.raises(InputError, match=message):
+        read_coco(write_coco(tmp_path / "x.json", **{"annotations": [], part: [row]}), photos)
+
+
+def test_nested_without_end(tmp_path, photos):
+    (tmp_path / "x.json").write_text('{"images": ' + "[" * 100_000)
+    with pytest.raises(InputError, match="as JSON"):
+        read_coco(tmp_path / "x.json", photos)
+
+
+def test_file_names_that_no_file_has(tmp_path, photos):
+    (photos / "loop.png").symlink_to("loop.png")
+    names = ["a.png", "b\0.png", "x" * 5000, "x/" * 3000, "\ud800.png"]
+    images = [{"id": k, "file_name": name} for k, name in enumerate(names)]
+    scenes = read_coco(write_coco(tmp_path / "x.json", [], images=images), photos)
+    assert [scene.name for scene in scenes.items] == ["a.png"]
+    assert scenes.problems.count("image left out, its name is no file's") == 4
+    assert max(map(len, scenes.problems.lines(9))) < 400
+    images.append({"id": 9, "file_name": "loop.png"})
+    scenes = read_coco(write_coco(tmp_path / "x.json", [], images=images), photos)
+    assert [scene.name for scene in scenes.items] == ["a.png"]
+
+
+def test_numbers_beyond_floats_and_texts_that_are_none(tmp_path, photos):
+    categories = [{"id": 1, "name": "person"}, {"id": 2, "name": "\ud800"}]
+    odd = [
+        annotation("a", [10**400, 1, 1, 1]),
+        annotation("a", [1, 1, 5, 5], segmentation=[[1, 1, 10**400, 1, 5, 5]]),
+        annotation("a", [1, 1, 5, 5], 2),
+    ]
+    file = write_coco(tmp_path / "x.json", odd, categories=categories)
+    problems = read_coco(file, photos).problems
+    assert problems.count("object left out, its box is not four numbers") == 1
+    assert problems.count("outline left out, it cannot be drawn") == 1
+    "\n".join(problems.lines()).encode()
+
+
+def test_polygons_may_leave_the_image_but_not_go_on_without_end(tmp_path, photos):
+    codes = pytest.importorskip("faster_coco_eval.core").mask
+    for outline in ([[-3, -2, 25, 4.5, 12, 31]], [[-150, 5, 9, 180, 170, -90]]):
+        assert read_outline(outline, 20, 20) == outline
+        expected = codes.decode(codes.merge(codes.frPyObjects(outline, 20, 20)))
+        assert (draw_outlines([outline], 20, 20)[0].numpy() == expected).all()
+    far = [[0, 0, 1e8, 0, 1e8, 1e8, 0, 1e8]]
+    odd = [annotation("a", [1, 2, 10, 10], segmentation=far)]
+    scenes = read_coco(write_coco(tmp_path / "x.json", odd), photos)
+    assert scenes.problems.count("outline left out, it cannot be drawn") == 1
+    (tmp_path / "a.txt").write_text("0 0 0 1e7 0 1e7 1e7\n0 0 0 1e308 0 1 1\n0 0 0 1.5 0 1 1\n")
+    (scene,) = read_yolo(tmp_path, photos).items
+    assert list(scene.outlines) == [[[0, 0, 60, 0, 40, 20]]]
+
+
+@pytest.mark.parametrize("ending", ["jpg", "png", "tiff", "webp"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_size_is_always_that_of_the_image_read(tmp_path, ending, orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    file = tmp_path / f"x.{ending}"
+    Image.new("RGB", (30, 20)).save(file, exif=exif)
+    assert upright_size(file) == tuple(read_image(file).rgb.shape[1:])

@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from nrpurify.defenses import make
 from nrpurify.errors import InputError
 from nrpurify.evaluation.lookup import look_up
 from nrpurify.images import read_image, write_png
@@ -159,3 +160,23 @@ def test_attacked_images_are_looked_at(data, segmenter, folder):
 def test_the_fixture_is_within_its_budget(data):
     change = read_image(data / "images" / "1.png").rgb - read_image(data / "attacked" / "1.png").rgb
     assert float(change.abs().max()) == pytest.approx(16 / 255)
+
+
+def test_a_random_defense_draws_the_same_under_every_condition(segmenter, folder, attacked):
+    def values(conditions):
+        defenses = {"noise": make("noise:std=0.2")}
+        cells = evaluate_segmentation(segmenter, folder, defenses, conditions)
+        return {cell["id"]: cell["value"] for cell in cells}
+
+    other = Attacked("other", 0.5, lambda batch: batch.images)
+    alone, last = values([attacked]), values([other, attacked])
+    assert alone.items() <= last.items()
+
+
+def test_passes_are_averaged_and_told(segmenter, folder):
+    spec = "noise:std=0.2,passes=25"
+    defenses = {spec: make(spec), "once": make("noise:std=0.2")}
+    cells = by_kind(evaluate_segmentation(segmenter, folder, defenses))
+    many, once = (cells["clean", name, "pixel accuracy"] for name in defenses)
+    assert (many["draws"], once["draws"]) == (25, 1)
+    assert many["value"] > once["value"] + 0.05

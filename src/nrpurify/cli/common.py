@@ -103,8 +103,9 @@ def note(text: str) -> None:
 
 
 def print_json(values: object) -> None:
-    """Print plain values as JSON on stdout."""
-    typer.echo(json.dumps(values, indent=2, ensure_ascii=False))
+    """Print plain values as JSON on stdout; of file names, what is no UTF-8 as ``\\udce9``."""
+    text = json.dumps(values, indent=2, ensure_ascii=False)
+    typer.echo(text.encode(errors="backslashreplace").decode())
 
 
 _FRAME = 3

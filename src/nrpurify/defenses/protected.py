@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
 from nrpurify.defenses.chain import passes_of
+from nrpurify.defenses.frames import bring_back, defend
 from nrpurify.defenses.randomness import Combine, check_passes, reseed
 from nrpurify.defenses.registry import make
 from nrpurify.errors import InputError
@@ -22,7 +23,9 @@ Images = Tensor | list[Tensor]
 class Protected(nn.Module):
     """A model that sees its images only through a defense.
 
-    As differentiable as the two are, so that adaptive attacks see the whole.
+    As differentiable as the two are, so that adaptive attacks see the whole. Behind a defense that
+    changes the size, boxes, masks, keypoints and values of pixels come back in the frames of the
+    images as given.
 
     Args:
         model: Any module or callable whose first argument is N×3×H×W images in [0, 1], or, as
@@ -34,7 +37,8 @@ class Protected(nn.Module):
 
     Raises:
         InputError: Passes or a combination that cannot be used; when called: several passes of a
-            model that does not return N×classes.
+            model that does not return N×classes, or an answer that cannot be brought back, see
+            :func:`nrpurify.defenses.frames.bring_back`.
     """
 
     def __init__(
@@ -56,19 +60,21 @@ class Protected(nn.Module):
         if self.passes > 1:
             return torch.cat([self._several(image, *args, **kwargs) for image in images])
         if isinstance(images, Tensor):
-            return self.model(self._defend(images), *args, **kwargs)
-        defended = [self._defend(image[None])[0] for image in images]
-        return self.model(defended, *args, **kwargs)
+            defended, frames = defend(self.defense, images)
+            return bring_back(self.model(self._cast(defended), *args, **kwargs), frames)
+        each = [defend(self.defense, image[None]) for image in images]
+        shown = [self._cast(defended)[0] for defended, _ in each]
+        frames = [frame for _, found in each for frame in found]
+        return bring_back(self.model(shown, *args, **kwargs), frames)
 
-    def _defend(self, images: Tensor) -> Tensor:
-        """Defended, in the model's precision: attacks give images in that of the defense."""
-        defended: Tensor = self.defense(images)
+    def _cast(self, defended: Tensor) -> Tensor:
+        """In the model's precision: attacks give images in that of the defense."""
         kinds = (tensor.dtype for tensor in _tensors(self.model) if tensor.is_floating_point())
         return defended.to(next(kinds, defended.dtype))
 
     def _several(self, image: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         copies = image.expand(self.passes, *image.shape)
-        answers = self.model(self._defend(copies), *args, **kwargs)
+        answers = self.model(self._cast(self.defense(copies)), *args, **kwargs)
         if not isinstance(answers, Tensor) or answers.ndim != 2:
             raise InputError(
                 f"{self.passes} passes of a model that returns {type(answers).__name__} cannot be "

@@ -33,7 +33,7 @@ def slug(*parts: object) -> str:
 def digest(values: object) -> str:
     """sha256 of plain values."""
     text = json.dumps(values, sort_keys=True, ensure_ascii=False)
-    return hashlib.sha256(text.encode()).hexdigest()
+    return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()
 
 
 def checked(clean: Tensor, attacked: Tensor, eps: float, rounding: Rounding) -> Tensor:

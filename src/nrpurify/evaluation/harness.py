@@ -60,7 +60,13 @@ class Views:
 
 
 def check_budget(clean: Tensor, attacked: Tensor, eps: float) -> None:
-    """Raise AssertionError unless ‖attacked - clean‖∞ ≤ ``eps`` + 1e-6 and all is in [0, 1]."""
+    """Raise AssertionError unless ‖attacked - clean‖∞ ≤ ``eps`` + 1e-6 and all is in [0, 1].
+
+    NaN is in no range: it is refused too, in either of them.
+    """
+    for name, images in (("attacked", attacked), ("clean", clean)):
+        if images.isnan().any():
+            raise AssertionError(f"the {name} images hold NaN; expected numbers in [0, 1]")
     worst = float((attacked - clean).abs().max())
     low, high = float(attacked.min()), float(attacked.max())
     if worst > eps + 1e-6 or low < 0 or high > 1:

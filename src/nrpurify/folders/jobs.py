@@ -147,7 +147,9 @@ def _check_sources_survive(jobs: list[Job]) -> None:
 def image_generator(seed: int, relative: Path) -> torch.Generator:
     """A CPU generator that depends on ``seed`` and the file's relative path alone.
 
-    So an image's result depends neither on the other images nor on an interruption.
+    So an image's result depends neither on the other images nor on an interruption. File names
+    that are no UTF-8 have generators of their own too.
     """
-    digest = hashlib.sha256(f"{seed}:{relative.as_posix()}".encode()).digest()
+    named = f"{seed}:{relative.as_posix()}".encode(errors="surrogatepass")
+    digest = hashlib.sha256(named).digest()
     return torch.Generator().manual_seed(int.from_bytes(digest[:8]) >> 1)

@@ -13,13 +13,16 @@ from torch import Tensor
 import nrpurify
 from nrpurify.attacks import registry
 from nrpurify.errors import InputError
-from nrpurify.evaluation.adversaries import MANIFEST, Adversaries, slug
+from nrpurify.evaluation.adversaries import MANIFEST, Adversaries, digest, slug
 from nrpurify.evaluation.harness import Batch
 from nrpurify.evaluation.lookup import look_up
+from nrpurify.files import find_images
+from nrpurify.floats import float_path
 from nrpurify.folders import Attacker, AttackOptions, image_generator, prepare_attack
 from nrpurify.images import to_uint8
 from nrpurify.tasks.plan import TaskPlan
 from nrpurify.tasks.segmentation_cells import Attacked
+from nrpurify.weights import file_hash
 
 
 def prepare_attacks(plan: TaskPlan, folder: Path) -> list[Attacked]:
@@ -61,9 +64,8 @@ def _attack(plan: TaskPlan, name: str, eps: float, folder: Path) -> Attacked:
     stored = Adversaries(folder / slug(name, f"{255 * eps:g}"), head, make, eps, "uint8")
 
     def images(batch: Batch) -> Tensor:
-        plain = [PurePath(name).with_suffix("").as_posix() for name in batch.names]
-        sources.update(zip(plain, batch.names, strict=True))
-        return stored.get(0, batch._replace(names=plain), [_pixels_hash(batch.images)])
+        own = [_stored_name(name, sources) for name in batch.names]
+        return stored.get(0, batch._replace(names=own), [_pixels_hash(batch.images)])
 
     return Attacked(
         name,
@@ -73,6 +75,21 @@ def _attack(plan: TaskPlan, name: str, eps: float, folder: Path) -> Attacked:
         steps=attacker.settings.get("steps"),
         settings=settings,
     )
+
+
+def _stored_name(name: str, sources: dict[str, str]) -> str:
+    """A name without its suffix, or with it where that is another image's in ``sources``.
+
+    Args:
+        name: Of the image.
+        sources: Names of images by the names already given; this one is added.
+    """
+    own = PurePath(name).with_suffix("").as_posix()
+    if sources.get(own, name) != name:
+        own = name
+    while sources.setdefault(own, name) != name:
+        own += "-"
+    return own
 
 
 def _options(plan: TaskPlan, name: str, eps: float) -> AttackOptions:
@@ -114,7 +131,7 @@ def made_before(folder: Path) -> Attacked:
     The eps is that of the manifest, or the largest change that it notes if rounding made that more.
 
     Raises:
-        InputError: No manifest there, or one that says too little.
+        InputError: No manifest there, one that says too little, or no image.
     """
     try:
         found = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
@@ -126,5 +143,13 @@ def made_before(folder: Path) -> Attacked:
             f"{str(folder / MANIFEST)!r} is no manifest of an attack; give a folder that "
             "`nrpurify attack` made"
         ) from error
-    settings = {"attacked": folder.name, **said}
+    settings = {"attacked": folder.name, "attacked_sha256": _folder_hash(folder), **said}
     return Attacked(name, eps, look_up(folder), surrogate, steps, settings=settings)
+
+
+def _folder_hash(folder: Path) -> str:
+    """sha256 of all images of a folder, and of unrounded values beside them."""
+    images = find_images(folder, recursive=True)
+    paths = [path for image in images for path in (image.path, float_path(image.path))]
+    held = [path for path in paths if path.is_file()]
+    return digest([[path.relative_to(folder).as_posix(), file_hash(path)] for path in held])

@@ -111,8 +111,8 @@ def find_pairs(images: str | Path, masks: str | Path) -> tuple[list[Pair], list[
             "the same names but for the suffix"
         )
     lonely = [
-        *_lonely(pictures, labels, "image without mask", masks),
-        *_lonely(labels, pictures, "mask without image", images),
+        *_lonely(pictures, labels, "image without mask", images, masks),
+        *_lonely(labels, pictures, "mask without image", masks, images),
     ]
     return pairs, lonely
 
@@ -137,11 +137,20 @@ def _plain(stem: str, pictures: Mapping[str, Path]) -> str:
 
 
 def _lonely(
-    here: Mapping[str, Path], there: Mapping[str, Path], kind: str, other: str | Path
+    here: Mapping[str, Path],
+    there: Mapping[str, Path],
+    kind: str,
+    own: str | Path,
+    other: str | Path,
 ) -> list[Problem]:
+    lonely = [here[stem] for stem in sorted(here.keys() - there.keys())]
     return [
-        Problem(kind, here[stem].name, f"{str(here[stem])!r} has no partner in {str(other)!r}")
-        for stem in sorted(here.keys() - there.keys())
+        Problem(
+            kind,
+            path.relative_to(own).as_posix(),
+            f"{str(path)!r} has no partner in {str(other)!r}",
+        )
+        for path in lonely
     ]
 
 

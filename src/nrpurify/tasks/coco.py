@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Mapping
-from pathlib import Path
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path, PurePath
 from typing import Any
 
 from nrpurify.errors import ImageError, InputError
@@ -22,9 +22,15 @@ def read_coco(
 ) -> Scenes:
     """Read a COCO annotation file with the folder of its images.
 
-    Images that are missing or broken, objects of unknown category, boxes outside their image,
-    annotations of unlisted images and images without objects are counted and named in the problems.
-    Images without objects stay: what is detected there is wrong.
+    Images that are missing, broken or named as no file can be, objects of unknown category, boxes
+    outside their image, outlines that cannot be drawn, annotations of unlisted images or with an
+    id that came before, and images without objects are counted and named in the problems.
+    Images without objects stay: what is detected there is wrong. So does the box of an object whose
+    outline cannot be drawn; its scene then has no outlines.
+
+    Boxes are taken to be in the frame of the upright image. One whose file declares another width
+    or height is left out: it was resized, or it is stored on its side and writers of such files
+    differ in which frame they mean.
 
     Args:
         annotations: ``instances_*.json`` or one like it.
@@ -32,18 +38,19 @@ def read_coco(
         labels: The detector's label by category name.
 
     Raises:
-        InputError: The file is no COCO annotation file, or none of its images is there.
+        InputError: The file is no COCO annotation file, gives one category id to two names, or none
+            of its images can be used.
     """
     data = _load(Path(annotations))
     problems = Problems()
-    names = {category["id"]: category["name"] for category in data["categories"]}
+    names = _names(data["categories"], str(annotations))
     builders = _open_images(data["images"], Path(images), problems)
-    for entry in data["annotations"]:
+    for entry in _once(data["annotations"], problems):
         _add(entry, builders, names, labels, problems)
     scenes = [builder.build() for builder in builders.values() if builder is not None]
     if not scenes:
         raise InputError(
-            f"none of the {len(data['images'])} images of {annotations} can be read from {images}; "
+            f"none of the {len(data['images'])} images of {annotations} in {images} can be used; "
             + "; ".join(problems.lines())
         )
     return Scenes(scenes, problems)
@@ -53,7 +60,7 @@ def _load(path: Path) -> dict[str, Any]:
     """The file's content, its shape checked."""
     try:
         data: dict[str, Any] = json.loads(path.read_bytes())
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"cannot read {str(path)!r} as JSON: {error}") from error
     wanted = {
         "images": ("id", "file_name"),
@@ -65,9 +72,41 @@ def _load(path: Path) -> dict[str, Any]:
         if not isinstance(rows, list):
             raise InputError(f"{str(path)!r} has no list {part!r}; expected a COCO annotation file")
         for k, row in enumerate(rows):
-            if missing := [key for key in keys if not isinstance(row, dict) or key not in row]:
-                raise InputError(f"{str(path)!r}: {part}[{k}] has no {missing[0]!r}")
+            _check_row(row, keys, f"{str(path)!r}: {part}[{k}]")
     return data
+
+
+def _check_row(row: Any, keys: Sequence[str], where: str) -> None:
+    if missing := [key for key in keys if not isinstance(row, dict) or key not in row]:
+        raise InputError(f"{where} has no {missing[0]!r}")
+    for key in dict.fromkeys(("id", *keys)):
+        if key != "bbox" and isinstance(row.get(key), list | dict):
+            given = repr(row[key])[:40]
+            raise InputError(f"{where} has the {key} {given}; expected a number or a text")
+
+
+def _names(rows: list[dict[str, Any]], where: str) -> dict[Any, Any]:
+    """Names of categories by id."""
+    names: dict[Any, Any] = {}
+    for row in rows:
+        if (name := names.setdefault(row["id"], row["name"])) != row["name"]:
+            raise InputError(
+                f"{where!r} gives the category id {row['id']!r} to {name!r} and to "
+                f"{row['name']!r}; expected one name an id: give one of them an id of its own"
+            )
+    return names
+
+
+def _once(rows: list[dict[str, Any]], problems: Problems) -> Iterator[dict[str, Any]]:
+    """Annotations without those whose id came before."""
+    seen = set()
+    for row in rows:
+        if row.get("id") is not None:
+            if row["id"] in seen:
+                problems.add("object left out, its id came before", f"annotation {row['id']}")
+                continue
+            seen.add(row["id"])
+        yield row
 
 
 def _open_images(
@@ -81,17 +120,47 @@ def _open_images(
             problems.add("image left out, its id came before", f"{name} (id {row['id']})")
             continue
         builders[row["id"]] = None
-        path = folder / name
-        if not path.resolve().is_relative_to(folder.resolve()):
+        try:
+            place = _place(name, folder)
+            there = place is not None and (folder / name).is_file()
+        except (OSError, ValueError, RuntimeError):  # a NUL, too long, a loop of links
+            problems.add("image left out, its name is no file's", repr(name[:60]))
+            continue
+        if place is None:
             problems.add("image outside the folder, not read", name)
-        elif not path.is_file():
+        elif not there:
             problems.add("missing image", name)
         else:
-            try:
-                builders[row["id"]] = SceneBuilder(path, problems)
-            except ImageError as error:
-                problems.add("broken image", str(error))
+            builders[row["id"]] = _open(row, folder / name, place, problems)
     return builders
+
+
+def _open(row: dict[str, Any], path: Path, place: str, problems: Problems) -> SceneBuilder | None:
+    """A builder; None if the image is broken or of another size than its row declares."""
+    try:
+        builder = SceneBuilder(path, problems, place)
+    except ImageError as error:
+        problems.add("broken image", str(error))
+        return None
+    declared, found = (row.get("width"), row.get("height")), (builder.width, builder.height)
+    if all(given in (None, side) for given, side in zip(declared, found, strict=True)):
+        return builder
+    given = " × ".join("?" if side is None else repr(side)[:20] for side in declared)
+    problems.add(
+        "image left out, its size is not the declared one",
+        f"{place} (declared {given}, upright it has {found[0]} × {found[1]} pixels)",
+    )
+    return None
+
+
+def _place(name: str, folder: Path) -> str | None:
+    """The image's place below the folder, without dots; None outside of it."""
+    resolved = (folder / name).resolve()
+    if not resolved.is_relative_to(folder.resolve()):
+        return None
+    given = PurePath(name)
+    plain = not given.anchor and ".." not in given.parts
+    return (given if plain else resolved.relative_to(folder.resolve())).as_posix()
 
 
 def _add(
@@ -114,21 +183,24 @@ def _add(
         problems.add("object left out, its class is unknown", f"{place} ({name})")
     elif not _is_box(entry["bbox"]):
         problems.add("object left out, its box is not four numbers", place)
+    elif (crowd := entry.get("iscrowd", 0)) not in (0, 1):
+        given = repr(crowd)[:20]
+        problems.add("object left out, its iscrowd is neither 0 nor 1", f"{place} ({given})")
     else:
         x, y, width, height = entry["bbox"]
-        crowd = bool(entry.get("iscrowd", 0))
-        given, outline = entry.get("segmentation") or None, None
-        if given is not None:
-            outline = read_outline(given, builder.height, builder.width)
+        outline = None
+        if drawn := entry.get("segmentation"):
+            outline = read_outline(drawn, builder.height, builder.width)
             if outline is None:
-                problems.add("object left out, its outline cannot be read", place)
-                return
-        builder.add((x, y, x + width, y + height), labels[name], crowd=crowd, outline=outline)
+                problems.add("outline left out, it cannot be drawn", place)
+        box = (x, y, x + width, y + height)
+        builder.add(box, labels[name], crowd=bool(crowd), outline=outline)
 
 
 def _is_box(box: Any) -> bool:
+    most = sys.float_info.max
     return (
         isinstance(box, list)
         and len(box) == 4
-        and all(isinstance(value, int | float) and math.isfinite(value) for value in box)
+        and all(isinstance(value, int | float) and abs(value) <= most for value in box)
     )

@@ -17,8 +17,9 @@ from nrpurify.evaluation.meter import Meter
 from nrpurify.features import FeatureExtractor
 from nrpurify.images import from_uint8, to_uint8
 from nrpurify.models.detectors.boxes import Detections
+from nrpurify.tasks import draws
 from nrpurify.tasks.detection_metrics import METRICS, AveragePrecision
-from nrpurify.tasks.scenes import Scene, Scenes
+from nrpurify.tasks.scenes import Problems, Scene, Scenes
 from nrpurify.tasks.segmentation_cells import Attacked
 
 ImageMap = Callable[[Tensor], Tensor]
@@ -45,7 +46,7 @@ class SceneAttack:
         threat: The threat model.
         settings: Further settings, for the record.
         made: In place of ``run``: gives the attacked image of a batch of one by its name, which is
-            that of the image file.
+            that of the scene.
     """
 
     name: str
@@ -161,7 +162,8 @@ def evaluate_detection(
     Args:
         detector: Takes a list of 3×H×W images in [0, 1] and returns torchvision's dicts.
         scenes: Images and objects, as the readers of :mod:`nrpurify.tasks` give them.
-        defenses: Maps from 1×3×H×W images to the same, by name; ``none`` is added in front.
+        defenses: Maps from 1×3×H×W images to the same, by name; ``none`` is added in front. What
+            is random draws the same under every attack.
         attacks: Beside no attack at all.
         victim: The detector's name in the cells.
         plan: How; by default as :class:`DetectionPlan` says.
@@ -171,32 +173,55 @@ def evaluate_detection(
         Cells, two (mAP50 and mAP) for each attack and defense.
 
     Raises:
-        InputError: Nothing to evaluate, or masks are asked for where there are none.
+        InputError: Nothing to evaluate, a defense that asks for several passes, or masks are asked
+            for where there are none.
         ImageError: An image file is broken.
         AssertionError: An attack left its budget or [0, 1].
     """
     plan = plan or DetectionPlan()
-    chosen, notes = _usable(scenes, plan)
+    for spec, module in defenses.items():
+        draws.check_one_pass(spec, module, plan.task)
+    scenes = usable(scenes, plan.task)
+    notes = scenes.problems.lines()
     every = {"none": lambda images: images} | dict(defenses)
     cells: list[Cell] = []
+    again = draws.remembered(defenses)
     for attack in (CLEAN, *attacks):
-        rows = _measure(detector, chosen, every, attack, plan, watch)
+        again()
+        rows = _measure(detector, scenes.items, every, attack, plan, watch)
         for defense, row in rows.items():
             cells += _cells(row, attack, defense, victim, plan, notes)
     return cells
 
 
-def _usable(scenes: Scenes, plan: DetectionPlan) -> tuple[list[Scene], list[str]]:
-    """The scenes that the task can be measured on, and what has to be said about the others."""
-    notes = scenes.problems.lines()
-    chosen = scenes.items
-    if plan.task == "instances":
-        chosen = [scene for scene in scenes.items if scene.outlines is not None]
-        if left := [s.path.name for s in scenes.items if s.outlines is None]:
-            notes.append(f"{len(left)} × image left out, it has no outlines: {'; '.join(left[:3])}")
-    if not chosen:
-        raise InputError(f"no image to evaluate {plan.task!r} on; {'; '.join(notes)}")
-    return chosen, notes
+def usable(scenes: Scenes, task: str) -> Scenes:
+    """The scenes that a task can be measured on; for ``instances`` those without outlines go.
+
+    What goes is counted and named in the problems of the scenes returned.
+
+    Args:
+        scenes: As read.
+        task: ``detect`` or ``instances``.
+
+    Raises:
+        InputError: No scene is left, or none of them has an object.
+    """
+    problems = Problems({kind: list(cases) for kind, cases in scenes.problems.found.items()})
+    items = []
+    for scene in scenes.items:
+        if task == "instances" and scene.outlines is None:
+            problems.add("image left out, it has no outlines", scene.name)
+        else:
+            items.append(scene)
+    said = "".join(f"; {line}" for line in problems.lines())
+    if not items:
+        raise InputError(f"no image to evaluate {task!r} on{said}")
+    if all(bool(scene.crowd.all()) for scene in items):  # of no object all are crowds
+        raise InputError(
+            f"none of the {len(items)} images has an object; mAP needs some: do the annotations "
+            f"belong to these images?{said}"
+        )
+    return Scenes(items, problems)
 
 
 @torch.no_grad()
@@ -212,7 +237,7 @@ def _measure(
     rows = {name: _Row(AveragePrecision(kind)) for name in defenses}
     for index, scene in enumerate(scenes):
         image, truth = scene.read(plan.longest, masks=kind == "masks")
-        attacked = _attacked(attack, image.to(plan.device), plan, index, scene.path.name)
+        attacked = _attacked(attack, image.to(plan.device), plan, index, scene.name)
         for name, defense in defenses.items():
             with Meter(plan.device) as meter:
                 found = detector([defense(attacked)[0]])[0]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,10 +13,14 @@ from nrpurify.errors import MissingExtraError
 Outline = list[list[float]] | dict[str, Any]
 """Polygons, each x, y, x, y ... in pixels, or ``{"size": [H, W], "counts": run lengths}``."""
 _BITS, _SIGN, _MORE, _FIRST = 5, 0x10, 0x20, 48
+_REACH = 10
+"""How far polygons may reach, in longer sides of the image: drawing walks along all of them."""
 
 
 def read_outline(given: Any, height: int, width: int) -> Outline | None:
     """An outline that can be drawn, None of anything else; texts of run lengths are spelled out.
+
+    Polygons may leave the image, but no coordinate may be beyond ten of its longer sides.
 
     Args:
         given: What an annotation file holds.
@@ -25,7 +28,8 @@ def read_outline(given: Any, height: int, width: int) -> Outline | None:
         width: Of the image in pixels.
     """
     if isinstance(given, list):
-        return given if given and all(map(_is_polygon, given)) else None
+        far = _REACH * max(height, width)
+        return given if given and all(_is_polygon(points, far) for points in given) else None
     if not isinstance(given, dict) or given.get("size") != [height, width]:
         return None
     counts = given.get("counts")
@@ -35,12 +39,12 @@ def read_outline(given: Any, height: int, width: int) -> Outline | None:
     return {"size": [height, width], "counts": runs} if sum(runs) == height * width else None
 
 
-def _is_polygon(points: Any) -> bool:
+def _is_polygon(points: Any, far: int) -> bool:
     return (
         isinstance(points, list)
         and len(points) >= 6
         and len(points) % 2 == 0
-        and all(isinstance(value, int | float) and math.isfinite(value) for value in points)
+        and all(isinstance(value, int | float) and abs(value) <= far for value in points)
     )
 
 

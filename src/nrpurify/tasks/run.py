@@ -13,11 +13,14 @@ import torch
 from torch import nn
 
 from nrpurify import defenses
+from nrpurify.defenses.chain import passes_of
 from nrpurify.errors import InputError
 from nrpurify.evaluation.cells import same_network
 from nrpurify.evaluation.networks import derived_seed, networks_seen, weights_hash
+from nrpurify.evaluation.threats import is_random
 from nrpurify.files import write_json
 from nrpurify.tasks.attackers import prepare_attacks
+from nrpurify.tasks.draws import Draws, check_one_pass, remembered
 from nrpurify.tasks.plan import TaskPlan
 from nrpurify.tasks.segmentation_cells import Attacked, Cell
 from nrpurify.tasks.strips import strongest, write_strips
@@ -48,7 +51,8 @@ def evaluate_task(
         The run as in ``run.json``, see docs/evaluation.md.
 
     Raises:
-        InputError: Something in the plan that cannot be used, or a folder that holds a run.
+        InputError: Something in the plan that cannot be used, nothing to evaluate, or a folder
+            that holds a run.
         ImageError: An image is broken.
         MissingExtraError: A library of the extras is needed.
         WeightsError: Weights are not to be had.
@@ -61,25 +65,33 @@ def evaluate_task(
         )
     made = {spec: _defense(plan, spec) for spec in plan.specs}
     bench = _Bench(
-        plan, folder, open_victim(plan), prepare_attacks(plan, folder / "adversaries"), made
+        plan,
+        folder,
+        open_victim(plan),
+        prepare_attacks(plan, folder / "adversaries"),
+        {spec: defense for spec, (defense, _) in made.items()},
+        frozenset(spec for spec, (_, random) in made.items() if random),
     )
     return bench.run(_cells(folder) if resume else [], watch or (lambda what, done, total: None))
 
 
-def _defense(plan: TaskPlan, spec: str) -> nn.Module:
-    """A defense that keeps an image's size, on which boxes and masks depend."""
+def _defense(plan: TaskPlan, spec: str) -> tuple[nn.Module, bool]:
+    """A defense that keeps an image's size, on which boxes and masks depend; is it random?"""
     seed = derived_seed(plan.seed, "defense", spec)
     defense = defenses.make(spec, device=plan.device, seed=seed)
+    fresh = Draws(defense)
     probe = torch.full((1, 3, 64, 80), 0.5, device=plan.device)
     with torch.no_grad():
-        shape = defense(probe).shape
+        shape, random = defense(probe).shape, is_random(defense, probe)
     if shape != probe.shape:
         raise InputError(
             f"{spec} makes {tuple(shape[2:])} pixels of (64, 80); {plan.task} needs defenses that "
             "keep the size"
         )
-    defenses.reseed(defense, torch.Generator().manual_seed(seed))  # the probe drew
-    return defense
+    if plan.task != "segment":
+        check_one_pass(spec, defense, plan.task)
+    fresh.again()  # the probe drew
+    return defense, random
 
 
 def _cells(folder: Path) -> list[Cell]:
@@ -96,11 +108,12 @@ class _Bench:
     victim: Victim
     attacks: list[Attacked]
     defenses: dict[str, nn.Module]
+    random: frozenset[str]
     created: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
 
     def run(self, before: Sequence[Cell], watch: Watch) -> dict[str, Any]:
         """Measure, saving as far as it has come, and write the pictures."""
-        hashes = self._hashes()
+        hashes, again = self._hashes(), remembered(self.defenses)
         cells = self.victim.measure(
             self.defenses,
             self.attacks,
@@ -109,6 +122,7 @@ class _Bench:
             lambda finished: self._save(finished, [], hashes),
             watch,
         )
+        again()
         behind = [(spec, module) for spec, module in self.defenses.items() if spec != "none"]
         strips = write_strips(
             self.folder / "strips",
@@ -147,11 +161,22 @@ class _Bench:
             "weights_sha256": dict(hashes),
             "seed": plan.seed,
             "cells": list(cells),
-            "warnings": [*_left_out(self.victim), *self._seen(cells)],
+            "warnings": [*_left_out(self.victim), *self._one_draw(cells), *self._seen(cells)],
+            "left_out": self.victim.left_out,
             "strips": strips,
         }
         write_json(self.folder / RUN, run)
         return run
+
+    def _one_draw(self, cells: Sequence[Cell]) -> list[dict[str, Any]]:
+        """Warn of random defenses that no passes average over."""
+        single = [s for s, made in self.defenses.items() if passes_of(made)[0] == 1]
+        warnings = []
+        for spec in (spec for spec in single if spec in self.random):
+            ids = [cell["id"] for cell in cells if cell["defense"] == spec]
+            text = f"{spec} is random and was judged on one draw an image; another seed differs"
+            warnings.append({"kind": "one draw", "text": text, "cells": ids})
+        return warnings
 
     def _seen(self, cells: Sequence[Cell]) -> list[dict[str, Any]]:
         """Warn of surrogates that a defense has seen in training."""

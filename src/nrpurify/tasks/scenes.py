@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 from PIL import Image as PilImage
+from PIL import ImageOps
 from torch import Tensor
 
 from nrpurify.errors import ImageError
@@ -42,15 +43,17 @@ class Scene:
 
     Attributes:
         path: The file.
+        name: Its place below the folder of images.
         height: Of the image in pixels.
         width: Of the image in pixels.
         boxes: K×4 float32, see :class:`Truth`.
         labels: K category ids.
         crowd: K booleans.
-        outlines: One an object, or None when the annotations hold boxes only.
+        outlines: One an object, or None unless every object has one.
     """
 
     path: Path
+    name: str
     height: int
     width: int
     boxes: Tensor
@@ -92,8 +95,8 @@ class Problems:
     found: dict[str, list[str]] = field(default_factory=dict)
 
     def add(self, kind: str, what: str) -> None:
-        """Count one case of ``kind``, naming it."""
-        self.found.setdefault(kind, []).append(what)
+        """Count one case of ``kind``, naming it; what is no Unicode in a name is escaped."""
+        self.found.setdefault(kind, []).append(what.encode(errors="backslashreplace").decode())
 
     def count(self, kind: str) -> int:
         """How many cases of ``kind`` there are."""
@@ -119,6 +122,9 @@ class Scenes:
 def upright_size(path: Path) -> tuple[int, int]:
     """Height and width of an image file as :func:`nrpurify.images.read_image` turns it.
 
+    Only of a TIFF that lies on its side are pixels decoded: versions of Pillow differ in whether
+    its size is that before it is turned or behind.
+
     Raises:
         ImageError: The file is missing or broken.
     """
@@ -126,16 +132,25 @@ def upright_size(path: Path) -> tuple[int, int]:
         with PilImage.open(path, formats=FORMATS) as picture:
             width, height = picture.size
             sideways = picture.getexif().get(_EXIF_ORIENTATION) in _SIDEWAYS
+            if sideways and picture.format == "TIFF":
+                turned = ImageOps.exif_transpose(picture)
+                return turned.height, turned.width
     except (OSError, ValueError, SyntaxError, PilImage.DecompressionBombError) as error:
         raise ImageError(f"cannot read {str(path)!r}: {error}") from error
     return (width, height) if sideways else (height, width)
 
 
 class SceneBuilder:
-    """Collects the objects of one image, counting what cannot be used."""
+    """Collects the objects of one image, counting what cannot be used.
 
-    def __init__(self, path: Path, problems: Problems) -> None:
-        self.path, self.problems = path, problems
+    Args:
+        path: The image file.
+        problems: Where to count.
+        name: See :class:`Scene`; by default the file's own.
+    """
+
+    def __init__(self, path: Path, problems: Problems, name: str | None = None) -> None:
+        self.path, self.problems, self.name = path, problems, name or path.name
         self.height, self.width = upright_size(path)
         self._objects: list[tuple[list[float], int, bool, Outline | None]] = []
 
@@ -148,7 +163,7 @@ class SceneBuilder:
         outline: Outline | None = None,
     ) -> None:
         """Add an object; its ``box`` (left, top, right, bottom in pixels) is cut to the image."""
-        place = f"{self.path.name} {[round(side, 1) for side in box]}"
+        place = f"{self.name} {[round(side, 1) for side in box]}"
         sides = (self.width, self.height, self.width, self.height)
         cut = [min(max(value, 0.0), float(side)) for value, side in zip(box, sides, strict=True)]
         if not (cut[0] < cut[2] and cut[1] < cut[3]):
@@ -161,12 +176,13 @@ class SceneBuilder:
     def build(self) -> Scene:
         """The scene; one without objects stays, and is counted."""
         if not self._objects:
-            self.problems.add("image without objects", self.path.name)
+            self.problems.add("image without objects", self.name)
         boxes, labels, crowd, outlines = (
             zip(*self._objects, strict=True) if self._objects else ((), (), (), ())
         )
         return Scene(
             self.path,
+            self.name,
             self.height,
             self.width,
             torch.tensor(boxes, dtype=torch.float32).reshape(-1, 4),

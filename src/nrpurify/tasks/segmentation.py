@@ -15,6 +15,7 @@ from nrpurify.errors import InputError
 from nrpurify.evaluation.harness import Batch, ImageMap, check_budget
 from nrpurify.evaluation.meter import Meter
 from nrpurify.models.segmenters import Segmenter
+from nrpurify.tasks import draws
 from nrpurify.tasks.camvid import CAMVID, ClassTable, Pair, Problem, Sample, find_pairs, read_sample
 from nrpurify.tasks.segmentation_cells import CLEAN, Attacked, Cell, CellMaker
 from nrpurify.tasks.segmentation_metrics import confusion
@@ -101,7 +102,8 @@ def evaluate_segmentation(
     Args:
         segmenter: The victim.
         folder: Images and masks; their table's classes must be the segmenter's.
-        defenses: By their specs; each maps 1×3×H×W images in [0, 1] to the same.
+        defenses: By their specs; each maps 1×3×H×W images in [0, 1] to the same. What is random
+            draws the same under every condition; several passes are averaged, or vote.
         attacked: Attacked images; clean ones always come first.
         seed: Of the bootstrap.
         device: Where to work.
@@ -126,10 +128,11 @@ def evaluate_segmentation(
     names = [pair.name for pair in folder.pairs]
     maker = CellMaker(segmenter.name, names, folder.problems, dict(basis or {}), seed)
     victim, place, cells = segmenter.to(device), torch.device(device), []
-    conditions = (CLEAN, *attacked)
+    conditions, again = (CLEAN, *attacked), draws.remembered(defenses)
     for index, condition in enumerate(conditions):
         wanted = {d for d in defenses if not set(maker.ids(condition, d).values()) <= set(known)}
         chosen = {name: defense for name, defense in defenses.items() if name in wanted}
+        again()
         shown = _shifted(watch, index * len(names), len(conditions) * len(names))
         for name, (counts, spent) in _measure(
             victim, folder, condition, chosen, place, shown
@@ -163,7 +166,7 @@ def _measure(
             images = _images(sample, condition, device)
             for name, defense in defenses.items():
                 begun = time.perf_counter()
-                predicted = segmenter(defense(images)).argmax(1).cpu()
+                predicted = draws.scores(segmenter, defense, images).argmax(1).cpu()
                 seconds[name] += time.perf_counter() - begun
                 found = confusion(predicted, sample.mask[None], len(segmenter.classes))
                 counts[name].append(found)
@@ -171,7 +174,11 @@ def _measure(
     return {
         name: (
             torch.cat(parts),
-            {"seconds": round(seconds[name], 3), "peak_memory_mb": meter.peak_memory_mb},
+            {
+                "draws": draws.passes(defenses[name]),
+                "seconds": round(seconds[name], 3),
+                "peak_memory_mb": meter.peak_memory_mb,
+            },
         )
         for name, parts in counts.items()
     }

@@ -87,12 +87,14 @@ class CellMaker:
     def cells(
         self, condition: Attacked, defense: str, counts: Tensor, spent: Mapping[str, Any]
     ) -> list[Cell]:
-        """One cell a metric from the confusion counts N×C×C of N images."""
+        """One cell a metric from the confusion counts N×C×C of N images.
+
+        ``spent`` holds draws, seconds and memory.
+        """
         kinds = count_problems(self.problems)
         shared = {
             "task": "segment",
             **condition.describe(),
-            "draws": 1,
             "defense": defense,
             "victim": self.victim,
             "n": len(counts),

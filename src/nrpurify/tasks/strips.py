@@ -22,7 +22,7 @@ SHOWN = 3
 
 @dataclass(frozen=True, eq=False)
 class View:
-    """An image to show: its file's name, 1×3×H×W in [0, 1], and what is there in words."""
+    """An image to show: its file's place, 1×3×H×W in [0, 1], and what is there in words."""
 
     name: str
     image: Tensor
@@ -37,7 +37,9 @@ def write_strips(
     attack: Attacked | None,
     defense: tuple[str, Callable[[Tensor], Tensor]] | None,
 ) -> list[dict[str, Any]]:
-    """Write ``NAME--clean.png``, ``--attacked.png`` and ``--purified.png`` for each view.
+    """Write ``0-NAME--clean.png``, ``--attacked.png`` and ``--purified.png`` for each view.
+
+    The number keeps apart what is left of names as letters, digits, points and dashes.
 
     Args:
         folder: Where they go.
@@ -50,11 +52,12 @@ def write_strips(
         Entries for ``strips`` in ``run.json``.
     """
     strips = []
-    for view in views:
+    for number, view in enumerate(views):
+        stem = slug(number, PurePath(view.name).with_suffix(""))
         panels = []
         for key, (title, image) in _versions(view, attack, defense).items():
             picture, caption = look(image[0])
-            file = f"{slug(PurePath(view.name).with_suffix(''))}--{key}.png"
+            file = f"{stem}--{key}.png"
             write_png(folder / file, picture.float().cpu())
             panels.append({"title": title, "file": file, "caption": caption, "correct": None})
         strips.append({"name": view.name, "label": view.label, "panels": panels})

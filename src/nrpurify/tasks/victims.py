@@ -15,7 +15,7 @@ from nrpurify.models.detectors import load_detector
 from nrpurify.models.segmenters import CAMVID_CLASSES, Segmenter, load_segmenter
 from nrpurify.tasks.camvid import CAMVID, ClassTable, count_problems
 from nrpurify.tasks.coco import read_coco
-from nrpurify.tasks.detection import DetectionPlan, SceneAttack, evaluate_detection
+from nrpurify.tasks.detection import DetectionPlan, SceneAttack, evaluate_detection, usable
 from nrpurify.tasks.looks import Look, counted, detector_look, segmenter_look, shares
 from nrpurify.tasks.plan import TaskPlan
 from nrpurify.tasks.scenes import Scenes
@@ -23,6 +23,7 @@ from nrpurify.tasks.segmentation import LabeledFolder, evaluate_segmentation
 from nrpurify.tasks.segmentation_cells import CLEAN, Attacked, Cell, CellMaker
 from nrpurify.tasks.strips import SHOWN, View
 from nrpurify.tasks.yolo import read_yolo
+from nrpurify.versions import versions
 from nrpurify.weights import file_hash
 
 VOID = 255
@@ -44,7 +45,11 @@ class Victim(Protocol):
 
     @property
     def problems(self) -> list[str]:
-        """What was left out of the images and their labels, counted and named."""
+        """What was left out of the images and their labels, in a short line a kind."""
+
+    @property
+    def left_out(self) -> dict[str, list[str]]:
+        """The names of all of it, by kind."""
 
     def views(self) -> Iterator[View]:
         """The first images, for pictures."""
@@ -79,7 +84,7 @@ def open_victim(plan: TaskPlan) -> Victim:
     assert plan.annotations is not None
     read = read_yolo if plan.annotations.is_dir() else read_coco
     scenes = read(plan.annotations, plan.images)
-    kept = Scenes(scenes.items[: plan.limit], scenes.problems)
+    kept = usable(Scenes(scenes.items[: plan.limit], scenes.problems), plan.task)
     return DetectVictim(plan, load_detector(plan.model, device=plan.device), kept)
 
 
@@ -112,12 +117,17 @@ class DetectVictim:
         """See :class:`Victim`."""
         return self.scenes.problems.lines()
 
+    @property
+    def left_out(self) -> dict[str, list[str]]:
+        """See :class:`Victim`."""
+        return self.scenes.problems.found
+
     def views(self) -> Iterator[View]:
         """The first scenes with objects, on the grid of 8 bits."""
         for scene in islice((s for s in self.scenes.items if len(s.labels)), SHOWN):
             image, truth = scene.read(self.plan.longest)
             rounded = from_uint8(to_uint8(image)).to(self.plan.device)
-            yield View(scene.path.name, rounded, counted(truth.labels.tolist()))
+            yield View(scene.name, rounded, counted(truth.labels.tolist()))
 
     def measure(
         self,
@@ -165,7 +175,18 @@ class SegmentVictim:
         """See :class:`Victim`."""
         kinds = count_problems(self.images.problems)
         first = {problem.kind: problem.text for problem in reversed(self.images.problems)}
-        return [f"{number} × {kind}: {first[kind]}" for kind, number in kinds.items()]
+        return [
+            f"{number} × {kind}: {first[kind]}" + (f"; and {number - 1} more" if number > 1 else "")
+            for kind, number in kinds.items()
+        ]
+
+    @property
+    def left_out(self) -> dict[str, list[str]]:
+        """See :class:`Victim`."""
+        names: dict[str, list[str]] = {}
+        for problem in self.images.problems:
+            names.setdefault(problem.kind, []).append(problem.name)
+        return names
 
     def views(self) -> Iterator[View]:
         """The first images."""
@@ -183,7 +204,7 @@ class SegmentVictim:
         watch: Watch,
     ) -> list[Cell]:
         """What is not among the cells ``before`` by its id, which tells all that decides it."""
-        basis = {"weights": dict(hashes), "files": self._files()}
+        basis = {"weights": dict(hashes), "files": self._files(), "versions": versions()}
         wanted = self._ids(defenses, attacks, basis)
         cells = {cell["id"]: cell for cell in before if cell["id"] in wanted}
 

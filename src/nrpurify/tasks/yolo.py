@@ -10,6 +10,7 @@ from nrpurify.errors import ImageError, InputError
 from nrpurify.files import find_images
 from nrpurify.models.detectors.categories import COCO_CATEGORIES
 from nrpurify.tasks.coco import COCO_LABELS
+from nrpurify.tasks.outlines import read_outline
 from nrpurify.tasks.scenes import Problems, SceneBuilder, Scenes
 
 COCO_NAMES: tuple[str, ...] = tuple(COCO_CATEGORIES.values())
@@ -91,9 +92,11 @@ def _add(
         x, y, width, height = values
         box = (x - width / 2, y - height / 2, x + width / 2, y + height / 2)
         builder.add(box, labels[name])
+    elif (outline := read_outline([values], builder.height, builder.width)) is None:
+        builder.problems.add("object left out, its outline cannot be drawn", place)
     else:
         box = (min(values[::2]), min(values[1::2]), max(values[::2]), max(values[1::2]))
-        builder.add(box, labels[name], outline=[values])
+        builder.add(box, labels[name], outline=outline)
 
 
 def _parse(line: str) -> tuple[int, list[float]] | None:
