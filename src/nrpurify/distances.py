@@ -35,7 +35,7 @@ def wasserstein(a: Tensor, b: Tensor, *, projections: int = 32) -> Tensor:
     directions, sorted, and compared in order (Rabin et al., 2011).
     """
     generator = torch.Generator().manual_seed(0)
-    axes = torch.randn(a.shape[1], projections, generator=generator).to(a)
+    axes = torch.randn(a.shape[1], projections, generator=generator, device="cpu").to(a)
     axes = axes / axes.norm(dim=0)
     clouds = (x.reshape(*x.shape[:2], -1).transpose(1, 2) for x in (a, b))
     first, second = ((cloud @ axes).sort(dim=1).values for cloud in clouds)

@@ -1,9 +1,12 @@
+from copy import deepcopy
+
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from nrpurify.attacks import fgsm, i_fgsm, tap
+from nrpurify.attacks import EOT, Ensemble, fgsm, i_fgsm, tap
+from nrpurify.defenses import GaussianNoise, Protected
 from nrpurify.errors import InputError
 from nrpurify.features import FeatureExtractor
 
@@ -81,3 +84,45 @@ def test_layers_that_cannot_be(classifier, images, labels):
         tap(nn.Sequential(nn.Flatten(), nn.Linear(360, 5)), images, labels)
     with pytest.raises(InputError, match=r"is a function, in which no layer"):
         tap(lambda x: classifier(x), images, labels)
+
+
+@pytest.mark.parametrize("draws", [1, 2])
+def test_several_passes_count_as_their_mean(classifier, images, labels, draws):
+    """The defense changes nothing, so that all passes are alike."""
+    options = {"steps": 3, "feature_weight": 1.0}
+    once, thrice = (
+        EOT(Protected(classifier, nn.Identity(), passes=passes), draws) for passes in (1, 3)
+    )
+    for found, expected in zip(
+        seen(thrice, images, labels, **options), seen(once, images, labels, **options), strict=True
+    ):
+        torch.testing.assert_close(found, expected)
+
+
+def test_members_of_an_ensemble_may_differ_in_passes(classifier, images, labels):
+    other = deepcopy(classifier)
+    plain = Ensemble(classifier, other)
+    mixed = Ensemble(Protected(classifier, nn.Identity(), passes=5), other)
+    options = {"steps": 3, "feature_weight": 1.0}
+    expected = seen(plain, images, labels, **options, features=["models.0.0", "models.1.3"])
+    layers = ["models.0.model.0", "models.1.3"]
+    for found, value in zip(
+        seen(mixed, images, labels, **options, features=layers), expected, strict=True
+    ):
+        torch.testing.assert_close(found, value)
+
+
+def test_images_that_go_together_keep_their_own_passes(classifier, images, labels):
+    model = Protected(classifier, nn.Identity(), passes=3)
+    options = {"steps": 3, "feature_weight": 1.0, "amp": True}
+    together = seen(model, images[:2], labels[:2], **options)
+    apart = [seen(model, images[k : k + 1], labels[k : k + 1], **options) for k in range(2)]
+    for found, expected in zip(together, zip(*apart, strict=True), strict=True):
+        torch.testing.assert_close(found, torch.cat(expected))
+
+
+def test_passes_of_an_odd_number_of_features(images, labels):
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(3, 1, (4, 2)), nn.Flatten(), nn.Linear(81, 5))
+    found = tap(Protected(model, GaussianNoise(0.01), passes=3), images[:2], labels[:2], amp=True)
+    assert found.shape == images[:2].shape

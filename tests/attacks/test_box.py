@@ -4,6 +4,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from nrpurify.attacks import apgd_ce, apgd_dlr, square
 from nrpurify.attacks.box import Box, per_sample
 from nrpurify.errors import InputError
 
@@ -63,3 +64,14 @@ def test_one_value_or_one_an_image(value):
 def test_errors_name_value_and_remedy(eps, message):
     with pytest.raises(InputError, match=message):
         per_sample(eps, torch.zeros(2, 3, 1, 1))
+
+
+@pytest.mark.parametrize("attack", [apgd_ce, apgd_dlr, square])
+def test_images_that_are_left_alone_end_inside_the_box(classifier, images, attack):
+    """What is a little outside of [0, 1] is admitted, and so must not come back."""
+    images[:, 0, 0, 0], images[:, 0, 0, 1] = 1 + 9e-7, -9e-7
+    wrong = (classifier.eval()(images).argmax(1) + 1) % 5
+    found = attack(classifier, images, wrong, steps=1)
+    assert found.min() >= 0
+    assert found.max() <= 1
+    torch.testing.assert_close(found, images, atol=1e-6, rtol=0)

@@ -112,3 +112,30 @@ def test_bf16_values_are_near_and_returned_in_fp32(extractor, images):
     assert rough.dtype == torch.float32
     assert not torch.equal(rough, exact)
     torch.testing.assert_close(rough, exact, rtol=0.05, atol=0)
+
+
+class Tokens(torch.nn.Module):
+    """Images as N×tokens×channels, a token a column."""
+
+    def forward(self, images):
+        return images.flatten(1, 2).transpose(1, 2)
+
+
+@pytest.mark.parametrize(
+    ("network", "pooled"),
+    [
+        (Tokens(), lambda images: images.flatten(1, 2).mean(2)),
+        (torch.nn.Flatten(), lambda images: images.flatten(1)),
+    ],
+)
+def test_tokens_and_plain_vectors_are_features_too(images, network, pooled):
+    extractor = FeatureExtractor(torch.nn.Sequential(network), "0")
+    other = images.flip(3) ** 2
+    found = against(extractor, images)(other)
+    torch.testing.assert_close(found, -(pooled(other) * own_direction(pooled(images))).sum(1))
+    direction = own_direction(pooled(other)) - own_direction(pooled(images))
+    found = switch(extractor, images, other)(images)
+    torch.testing.assert_close(found, (pooled(images) * direction).sum(1))
+    found = along(extractor, torch.Generator().manual_seed(0))(images)
+    drawn = torch.randn(pooled(images).shape, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(found, (pooled(images) * drawn).sum(1))

@@ -1,4 +1,5 @@
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -261,3 +262,23 @@ def test_floats_are_written_beside_the_pngs_and_made_up_for(run, photos, tmp_pat
     assert run("attack", photos, out, *QUICK, "--eps", "8/255", "--floats")[0] == 0
     assert (out / "a.safetensors").stat().st_mtime_ns == stamp
     assert (out / "b.safetensors").exists()
+
+
+def test_names_that_are_no_utf8(run, photo, tmp_path, tiny_file):
+    source, name = tmp_path / "in", os.fsdecode(b"caf\xe9")
+    try:
+        photo(source / f"{name}.png")
+        (source / os.fsdecode(b"\xe9-broken.png")).touch()
+    except OSError:
+        pytest.skip("this file system takes UTF-8 only")
+    out, args = tmp_path / "out", ("--name", "noise", "--floats", "--json")
+    for counts in ({"done": 1, "skipped": 0}, {"done": 0, "skipped": 1}):
+        code, text, err = run("attack", source, out, *args)
+        assert code == 1
+        summary = json.loads(text)
+        assert counts.items() <= summary.items()
+        assert summary["failed"][0]["source"] == str(source / os.fsdecode(b"\xe9-broken.png"))
+        assert "udce9-broken.png" in err
+    assert list(manifest(out)["files"]) == [f"{name}.png"]
+    assert run("purify", out, tmp_path / "pure", "--purifier", tiny_file)[0] == 0
+    assert (tmp_path / "pure" / f"{name}.png").is_file()

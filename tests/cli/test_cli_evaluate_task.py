@@ -105,7 +105,7 @@ def test_a_detector_is_measured_and_shown(run, scenes, task):
         "noise, ε 16/255",
         "Behind median:size=3",
     ]
-    assert first["panels"][0]["file"] == "0--clean.png"
+    assert first["panels"][0]["file"] == "0-0--clean.png"
     assert first["panels"][0]["caption"] == "1 person"
     assert (out / "adversaries" / "noise-16" / "0.png").is_file()
     assert run("report", out)[0] == 0
@@ -147,7 +147,7 @@ def test_a_segmenter_is_measured_and_resumed(run, frames):
     assert values(found, "pixel accuracy")["clean", "none"] == 1
     assert len(found["cells"]) == 8
     assert found["strips"][0]["label"] == "mostly dark 50%, bright 50%"
-    assert (out / "strips" / "1--purified.png").is_file()
+    assert (out / "strips" / "1-1--purified.png").is_file()
 
     code, _, err = run(*args)
     assert code == 2
@@ -244,3 +244,96 @@ def test_a_surrogate_that_a_defense_has_seen_is_told(run, frames, monkeypatch):
     assert warning["text"] == "median was trained on features of vgg16, the surrogate here"
     assert len(warning["cells"]) == 2
     assert "seen in training" in err
+
+
+def test_images_without_outlines_are_told(run, scenes):
+    pytest.importorskip("faster_coco_eval")
+    (scenes / "texts" / "1.txt").write_text("0 0.5 0.5 0.2 0.2\n")
+    args = ("evaluate", scenes / "images", "--task", "instances", "--annotations", scenes / "texts")
+    args += ("--attack", "none", "--defense", "none", "--out", scenes / "run", "--json")
+    code, text, err = run(*args)
+    assert code == 0, err
+    found = json.loads(text)
+    assert found["images"]["n"] == 1
+    assert "1 × image left out, it has no outlines: 1.png" in err
+    assert found["left_out"]["image left out, it has no outlines"] == ["1.png"]
+    assert any("no outlines: 1.png" in warning["text"] for warning in found["warnings"])
+
+
+def test_everything_left_out_is_named(run, frames):
+    for k in range(5):
+        Image.new("RGB", (8, 8)).save(frames / "frames" / f"lonely{k}.png")
+    args = ("evaluate", frames / "frames", "--task", "segment", "--masks", frames / "masks")
+    args += ("--attack", "none", "--defense", "none", "--out", frames / "run", "--json")
+    code, text, err = run(*args)
+    assert code == 0, err
+    found = json.loads(text)
+    assert found["left_out"] == {"image without mask": [f"lonely{k}.png" for k in range(5)]}
+    (warning,) = found["warnings"]
+    assert "5 × image without mask" in warning["text"]
+    assert "; and 4 more" in warning["text"]
+    assert "lonely3" not in err
+
+
+def test_a_random_defense_does_not_depend_on_what_came_before(run, frames):
+    args = ("evaluate", frames / "frames", "--task", "segment", "--masks", frames / "masks")
+    args += ("--attack", "noise", "--defense", "noise:std=0.2", "--json")
+    found = {}
+    for eps in ("8/255", "16/255,8/255"):
+        code, text, err = run(*args, "--eps", eps, "--out", frames / eps.replace("/", "-"))
+        assert code == 0, err
+        assert "one draw: noise:std=0.2 is random and was judged on one draw an image" in err
+        found[eps] = {cell["id"]: cell["value"] for cell in json.loads(text)["cells"]}
+    assert found["8/255"].items() <= found["16/255,8/255"].items()
+
+    out = frames / "16-255,8-255"
+    held = json.loads((out / "run.json").read_text())
+    held["cells"] = [cell for cell in held["cells"] if cell["eps"] != 16 / 255]
+    (out / "run.json").write_text(json.dumps(held))
+    again = json.loads(run(*args, "--eps", "16/255,8/255", "--out", out, "--resume")[1])
+    assert {cell["id"]: cell["value"] for cell in again["cells"]} == found["16/255,8/255"]
+
+
+def test_passes_where_they_can_be_averaged(run, frames, scenes):
+    spec = ("--defense", "noise:std=0.2,passes=3", "--attack", "none", "--json")
+    args = ("evaluate", frames / "frames", "--task", "segment", "--masks", frames / "masks")
+    code, text, err = run(*args, *spec, "--out", frames / "run")
+    assert code == 0, err
+    assert {c["draws"] for c in json.loads(text)["cells"] if c["defense"] != "none"} == {3}
+    assert "one draw" not in err
+    args = ("evaluate", scenes / "images", "--task", "detect", "--annotations", scenes / "texts")
+    code, _, err = run(*args, *spec, "--out", scenes / "other")
+    assert code == 2
+    assert "noise:std=0.2,passes=3 asks for 3 passes" in err
+
+
+def test_resuming_measures_what_was_replaced(run, frames, monkeypatch):
+    made, out = frames / "made", frames / "run"
+    assert run("attack", frames / "frames", made, "--name", "noise", "--eps", "8/255")[0] == 0
+    args = ("evaluate", frames / "frames", "--task", "segment", "--masks", frames / "masks")
+    args += ("--attacked", made, "--defense", "none", "--out", out, "--json", "--resume")
+
+    def cells():
+        return {cell["id"]: cell["attack"] for cell in json.loads(run(*args)[1])["cells"]}
+
+    first = cells()
+    assert cells() == first
+    Image.open(frames / "frames" / "0.png").save(made / "0.png")
+    second = cells()
+    assert {first[name] for name in first.keys() & second.keys()} == {"clean"}
+    assert len(second) == len(first)
+    monkeypatch.setattr("nrpurify.tasks.victims.versions", lambda: {"nrpurify": "other"})
+    assert not cells().keys() & second.keys()
+
+
+def test_nothing_to_find_is_told_before_the_detector_is_loaded(run, scenes, monkeypatch):
+    for file in (scenes / "texts").iterdir():
+        file.write_text("")
+    monkeypatch.setattr(
+        "nrpurify.tasks.victims.load_detector", lambda *_, **__: pytest.fail("too late")
+    )
+    args = ("evaluate", scenes / "images", "--task", "detect", "--annotations", scenes / "texts")
+    code, _, err = run(*args, "--attack", "noise", "--defense", "none", "--out", scenes / "run")
+    assert code == 2
+    assert "none of the 2 images has an object" in err
+    assert not (scenes / "run").exists()

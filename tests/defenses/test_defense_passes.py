@@ -79,6 +79,24 @@ def test_reseed_reaches_all_links(greys):
     assert torch.equal(chain(greys), first)
 
 
+def test_reseed_leaves_a_network_of_that_name_alone(greys):
+    class Generated(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.generator = nn.Conv2d(3, 3, 1)
+            self.noise = defenses.make("noise")
+
+        def forward(self, images):
+            return self.noise(self.generator(images))
+
+    defense = Generated()
+    network, generator = defense.generator, torch.Generator().manual_seed(1)
+    reseed(defense, generator)
+    assert defense.generator is network
+    assert defense.noise.generator is generator
+    assert defense(greys).shape == greys.shape
+
+
 def test_what_several_passes_cannot_do(greys):
     detector = protect(lambda images: [{} for _ in images], "noise:passes=2")
     with pytest.raises(InputError, match=r"2 passes of a model that returns list .* or passes=1"):

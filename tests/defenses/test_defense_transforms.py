@@ -12,7 +12,16 @@ from scipy.ndimage import median_filter
 from skimage.restoration import denoise_tv_bregman, denoise_wavelet
 from torch.nn.functional import interpolate
 
-from nrpurify.defenses import JPEG, TVM, GaussianNoise, Median, NeurIPSr3, RandomPad, Wavelet
+from nrpurify.defenses import (
+    JPEG,
+    TVM,
+    GaussianNoise,
+    Median,
+    NeurIPSr3,
+    RandomPad,
+    Wavelet,
+    make,
+)
 from nrpurify.errors import InputError, MissingExtraError
 
 
@@ -153,10 +162,15 @@ def test_nips_r3_zoom_is_the_share_that_is_seen(zoom):
         (lambda: TVM(0.0), "weight is 0.0 and iterations 100; expected positive"),
         (lambda: TVM(1.0, 0), "weight is 1.0 and iterations 0; expected positive"),
         (lambda: Wavelet(-1.0), "sigma is -1.0; expected a positive"),
+        (lambda: Wavelet(3), "sigma is 3; expected .* up to 1; write 3 of 255 as 3/255"),
         (lambda: Median(2), "size is 2; expected an odd"),
         (lambda: Median(9)(torch.zeros(1, 3, 4, 9)), "images are 9×4; .* sides above 4"),
         (lambda: RandomPad(10, 10), "low is 10 and high 10"),
+        (lambda: TVM()(torch.zeros(1, 3, 1, 5)), "images are 5×1; tvm takes sides of at least 2"),
+        (lambda: TVM()(torch.zeros(1, 3, 5, 1)), "images are 1×5; tvm takes sides of at least 2"),
         (lambda: GaussianNoise(-0.1), "std is -0.1"),
+        (lambda: GaussianNoise(12), "std is 12; expected .* 0 to 1; write 12 of 255 as 12/255"),
+        (lambda: NeurIPSr3(noise=4), "noise is 4; expected .* 0 to 1; write 4 of 255 as 4/255"),
         (lambda: NeurIPSr3(zoom=2.0), "zoom is 2.0, .* expected a zoom in"),
         (lambda: GaussianNoise(passes=0), "passes is 0"),
         (lambda: GaussianNoise(combine="max"), "combine is 'max'; expected 'mean' or 'vote'"),
@@ -178,3 +192,14 @@ def test_missing_wavelets_are_named(monkeypatch):
     monkeypatch.setattr("nrpurify.defenses.wavelet.find_spec", lambda name: None)
     with pytest.raises(MissingExtraError, match=r"PyWavelets.*nrpurify\[defenses\]"):
         Wavelet()
+
+
+@pytest.mark.parametrize(
+    "spec",
+    ["jpeg", "tvm", "median", "nips-r3", "noise", "wavelet", "tiny", "tiny:mode=dynamic",
+     "jpeg+tiny+noise"],
+)  # fmt: skip
+def test_no_images_stay_none(images, spec):
+    found = make(spec)(images[:0].double())
+    assert found.shape == (0, *images.shape[1:])
+    assert found.dtype == torch.float64

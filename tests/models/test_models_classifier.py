@@ -93,3 +93,11 @@ def test_own_module_is_frozen_unless_asked_otherwise():
 def test_not_callable():
     with pytest.raises(InputError, match="a str was given"):
         as_classifier("resnet50")
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_is_resized_too(dtype):
+    images = torch.rand(2, 3, 11, 13).to(dtype)
+    found = make().to(dtype).preprocess(images)
+    assert found.dtype == dtype
+    torch.testing.assert_close(found.float(), make().preprocess(images.float()), atol=0.02, rtol=0)

@@ -1,4 +1,5 @@
 import pickle
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -312,3 +313,57 @@ def test_pickle_bomb_is_refused(tmp_path, monkeypatch, authors_state):
         with pytest.raises(WeightsError, match="cannot be read as a state dict"):
             convert_checkpoint(name, "small")
     assert not Path("exploded").exists()
+
+
+def repacked(path, target, compression):
+    with zipfile.ZipFile(path) as source, zipfile.ZipFile(target, "w", compression) as packed:
+        for name in source.namelist():
+            packed.writestr(name, source.read(name))
+    return target
+
+
+def test_decompression_bombs_are_not_opened(tmp_path, monkeypatch, authors_state):
+    torch.save({"w": torch.zeros(10**6)}, tmp_path / "flat.pth")
+    bomb = repacked(tmp_path / "flat.pth", tmp_path / "bomb.pth", zipfile.ZIP_DEFLATED)
+    assert bomb.stat().st_size < 10**5
+    monkeypatch.setattr(torch, "load", lambda *args, **kwargs: pytest.fail("was read"))
+    with pytest.raises(WeightsError, match=r"bomb\.pth: .* is compressed; expected a file as tor"):
+        convert_checkpoint(bomb, "small")
+    with pytest.raises(WeightsError, match=r"flat\.pth holds 4,.* bytes; expected at most 1,"):
+        convert_checkpoint(tmp_path / "flat.pth", "small")
+    (tmp_path / "old.pth").write_bytes(b"0" * 2 * 10**6)
+    with pytest.raises(WeightsError, match=r"old\.pth holds 2,000,000 bytes"):
+        convert_checkpoint(tmp_path / "old.pth", "small")
+
+
+def test_files_of_the_older_kind_are_read(tmp_path, authors_state):
+    torch.save(authors_state, tmp_path / "x.pth", _use_new_zipfile_serialization=False)
+    converted = convert_checkpoint(tmp_path / "x.pth", "small")
+    for name, value in authors_state.items():
+        assert torch.equal(converted.network.state_dict()[name], value)
+
+
+def test_a_broken_archive(tmp_path, authors_state):
+    (tmp_path / "x.pth").write_bytes(b"PK\x03\x04 and no more")
+    with pytest.raises(WeightsError, match="cannot be read as a state dict: File is not a zip"):
+        convert_checkpoint(tmp_path / "x.pth", "small")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (torch.Tensor.to_sparse, "sparse_coo of torch.float32"),
+        (lambda bias: bias + 1j, "strided of torch.complex64"),
+        (torch.Tensor.int, "strided of torch.int32"),
+        (lambda bias: bias.to("meta"), "strided of torch.float32"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:Validating sparse tensor")
+def test_only_dense_floats_are_taken(tmp_path, authors_state, change, message):
+    bias = change(authors_state["conv_last.bias"])
+    torch.save({**authors_state, "conv_last.bias": bias}, tmp_path / "x.pth")
+    expected = (
+        rf"conv_last\.bias is torch\.{message}; expected conv_last\.bias as a dense .* floats"
+    )
+    with pytest.raises(WeightsError, match=expected):
+        convert_checkpoint(tmp_path / "x.pth", "small")

@@ -80,7 +80,7 @@ def test_dynamic_is_reproducible_by_its_generator(images):
     assert not torch.equal(DynamicPurifier(Same(), generator=seeded(2))(images), draws[0])
 
 
-@pytest.mark.parametrize("noise", [0.01, 0.05, 3.0])
+@pytest.mark.parametrize("noise", [0.01, 0.05, 1.0])
 def test_dynamic_step_is_bounded(noise):
     images = torch.full((2, 3, 20, 20), 0.5)
     step = DynamicPurifier(Same(), noise=noise, generator=seeded())(images) - images
@@ -100,3 +100,22 @@ def test_dynamic_is_differentiable(images):
     images.requires_grad_(True)
     DynamicPurifier(build_purifier("tiny"), generator=seeded())(images).sum().backward()
     assert images.grad.abs().sum() > 0
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"eps": 16}, "eps is 16; expected a value from 0 to 1; write 16 of 255 as 16/255"),
+        ({"noise": 12.0}, "noise is 12.0; expected .*; write 12 of 255 as 12/255"),
+        ({"eps": -0.1}, "eps is -0.1; expected a value from 0 to 1$"),
+        ({"noise": float("nan")}, "noise is nan; expected"),
+    ],
+)
+def test_dynamic_settings_that_cannot_be(settings, message):
+    with pytest.raises(InputError, match=message):
+        DynamicPurifier(Same(), **settings)
+
+
+@pytest.mark.parametrize(("design", "scale"), [("tiny", 1), ("edsr", 2)])
+def test_no_images_have_the_size_of_purified_ones(design, scale):
+    assert build_purifier(design)(torch.zeros(0, 3, 9, 7)).shape == (0, 3, 9 * scale, 7 * scale)

@@ -54,6 +54,17 @@ def test_different_metrics_are_not_averaged(small):
     assert one.rows["ssp"]["none"].here is None
 
 
+def test_only_percentages_are_scaled_and_stand_in_columns(small):
+    entries = (
+        entry("NRP", "Training Time", 28, unit="hours", metric="time"),
+        entry("NRP", "accuracy", 0.9, metric="accuracy"),
+    )
+    (one,) = beside(small({**ATTACK, "value": 0.5}, paper=list(entries)))
+    assert one.columns == one.metrics == ("accuracy",)
+    assert one.rows["NRP"]["accuracy"].paper == 0.9
+    assert one.rows["NRP · Training Time: 28 hours"] == {}
+
+
 def test_incomplete_entries(small):
     run = small({"value": 0.5}, paper=[{"where": "Table 1", "row": "x"}])
     with pytest.raises(InputError, match="lacks column, value"):
@@ -61,3 +72,15 @@ def test_incomplete_entries(small):
     run = small({"value": 0.5}, paper=[entry("x", "y", "11.0")])
     with pytest.raises(InputError, match=r"the value '11\.0'; expected a number"):
         beside(run)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), pytest.param(10**400, id="huge")])
+def test_values_that_are_no_finite_number(small, value):
+    with pytest.raises(InputError, match="expected a number"):
+        beside(small({"value": 0.5}, paper=[entry("x", "y", value)]))
+
+
+@pytest.mark.parametrize("cells", [None, 3, "c000", [1]])
+def test_cells_that_are_no_list_of_ids(small, cells):
+    with pytest.raises(InputError, match="an entry of 'paper' has the cells"):
+        beside(small({"value": 0.5}, paper=[entry("x", "y", 0.5, cells=cells)]))

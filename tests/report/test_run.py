@@ -107,3 +107,41 @@ def test_paths_of_checkpoints_are_shortened_while_they_differ(small):
     assert [cell.defense for cell in run.cells] == [
         *(twins[0], "run/purifier.safetensors+fast", twins[2])
     ]
+
+
+@pytest.mark.parametrize(
+    ("part", "message"),
+    [
+        ({"title": "\ud800"}, r"it holds '\\ud800', half of a character"),
+        ({"images": [1]}, r"images is \[1\]; expected an object"),
+        ({"warnings": [{"cells": 3}]}, "a warning has the cells 3; expected a list of ids"),
+        ({"warnings": [{"cells": [[1]]}]}, r"a warning has the cells \[\[1\]\]"),
+    ],
+)
+def test_other_parts_are_checked(raw, part, message):
+    with pytest.raises(InputError, match=message):
+        parse_run({**raw, **part})
+
+
+def test_numbers_that_no_float_holds(raw):
+    raw["cells"][0]["seconds"] = 10**400
+    with pytest.raises(InputError, match="cell 0: seconds has 401 digits"):
+        parse_run(raw)
+
+
+def test_nested_without_end(tmp_path):
+    (tmp_path / "run.json").write_text('{"cells": ' + "[" * 100_000)
+    with pytest.raises(InputError, match="it is no JSON"):
+        read_run(tmp_path)
+
+
+def test_quoted_paths_are_shortened_as_a_whole(small):
+    run = small({"defense": 'hgd:checkpoint="/a+b/c,d/x/y.safetensors"+jpeg'})
+    assert run.cells[0].defense == 'hgd:checkpoint="x/y.safetensors"+jpeg'
+
+
+def test_file_names_that_are_no_utf8_are_shown(raw):
+    raw["strips"] = [{"name": "caf\udce9.jpg"}]
+    run = parse_run(raw)
+    assert run.items("strips") == [{"name": "caf\N{REPLACEMENT CHARACTER}.jpg"}]
+    assert len(run.cells) == len(raw["cells"])

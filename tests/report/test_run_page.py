@@ -169,6 +169,9 @@ def test_strips(raw, tmp_path):
         ({"file": "/etc/x.png"}, InputError, "expected a file inside the run folder"),
         ({"file": "gone.png"}, ImageError, "gone.png"),
         ({"title": "Clean"}, InputError, "lacks 'file'"),
+        (7, InputError, r"'strips' has the panels \[7\]; expected a list of objects"),
+        ({"file": "a\0.png"}, InputError, "which no file can be called"),
+        ({"file": 5000 * "a"}, InputError, "which no file can be called"),
     ],
 )
 def test_bad_strips(raw, tmp_path, panel, error, message):
@@ -198,3 +201,10 @@ def test_only_html_needs_jinja2(monkeypatch, run_folder):
     with pytest.raises(MissingExtraError, match=r"nrpurify\[report\]"):
         write_report(run_folder)
     assert write_report(run_folder, format="latex").exists()
+
+
+def test_strips_without_panels(raw, tmp_path):
+    raw["strips"] = [{"name": "a.png", "panels": None}]
+    (tmp_path / "run.json").write_text(json.dumps(raw))
+    with pytest.raises(InputError, match="has the panels None; expected a list of objects"):
+        write_report(tmp_path)

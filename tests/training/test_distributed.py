@@ -1,4 +1,5 @@
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -9,6 +10,7 @@ import torch.distributed as dist
 from safetensors.torch import load_file
 from torch import nn
 
+from nrpurify.errors import InputError
 from nrpurify.training.distributed import Workers, join_workers
 
 
@@ -41,10 +43,10 @@ def free_port():
         return str(probe.getsockname()[1])
 
 
-def test_two_processes_keep_equal_weights(program, photo_folder, tmp_path):
-    changes = '{"steps": 2, "losses": {"adversarial": 0.01, "pixel": 10}, "holdout": 0}'
+def two_processes(*command):
+    """The return code and the errors of each."""
     group = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port()}
-    command = [sys.executable, program, tmp_path, photo_folder, "--set", changes, "--keep-all"]
+    command = [sys.executable, *command]
     processes = [
         subprocess.Popen(
             command, env={**os.environ, **group, "RANK": rank}, stderr=subprocess.PIPE, text=True
@@ -52,7 +54,13 @@ def test_two_processes_keep_equal_weights(program, photo_folder, tmp_path):
         for rank in ("0", "1")
     ]
     problems = [process.communicate(timeout=120)[1] for process in processes]
-    assert [process.returncode for process in processes] == [0, 0], problems
+    return [process.returncode for process in processes], problems
+
+
+def test_two_processes_keep_equal_weights(program, photo_folder, tmp_path):
+    changes = '{"steps": 2, "losses": {"adversarial": 0.01, "pixel": 10}, "holdout": 0}'
+    codes, problems = two_processes(program, tmp_path, photo_folder, "--set", changes, "--keep-all")
+    assert codes == [0, 0], problems
     first, second = (load_file(tmp_path / rank / "final.safetensors") for rank in "01")
     assert any(name.startswith("critic.") for name in first)
     for name, value in first.items():
@@ -61,3 +69,35 @@ def test_two_processes_keep_equal_weights(program, photo_folder, tmp_path):
             assert torch.equal(value, second[name]), name
     assert (tmp_path / "0" / "purifier.safetensors").exists()
     assert not (tmp_path / "1" / "purifier.safetensors").exists()
+
+
+def test_processes_go_on_from_the_same_state_or_not_at_all(program, photo_folder, tmp_path):
+    """Each has a disk of its own, and rank 0 alone saved."""
+    command = [program, tmp_path, photo_folder, "--set", '{"steps": 2, "holdout": 0}']
+    assert two_processes(*command)[0] == [0, 0]
+    codes, problems = two_processes(*command, "--resume")
+    assert codes == [1, 1]
+    for text in problems:
+        assert "InputError: the processes do not find the same state" in text
+        assert "rank 0 has step 2, rank 1 has none; expected" in text
+    codes, problems = two_processes(*command)
+    assert codes == [1, 1]
+    assert "add --resume to go on with it" in problems[0]
+    assert "rank 0 cannot start, see its own error, rank 1 has none" in problems[1]
+    shutil.copy(tmp_path / "0" / "state.pt", tmp_path / "1" / "state.pt")
+    codes, problems = two_processes(*command, "--resume")
+    assert codes == [0, 0], problems
+
+
+def test_one_device_is_not_for_several_processes(monkeypatch):
+    joined = []
+    monkeypatch.setattr(dist, "init_process_group", joined.append)
+    assert join_workers(torch.device("cuda:0")) == Workers(0, 1)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(InputError, match=r"device is cuda:0 and 2 processes .* cuda without an i"):
+        join_workers(torch.device("cuda:0"))
+    assert joined == []
+
+
+def test_alone_nothing_is_gathered():
+    assert Workers().gather(7) == [7]

@@ -128,6 +128,7 @@ def test_changes_replace_top_level_settings():
         ({"optimization": {"ema": 1}}, r"optimization\.ema: is 1\.0"),
         ({"optimization": {"lr": float("inf")}}, r"optimization\.lr: is inf; expected"),
         ({"validation": {"every": 0}}, r"validation\.every: is 0; expected at least 1"),
+        ({"validation": {"steps": 0}}, r"validation\.steps: is 0; expected at least 1"),
     ],
 )
 def test_errors_name_the_place(values, message):

@@ -153,6 +153,27 @@ def test_the_command(camvid, tmp_path, capsys):
     assert "is no folder" in capsys.readouterr().err
 
 
+def blank(camvid, names):
+    for name in names:
+        mask = torch.full((3, 40, 48), 11 / 255)
+        write_png(camvid / "trainannot" / f"{name}.png", mask)
+
+
+def test_a_batch_that_is_all_void_is_drawn_anew(camvid, tmp_path):
+    blank(camvid, range(4))
+    losses = []
+    plan = replace(PLAN, stages=(Stage(12, 1, (16, 16), (0.4, 0.4)),), holdout=0)
+    run(camvid, tmp_path / "run", plan=plan, watch=lambda *values: losses.append(values[2]))
+    assert len(losses) == 12
+    assert all(math.isfinite(loss) for loss in losses)
+
+
+def test_nothing_but_void_is_told(camvid, tmp_path):
+    blank(camvid, range(8))
+    with pytest.raises(InputError, match="ten batches in a row are void everywhere"):
+        run(camvid, tmp_path / "run")
+
+
 def test_splits_do_not_depend_on_order(camvid):
     pairs, _ = find_pairs(camvid / "train", camvid / "trainannot")
     used, held = split_pairs(pairs, 0.25)

@@ -170,6 +170,16 @@ def test_a_loss_that_is_no_number_stops_before_the_weights_move(trainer):
     assert torch.equal(run.purifier.network.head.weight, before)
 
 
+def test_a_gradient_that_is_no_number_stops_before_the_weights_move(trainer):
+    run = trainer()
+    head = run.purifier.network.head.weight
+    head.register_hook(lambda gradient: gradient * float("inf"))
+    before = weights(run)
+    with pytest.raises(FloatingPointError, match=r"the gradient's norm is (nan|inf) at step 0"):
+        run.train_step()
+    assert same(before, weights(run))
+
+
 def test_state_goes_on_exactly(trainer):
     whole = trainer(losses=GAN)
     for _ in range(4):

@@ -101,3 +101,12 @@ def test_digest_depends_on_names_shapes_and_values_only():
     assert digest == state_digest({"b": b, "a": a.t().contiguous().t()})
     changed = ({"a": a}, {"a": a, "c": b}, {"a": a.reshape(3, 2), "b": b}, {"a": a, "b": b + 1})
     assert digest not in {state_digest(state) for state in changed}
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float8_e4m3fn])
+def test_digest_of_types_that_numpy_lacks(dtype):
+    values = torch.ones(2, 3).to(dtype)
+    digest = state_digest({"a": values, "b": torch.tensor(0.0).to(dtype)})
+    assert digest == state_digest({"a": values.clone(), "b": torch.tensor(0.0).to(dtype)})
+    others = (values.float(), values.reshape(3, 2), torch.zeros(2, 3).to(dtype))
+    assert len({state_digest({"a": other}) for other in (values, *others)}) == 4

@@ -156,6 +156,13 @@ def test_file_by_hand_converted(tiny, tmp_path):
     assert torch.equal(load_file(weights.fetch("tiny", file=good))["conv.weight"], expected())
 
 
+def test_file_by_hand_in_a_type_that_numpy_lacks(tiny, tmp_path):
+    rough = tmp_path / "rough.safetensors"
+    save_file({"conv.weight": expected().bfloat16().contiguous()}, rough)
+    with pytest.raises(WeightsError, match="does not hold the weights 'tiny'"):
+        weights.fetch("tiny", file=rough)
+
+
 def test_file_by_hand_wrong_or_absent(tiny, tmp_path):
     other = tmp_path / "other.pth"
     other.write_bytes(b"something else")

@@ -9,6 +9,7 @@ from nrpurify.attacks.autostep import ApgdPlan, auto_ascend
 from nrpurify.attacks.box import Eps
 from nrpurify.attacks.draws import Source, start_each
 from nrpurify.attacks.goal import Goal
+from nrpurify.attacks.inference import with_gradients
 from nrpurify.attacks.margins import dlr
 from nrpurify.attacks.presets import choose
 from nrpurify.attacks.restarts import Attempt, Watch, best_of
@@ -20,6 +21,7 @@ PRESETS = {"paper": ApgdPlan(), "authors": ApgdPlan(restarts=1)}
 """``paper``: five attempts of 100 steps; ``authors``: one, as in their package's standard."""
 
 
+@with_gradients
 def apgd_ce(
     model: Model,
     images: Tensor,
@@ -59,6 +61,7 @@ def apgd_ce(
         return scene.box.cast(_attack(scene, plan, callback), images.dtype)
 
 
+@with_gradients
 def apgd_dlr(
     model: Model,
     images: Tensor,

@@ -69,11 +69,14 @@ def ascend(
 def value_and_gradient(objective: Objective, images: Tensor) -> tuple[Tensor, Tensor]:
     """The N values and the gradient of their sum; no gradient of any weight is touched.
 
+    Inference mode is left for it; what the objective holds must have been made outside of it.
+
     Raises:
         InputError: The values do not depend on the images in a way that has a gradient.
     """
-    with torch.enable_grad():
-        point = images.detach().requires_grad_(True)
+    with torch.inference_mode(False), torch.enable_grad():
+        point = images.clone() if images.is_inference() else images.detach()
+        point.requires_grad_(True)
         values = objective(point)
         if not values.requires_grad:
             raise InputError(

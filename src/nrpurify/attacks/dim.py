@@ -39,7 +39,8 @@ def dim(
     """MI-FGSM on inputs that are resized and padded at random (appendix F).
 
     With probability ``diversity`` an image s is resized (nearest) to a random size in [s, 1.1 s)
-    and zero-padded to 1.1 s (299 to 330); it is not resized back.
+    and zero-padded to 1.1 s (299 to 330); it is not resized back. Zero is black here, as in
+    torchattacks; the published code pads zeros of [-1, 1], which are mid-gray.
 
     Arguments that are not listed, the result and errors: see
     :func:`nrpurify.attacks.gradient.gradient_attack`.

@@ -28,8 +28,8 @@ def per_image(source: Source, count: int) -> list[Generator]:
         if len(source) != count:
             raise InputError(f"{len(source)} generators for {count} images; expected one each")
         return list(source)
-    seeds = [int(torch.randint(2**62, (), generator=source)) for _ in range(count)]
-    return [Generator().manual_seed(seed) for seed in seeds]
+    draws = (torch.randint(2**62, (), generator=source, device="cpu") for _ in range(count))
+    return [Generator().manual_seed(int(seed)) for seed in draws]
 
 
 def start_each(

@@ -12,6 +12,7 @@ from torch import Generator, Tensor
 from nrpurify.attacks.ascent import Callback
 from nrpurify.attacks.box import Box, Eps, per_sample
 from nrpurify.attacks.draws import Source
+from nrpurify.attacks.inference import with_gradients
 from nrpurify.attacks.presets import choose
 from nrpurify.attacks.surrogate import frozen
 from nrpurify.attacks.trained import load_pattern
@@ -50,6 +51,7 @@ PRESETS = {name: FffSettings() for name in ("paper", "authors")}
 """The paper tells the steps and the network (appendix F), the rest is Mopuri et al.'s."""
 
 
+@with_gradients
 def fff_perturbation(
     extractor: FeatureExtractor,
     size: tuple[int, int],
@@ -85,7 +87,8 @@ def fff_perturbation(
     """
     plan = choose(PRESETS, "paper", bound=eps, steps=steps, step_size=step_size, settled=settled)
     _check(plan, size)
-    start = torch.empty(1, 3, *size).uniform_(-plan.bound, plan.bound, generator=generator)
+    start = torch.empty(1, 3, *size, device="cpu")
+    start.uniform_(-plan.bound, plan.bound, generator=generator)
     with frozen(extractor), torch.enable_grad():
         device = next(extractor.parameters(), start).device
         return _excite(extractor, start.to(device), plan, callback)[0].cpu()
@@ -93,7 +96,7 @@ def fff_perturbation(
 
 def _check(plan: FffSettings, size: tuple[int, int]) -> None:
     for name, value in (("eps", plan.bound), ("step_size", plan.step_size)):
-        per_sample(value, torch.zeros(1), name)
+        per_sample(value, torch.zeros(1, device="cpu"), name)
     if min(plan.steps, *size) < 1:
         raise InputError(f"steps is {plan.steps} and size {size}; expected at least 1")
 

@@ -10,6 +10,7 @@ from torch import Tensor
 from nrpurify.attacks.ascent import Callback, Objective, ascend
 from nrpurify.attacks.box import Eps, per_sample
 from nrpurify.attacks.draws import Source, per_image, start_each
+from nrpurify.attacks.inference import with_gradients
 from nrpurify.attacks.logits import ask, in_groups
 from nrpurify.attacks.presets import Plan, choose
 from nrpurify.attacks.surrogate import Model, frozen
@@ -43,6 +44,7 @@ PRESETS = {
 steps; it is that of the other iterative attacks."""
 
 
+@with_gradients
 def fsa(
     model: Model,
     images: Tensor,

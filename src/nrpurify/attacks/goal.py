@@ -78,7 +78,7 @@ def random_targets(labels: Tensor, classes: int, generator: Generator | None = N
         classes: How many there are, at least 2.
         generator: A CPU generator.
     """
-    steps = torch.randint(1, classes, labels.shape, generator=generator)
+    steps = torch.randint(1, classes, labels.shape, generator=generator, device="cpu")
     return (labels + steps.to(labels.device)) % classes
 
 

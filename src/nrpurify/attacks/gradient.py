@@ -11,6 +11,7 @@ from nrpurify.attacks.ascent import Callback, Objective, ascend
 from nrpurify.attacks.box import Eps, per_sample
 from nrpurify.attacks.draws import Source, per_image, start_each
 from nrpurify.attacks.goal import Goal, given_goal
+from nrpurify.attacks.inference import with_gradients
 from nrpurify.attacks.logits import Transform, cross_entropy, predict
 from nrpurify.attacks.presets import Plan
 from nrpurify.attacks.surrogate import Model, frozen
@@ -22,6 +23,7 @@ GROWTH = 330 / 299
 """How far input diversity enlarges images: to 330 pixels from Inception's 299, as published."""
 
 
+@with_gradients
 def gradient_attack(
     model: Model,
     images: Tensor,

@@ -36,7 +36,7 @@ def in_groups(function: Model, inputs: Sequence[Tensor], amp: Amp = False) -> Te
     with autocast(inputs[0].device, amp):
         parts = groups(inputs)
         answers = [function(torch.cat([inputs[index] for index in part])) for part in parts]
-    order = torch.tensor([index for part in parts for index in part])
+    order = torch.tensor([index for part in parts for index in part], device="cpu")
     return torch.cat(answers)[order.argsort()]
 
 

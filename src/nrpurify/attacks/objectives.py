@@ -100,7 +100,7 @@ def along(
     def objective(images: Tensor) -> Tensor:
         pooled = _pooled(_features(extractor, diversity()(images), amp))
         if not directions:
-            directions.extend(torch.randn(p.shape, generator=generator).to(p) for p in pooled)
+            directions.extend(_direction(p, generator) for p in pooled)
         return _along_each(pooled, directions)
 
     return objective
@@ -132,8 +132,23 @@ def switch(
     return _component(extractor, directions, diversity, amp)
 
 
+def mean_vector(layer: Tensor) -> Tensor:
+    """The mean feature vector of each image, N×channels.
+
+    Args:
+        layer: N×channels×height×width, N×tokens×channels, or N×channels, which is left as it is.
+    """
+    if layer.ndim == 2:
+        return layer
+    return layer.mean(1) if layer.ndim == 3 else layer.flatten(2).mean(2)
+
+
 def _pooled(features: tuple[Tensor, ...]) -> list[Tensor]:
-    return [layer.float().flatten(2).mean(2) for layer in features]
+    return [mean_vector(layer.float()) for layer in features]
+
+
+def _direction(pooled: Tensor, generator: Generator | None) -> Tensor:
+    return torch.randn(pooled.shape, generator=generator, device="cpu").to(pooled)
 
 
 def _along_each(pooled: list[Tensor], directions: list[Tensor]) -> Tensor:

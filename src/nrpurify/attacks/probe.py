@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import math
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -15,8 +16,9 @@ from nrpurify.errors import InputError
 from nrpurify.features import FeatureExtractor, check_layers
 
 Features = FeatureExtractor | str | Iterable[str]
-Calls = list[Tensor]
-"""The outputs of all calls of all layers in one forward pass, each with images in its rows."""
+Calls = list[tuple[Tensor, int]]
+"""The outputs of all calls of all layers in one forward pass, each with images in its rows, and
+over how many passes of an image to take the mean."""
 
 
 @dataclass(frozen=True)
@@ -58,12 +60,29 @@ class Probe:
         """How many draws of each image the features hold."""
         return self.model.draws if isinstance(self.model, EOT) and self.layers else 1
 
+    @property
+    def passes(self) -> tuple[int, ...]:
+        """How many passes of each image a defense sends through each layer."""
+        return tuple(_passes(self.model, layer) for layer in self.layers)
+
     def __call__(self, images: Tensor) -> tuple[Tensor, Calls]:
-        """Logits N×draws×classes, and the outputs of all calls of all layers."""
+        """Logits N×draws×classes, and the outputs of all calls of all layers.
+
+        Behind several passes images are to be asked one by one: they come in calls of their own.
+        """
         if self.extractor is not None:
-            return ask(self.model, images), list(self.extractor(images))
-        with _recorded(self.model, self.layers) as calls:
+            return ask(self.model, images), [(found, 1) for found in self.extractor(images)]
+        with _recorded(self.model, zip(self.layers, self.passes, strict=True)) as calls:
             return ask(self.model, images), calls
+
+
+def _passes(model: Model, layer: str) -> int:
+    """Of all that stands around the layer and asks its ``model`` so often, as ``Protected``."""
+    assert isinstance(model, nn.Module)
+    names = layer.split(".")
+    around = [model.get_submodule(".".join(names[:depth])) for depth in range(len(names))]
+    asking = [module for module in around if hasattr(module, "model")]
+    return math.prod(int(getattr(module, "passes", 1)) for module in asking)
 
 
 def _convolutions(model: nn.Module) -> list[str]:
@@ -76,15 +95,20 @@ def _convolutions(model: nn.Module) -> list[str]:
 
 
 @contextmanager
-def _recorded(model: Model, layers: Iterable[str]) -> Iterator[Calls]:
+def _recorded(model: Model, layers: Iterable[tuple[str, int]]) -> Iterator[Calls]:
     assert isinstance(model, nn.Module)
     calls: Calls = []
 
-    def hook(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
-        calls.append(output)
-        return output.clone()  # the next module may work in place
+    def keep(times: int) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], Tensor]:
+        def hook(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
+            calls.append((output, times))
+            return output.clone()  # the next module may work in place
 
-    handles = [model.get_submodule(name).register_forward_hook(hook) for name in layers]
+        return hook
+
+    handles = [
+        model.get_submodule(name).register_forward_hook(keep(times)) for name, times in layers
+    ]
     try:
         yield calls
     finally:

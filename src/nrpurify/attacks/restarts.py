@@ -78,7 +78,7 @@ def best_of(
         N×3×H×W: with ``early_stop`` the first images that sufficed, else those of greatest value.
     """
     everything = torch.arange(len(clean), device=clean.device)
-    found = clean.clone()
+    found = clean.clamp(0, 1)  # a little outside is admitted
     best, done = judge(clean, everything)
     watch = Watch(callback, best)
     for _ in range(restarts):

@@ -137,7 +137,7 @@ def _painted(best: Tensor, scene: Scene, active: Tensor, side: int) -> Tensor:
     for row in active.tolist():
         generator = scene.generators[row]
         top, left = (
-            int(torch.randint(length - side + 1, (), generator=generator))
+            int(torch.randint(length - side + 1, (), generator=generator, device="cpu"))
             for length in best.shape[2:]
         )
         window = (row, slice(None), slice(top, top + side), slice(left, left + side))
@@ -147,4 +147,4 @@ def _painted(best: Tensor, scene: Scene, active: Tensor, side: int) -> Tensor:
 
 
 def _signs(shape: tuple[int, ...], generator: Generator) -> Tensor:
-    return 2.0 * torch.randint(2, shape, generator=generator) - 1
+    return 2.0 * torch.randint(2, shape, generator=generator, device="cpu") - 1

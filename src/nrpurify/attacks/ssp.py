@@ -12,6 +12,7 @@ from torch import Tensor
 from nrpurify.attacks.ascent import Callback, Objective, ascend
 from nrpurify.attacks.box import Eps
 from nrpurify.attacks.draws import Source, per_image, start_each
+from nrpurify.attacks.inference import with_gradients
 from nrpurify.attacks.objectives import away, input_diversity
 from nrpurify.attacks.presets import check_settings, choose
 from nrpurify.attacks.starts import Start, resolve_start
@@ -73,6 +74,7 @@ def default_layer(surrogate: str, plan: SspSettings) -> str | None:
     return plan.layer if surrogate in VGG16_BODIES else None
 
 
+@with_gradients
 def ssp(
     extractor: FeatureExtractor,
     images: Tensor,

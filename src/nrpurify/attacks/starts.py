@@ -18,7 +18,7 @@ Start = Callable[[Tensor, Eps, Generator | None], Tensor]
 
 
 def _draw(images: Tensor, draw: Callable[[Tensor], Tensor]) -> Tensor:
-    noise = torch.stack([draw(torch.empty(images.shape[1:])) for _ in images])
+    noise = torch.stack([draw(torch.empty(images.shape[1:], device="cpu")) for _ in images])
     return noise.to(images)
 
 

@@ -12,6 +12,7 @@ from nrpurify.attacks.ascent import Callback, Objective, ascend
 from nrpurify.attacks.box import Eps, per_sample
 from nrpurify.attacks.draws import Source
 from nrpurify.attacks.goal import Goal, given_goal
+from nrpurify.attacks.inference import with_gradients
 from nrpurify.attacks.logits import groups, predict
 from nrpurify.attacks.presets import Plan, choose
 from nrpurify.attacks.probe import Calls, Features, Probe
@@ -39,6 +40,7 @@ PRESETS = {name: TapPlan(steps=10) for name in ("paper", "authors")}
 """The weights are Zhou et al.'s; the number of steps, which is given nowhere, is that of I-FGSM."""
 
 
+@with_gradients
 def tap(
     model: Model,
     images: Tensor,
@@ -111,12 +113,12 @@ def _powered(x: Tensor, power: float) -> Tensor:
 
 def _objective(probe: Probe, clean: Tensor, goal: Goal, plan: TapPlan, amp: Amp) -> Objective:
     with torch.no_grad(), autocast(clean.device, amp):
-        answers = [probe(part) for part in _split(clean)]
-        references = [[_powered(call, plan.power) for call in calls] for _, calls in answers]
+        answers = [probe(part) for part in _split(clean, probe)]
+        references = [[_powered(call, plan.power) for call, _ in calls] for _, calls in answers]
 
     def objective(images: Tensor) -> Tensor:
         with autocast(images.device, amp):
-            answers = [probe(part) for part in _split(images)]
+            answers = [probe(part) for part in _split(images, probe)]
         logits = torch.cat([part for part, _ in answers])
         pairs = zip(answers, references, strict=True)
         moved = torch.cat(
@@ -132,13 +134,17 @@ def _objective(probe: Probe, clean: Tensor, goal: Goal, plan: TapPlan, amp: Amp)
     return objective
 
 
-def _split(images: Tensor) -> tuple[Tensor, ...]:
+def _split(images: Tensor, probe: Probe) -> tuple[Tensor, ...]:
+    if max(probe.passes, default=1) > 1:
+        return torch.split(images, 1)
     together = len(groups(torch.split(images, 1))[0])
     return torch.split(images, together)
 
 
-def _distance(calls: Calls, references: Calls, power: float, count: int) -> Tensor:
-    """Squared distance, summed over calls and draws, N values."""
-    pairs = zip(calls, references, strict=True)
-    parts = [(_powered(x, power) - known).square().reshape(count, -1).sum(1) for x, known in pairs]
+def _distance(calls: Calls, references: list[Tensor], power: float, count: int) -> Tensor:
+    """Squared distance, summed over calls and draws and in the mean of passes, N values."""
+    parts = [
+        (_powered(x, power) - known).square().reshape(count, -1).sum(1) / passes
+        for (x, passes), known in zip(calls, references, strict=True)
+    ]
     return torch.stack(parts).sum(0)

@@ -63,7 +63,8 @@ def load_generator(
     try:
         with torch.device("meta"):
             network = GeneratorNet(**card.arguments)
-        counters = {n: torch.zeros(()) for n, _ in network.named_buffers() if n not in tensors}
+        missing = (name for name, _ in network.named_buffers() if name not in tensors)
+        counters = {name: torch.zeros((), device="cpu") for name in missing}
         network.load_state_dict({**counters, **tensors}, assign=True)
     except (TypeError, RuntimeError, InputError) as error:
         raise WeightsError(f"{path} does not fit its own card: {error}") from error
@@ -88,9 +89,14 @@ def load_pattern(source: str | Path = "fff") -> Tensor:
     path = locate(source)
     _, tensors = _read(path, PATTERN, "a pattern of FFF")
     pattern = tensors.get("pattern")
-    if pattern is None or pattern.ndim != 3 or len(pattern) != 3 or pattern.abs().max() > 1:
+    if pattern is None or not _is_pattern(pattern):
         raise WeightsError(f"{path} holds no pattern; expected one 3×H×W tensor in [-1, 1]")
     return pattern
+
+
+def _is_pattern(values: Tensor) -> bool:
+    shaped = values.ndim == 3 and len(values) == 3 and values.numel() > 0
+    return shaped and bool((values.abs() <= 1).all())  # NaN is not
 
 
 def _read(path: Path, architecture: str, what: str) -> tuple[Card, dict[str, Tensor]]:

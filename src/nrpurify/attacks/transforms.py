@@ -13,7 +13,11 @@ from nrpurify.errors import InputError
 
 
 def _randint(low: int, high: int, generator: Generator | None) -> int:
-    return int(torch.randint(low, high + 1, (), generator=generator))
+    return int(torch.randint(low, high + 1, (), generator=generator, device="cpu"))
+
+
+def _rand(generator: Generator | None) -> float:
+    return float(torch.rand((), generator=generator, device="cpu"))
 
 
 def diverse_input(
@@ -24,6 +28,7 @@ def diverse_input(
     With ``probability`` the images are resized (nearest) to a random size in [s, growth·s) and
     zero-padded at a random place to growth·s; otherwise they are left alone. The drawn
     transformation can be applied to several tensors: a clean and an attacked image see the same.
+    Zero is black here; the published code pads zeros of [-1, 1], which are mid-gray.
 
     Args:
         shape: N×3×H×W of the images.
@@ -31,11 +36,11 @@ def diverse_input(
         generator: Source of the draws, on the CPU.
         growth: Ratio of the padded to the given size.
     """
-    if float(torch.rand((), generator=generator)) >= probability:
+    if _rand(generator) >= probability:
         return lambda images: images
     height, width = shape[-2:]
     full_height, full_width = (math.ceil(round(side * growth, 6)) for side in (height, width))
-    share = float(torch.rand((), generator=generator))
+    share = _rand(generator)
     new_height = height + int(share * (full_height - height))
     new_width = width + int(share * (full_width - width))
     top = _randint(0, full_height - new_height, generator)
@@ -54,7 +59,8 @@ def gaussian_kernel(size: int = 15, reach: float = 3.0) -> Tensor:
     """
     if size < 1 or size % 2 == 0:
         raise InputError(f"the Gaussian filter's size is {size}; expected an odd number from 1")
-    line = torch.exp(-torch.linspace(-reach, reach, size).square() / 2)
+    places = torch.linspace(-reach, reach, size, device="cpu")
+    line = torch.exp(-places.square() / 2)
     kernel = torch.outer(line, line)
     return kernel / kernel.sum()
 

@@ -11,6 +11,7 @@ from torch import Generator, Tensor
 from nrpurify.defenses.jpeg import JPEG
 from nrpurify.defenses.randomness import Combine, RandomDefense
 from nrpurify.errors import InputError
+from nrpurify.fraction import hint_of_255
 from nrpurify.precision import at_least_fp32
 
 
@@ -54,12 +55,16 @@ class NeurIPSr3(RandomDefense):
                 f"zoom is {zoom}, rotation {rotation}, shear {shear}, shift {shift}, noise {noise};"
                 " expected a zoom in (0, 1] and nothing negative"
             )
+        if noise > 1:
+            raise InputError(f"noise is {noise}; expected a value from 0 to 1{hint_of_255(noise)}")
         self.jpeg = JPEG(quality)
         self.rotation, self.shear, self.shift, self.zoom = rotation, shear, shift, zoom
         self.noise = noise
 
     def forward(self, images: Tensor) -> Tensor:
-        """N×3×H×W images in [0, 1] to the same shape."""
+        """N×3×H×W images in [0, 1], also none, to the same shape."""
+        if not len(images):
+            return images
         return torch.cat([self._vary(image) for image in torch.split(self.jpeg(images), 1)])
 
     def _vary(self, image: Tensor) -> Tensor:
@@ -67,7 +72,7 @@ class NeurIPSr3(RandomDefense):
         grid = F.affine_grid(self._map(width / height)[None], [1, 3, height, width], False)
         full = at_least_fp32(image)  # places in half precision are off by pixels
         moved = F.grid_sample(full, grid.to(full), "bilinear", "reflection", False)
-        noise = 2 * torch.rand(image.shape, generator=self.generator) - 1
+        noise = 2 * torch.rand(image.shape, generator=self.generator, device="cpu") - 1
         return (moved + self.noise * noise.to(full)).clamp(0, 1).to(image.dtype)
 
     def _map(self, aspect: float) -> Tensor:
@@ -77,4 +82,5 @@ class NeurIPSr3(RandomDefense):
         x, y = (2 * self.uniform(-self.shift, self.shift) for _ in range(2))
         cos, sin = zoom * math.cos(angle), zoom * math.sin(angle)
         slanted = cos * math.tan(shear) - sin, sin * math.tan(shear) + cos
-        return torch.tensor([[cos, slanted[0] / aspect, x], [sin * aspect, slanted[1], y]])
+        rows = [[cos, slanted[0] / aspect, x], [sin * aspect, slanted[1], y]]
+        return torch.tensor(rows, device="cpu")

@@ -7,6 +7,7 @@ from torch import Generator, Tensor
 
 from nrpurify.defenses.randomness import Combine, RandomDefense
 from nrpurify.errors import InputError
+from nrpurify.fraction import hint_of_255
 
 
 class GaussianNoise(RandomDefense):
@@ -19,7 +20,7 @@ class GaussianNoise(RandomDefense):
         generator: A CPU generator.
 
     Raises:
-        InputError: A negative ``std``, or passes or combination that cannot be used.
+        InputError: ``std`` outside [0, 1], or passes or combination that cannot be used.
     """
 
     def __init__(
@@ -30,11 +31,14 @@ class GaussianNoise(RandomDefense):
         generator: Generator | None = None,
     ) -> None:
         super().__init__(passes, combine, generator)
-        if std < 0:
-            raise InputError(f"std is {std}; expected 0 or more")
+        if not 0 <= std <= 1:
+            raise InputError(f"std is {std}; expected a value from 0 to 1{hint_of_255(std)}")
         self.std = std
 
     def forward(self, images: Tensor) -> Tensor:
-        """N×3×H×W images in [0, 1] to the same shape, differentiable."""
-        draws = [torch.randn(images.shape[1:], generator=self.generator) for _ in images]
+        """N×3×H×W images in [0, 1], also none, to the same shape, differentiable."""
+        if not len(images):
+            return images
+        shape = images.shape[1:]
+        draws = [torch.randn(shape, generator=self.generator, device="cpu") for _ in images]
         return (images + self.std * torch.stack(draws).to(images)).clamp(0, 1)

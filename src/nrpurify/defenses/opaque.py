@@ -33,6 +33,8 @@ class Opaque(nn.Module):
         """A 3×H×W float32 image in [0, 1] on the CPU to the same shape."""
 
     def forward(self, images: Tensor) -> Tensor:
-        """N×3×H×W images in [0, 1] to the same shape, type and device, in [0, 1]."""
+        """N×3×H×W images in [0, 1], also none, to the same shape, type and device, in [0, 1]."""
+        if not len(images):
+            return images
         processed: Tensor = _Opaque.apply(images, self.process)
         return processed

@@ -34,11 +34,12 @@ class RandomDefense(nn.Module):
 
     def uniform(self, low: float, high: float) -> float:
         """A number in [low, high)."""
-        return low + (high - low) * float(torch.rand((), generator=self.generator))
+        share = torch.rand((), generator=self.generator, device="cpu")
+        return low + (high - low) * float(share)
 
     def integer(self, low: int, high: int) -> int:
         """An integer in [low, high]."""
-        return int(torch.randint(low, high + 1, (), generator=self.generator))
+        return int(torch.randint(low, high + 1, (), generator=self.generator, device="cpu"))
 
 
 def check_passes(passes: int, combine: str) -> None:
@@ -50,7 +51,11 @@ def check_passes(passes: int, combine: str) -> None:
 
 
 def reseed(defense: nn.Module, generator: Generator) -> None:
-    """Let all that is random in a defense draw from ``generator`` (on the CPU) from now on."""
+    """Let all that is random in a defense draw from ``generator`` (on the CPU) from now on.
+
+    What holds a generator, or None in its place, under that name is random; a network that goes by
+    it is left alone.
+    """
     for module in defense.modules():
-        if hasattr(module, "generator"):
+        if isinstance(getattr(module, "generator", ()), Generator | None):
             module.generator = generator  # type: ignore[assignment]

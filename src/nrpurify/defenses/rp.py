@@ -14,7 +14,9 @@ class RandomPad(RandomDefense):
     """Resize to a random size in [low, high), put into high×high zeros at a random place.
 
     The model sees high×high images and resizes them to its own input size, if it has one. The
-    defaults are made for 299×299 inputs; ``low=232, high=248`` has the same ratios for 224.
+    defaults are made for 299×299 inputs; ``low=232, high=248`` has the same ratios for 224. Zeros
+    are black here; the published code pads zeros of [-1, 1], which are mid-gray, and mirrors the
+    images at random, which this does not.
 
     Args:
         low: Least side in pixels.

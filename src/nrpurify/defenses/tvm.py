@@ -35,7 +35,16 @@ class TVM(Opaque):
         self._denoise = denoise_tv_bregman
 
     def process(self, image: Tensor) -> Tensor:
-        """A 3×H×W image in [0, 1] to a smoother one."""
+        """A 3×H×W image in [0, 1] to a smoother one.
+
+        Raises:
+            InputError: A side of one pixel.
+        """
+        height, width = image.shape[1:]
+        if min(height, width) < 2:
+            raise InputError(
+                f"the images are {width}×{height}; tvm takes sides of at least 2 pixels"
+            )
         smooth = self._denoise(
             image.permute(1, 2, 0).numpy(),
             weight=self.weight,

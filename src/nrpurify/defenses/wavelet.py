@@ -9,6 +9,7 @@ from torch import Tensor
 
 from nrpurify.defenses.opaque import Opaque
 from nrpurify.errors import InputError, MissingExtraError
+from nrpurify.fraction import hint_of_255
 
 
 class Wavelet(Opaque):
@@ -18,14 +19,16 @@ class Wavelet(Opaque):
         sigma: Standard deviation of the noise to remove, in units of [0, 1] images.
 
     Raises:
-        InputError: ``sigma`` is not positive.
+        InputError: ``sigma`` outside (0, 1].
         MissingExtraError: scikit-image or PyWavelets is not installed.
     """
 
     def __init__(self, sigma: float = 0.01) -> None:
         super().__init__()
-        if sigma <= 0:
-            raise InputError(f"sigma is {sigma}; expected a positive number")
+        if not 0 < sigma <= 1:
+            raise InputError(
+                f"sigma is {sigma}; expected a positive number up to 1{hint_of_255(sigma)}"
+            )
         if find_spec("pywt") is None:
             raise MissingExtraError("PyWavelets", "defenses")
         try:

@@ -5,6 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nrpurify.errors import InputError
+from nrpurify.precision import at_least_fp32
 from nrpurify.weights import Preprocessing
 
 
@@ -47,9 +48,14 @@ class Classifier(nn.Module):
         """Return what the network sees: N×3×H×W in [0, 1] to N×3×size×size, normalized."""
         size = self.input_size
         if size is not None and images.shape[2:] != (size, size):
-            images = F.interpolate(
-                images, (size, size), mode="bilinear", align_corners=False, antialias=True
+            resized = F.interpolate(
+                at_least_fp32(images),  # on the CPU resizing knows no half precision
+                (size, size),
+                mode="bilinear",
+                align_corners=False,
+                antialias=True,
             )
+            images = resized.to(images.dtype)
         if self.bgr:
             images = images.flip(1)
         return (images - self.mean.to(images.dtype)) / self.std.to(images.dtype)

@@ -59,7 +59,8 @@ def tiny_extractor(name: str, layers: str | Iterable[str] | None = None) -> Feat
 
 def picture(index: int) -> Tensor:
     """A generated picture 3×:data:`SIDE`×:data:`SIDE`: a colored gradient with a disk."""
-    draw = torch.rand(3, 3, 1, 1, generator=torch.Generator().manual_seed(index))
+    generator = torch.Generator().manual_seed(index)
+    draw = torch.rand(3, 3, 1, 1, generator=generator, device="cpu")
     ramp = torch.linspace(0, 1, SIDE)
     rows, columns = ramp.view(1, -1, 1), ramp.view(1, 1, -1)
     disk = ((rows - draw[2, 0]).square() + (columns - draw[2, 1]).square() < 0.06).float()

@@ -29,9 +29,11 @@ def views(images: Tensor, count: int, generator: torch.Generator) -> tuple[Tenso
     found, owners = [], []
     for owner, image in enumerate(images):
         for _ in range(count):
-            top, left = torch.randint(images.shape[-1] - side + 1, (2,), generator=generator)
+            top, left = torch.randint(
+                images.shape[-1] - side + 1, (2,), generator=generator, device="cpu"
+            )
             crop = image[:, top : top + side, left : left + side]
-            mirrored = bool(torch.randint(2, (), generator=generator))
+            mirrored = bool(torch.randint(2, (), generator=generator, device="cpu"))
             found.append(crop.flip(-1) if mirrored else crop)
             owners.append(owner)
     return torch.stack(found), torch.tensor(owners)

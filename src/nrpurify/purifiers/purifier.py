@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
 from nrpurify.errors import InputError
+from nrpurify.fraction import hint_of_255
 from nrpurify.images import check_images
 from nrpurify.precision import Amp, autocast
 from nrpurify.purifiers.card import Card
@@ -49,7 +50,10 @@ class Purifier(nn.Module):
         self.register_buffer("strength", strength.to_tensor())
 
     def forward(self, images: Tensor) -> Tensor:
-        """Purify N×3×H×W images in [0, 1]; differentiable, output clamped to [0, 1]."""
+        """Purify N×3×H×W images in [0, 1], also none; differentiable, output clamped to [0, 1]."""
+        if not len(images):
+            height, width = (self.scale * side for side in images.shape[-2:])
+            return images.new_empty(0, 3, height, width)
         weight = next(self.network.parameters(), images)
         return self._purify(images.to(weight.dtype)).clamp(0, 1).to(images.dtype)
 
@@ -109,6 +113,9 @@ class DynamicPurifier(nn.Module):
         passes: How often :func:`nrpurify.protect` asks the model about each image.
         combine: What it makes of the answers: a majority ``vote``, or their ``mean``.
         generator: A CPU generator that makes the draws reproducible, image after image.
+
+    Raises:
+        InputError: ``noise`` or ``eps`` outside [0, 1].
     """
 
     def __init__(
@@ -122,13 +129,21 @@ class DynamicPurifier(nn.Module):
         generator: Generator | None = None,
     ) -> None:
         super().__init__()
+        for name, value in (("noise", noise), ("eps", eps)):
+            if not 0 <= value <= 1:
+                raise InputError(
+                    f"{name} is {value}; expected a value from 0 to 1{hint_of_255(value)}"
+                )
         self.purifier = purifier
         self.noise, self.eps, self.generator = noise, eps, generator
         self.passes, self.combine = passes, combine
 
     def step(self, images: Tensor) -> Tensor:
-        """The random step alone: N×3×H×W images in [0, 1] to the same."""
-        draws = [torch.randn(images.shape[1:], generator=self.generator) for _ in images]
+        """The random step alone: N×3×H×W images in [0, 1], also none, to the same."""
+        if not len(images):
+            return images
+        shape = images.shape[1:]
+        draws = [torch.randn(shape, generator=self.generator, device="cpu") for _ in images]
         step = torch.stack(draws).to(images) * self.noise
         return (images + step.clamp(-self.eps, self.eps)).clamp(0, 1)
 

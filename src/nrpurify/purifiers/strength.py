@@ -49,7 +49,7 @@ class Strength:
 
     def to_tensor(self) -> Tensor:
         """Both factors, coarse first."""
-        return torch.tensor([self.coarse, self.fine])
+        return torch.tensor([self.coarse, self.fine], device="cpu")
 
     @classmethod
     def from_tensor(cls, factors: Tensor) -> Strength:

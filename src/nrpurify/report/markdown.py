@@ -9,16 +9,19 @@ from nrpurify.report.matrix import matrix
 from nrpurify.report.run import Run
 from nrpurify.report.summary import sentence
 from nrpurify.report.tables import TextTable, name_of, text_tables
+from nrpurify.report.told import Told, told
 
 
 def render_markdown(run: Run) -> str:
-    """Title, summary, warnings and all tables, in GitHub's dialect."""
+    """Title, summary, warnings, what the paper says and all tables, in GitHub's dialect."""
     parts = [f"# {escape(run.title)}"]
     for kind in run.kinds():
         parts.append(f"**{escape(name_of(kind))}**: {escape(sentence(matrix(run, kind)))}")
     if run.warnings:
         parts.append("## Warnings")
         parts.append("\n".join(f"- {escape(str(w.get('text', w['kind'])))}" for w in run.warnings))
+    if (said := told(run)) is not None:
+        parts += ["## What the paper says, and what was found", *_told(said)]
     parts += ["## Tables", *(_table(table) for table in text_tables(run))]
     return "\n\n".join(parts) + "\n"
 
@@ -26,6 +29,16 @@ def render_markdown(run: Run) -> str:
 def escape(text: str) -> str:
     """Text that Markdown shows as it is, on one line."""
     return re.sub(r"([\\`*_\[\]<>|#~&])", r"\\\1", " ".join(text.split()))
+
+
+def _told(said: Told) -> list[str]:
+    scale = f" (scale {escape(said.scale)})" if said.scale else ""
+    parts = [f"**Measured in the paper**: {escape(said.measured)}"] if said.measured else []
+    parts += [f"**Measured here{scale}**: {escape(said.instead)}"] if said.instead else []
+    if said.findings:
+        rows = [_row([one.claim, one.here or "not looked at"]) for one in said.findings]
+        parts.append("\n".join([_row(["the paper says", "measured here"]), "| --- | --- |", *rows]))
+    return parts
 
 
 def _table(table: TextTable) -> str:

@@ -27,7 +27,10 @@ def read_strips(run: Run, folder: str | Path) -> list[Strip]:
 
 def _strip(strip: Mapping[str, Any], folder: Path) -> Strip:
     name = str(strip.get("name", ""))
-    panels = [_panel(panel, folder) for panel in strip.get("panels", ())]
+    given = strip.get("panels", [])
+    if not isinstance(given, list) or not all(isinstance(panel, dict) for panel in given):
+        raise InputError(f"'strips' has the panels {given!r}; expected a list of objects")
+    panels = [_panel(panel, folder) for panel in given]
     return Strip(name, str(strip.get("label", "")), panels)
 
 
@@ -45,8 +48,11 @@ def _panel(panel: Mapping[str, Any], folder: Path) -> Panel:
 
 
 def _inside(folder: Path, file: str) -> Path:
-    paths = [(folder / place / file).resolve() for place in ("", "strips")]
-    for path in paths:
-        if not path.is_relative_to(folder.resolve()):
-            raise InputError(f"'strips' names {file!r}; expected a file inside the run folder")
-    return next((path for path in paths if path.is_file()), paths[1])
+    try:
+        paths = [(folder / place / file).resolve() for place in ("", "strips")]
+        there = [path for path in paths if path.is_file()]
+    except (OSError, ValueError, RuntimeError) as error:  # too long, a NUL, a loop of links
+        raise InputError(f"'strips' names {file[:60]!r}, which no file can be called") from error
+    if not all(path.is_relative_to(folder.resolve()) for path in paths):
+        raise InputError(f"'strips' names {file!r}; expected a file inside the run folder")
+    return there[0] if there else paths[1]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -151,7 +152,7 @@ def read_run(folder: str | Path) -> Run:
         raise InputError(f"no {FILE} in {str(folder)!r}; give the folder of an evaluation")
     try:
         return parse_run(json.loads(path.read_text(encoding="utf-8")))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         reason = error if isinstance(error, InputError) else f"it is no JSON: {error}"
         raise InputError(f"cannot report {str(path)!r}: {reason}") from error
 
@@ -160,12 +161,14 @@ def parse_run(raw: Any) -> Run:
     """Check a RUN object.
 
     Raises:
-        InputError: Nothing to show, or a cell that lacks something or holds another kind of value.
+        InputError: Nothing to show, or a cell or another part that lacks something or holds another
+            kind of value.
     """
     if not isinstance(raw, dict) or not isinstance(raw.get("cells"), list):
         raise InputError("it has no cells: expected an object with a list 'cells'")
     if not any(raw.get(key) for key in ("cells", "strips", "paper")):
         raise InputError("it has neither cells, strips nor the paper's numbers: nothing to show")
+    raw = _showable(raw)
     cells = [_cell(values, i) for i, values in enumerate(raw["cells"])]
     told = zip(cells, variants(raw["cells"]), strict=True)
     names = shown(cell.defense for cell in cells)
@@ -174,7 +177,35 @@ def parse_run(raw: Any) -> Run:
     )
     for key in ("warnings", "strips", "paper"):
         run.items(key)
+    if not isinstance(raw.get("images") or {}, dict):
+        raise InputError(f"images is {raw['images']!r}; expected an object")
+    for warning in run.warnings:
+        check_names(warning["cells"] or [], "a warning")
     return run
+
+
+def _showable(raw: dict[str, Any]) -> dict[str, Any]:
+    """``raw`` as it can be written: what is no UTF-8 in file names becomes replacement characters.
+
+    Raises:
+        InputError: It holds surrogates that come from no file name.
+    """
+    text = json.dumps(raw, ensure_ascii=False)
+    try:
+        shown = text.encode(errors="surrogateescape").decode(errors="replace")
+    except UnicodeEncodeError as error:
+        raise InputError(
+            f"it holds {text[error.start]!r}, half of a character; expected whole ones: mend the "
+            f"text {text[max(0, error.start - 20) : error.end + 20]!r}"
+        ) from error
+    found: dict[str, Any] = raw if shown == text else json.loads(shown)
+    return found
+
+
+def check_names(cells: Any, whose: str) -> None:
+    """Raise InputError unless ``cells`` is a list of cells' ids."""
+    if not isinstance(cells, list) or not all(isinstance(name, str) for name in cells):
+        raise InputError(f"{whose} has the cells {cells!r}; expected a list of ids")
 
 
 def _cell(values: Any, index: int) -> Cell:
@@ -189,6 +220,8 @@ def _cell(values: Any, index: int) -> Cell:
         if not isinstance(value, _KINDS[name]):
             expected = " or ".join(kind.__name__ for kind in _KINDS[name])
             raise InputError(f"{where}: {name} is {value!r}; expected {expected}")
+        if isinstance(value, int) and abs(value) > sys.float_info.max:
+            raise InputError(f"{where}: {name} has {len(str(value))} digits; expected at most 308")
     _check_range(where, known)
     return Cell(**known)
 

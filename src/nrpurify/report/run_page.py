@@ -16,6 +16,7 @@ from typing import Any
 from nrpurify.report.beside import beside
 from nrpurify.report.breakdown import Breakdown, breakdowns, interval
 from nrpurify.report.curves import Plot, plots
+from nrpurify.report.drawings import Drawing
 from nrpurify.report.environment import data_uri, environment, to_json
 from nrpurify.report.matrix import Matrix, matrix
 from nrpurify.report.page import Strip
@@ -24,6 +25,7 @@ from nrpurify.report.summary import sentence
 from nrpurify.report.svg import draw, legend
 from nrpurify.report.tables import name_of
 from nrpurify.report.threats import rank
+from nrpurify.report.told import told
 
 
 @dataclass(frozen=True)
@@ -37,15 +39,17 @@ class Part:
     plots: Sequence[Plot]
 
 
-def render_run(run: Run, strips: Sequence[Strip] = ()) -> str:
+def render_run(run: Run, strips: Sequence[Strip] = (), drawings: Sequence[Drawing] = ()) -> str:
     """Render a run.
 
     Args:
         run: See :func:`nrpurify.report.run.read_run`.
         strips: Its pictures, see :func:`nrpurify.report.pictures.read_strips`.
+        drawings: Its plots, see :func:`nrpurify.report.drawings.read_drawings`.
 
     Raises:
-        InputError: An entry of ``paper`` is incomplete.
+        InputError: An entry of ``paper`` is incomplete, or ``settings.paper`` is not what
+            ``nrpurify paper run`` writes.
         MissingExtraError: jinja2 is not installed.
     """
     made = environment()
@@ -58,6 +62,8 @@ def render_run(run: Run, strips: Sequence[Strip] = ()) -> str:
         cells=sorted(run.cells, key=lambda cell: rank(cell.threat)),
         columns=_columns(run.cells),
         papers=beside(run),
+        told=told(run),
+        drawings=drawings,
         strips=strips,
         about=_about(run),
         settings_json=to_json(_settings(run)),

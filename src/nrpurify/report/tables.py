@@ -86,7 +86,8 @@ def _with_interval(one: Mean) -> str:
 
 def _of_beside(one: Beside) -> TextTable:
     rows = [[row, *(_pair(one, row, column) for column in one.columns)] for row in one.rows]
-    title = ", ".join([f"{one.where}: the paper / here, %", *one.metrics])
+    percent = ", %" if one.columns else ""
+    title = ", ".join([f"{one.where}: the paper / here{percent}", *one.metrics])
     return TextTable(title, ["row", *one.columns], [rows])
 
 

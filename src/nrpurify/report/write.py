@@ -7,11 +7,13 @@ from typing import Literal, get_args
 
 from nrpurify.errors import InputError
 from nrpurify.files import write_text
+from nrpurify.report.drawings import read_drawings
 from nrpurify.report.latex import render_latex
 from nrpurify.report.markdown import render_markdown
 from nrpurify.report.pictures import read_strips
 from nrpurify.report.run import Run, read_run
 from nrpurify.report.run_page import render_run
+from nrpurify.report.told import told
 
 Format = Literal["html", "markdown", "latex"]
 ENDINGS: dict[str, str] = {"html": ".html", "markdown": ".md", "latex": ".tex"}
@@ -25,7 +27,8 @@ def write_report(
     Args:
         folder: Where the evaluation left its ``run.json``.
         out: The file; by default ``report`` with the format's ending, in ``folder``.
-        format: ``html``: one self-contained page. ``markdown``, ``latex``: its tables.
+        format: ``html``: one self-contained page. ``markdown``, ``latex``: its tables, the first
+            also with what the paper says.
 
     Raises:
         InputError: No such format, no run in ``folder``, or not what an evaluation writes.
@@ -43,5 +46,7 @@ def write_report(
 
 def _render(run: Run, folder: Path, format: Format) -> str:
     if format == "html":
-        return render_run(run, read_strips(run, folder))
+        said = told(run)
+        drawings = read_drawings(said.files if said else (), folder)
+        return render_run(run, read_strips(run, folder), drawings)
     return render_markdown(run) if format == "markdown" else render_latex(run)

@@ -44,7 +44,7 @@ def seeded(*numbers: int) -> Generator:
     """A generator whose state is a function of ``numbers`` alone."""
     generator = torch.Generator().manual_seed(numbers[0])
     for number in numbers[1:]:
-        mixed = int(torch.randint(2**62, (), generator=generator)) ^ number
+        mixed = int(torch.randint(2**62, (), generator=generator, device="cpu")) ^ number
         generator.manual_seed(mixed)
     return generator
 
@@ -54,7 +54,8 @@ def _pick(values: Sequence[T], generator: Generator) -> T:
 
 
 def _weighted(weights: Sequence[float], generator: Generator) -> int:
-    return int(torch.multinomial(torch.tensor(weights), 1, generator=generator))
+    shares = torch.tensor(weights, device="cpu")
+    return int(torch.multinomial(shares, 1, generator=generator))
 
 
 @dataclass
@@ -94,7 +95,8 @@ class AdversaryMaker:
             classifier = self._classifier(kind.network)
             return fgsm(classifier, clean, eps=eps, amp=self.recipe.optimization.amp)
         if kind.kind == "noise":
-            noise = kind.std * torch.randn(clean.shape, generator=generator).to(clean)
+            draws = torch.randn(clean.shape, generator=generator, device="cpu")
+            noise = kind.std * draws.to(clean)
             return (clean + noise.clamp(-eps, eps)).clamp(0, 1)
         if kind.kind == "cda":
             return cda(self._generator(kind.network), clean, eps=eps)

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from nrpurify.attacks.box import Box
 from nrpurify.attacks.generator import BLOCKS, GeneratorNet
+from nrpurify.attacks.objectives import mean_vector
 from nrpurify.features import FeatureExtractor, feature_extractor
 from nrpurify.training.adversaries import seeded
 from nrpurify.training.attack_recipe import CdaRecipe
@@ -31,9 +32,8 @@ def relativistic_loss(attacked: Tensor, clean: Tensor) -> Tensor:
 
 def pooled_logits(extractor: FeatureExtractor, images: Tensor) -> Tensor:
     """The features at the one layer, averaged over positions: N×channels."""
-    features: Tensor
     (features,) = extractor(images)
-    return features.flatten(2).mean(2) if features.ndim > 2 else features
+    return mean_vector(features)
 
 
 def clip_through(made: Tensor, box: Box) -> Tensor:

@@ -10,6 +10,8 @@ import torch.distributed as dist
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
+from nrpurify.errors import InputError
+
 
 @dataclass(frozen=True)
 class Workers:
@@ -27,6 +29,16 @@ class Workers:
         """Let gradients be averaged over all processes."""
         return DistributedDataParallel(module) if self.world > 1 else module
 
+    def gather(self, number: int) -> list[int]:
+        """The number that each process gives, by rank; waits until all have given theirs."""
+        if self.world == 1:
+            return [number]
+        device = "cuda" if dist.get_backend() == "nccl" else "cpu"
+        given = torch.tensor([number], device=device)
+        found = [torch.zeros_like(given) for _ in range(self.world)]
+        dist.all_gather(found, given)
+        return [int(one) for one in found]
+
     def wait(self) -> None:
         """Wait until all processes are here."""
         if self.world > 1:
@@ -34,11 +46,24 @@ class Workers:
 
 
 def join_workers(device: torch.device) -> Workers:
-    """Join the process group that ``torchrun`` describes in the environment, if there is one."""
+    """Join the process group that ``torchrun`` describes in the environment, if there is one.
+
+    Args:
+        device: Where to work; with several processes ``cuda`` without an index, so that each has
+            the one of its LOCAL_RANK.
+
+    Raises:
+        InputError: One CUDA device was given to several processes.
+    """
     world = int(os.environ.get("WORLD_SIZE", "1"))
     if world == 1:
         return Workers()
     if device.type == "cuda":
+        if device.index is not None:
+            raise InputError(
+                f"device is {device} and {world} processes share the run; expected cuda without an "
+                "index: each process then takes the device of its LOCAL_RANK"
+            )
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
     if not dist.is_initialized():
         dist.init_process_group("nccl" if device.type == "cuda" else "gloo")

@@ -42,12 +42,12 @@ def _rank(name: str) -> str:
 
 def random_integer(low: int, high: int, generator: Generator | None) -> int:
     """An integer in [low, high]."""
-    return int(torch.randint(low, high + 1, (), generator=generator))
+    return int(torch.randint(low, high + 1, (), generator=generator, device="cpu"))
 
 
 def chance(probability: float, generator: Generator | None) -> bool:
     """True with that probability."""
-    return float(torch.rand((), generator=generator)) < probability
+    return float(torch.rand((), generator=generator, device="cpu")) < probability
 
 
 def random_crop(

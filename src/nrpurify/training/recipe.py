@@ -181,7 +181,7 @@ class Validation:
             every=at_least(1),
             photos=at_least(0),
             side=at_least(1),
-            steps=at_least(0),
+            steps=at_least(1),
         )
 
 

@@ -84,7 +84,8 @@ class Run:
 
         Raises:
             InputError: The folder holds a run and ``resume`` is not given, or the run that it
-                holds follows another recipe, photos, warm start or number of processes.
+                holds follows another recipe, photos, warm start or number of processes, or not
+                every process finds the same state in it.
         """
         self._enter(resume, warm_start)
         started = time.monotonic() - self.seconds
@@ -107,13 +108,18 @@ class Run:
         return self.folder / "purifier.safetensors"
 
     def _enter(self, resume: bool, warm_start: str | Path | None) -> None:
-        first = None if warm_start is None else self._same_design(load_purifier(warm_start))
-        origin = Origin(
-            files_hash([*self.photos, *self.held_out]),
-            self.workers.world,
-            first.card.sha256 if first else "",
-        )
-        state = self.kept.enter(origin, resume=resume)
+        try:
+            first = None if warm_start is None else self._same_design(load_purifier(warm_start))
+            origin = Origin(
+                files_hash([*self.photos, *self.held_out]),
+                self.workers.world,
+                first.card.sha256 if first else "",
+            )
+            state = self.kept.enter(origin, resume=resume)
+        except Exception:
+            self.workers.gather(_FAILED)  # the others wait for this process
+            raise
+        self._agree(_NO_STATE if state is None else int(state["trainer"]["step"]))
         if state is not None:
             self.trainer.load_state(state["trainer"])
             self.seconds, self.metrics = state["seconds"], state["metrics"]
@@ -121,6 +127,16 @@ class Run:
             self.trainer.start_from(first)
         if self.workers.rank == 0:
             self.kept.write_start(origin)
+
+    def _agree(self, step: int) -> None:
+        """Raise InputError unless all processes go on from the same ``step``."""
+        steps = self.workers.gather(step)
+        if len(set(steps)) > 1:
+            told = ", ".join(f"rank {rank} {_told(found)}" for rank, found in enumerate(steps))
+            raise InputError(
+                f"the processes do not find the same state: {told}; expected {self.folder} to "
+                "hold the same for all: put it on a shared disk, or copy rank 0's to each machine"
+            )
 
     def _same_design(self, purifier: Purifier) -> Purifier:
         wanted = self.trainer.purifier.card.design
@@ -163,6 +179,14 @@ class Run:
             **self.kept.warm_start(),
             **circumstances(self.seconds, self.device, self.recipe.to_dict()),
         }
+
+
+_FAILED, _NO_STATE = -2, -1
+
+
+def _told(step: int) -> str:
+    words = {_FAILED: "cannot start, see its own error", _NO_STATE: "has none"}
+    return words.get(step, f"has step {step}")
 
 
 def _completed(values: dict[str, Any]) -> dict[str, Any]:

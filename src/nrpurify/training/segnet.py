@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Generator, Tensor
 
 from nrpurify.errors import InputError
 from nrpurify.models.segmenters.checkpoint import ARCHITECTURE, load_segnet, save_segnet
@@ -71,8 +71,23 @@ class SegNetTrainer:
         return {"loss": float(loss.detach()), "lr": rate}
 
     def _batch(self) -> tuple[Tensor, Tensor]:
+        """Views and their masks, drawn anew while all is void.
+
+        Raises:
+            InputError: Ten times in a row it is.
+        """
+        generator = seeded(self.recipe.seed, self.step)
+        for _ in range(10):
+            images, masks = self._views(generator)
+            if bool((masks != IGNORED).any()):
+                return images.to(self.device), masks.to(self.device)
+        raise InputError(
+            "ten batches in a row are void everywhere, so nothing can be learned; expected masks "
+            "that show classes of the table"
+        )
+
+    def _views(self, generator: Generator) -> tuple[Tensor, Tensor]:
         plan, stage = self.recipe, self.recipe.stage(self.step)
-        generator = seeded(plan.seed, self.step)
         images, masks = [], []
         for _ in range(stage.batch):
             pair = self.pairs[random_integer(0, len(self.pairs) - 1, generator)]
@@ -80,7 +95,7 @@ class SegNetTrainer:
             view = random_view(sample, stage.size, stage.scale, plan.jitter, generator)
             images.append(view[0])
             masks.append(view[1])
-        return torch.stack(images).to(self.device), torch.stack(masks).to(self.device)
+        return torch.stack(images), torch.stack(masks)
 
     def settle(self) -> None:
         """Take the averaged network's batch-norm statistics from training images in full size."""

@@ -73,4 +73,4 @@ def recolor(image: Tensor, jitter: float, generator: Generator) -> Tensor:
 
 
 def _uniform(generator: Generator) -> float:
-    return float(torch.rand((), generator=generator))
+    return float(torch.rand((), generator=generator, device="cpu"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -187,9 +188,11 @@ class Trainer:
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         limit = clip or float("inf")
-        norm = nn.utils.clip_grad_norm_(module.parameters(), limit)
+        norm = float(nn.utils.clip_grad_norm_(module.parameters(), limit))
+        if not math.isfinite(norm):
+            raise FloatingPointError(f"the gradient's norm is {norm} at step {self.step}")
         optimizer.step()
-        return float(norm)
+        return norm
 
     def state(self) -> dict[str, Any]:
         """All that a resumed run needs, for :func:`torch.save`."""

@@ -49,7 +49,7 @@ def vary(pair: Pair, variation: Variation, eps: float, generator: Generator) -> 
         for index in _drawn(delta, variation.grain, generator).flatten().nonzero().flatten():
             delta[index] = grain(delta.shape[-1], generator).to(delta) * eps
     least = min(variation.least_eps / eps, 1.0)
-    scale = least + (1 - least) * torch.rand(len(delta), 1, 1, 1, generator=generator)
+    scale = least + (1 - least) * _rand(delta, generator)
     delta = torch.where(_drawn(delta, variation.scale, generator), delta * scale, delta)
     delta = delta.masked_fill(_drawn(delta, variation.clean, generator), 0.0)
     return Pair(clean, (clean + delta).clamp(0, 1))
@@ -68,9 +68,9 @@ def grain(side: int, generator: Generator) -> Tensor:
     width = COARSENESS[random_integer(0, len(COARSENESS) - 1, generator)]
     channels = 1 if random_integer(0, 3, generator) == 0 else 3
     count = math.ceil(side / width) + 1
-    noise = torch.randn(1, channels, count, count, generator=generator)
+    noise = torch.randn(1, channels, count, count, generator=generator, device="cpu")
     if channels == 3 and random_integer(0, 1, generator):
-        mix = torch.randn(3, 3, generator=generator)
+        mix = torch.randn(3, 3, generator=generator, device="cpu")
         noise = torch.einsum("ij,njhw->nihw", mix, noise)
     if width > 1:
         mode = ("nearest", "bilinear")[random_integer(0, 1, generator)]
@@ -81,4 +81,8 @@ def grain(side: int, generator: Generator) -> Tensor:
 
 
 def _drawn(delta: Tensor, share: float, generator: Generator) -> Tensor:
-    return torch.rand(len(delta), 1, 1, 1, generator=generator) < share
+    return _rand(delta, generator) < share
+
+
+def _rand(delta: Tensor, generator: Generator) -> Tensor:
+    return torch.rand(len(delta), 1, 1, 1, generator=generator, device="cpu")

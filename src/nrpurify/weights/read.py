@@ -118,7 +118,17 @@ def state_digest(state: Mapping[str, Tensor]) -> str:
     """
     digest = hashlib.sha256()
     for name in sorted(state):
-        values = state[name].detach().cpu().contiguous().numpy()
-        digest.update(f"{name} {values.dtype.str} {values.shape}\n".encode())
+        tensor = state[name].detach().cpu().contiguous()
+        values, kind = _plain(tensor)
+        digest.update(f"{name} {kind} {tuple(tensor.shape)}\n".encode())
         digest.update(values.tobytes())
     return digest.hexdigest()
+
+
+def _plain(tensor: Tensor) -> tuple[np.ndarray, str]:
+    """A tensor's values, or bytes where numpy lacks its type (bfloat16), and what they are."""
+    try:
+        values = tensor.numpy()
+    except TypeError:
+        return tensor.reshape(-1).view(torch.uint8).numpy(), str(tensor.dtype)
+    return values, values.dtype.str

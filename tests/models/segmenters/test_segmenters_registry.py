@@ -182,3 +182,12 @@ def test_u2net_is_what_onnxruntime_says(tmp_path):
         found = model(images).softmax(1)[:, 1:].numpy()
     assert abs(found - wanted).max() < 1e-3
     assert wanted.max() > 0.5
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_is_resized_too(dtype):
+    model = Segmenter(Recorder(), name="x", classes=("a", "b"), sizing=segmenters.square(8))
+    images = torch.rand(1, 3, 16, 12).to(dtype)
+    found, wanted = model.preprocess(images), model.preprocess(images.float())
+    assert found.dtype == dtype
+    torch.testing.assert_close(found.float(), wanted, atol=0.01, rtol=0)

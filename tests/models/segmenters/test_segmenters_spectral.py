@@ -4,7 +4,7 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nrpurify.models.segmenters.spectral import TILE, LargeConv2d, spectral_conv2d
+from nrpurify.models.segmenters.spectral import TILE, LargeConv2d, _transforms, spectral_conv2d
 
 
 @settings(max_examples=15, deadline=None)
@@ -47,3 +47,13 @@ def test_its_state_is_that_of_a_convolution():
     assert {n: v.shape for n, v in LargeConv2d(9, 4, 7).state_dict().items()} == {
         "weight": (4, 9, 7, 7)
     }
+
+
+def test_gradients_after_a_first_call_without_any():
+    _transforms.cache_clear()
+    layer, images = LargeConv2d(9, 2, 7), torch.rand(1, 9, 8, 8)
+    with torch.inference_mode():
+        layer(images)
+    images.requires_grad_(True)
+    layer(images).sum().backward()
+    assert images.grad.abs().sum() > 0

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nrpurify.errors import InputError
+from nrpurify.precision import at_least_fp32
 
 Sizing = Callable[[int, int], tuple[int, int]]
 """From an image's height and width to those that a network takes."""
@@ -77,9 +78,14 @@ class Segmenter(nn.Module):
         """Return what the network sees of images N×3×H×W in [0, 1]."""
         size = self.sizing(images.shape[2], images.shape[3])
         if images.shape[2:] != size:
-            images = F.interpolate(
-                images, size, mode="bilinear", align_corners=False, antialias=True
+            resized = F.interpolate(
+                at_least_fp32(images),  # on the CPU resizing knows no half precision
+                size,
+                mode="bilinear",
+                align_corners=False,
+                antialias=True,
             )
+            images = resized.to(images.dtype)
         if self.to_maximum:
             images = images / images.amax((1, 2, 3), keepdim=True).clamp(min=1e-6)
         return (images - self.mean.to(images.dtype)) / self.std.to(images.dtype)

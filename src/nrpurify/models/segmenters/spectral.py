@@ -27,8 +27,9 @@ class _Transforms(NamedTuple):
 
 
 @lru_cache(maxsize=8)
+@torch.inference_mode(False)  # they are kept, and a later call may want gradients
 def _transforms(kernel: int) -> _Transforms:
-    full = torch.arange(TILE, dtype=torch.float64)
+    full = torch.arange(TILE, dtype=torch.float64, device="cpu")
     u, inner, taps = full[: TILE // 2 + 1], full[: TILE - kernel + 1], full[:kernel]
 
     def angle(a: Tensor, b: Tensor) -> Tensor:
