@@ -136,7 +136,9 @@ def test_nested_without_end(tmp_path):
 
 
 def test_quoted_paths_are_shortened_as_a_whole(small):
-    run = small({"defense": 'hgd:checkpoint="/a+b/c,d/x/y.safetensors"+jpeg'})
+    run = small(
+        {"value": 0.5, "eps": 0.1, "defense": 'hgd:checkpoint="/a+b/c,d/x/y.safetensors"+jpeg'}
+    )
     assert run.cells[0].defense == 'hgd:checkpoint="x/y.safetensors"+jpeg'
 
 
