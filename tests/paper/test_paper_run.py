@@ -11,6 +11,7 @@ from nrpurify.evaluation.warnings import find_warnings
 from nrpurify.images import read_image
 from nrpurify.paper import SMOKE_WARNING, Bench, run_all, run_experiment, table1
 from nrpurify.paper import run as run_module
+from nrpurify.paper.catalogue import get
 from nrpurify.paper.trained import train_one
 from nrpurify.report import write_report
 from nrpurify.report.beside import beside
@@ -150,10 +151,35 @@ def test_scenes_become_strips_with_answers(tmp_path):
     assert panels[1]["caption"].startswith("mostly ")
 
 
+@pytest.mark.parametrize("name", ["figure6", "appendix-figure2", "appendix-figure7"])
+def test_full_has_an_adversarially_trained_feature_space(tmp_path, monkeypatch, name):
+    seen = []
+
+    def measure(bench, name, title, grid):
+        seen.extend(line.options.get("surrogate", [""])[0] for line in grid.lines)
+        raise InputError("far enough")
+
+    monkeypatch.setattr("nrpurify.paper.pictures.measure", measure)
+    for scale in ("smoke", "full"):
+        with pytest.raises(InputError, match="far enough"):
+            get(name).work(Bench(scale, tmp_path))
+    assert seen.count("timm:inception_v3.tf_adv_in1k") == 1
+    assert "adversarially trained Inc-v3" in get(name).instead["full"]
+
+
+def test_a_second_figure_of_one_kind_shows_other_pictures(tmp_path):
+    first, second = (smoke(name, tmp_path / name) for name in ("figure8", "appendix-figure10"))
+    names = [{strip["name"] for strip in result.run["strips"]} for result in (first, second)]
+    assert len(names[0]) == len(names[1]) == 2
+    assert names[0].isdisjoint(names[1])
+    assert "first 2 of" in first.run["images"]["rule"]
+    assert "numbers 3 to 4 of" in second.run["images"]["rule"]
+
+
 def test_attacks_that_were_not_trained_are_left_out_and_said(tmp_path, monkeypatch):
     monkeypatch.setattr("nrpurify.paper.grids.shipped", dict)
-    result = smoke("appendix-figure10", tmp_path)
-    assert {cell["attack"] for cell in result.run["cells"]} == {"clean", "ssp"}
+    result = smoke("appendix-figure9", tmp_path)
+    assert {cell["attack"] for cell in result.run["cells"]} == {"clean"}
     assert any("CDA" in w["text"] for w in result.run["warnings"])
 
 

@@ -123,9 +123,9 @@ class Bench:
             )
         return foolbox_photos()
 
-    def load(self, count: int | None = None) -> tuple[Tensor, Tensor, list[str]]:
-        """The first ``count`` images N×3×side×side in [0, 1], their labels and unique names."""
-        items = self.items()[:count]
+    def load(self, count: int | None = None, start: int = 0) -> tuple[Tensor, Tensor, list[str]]:
+        """``count`` images N×3×side×side in [0, 1] from ``start`` on, labels and unique names."""
+        items = self.items()[start:][:count]
         images = load_batch([item.path for item in items], self.side, crop=True)
         labels = torch.tensor([item.label for item in items])
         names = [f"{index:05d}-{item.path.stem[:60]}" for index, item in enumerate(items)]

@@ -58,13 +58,18 @@ class Measured:
         return {**self.settings, "images": asdict(self.data)}
 
 
-def photographs(bench: Bench, count: int | None = None) -> Data:
-    """The bench's labeled images, of which the first ``count`` were used."""
+def photographs(bench: Bench, count: int | None = None, start: int = 0) -> Data:
+    """The bench's labeled images, of which ``count`` from ``start`` on were used."""
     every = replace(bench, limit=None).items()
-    n = len(bench.items()[:count])
+    n = len(bench.items()[start:][:count])
     folder = every[0].path.parent.name if bench.images is None else bench.images.name
-    rule = f"the first {n} of {len(every)} labeled images, in the order of their paths"
+    rule = f"{chosen(n, start)} of {len(every)} labeled images, in the order of their paths"
     return Data(folder, n, bench.side, rule)
+
+
+def chosen(count: int, start: int) -> str:
+    """``the first 4``, or ``numbers 5 to 8``."""
+    return f"numbers {start + 1} to {start + count}" if start else f"the first {count}"
 
 
 def joined(parts: Sequence[Data]) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from nrpurify.models.segmenters import load_segmenter
 from nrpurify.paper import scenes, trained
 from nrpurify.paper.bench import Bench
 from nrpurify.paper.experiment import Experiment, Finding, Outcome
-from nrpurify.paper.provenance import Data, attack_hashes, described, hashes, photographs
+from nrpurify.paper.provenance import Data, attack_hashes, chosen, described, hashes, photographs
 from nrpurify.paper.runfolder import run_of
 from nrpurify.tasks.detection import SceneAttack
 from nrpurify.tasks.looks import Look, detector_look, segmenter_look
@@ -41,6 +41,7 @@ class SceneFigure:
         attack: ``ssp`` or ``cda``.
         victim: The paper's detector; empty for SegNet.
         claim: What the paper says of it.
+        page: Of figures of the same kind: the second shows other images, where there are enough.
     """
 
     name: str
@@ -50,6 +51,7 @@ class SceneFigure:
     attack: str
     victim: str
     claim: str
+    page: int = 0
 
 
 _FIGURES = (
@@ -80,6 +82,16 @@ _FIGURES = (
         "RetinaNet",
         "under SSP RetinaNet misses objects and finds others",
     ),
+    SceneFigure(
+        "appendix-figure10",
+        "Appendix figure 10",
+        "CDA and purified pictures, detection, continued",
+        "More pictures under CDA and purified, with what Mask-RCNN detects in them.",
+        "cda",
+        "Mask-RCNN",
+        "CDA takes from Mask-RCNN what it finds; NRP removes the perturbation and steadies it",
+        page=1,
+    ),
 )
 
 
@@ -101,22 +113,29 @@ def _images(bench: Bench, figure: SceneFigure, count: int) -> tuple[list[tuple[s
             raise InputError(f"no street scenes were given; {scenes.NO_FRAMES}")
         frames = scenes.open_frames(bench)[0] if bench.scale == "smoke" else bench.frames
         assert frames is not None
-        return _read(bench, frames, count)
+        return _read(bench, frames, figure, count)
     if bench.scenes is not None:
-        return _read(bench, bench.scenes, count, scenes.longest(bench))
-    images, _, names = bench.load(count)
-    return list(zip(names, images, strict=True)), photographs(bench, count)
+        return _read(bench, bench.scenes, figure, count, scenes.longest(bench))
+    start = _start(len(bench.items()), figure, count)
+    images, _, names = bench.load(count, start)
+    return list(zip(names, images, strict=True)), photographs(bench, count, start)
+
+
+def _start(total: int, figure: SceneFigure, count: int) -> int:
+    start = figure.page * count
+    return start if start < total else 0
 
 
 def _read(
-    bench: Bench, folder: Path, count: int, longest: int | None = None
+    bench: Bench, folder: Path, figure: SceneFigure, count: int, longest: int | None = None
 ) -> tuple[list[tuple[str, Tensor]], Data]:
     files = find_images(folder, recursive=True)
+    start = _start(len(files[: bench.limit]), figure, count)
     found = []
-    for index, file in enumerate(files[: bench.limit][:count]):
+    for index, file in enumerate(files[: bench.limit][start:][:count]):
         image, _ = SceneBuilder(file.path, Problems()).build().read(longest)
         found.append((f"{index:05d}-{file.path.stem[:60]}", image[0].to(bench.device)))
-    rule = f"the first {len(found)} of {len(files)} images, in the order of their paths"
+    rule = f"{chosen(len(found), start)} of {len(files)} images, in the order of their paths"
     if longest is not None:
         rule += f", scaled down to a longer side of {longest} pixels"
     return found, Data(folder.name, len(found), None, rule)
