@@ -1,8 +1,11 @@
 """Smoke runs: no download, run folders as the report reads them, both numbers in print."""
 
 import json
+from importlib import import_module
+from types import SimpleNamespace
 
 import pytest
+import torch
 
 from nrpurify import attacks, weights
 from nrpurify.cli import main
@@ -112,7 +115,11 @@ def test_the_cost_of_training_comes_from_the_card(tmp_path):
     assert result.run["cells"] == []
     page = write_report(tmp_path / "appendix-table2").read_text(encoding="utf-8")
     assert "Appendix table 2" in page
-    assert "NRP · Training Time: 28 hours" in page
+    hours = sum(run["seconds"] for run in runs) / 3600
+    assert f"NRP · Training Time: 28 hours; here {hours:.1f} hours" in page
+    rows = {(row.row, row.column): row.here for row in result.rows}
+    assert rows["NRP", "No. of GPUs"] == "0 GPUs"
+    assert rows["Feature Denoising", "Training Time"] == "—"
     assert "paper 28.0%" not in page
 
 
@@ -149,6 +156,16 @@ def test_scenes_become_strips_with_answers(tmp_path):
     panels = result.run["strips"][0]["panels"]
     assert len(panels) == 6
     assert panels[1]["caption"].startswith("mostly ")
+
+
+def test_labels_are_asked_about_before_anything_is_attacked(tmp_path, monkeypatch):
+    module = import_module("nrpurify.paper.appendix_table1")
+    monkeypatch.setattr(module, "asked", lambda victims, images: (torch.arange(9), {"v": 1000}))
+    bench, victim = Bench("small", tmp_path), SimpleNamespace(name="v")
+    images, labels = torch.zeros(9, 3, 8, 8), torch.arange(9)
+    module._check_labels(bench, victim, images, labels)
+    with pytest.raises(InputError, match="with labels -1 it were 9, so they count from 1"):
+        module._check_labels(bench, victim, images, labels + 1)
 
 
 @pytest.mark.parametrize("name", ["figure6", "appendix-figure2", "appendix-figure7"])

@@ -15,6 +15,8 @@ from torch import Tensor, nn
 from nrpurify import attacks, defenses
 from nrpurify.attacks import BPDA, EOT, random_targets
 from nrpurify.defenses import Protected
+from nrpurify.errors import InputError
+from nrpurify.evaluation.label_check import FIRST, asked, label_doubt
 from nrpurify.evaluation.networks import networks_seen
 from nrpurify.evaluation.warnings import find_warnings
 from nrpurify.models import Classifier
@@ -83,9 +85,19 @@ def _answers(model: nn.Module, images: Tensor) -> Tensor:
     return torch.cat([model(part) for part in torch.split(images, 8)])
 
 
+def _check_labels(bench: Bench, victim: Classifier, images: Tensor, labels: Tensor) -> None:
+    """Raise InputError for labels that the undefended victim's answers deny."""
+    if bench.scale == "smoke":  # its networks know nothing
+        return
+    guesses, classes = asked({victim.name: victim}, images)
+    if doubt := label_doubt(guesses, labels, classes[victim.name]):
+        raise InputError(f"--labels {bench.labels}: {doubt}")
+
+
 def _work(bench: Bench) -> Outcome:
     images, labels, _ = bench.load()
     victim = bench.classifier("Res-152")
+    _check_labels(bench, victim, images[:FIRST], labels[:FIRST])
     spec = trained.spec(bench, "nrp:mode=dynamic")
     assert spec is not None
     defense = defenses.make(spec, device=bench.device, seed=bench.seed)

@@ -33,7 +33,10 @@ def _work(bench: Bench) -> Outcome:
         weights=hashes(bench, {bench.purifier: purifier}),
         settings={"card": known, "purifier": bench.purifier},
     )
-    return Outcome(run, {}, [Finding(CLAIM, here)])
+    words = {("NRP", "Training Time"): f"{hours:.1f} hours"}
+    if known.get("device") == "cpu":
+        words["NRP", "No. of GPUs"] = "0 GPUs"
+    return Outcome(run, {}, [Finding(CLAIM, here)], words=words)
 
 
 EXPERIMENT = Experiment(

@@ -34,8 +34,11 @@ def side_by_side(experiment: Experiment, outcome: Outcome) -> list[Row]:
     ours = {place: cells[name] for name, place in outcome.places.items() if name in cells}
     rows = []
     for quoted in experiment.quoted:
-        cell = ours.pop((quoted.row, quoted.column), None)
-        rows.append(_row(quoted.row, quoted.column, quoted.text, cell, experiment.success))
+        place = (quoted.row, quoted.column)
+        if place in outcome.words:
+            rows.append(Row(*place, quoted.text, outcome.words[place]))
+        else:
+            rows.append(_row(*place, quoted.text, ours.pop(place, None), experiment.success))
     return rows + [_row(*place, "—", cell, experiment.success) for place, cell in ours.items()]
 
 
@@ -63,7 +66,7 @@ def _what(cell: Cell) -> str:
 
 
 def paper_entries(experiment: Experiment, outcome: Outcome) -> list[dict[str, Any]]:
-    """The paper's numbers for ``run.json``, each with its place, unit, metric and our cell."""
+    """The paper's numbers for ``run.json``: place, unit, metric, and our cell or words."""
     ours = {place: name for name, place in outcome.places.items()}
     return [
         {
@@ -73,7 +76,9 @@ def paper_entries(experiment: Experiment, outcome: Outcome) -> list[dict[str, An
             "value": quoted.value,
             "unit": quoted.unit,
             "metric": quoted.metric,
-            "cells": [ours[place]] if (place := (quoted.row, quoted.column)) in ours else [],
+            "cells": [ours[place]] if place in ours else [],
+            "here": outcome.words.get(place),
         }
         for quoted in experiment.quoted
+        for place in [(quoted.row, quoted.column)]
     ]

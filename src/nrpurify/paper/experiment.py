@@ -66,12 +66,14 @@ class Outcome:
             headings of their own.
         findings: Where the paper gives curves or sentences and no numbers.
         files: Further files in the run folder, by their names.
+        words: What was measured in other units than percent, in words, by row and column.
     """
 
     run: Run
     places: dict[str, tuple[str, str]] = field(default_factory=dict)
     findings: list[Finding] = field(default_factory=list)
     files: list[str] = field(default_factory=list)
+    words: dict[tuple[str, str], str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

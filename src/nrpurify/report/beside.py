@@ -48,11 +48,12 @@ def beside(run: Run) -> list[Beside]:
     """The tables under ``paper`` of a run.
 
     An entry is ``{"where", "row", "column", "value"}``. Values are fractions; if one of a table is
-    above 1, all of it is in percent. With a ``"unit"`` such as "hours" a value is neither: nothing
-    measured stands beside it, and the table tells it in words. ``"metric"`` with the word "success"
-    compares with one minus the measured value. ``"cells": [ID...]`` names what was measured in its
-    place; without it, row and column are split at " · ", and cells are taken in which every part is
-    the name of attack, defense, victim, surrogate, threat or eps (16 or 16/255).
+    above 1, all of it is in percent. With a ``"unit"`` such as "hours" a value is neither: the
+    table tells it in words, with those of ``"here"`` for what was measured. ``"metric"`` with the
+    word "success" compares with one minus the measured value. ``"cells": [ID...]`` names what was
+    measured in its place; without it, row and column are split at " · ", and cells are taken in
+    which every part is the name of attack, defense, victim, surrogate, threat or eps (16 or
+    16/255).
 
     Raises:
         InputError: An entry lacks something, its value is no finite number, or its cells are no
@@ -96,7 +97,8 @@ def _is_share(entry: Mapping[str, Any]) -> bool:
 
 
 def _in_words(entry: Mapping[str, Any]) -> str:
-    return f"{entry['row']} · {entry['column']}: {entry['value']:g} {entry['unit']}"
+    here = f"; here {entry['here']}" if entry.get("here") else ""
+    return f"{entry['row']} · {entry['column']}: {entry['value']:g} {entry['unit']}{here}"
 
 
 def _is_success(entry: Mapping[str, Any]) -> bool:

@@ -37,7 +37,7 @@ def split_photos(folder: str | Path, holdout: float) -> tuple[list[Path], list[P
 
 
 def _rank(name: str) -> str:
-    return hashlib.sha256(name.encode()).hexdigest()
+    return hashlib.sha256(name.encode(errors="surrogatepass")).hexdigest()
 
 
 def random_integer(low: int, high: int, generator: Generator | None) -> int:

@@ -34,7 +34,7 @@ class Origin:
 def files_hash(paths: Iterable[Path]) -> str:
     """sha256 over the files' names and sizes in bytes, in any order."""
     rows = sorted(f"{path.name} {path.stat().st_size}" for path in paths)
-    return hashlib.sha256("\n".join(rows).encode()).hexdigest()
+    return hashlib.sha256("\n".join(rows).encode(errors="surrogatepass")).hexdigest()
 
 
 @dataclass(frozen=True)

@@ -234,5 +234,7 @@ def split_pairs(pairs: list[Pair], holdout: float) -> tuple[list[Pair], list[Pai
     held = round(holdout * len(pairs))
     if held == len(pairs):
         raise InputError(f"holding out {held} of {len(pairs)} pairs leaves none to train on")
-    ranked = sorted(pairs, key=lambda pair: hashlib.sha256(pair.name.encode()).hexdigest())
+    ranked = sorted(
+        pairs, key=lambda pair: hashlib.sha256(pair.name.encode(errors="surrogatepass")).hexdigest()
+    )
     return ranked[held:], ranked[:held]
