@@ -112,6 +112,46 @@ def test_a_detector_is_measured_and_shown(run, scenes, task):
     assert "0.png" in (out / "report.html").read_text()
 
 
+@pytest.mark.parametrize("task", ["detect", "instances"])
+def test_finished_detections_are_kept_until_something_changes(run, scenes, monkeypatch, task):
+    pytest.importorskip("faster_coco_eval")
+    asked = []
+
+    class Counted(BrightBoxes):
+        def forward(self, images):
+            asked.append(len(images))
+            return super().forward(images)
+
+    monkeypatch.setattr("nrpurify.tasks.victims.load_detector", lambda *_, **__: Counted())
+    args = ("evaluate", scenes / "images", "--task", task, "--annotations", scenes / "texts")
+    args += ("--attack", "noise", "--defense", "median:size=3", "--out", scenes / "run", "--json")
+
+    def measured(*more):
+        """The cells, and how many conditions were measured for them on two images."""
+        asked.clear()
+        code, text, err = run(*args, *more)
+        assert code == 0, err
+        shown = 2 * 3  # panels of two strips ask again
+        return json.loads(text)["cells"], (len(asked) - shown) // 2
+
+    first, conditions = measured()
+    assert conditions == 4
+    path = scenes / "run" / "run.json"
+    half = json.loads(path.read_text())
+    half["cells"] = half["cells"][:4]
+    path.write_text(json.dumps(half))
+    again, conditions = measured("--resume")
+    assert conditions == 2
+    told = ("id", "value", "interval")
+    assert [[c[k] for k in told] for c in again] == [[c[k] for k in told] for c in first]
+    assert measured("--resume")[1] == 0
+    texts = scenes / "texts" / "0.txt"
+    texts.write_text(texts.read_text().splitlines()[0] + "\n0 0.1 0.1 0.2 0.1 0.2 0.2\n")
+    changed, conditions = measured("--resume")
+    assert conditions == 4
+    assert not {c["id"] for c in changed} & {c["id"] for c in first}
+
+
 def test_attacked_images_made_before(run, scenes):
     pytest.importorskip("faster_coco_eval")
     made = scenes / "made"

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import torch
@@ -12,6 +12,7 @@ from torch import Generator, Tensor
 
 from nrpurify.attacks.ssp import ssp
 from nrpurify.errors import InputError
+from nrpurify.evaluation.adversaries import digest
 from nrpurify.evaluation.harness import Attack, Batch, check_budget
 from nrpurify.evaluation.meter import Meter
 from nrpurify.features import FeatureExtractor
@@ -152,6 +153,9 @@ def evaluate_detection(
     *,
     victim: str,
     plan: DetectionPlan | None = None,
+    basis: Mapping[str, Any] | None = None,
+    known: Collection[str] = (),
+    finished: Callable[[Cell], None] | None = None,
     watch: Callable[[str, int, int], None] | None = None,
 ) -> list[Cell]:
     """Measure a detector behind every defense on clean images and under every attack.
@@ -167,6 +171,9 @@ def evaluate_detection(
         attacks: Beside no attack at all.
         victim: The detector's name in the cells.
         plan: How; by default as :class:`DetectionPlan` says.
+        basis: What else decides the values, such as hashes of weights; goes into the cells' ids.
+        known: Ids of cells that were measured before and are left out.
+        finished: Called with each cell as soon as it is measured.
         watch: Called with (attack, images done, images in all).
 
     Returns:
@@ -187,11 +194,44 @@ def evaluate_detection(
     cells: list[Cell] = []
     again = draws.remembered(defenses)
     for attack in (CLEAN, *attacks):
+        ids = {name: cell_ids(attack, name, victim, plan, basis) for name in every}
+        chosen = {d: every[d] for d, found in ids.items() if not set(found.values()) <= set(known)}
         again()
-        rows = _measure(detector, scenes.items, every, attack, plan, watch)
+        rows = _measure(detector, scenes.items, chosen, attack, plan, watch) if chosen else {}
         for defense, row in rows.items():
-            cells += _cells(row, attack, defense, victim, plan, notes)
+            for cell in _cells(row, attack, defense, victim, plan, notes, ids[defense]):
+                cells.append(cell)
+                if finished is not None:
+                    finished(cell)
     return cells
+
+
+def cell_ids(
+    attack: SceneAttack,
+    defense: str,
+    victim: str,
+    plan: DetectionPlan,
+    basis: Mapping[str, Any] | None,
+) -> dict[str, str]:
+    """The id of each metric's cell: readable, and with a basis ending in a hash of what decides it.
+
+    Args:
+        attack: Or :data:`CLEAN`.
+        defense: Its name.
+        victim: The detector's name.
+        plan: How it is measured.
+        basis: What else decides the values, as plain values.
+    """
+    eps = "" if attack.eps is None else f"{attack.eps * 255:g}"
+    parts = (plan.task, victim, f"{attack.name}{eps}", defense)
+    named = [re.sub(r"[^A-Za-z0-9.=_]+", "-", part) for part in parts]
+    mark = []
+    if basis is not None:
+        how = {key: value for key, value in asdict(plan).items() if key != "device"}
+        told = (attack.name, attack.eps, attack.steps, attack.surrogate, dict(attack.settings))
+        decided = {"attack": told, "defense": defense, "victim": victim, "plan": how}
+        mark = [digest({**decided, "basis": dict(basis)})[:10]]
+    return {metric: "--".join([*named, metric, *mark]) for metric in METRICS}
 
 
 def usable(scenes: Scenes, task: str) -> Scenes:
@@ -268,7 +308,13 @@ def _rounded(images: Tensor, plan: DetectionPlan) -> Tensor:
 
 
 def _cells(
-    row: _Row, attack: SceneAttack, defense: str, victim: str, plan: DetectionPlan, notes: list[str]
+    row: _Row,
+    attack: SceneAttack,
+    defense: str,
+    victim: str,
+    plan: DetectionPlan,
+    notes: list[str],
+    ids: Mapping[str, str],
 ) -> list[Cell]:
     values = row.precision.values()
     intervals = row.precision.intervals(resamples=plan.resamples, seed=plan.seed)
@@ -293,13 +339,7 @@ def _cells(
         "notes": list(notes),
     }
     return [
-        {"id": _cell_id(common, name), **common}
+        {"id": ids[name], **common}
         | {"metric": name, "value": values[name], "interval": list(intervals[name])}
         for name in METRICS
     ]
-
-
-def _cell_id(cell: Mapping[str, Any], metric: str) -> str:
-    eps = "" if cell["eps"] is None else f"{cell['eps'] * 255:g}"
-    parts = (cell["task"], cell["victim"], f"{cell['attack']}{eps}", cell["defense"], metric)
-    return "--".join(re.sub(r"[^A-Za-z0-9.=_]+", "-", part) for part in parts)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import Protocol
+from typing import Any, Protocol
 
 from torch import nn
 
@@ -15,10 +15,17 @@ from nrpurify.models.detectors import load_detector
 from nrpurify.models.segmenters import CAMVID_CLASSES, Segmenter, load_segmenter
 from nrpurify.tasks.camvid import CAMVID, ClassTable, count_problems
 from nrpurify.tasks.coco import read_coco
-from nrpurify.tasks.detection import DetectionPlan, SceneAttack, evaluate_detection, usable
+from nrpurify.tasks.detection import CLEAN as SCENES_CLEAN
+from nrpurify.tasks.detection import (
+    DetectionPlan,
+    SceneAttack,
+    cell_ids,
+    evaluate_detection,
+    usable,
+)
 from nrpurify.tasks.looks import Look, counted, detector_look, segmenter_look, shares
 from nrpurify.tasks.plan import TaskPlan
-from nrpurify.tasks.scenes import Scenes
+from nrpurify.tasks.scenes import Scene, Scenes
 from nrpurify.tasks.segmentation import LabeledFolder, evaluate_segmentation
 from nrpurify.tasks.segmentation_cells import CLEAN, Attacked, Cell, CellMaker
 from nrpurify.tasks.strips import SHOWN, View
@@ -138,23 +145,61 @@ class DetectVictim:
         finished: Finished,
         watch: Watch,
     ) -> list[Cell]:
-        """All anew, from attacked images that are kept."""
-        plan = self.plan
-        return evaluate_detection(
+        """What is not among the cells ``before`` by its id, which tells all that decides it."""
+        basis = {"weights": dict(hashes), "scenes": self._scenes(), "versions": versions()}
+        plan, name = self._detection, self.plan.model
+        chosen = [SceneAttack.of(attack) for attack in attacks]
+        wanted = [
+            found
+            for attack in (SCENES_CLEAN, *chosen)
+            for defense in dict.fromkeys(("none", *defenses))
+            for found in cell_ids(attack, defense, name, plan, basis).values()
+        ]
+        cells = {cell["id"]: cell for cell in before if cell["id"] in wanted}
+
+        def take(cell: Cell) -> None:
+            cells[cell["id"]] = cell
+            finished(list(cells.values()))
+
+        evaluate_detection(
             self.network,
             self.scenes,
             defenses,
-            [SceneAttack.of(attack) for attack in attacks],
-            victim=plan.model,
-            plan=DetectionPlan(
-                plan.task,
-                plan.longest,
-                seed=plan.seed,
-                resamples=plan.resamples,
-                device=plan.device,
-            ),
+            chosen,
+            victim=name,
+            plan=plan,
+            basis=basis,
+            known=list(cells),
+            finished=take,
             watch=watch,
         )
+        return [cells[found] for found in wanted]
+
+    @property
+    def _detection(self) -> DetectionPlan:
+        plan = self.plan
+        return DetectionPlan(
+            plan.task,
+            plan.longest,
+            seed=plan.seed,
+            resamples=plan.resamples,
+            device=plan.device,
+        )
+
+    def _scenes(self) -> str:
+        return digest([_told(scene) for scene in self.scenes.items])
+
+
+def _told(scene: Scene) -> dict[str, Any]:
+    """All of a scene that decides what is measured on it."""
+    return {
+        "name": scene.name,
+        "file": file_hash(scene.path),
+        "boxes": scene.boxes.tolist(),
+        "labels": scene.labels.tolist(),
+        "crowd": scene.crowd.tolist(),
+        "outlines": None if scene.outlines is None else list(scene.outlines),
+    }
 
 
 @dataclass(frozen=True)
