@@ -7,6 +7,7 @@ A value is the mean accuracy of the victims that are not the surrogate; its inte
 import argparse
 import json
 from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,12 @@ from numpy.typing import NDArray
 
 Key = tuple[str, float, str]
 """Attack, eps, surrogate; the attack is "" for clean images."""
+Table = dict[Key, dict[str, NDArray[np.float64]]]
+"""By attack and defense right answers, victims × images."""
 RESAMPLINGS = 2000
 
 
-def read(folder: Path) -> tuple[list[str], dict[Key, dict[str, NDArray[np.float64]]]]:
+def read(folder: Path) -> tuple[list[str], Table]:
     """Each defense's right answers, victims × images, by attack."""
     run = json.loads((folder / "run.json").read_text(encoding="utf-8"))
     found: dict[Key, dict[str, list[Any]]] = defaultdict(lambda: defaultdict(list))
@@ -37,6 +40,21 @@ def read(folder: Path) -> tuple[list[str], dict[Key, dict[str, NDArray[np.float6
         for key, by in found.items()
     }
     return order, arrays
+
+
+def pooled(folders: Sequence[Path]) -> tuple[list[str], Table]:
+    """Runs on different images as one: of attacks and defenses that all of them have."""
+    orders, tables = zip(*map(read, folders), strict=True)
+    order = [name for name in orders[0] if all(name in other for other in orders)]
+    found: Table = {}
+    for key in tables[0]:
+        if all(key in table for table in tables):
+            found[key] = {
+                name: np.concatenate([table[key][name] for table in tables], 1)
+                for name in order
+                if all(name in table[key] for table in tables)
+            }
+    return order, found
 
 
 def interval(hits: NDArray[np.float64]) -> tuple[float, float]:
@@ -59,7 +77,7 @@ def heading(key: Key) -> str:
     return f"{attack} {255 * eps:.0f}, {networks.get(surrogate, surrogate)}"
 
 
-def print_accuracy(order: list[str], table: dict[Key, dict[str, NDArray[np.float64]]]) -> None:
+def print_accuracy(order: list[str], table: Table) -> None:
     """A column for each defense, the best of a row in bold."""
     print("|", " | ".join(["images", *order]), "|")
     print("|" + " --- |" * (len(order) + 1))
@@ -77,7 +95,7 @@ def print_accuracy(order: list[str], table: dict[Key, dict[str, NDArray[np.float
     print()
 
 
-def print_success(purifier: str, table: dict[Key, dict[str, NDArray[np.float64]]]) -> None:
+def print_success(purifier: str, table: Table) -> None:
     """Success undefended and purified, with the intervals of accuracy."""
     print("| images | none, 95 % | purified, 95 % | success | purified | ratio |")
     print("| --- | --- | --- | --- | --- | --- |")
@@ -94,7 +112,7 @@ def print_success(purifier: str, table: dict[Key, dict[str, NDArray[np.float64]]
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("run", type=Path)
+    parser.add_argument("run", type=Path, nargs="+", help="several: of other images each, pooled")
     parser.add_argument("--purifier", default="fast")
     parser.add_argument(
         "--beside",
@@ -102,7 +120,7 @@ def main() -> None:
         help="another setting of the purifier, compared with it in a table of its own",
     )
     args = parser.parse_args()
-    order, table = read(args.run)
+    order, table = pooled(args.run)
     print_accuracy([defense for defense in order if defense != args.beside], table)
     print_success(args.purifier, table)
     if args.beside in order:
