@@ -128,6 +128,9 @@ def test_all_problems_come_at_once(tmp_path):
     message = refusal(tmp_path, GOOD.replace("fgsm", "fgms").replace("[b]", "[b, b]"))
     assert "line 5" in message
     assert "line 10" in message
+    message = refusal(tmp_path, GOOD.replace("0.1]", "16]").replace("steps: 5", "stepz: 5"))
+    assert "line 7" in message
+    assert "line 9" in message
 
 
 def test_a_list_is_no_recipe(tmp_path):

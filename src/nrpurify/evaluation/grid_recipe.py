@@ -153,12 +153,13 @@ def grid_from_dict(values: Mapping[str, Any]) -> GridRecipe:
         raise MissingExtraError("pydantic", "train") from error
     problems: list[tuple[Place, str]] = []
     plain = _plain(values, problems)
+    try:
+        recipe = TypeAdapter(GridRecipe).validate_python(plain)
+    except ValidationError as error:
+        problems += [(found["loc"], _reason(found)) for found in error.errors()]
     if problems:
         raise RecipeError(*problems)
-    try:
-        return TypeAdapter(GridRecipe).validate_python(plain)
-    except ValidationError as error:
-        raise RecipeError(*((e["loc"], _reason(e)) for e in error.errors())) from error
+    return recipe
 
 
 def _reason(error: Any) -> str:
