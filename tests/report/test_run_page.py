@@ -147,6 +147,17 @@ def test_missing_numbers_and_partial_means_are_marked(small):
     assert 'title="not measured"' in html
 
 
+def test_a_run_of_pictures_alone_has_its_title_and_no_empty_tables():
+    strips = [{"name": "a.png", "label": "", "panels": []}]
+    run = {"title": "Pictures", "cells": [], "strips": strips, "images": {"n": 4}, "seed": 7}
+    page = render_run(parse_run(run))
+    Page(page)
+    assert "<h1>Pictures</h1>" in page
+    assert "4 images, seed 7" in page
+    assert "All cells" not in page
+    assert "bold: the best" not in page
+
+
 def test_strips(raw, tmp_path):
     panels = [
         {"title": "Clean", "file": "a--clean.png", "caption": "cat", "correct": True},

@@ -79,13 +79,15 @@ def _part(run: Run, kind: tuple[str, str]) -> Part:
 
 
 def _about(run: Run) -> str:
-    """Images, victims and seed in one line."""
+    """Images, victims and seed in one line; of a run of pictures alone images and seed."""
     images = {k: v for k, v in (run.raw.get("images") or {}).items() if v}
     victims = len({cell.victim for cell in run.cells})
     parts = [f"{images['n']} images"] if "n" in images else []
     parts += [f"of {images['size']} pixels"] if "size" in images else []
     parts += [f"from {images['folder']}"] if "folder" in images else []
-    ending = [f"{victims} victim{'' if victims == 1 else 's'}", f"{len(run.cells)} cells"]
+    ending = []
+    if run.cells:
+        ending = [f"{victims} victim{'' if victims == 1 else 's'}", f"{len(run.cells)} cells"]
     ending += [f"seed {run.raw['seed']}"] if "seed" in run.raw else []
     return ", ".join([" ".join(parts), *ending] if parts else ending)
 
