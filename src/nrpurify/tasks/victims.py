@@ -106,6 +106,34 @@ def table_of(segmenter: Segmenter) -> ClassTable:
     return ClassTable(segmenter.classes, void=(VOID,))
 
 
+class _Kept:
+    """Cells by their ids: those of before that still hold, and new ones as they are measured.
+
+    Args:
+        wanted: The ids of all cells, in their order.
+        before: Cells of an earlier run.
+        finished: Sees what is there after each new one.
+    """
+
+    def __init__(self, wanted: Sequence[str], before: Sequence[Cell], finished: Finished) -> None:
+        self._wanted, self._finished = wanted, finished
+        self._cells = {cell["id"]: cell for cell in before if cell["id"] in wanted}
+
+    @property
+    def known(self) -> list[str]:
+        """The ids of what is there."""
+        return list(self._cells)
+
+    def take(self, cell: Cell) -> None:
+        """Add a new cell."""
+        self._cells[cell["id"]] = cell
+        self._finished(list(self._cells.values()))
+
+    def cells(self) -> list[Cell]:
+        """All of them, in their order."""
+        return [self._cells[name] for name in self._wanted]
+
+
 @dataclass(frozen=True)
 class DetectVictim:
     """A detector and scenes."""
@@ -155,12 +183,7 @@ class DetectVictim:
             for defense in dict.fromkeys(("none", *defenses))
             for found in cell_ids(attack, defense, name, plan, basis).values()
         ]
-        cells = {cell["id"]: cell for cell in before if cell["id"] in wanted}
-
-        def take(cell: Cell) -> None:
-            cells[cell["id"]] = cell
-            finished(list(cells.values()))
-
+        kept = _Kept(wanted, before, finished)
         evaluate_detection(
             self.network,
             self.scenes,
@@ -169,11 +192,11 @@ class DetectVictim:
             victim=name,
             plan=plan,
             basis=basis,
-            known=list(cells),
-            finished=take,
+            known=kept.known,
+            finished=kept.take,
             watch=watch,
         )
-        return [cells[found] for found in wanted]
+        return kept.cells()
 
     @property
     def _detection(self) -> DetectionPlan:
@@ -251,12 +274,7 @@ class SegmentVictim:
         """What is not among the cells ``before`` by its id, which tells all that decides it."""
         basis = {"weights": dict(hashes), "files": self._files(), "versions": versions()}
         wanted = self._ids(defenses, attacks, basis)
-        cells = {cell["id"]: cell for cell in before if cell["id"] in wanted}
-
-        def take(cell: Cell) -> None:
-            cells[cell["id"]] = cell
-            finished(list(cells.values()))
-
+        kept = _Kept(wanted, before, finished)
         evaluate_segmentation(
             self.network,
             self.images,
@@ -265,11 +283,11 @@ class SegmentVictim:
             seed=self.plan.seed,
             device=self.plan.device,
             basis=basis,
-            known=list(cells),
-            finished=take,
+            known=kept.known,
+            finished=kept.take,
             watch=lambda done, total: watch(self.plan.task, done, total),
         )
-        return [cells[name] for name in wanted]
+        return kept.cells()
 
     def _files(self) -> str:
         return digest([[file_hash(p.image), file_hash(p.mask)] for p in self.images.pairs])
