@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from nrpurify import attacks, weights
+from nrpurify import attacks
 from nrpurify.cli import main
 from nrpurify.errors import InputError
 from nrpurify.evaluation.warnings import find_warnings
@@ -20,15 +20,6 @@ from nrpurify.report import write_report
 from nrpurify.report.beside import beside
 from nrpurify.report.run import read_run
 from nrpurify.training import load_recipe
-
-
-@pytest.fixture(autouse=True)
-def _no_download(monkeypatch):
-    def refuse(*args, **kwargs):
-        raise AssertionError("smoke must not fetch weights")
-
-    monkeypatch.setattr(weights, "load", refuse)
-    monkeypatch.setattr(weights, "path", refuse)
 
 
 def smoke(name, tmp_path, **changes):

@@ -29,14 +29,15 @@ def split_photos(folder: str | Path, holdout: float) -> tuple[list[Path], list[P
     if not 0 <= holdout < 1:
         raise InputError(f"holdout is {holdout}; expected a share in [0, 1)")
     files = find_images(folder, recursive=True)
-    paths = sorted((file.path for file in files), key=lambda path: _rank(path.name))
+    paths = sorted((file.path for file in files), key=lambda path: rank(path.name))
     if len(paths) < 2:
         raise InputError(f"{folder} holds {len(paths)} photo; expected at least 2")
     held = min(max(round(holdout * len(paths)), 1 if holdout else 0), len(paths) - 1)
     return paths[held:], paths[:held]
 
 
-def _rank(name: str) -> str:
+def rank(name: str) -> str:
+    """Puts names in an order that is random, and always the same."""
     return hashlib.sha256(name.encode(errors="surrogatepass")).hexdigest()
 
 

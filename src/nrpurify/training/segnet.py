@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import hashlib
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -21,7 +20,7 @@ from nrpurify.tasks.camvid import CAMVID, IGNORED, ClassTable, Pair, Sample, fin
 from nrpurify.training.adversaries import seeded
 from nrpurify.training.log import RunLog
 from nrpurify.training.optim import learning_rate, set_rate, update_average
-from nrpurify.training.photos import random_integer
+from nrpurify.training.photos import random_integer, rank
 from nrpurify.training.run_folder import Origin, RunFolder, circumstances, files_hash
 from nrpurify.training.segnet_data import random_view, read_labeled
 from nrpurify.training.segnet_finish import measure, settle_norms
@@ -234,7 +233,5 @@ def split_pairs(pairs: list[Pair], holdout: float) -> tuple[list[Pair], list[Pai
     held = round(holdout * len(pairs))
     if held == len(pairs):
         raise InputError(f"holding out {held} of {len(pairs)} pairs leaves none to train on")
-    ranked = sorted(
-        pairs, key=lambda pair: hashlib.sha256(pair.name.encode(errors="surrogatepass")).hexdigest()
-    )
+    ranked = sorted(pairs, key=lambda pair: rank(pair.name))
     return ranked[held:], ranked[:held]
