@@ -55,6 +55,17 @@ def test_scenes_are_named_and_not_the_photographs(street, tmp_path):
     }  # fmt: skip
 
 
+def test_scenes_may_have_texts_in_place_of_one_file(street, tmp_path):
+    texts = tmp_path / "texts"
+    texts.mkdir()
+    for photo in street["scenes"].glob("*.png"):
+        (texts / f"{photo.stem}.txt").write_text("0 0.5 0.5 0.4 0.4\n")
+    bench = Bench("small", tmp_path / "out", scenes=street["scenes"], annotations=texts)
+    found = scenes.open_scenes(bench).items
+    assert [scene.name for scene in found] == ["0.png", "1.png", "2.png"]
+    assert found[0].boxes.tolist() == [pytest.approx([18, 12, 42, 28])]
+
+
 def test_pictures_of_a_detector_show_the_scenes(street, tmp_path):
     bench = Bench("small", tmp_path / "out", scenes=street["scenes"])
     run = run_experiment("figure8", bench).run

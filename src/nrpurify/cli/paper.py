@@ -67,7 +67,9 @@ def run_command(
     ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Use the first images only.")] = None,
     scenes: Annotated[Path | None, typer.Option(help="Photos with objects.")] = None,
-    annotations: Annotated[Path | None, typer.Option(help="Their COCO JSON.")] = None,
+    annotations: Annotated[
+        Path | None, typer.Option(help="Their COCO JSON file, or folder of YOLO text files.")
+    ] = None,
     frames: Annotated[Path | None, typer.Option(help="Street scenes.")] = None,
     masks: Annotated[Path | None, typer.Option(help="Their class masks.")] = None,
     data: Annotated[Path | None, typer.Option(help="Unlabeled photos to train on.")] = None,

@@ -42,7 +42,7 @@ class Bench:
             class.
         limit: The first so many images; None for all.
         scenes: Folder of photos with objects, for detection.
-        annotations: Their COCO JSON.
+        annotations: Their COCO JSON file, or folder of YOLO text files.
         frames: Folder of street scenes, for segmentation.
         masks: Folder of their class masks.
         data: Unlabeled photos for experiments that train.

@@ -22,6 +22,7 @@ from nrpurify.paper import smoke, trained
 from nrpurify.paper.bench import Bench
 from nrpurify.paper.provenance import Data, Measured, attack_hashes, described, hashes
 from nrpurify.purifiers.carded import read_carded
+from nrpurify.tasks.annotations import read_annotations
 from nrpurify.tasks.coco import read_coco
 from nrpurify.tasks.detection import (
     DetectionPlan,
@@ -46,7 +47,7 @@ DETECTORS = {
     },
 }
 SEGMENTER = "segnet-basic-camvid"
-NO_SCENES = "give --scenes FOLDER --annotations COCO_JSON (photos with objects)"
+NO_SCENES = "give --scenes FOLDER --annotations FILE (photos with objects)"
 NO_FRAMES = "give --frames FOLDER --masks FOLDER (street scenes such as CamVid's test set)"
 
 
@@ -79,7 +80,7 @@ def open_scenes(bench: Bench) -> Scenes:
         )
     assert bench.scenes is not None
     assert bench.annotations is not None
-    found = read_coco(bench.annotations, bench.scenes)
+    found = read_annotations(bench.annotations, bench.scenes)
     return Scenes(found.items[: bench.limit], found.problems)
 
 

@@ -13,8 +13,8 @@ from nrpurify.evaluation.adversaries import digest
 from nrpurify.images import from_uint8, to_uint8
 from nrpurify.models.detectors import load_detector
 from nrpurify.models.segmenters import CAMVID_CLASSES, Segmenter, load_segmenter
+from nrpurify.tasks.annotations import read_annotations
 from nrpurify.tasks.camvid import CAMVID, ClassTable, count_problems
-from nrpurify.tasks.coco import read_coco
 from nrpurify.tasks.detection import CLEAN as SCENES_CLEAN
 from nrpurify.tasks.detection import (
     DetectionPlan,
@@ -29,7 +29,6 @@ from nrpurify.tasks.scenes import Scene, Scenes
 from nrpurify.tasks.segmentation import LabeledFolder, evaluate_segmentation
 from nrpurify.tasks.segmentation_cells import CLEAN, Attacked, Cell, CellMaker
 from nrpurify.tasks.strips import SHOWN, View
-from nrpurify.tasks.yolo import read_yolo
 from nrpurify.versions import versions
 from nrpurify.weights import file_hash
 
@@ -89,8 +88,7 @@ def open_victim(plan: TaskPlan) -> Victim:
             plan, segmenter, LabeledFolder.read(plan.images, plan.masks, table, plan.limit)
         )
     assert plan.annotations is not None
-    read = read_yolo if plan.annotations.is_dir() else read_coco
-    scenes = read(plan.annotations, plan.images)
+    scenes = read_annotations(plan.annotations, plan.images)
     kept = usable(Scenes(scenes.items[: plan.limit], scenes.problems), plan.task)
     return DetectVictim(plan, load_detector(plan.model, device=plan.device), kept)
 
