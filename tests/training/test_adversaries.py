@@ -122,6 +122,27 @@ def test_shards_are_kept_and_not_made_again(maker, tmp_path, monkeypatch):
         assert '"goal": "away"' in file.metadata()["settings"]
 
 
+def test_kinds_that_need_no_strength_are_drawn_apart(maker, tmp_path):
+    kinds = [{"kind": "noise"}, {"kind": "clean", "strengthen": False}]
+    cache = AdversaryCache(maker(adversaries=kinds, cache={"shards": 8}), tmp_path)
+    while len(cache) < 8:
+        cache.grow()
+    assert cache.has_known()
+    for strengthen in (True, False):
+        pair = cache.draw_kind(6, seeded(0), strengthen=strengthen)
+        assert len(pair.clean) == 6
+        touched = (pair.adversarial != pair.clean).flatten(1).any(1)
+        assert touched.tolist() == [strengthen] * 6
+
+
+def test_what_no_kind_is_cannot_be_drawn(maker, tmp_path):
+    cache = AdversaryCache(maker(), tmp_path)
+    cache.grow()
+    assert not cache.has_known()
+    with pytest.raises(InputError, match=r"no adversary in .* has strengthen false"):
+        cache.draw_kind(1, seeded(0), strengthen=False)
+
+
 def test_an_interrupted_shard_leaves_nothing(maker, tmp_path, monkeypatch):
     cache = AdversaryCache(maker(), tmp_path)
 

@@ -52,6 +52,10 @@ class TrainingProgress:
         """A step is done."""
         self._update("train", step, steps, f"loss {values['loss']:.4f}")
 
+    def gated(self, step: int, steps: int, values: dict[str, float]) -> None:
+        """A step of the gate's training is done."""
+        self._update("gate", step, steps, f"loss {values['loss']:.4f}")
+
     def validated(self, step: int, metrics: dict[str, float]) -> None:
         """A validation is done."""
         text = "  ".join(f"{name} {value:.3f}" for name, value in metrics.items())
@@ -72,7 +76,7 @@ def command(
     warm_start: Annotated[
         str | None, typer.Option(help="A purifier of the same design to begin from.")
     ] = None,
-    steps: Annotated[int | None, typer.Option(min=1, help="Number of steps.")] = None,
+    steps: Annotated[int | None, typer.Option(min=0, help="Number of steps.")] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Start of everything random.")] = None,
     changes: Annotated[
         list[str] | None,

@@ -99,6 +99,9 @@ def _link(text: str, spec: str) -> Link:
     return Link(name, settings)
 
 
+_TRUTHS = {"true": True, "false": False}
+
+
 def convert(name: str, key: str, text: str, default: Any) -> Any:
     """A setting's text as a value of its default's kind; numbers may be fractions as 16/255.
 
@@ -107,6 +110,10 @@ def convert(name: str, key: str, text: str, default: Any) -> Any:
     """
     if isinstance(default, str):
         return text
+    if isinstance(default, bool):
+        if text in _TRUTHS:
+            return _TRUTHS[text]
+        raise InputError(f"{name}: {key} is {text!r}; expected true or false")
     try:
         return int(text) if isinstance(default, int) else _fraction(text)
     except (ValueError, ZeroDivisionError, OverflowError):

@@ -18,6 +18,7 @@ def purifier(
     mode: Literal["static", "dynamic"] = "static",
     coarse: float = 0.0,
     fine: float = 0.0,
+    gate: bool = True,
     noise: float = 0.05,
     eps: float = 16 / 255,
     passes: int = 1,
@@ -32,6 +33,8 @@ def purifier(
         coarse: Strength of the correction's coarse part, see
             :class:`nrpurify.purifiers.Strength`; 0 for what the checkpoint says.
         fine: Strength of its fine part.
+        gate: Let the checkpoint's gate, if it has one, decide which images get the strength; false
+            gives it to all.
         noise: Of the random step, see :class:`nrpurify.purifiers.DynamicPurifier`.
         eps: Bound of the random step.
         passes: How often the model is asked; only ``dynamic`` has a use for more than 1.
@@ -43,7 +46,7 @@ def purifier(
         WeightsError: The file is damaged or no purifier.
     """
     check_passes(passes, combine)
-    network = load_purifier(source, coarse=coarse or None, fine=fine or None)
+    network = load_purifier(source, coarse=coarse or None, fine=fine or None, gate=gate)
     if mode == "dynamic":
         return DynamicPurifier(
             network, noise=noise, eps=eps, passes=passes, combine=combine, generator=generator

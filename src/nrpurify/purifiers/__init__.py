@@ -9,6 +9,7 @@ from nrpurify.purifiers.checkpoint import (
     save_purifier,
     shipped,
 )
+from nrpurify.purifiers.gate import Gate
 from nrpurify.purifiers.purifier import DynamicPurifier, Purifier
 from nrpurify.purifiers.registry import ARCHITECTURES, DESIGNS, Design
 from nrpurify.purifiers.strength import Strength
@@ -20,6 +21,7 @@ __all__ = [
     "Card",
     "Design",
     "DynamicPurifier",
+    "Gate",
     "Purifier",
     "Strength",
     "build_purifier",

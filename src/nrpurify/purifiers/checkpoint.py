@@ -13,12 +13,13 @@ from nrpurify.errors import InputError, WeightsError
 from nrpurify.purifiers.archive_size import check_size
 from nrpurify.purifiers.card import Card
 from nrpurify.purifiers.carded import read_carded, write_carded
+from nrpurify.purifiers.gate import Gate
 from nrpurify.purifiers.purifier import Purifier
 from nrpurify.purifiers.registry import DESIGNS, design
 from nrpurify.purifiers.strength import PLAIN, Strength
 
 DEFAULT = "fast"
-_STRENGTH = "strength"
+_STRENGTH, _GATE = "strength", "gate."
 ROOM = 8
 """Times the design's own bytes that a file of the authors may hold: doubles, an optimizer."""
 
@@ -53,6 +54,8 @@ def save_purifier(
         The card as written, with the hash of the tensors.
     """
     tensors = {**purifier.network.state_dict(), _STRENGTH: purifier.strength}
+    if purifier.gate is not None:
+        tensors |= purifier.gate.state_dict(prefix=_GATE)
     return write_carded(path, tensors, purifier.card, dtype=dtype)
 
 
@@ -62,6 +65,7 @@ def load_purifier(
     device: torch.device | str | None = None,
     coarse: float | None = None,
     fine: float | None = None,
+    gate: bool = True,
 ) -> Purifier:
     """Load a purifier in eval mode, frozen, in fp32.
 
@@ -71,6 +75,7 @@ def load_purifier(
         coarse: Strength of the coarse part of its correction, see
             :class:`nrpurify.purifiers.Strength`; by default what the file says.
         fine: Strength of the fine part.
+        gate: Let the file's gate decide which images get the strength; false gives it to all.
 
     Raises:
         InputError: Neither a shipped name nor a file, or a strength that it does not take.
@@ -79,19 +84,30 @@ def load_purifier(
     path = _locate(source)
     card, tensors = read_carded(path)
     factors = tensors.pop(_STRENGTH, PLAIN.to_tensor())
+    of_gate = {key: tensors.pop(key) for key in list(tensors) if key.startswith(_GATE)}
     try:
         with torch.device("meta"):
             network = card.design.build()
         network.load_state_dict(tensors, assign=True)
         own = Strength.from_tensor(factors)
-        purifier = Purifier(network, card, own)
+        decides = _read_gate(of_gate) if gate else None
+        purifier = Purifier(network, card, own, decides)
     except (InputError, RuntimeError) as error:
         raise WeightsError(f"{path} does not fit its own card: {error}") from error
     given = {"coarse": coarse, "fine": fine}
     changes = {name: factor for name, factor in given.items() if factor is not None}
     if changes:
-        purifier = Purifier(network, card, replace(own, **changes))
+        purifier = Purifier(network, card, replace(own, **changes), decides)
     return _ready(purifier, device)
+
+
+def _read_gate(tensors: dict[str, Tensor]) -> Gate | None:
+    if not tensors:
+        return None
+    with torch.device("meta"):
+        gate = Gate()
+    gate.load_state_dict({key.removeprefix(_GATE): t for key, t in tensors.items()}, assign=True)
+    return gate
 
 
 def _ready(purifier: Purifier, device: torch.device | str | None) -> Purifier:

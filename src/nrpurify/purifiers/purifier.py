@@ -13,6 +13,7 @@ from nrpurify.fraction import hint_of_255
 from nrpurify.images import check_images
 from nrpurify.precision import Amp, autocast
 from nrpurify.purifiers.card import Card
+from nrpurify.purifiers.gate import Gate
 from nrpurify.purifiers.strength import PLAIN, WINDOW, Strength, apply_strength
 from nrpurify.purifiers.tiling import apply_tiled
 
@@ -26,12 +27,14 @@ class Purifier(nn.Module):
     Attributes:
         scale: How many times longer the sides become: 1, or 2 for the SR defense's network.
         strength: The two factors of :class:`Strength`; part of the state, so that hashes see it.
+        gate: Decides how much of the strength beyond 1 an image gets; None where all get it.
 
     Args:
         network: Maps N×3×H×W to the same shape; has ``multiple`` and ``radius``
             (see :meth:`nrpurify.purifiers.registry.Design.build`).
         card: Where it comes from.
         strength: Of its correction; the paper's is 1, all that a network takes that enlarges.
+        gate: Trained with this network; without effect at strength 1.
 
     Raises:
         InputError: Another strength for a network that enlarges.
@@ -39,7 +42,13 @@ class Purifier(nn.Module):
 
     strength: Tensor
 
-    def __init__(self, network: nn.Module, card: Card, strength: Strength = PLAIN) -> None:
+    def __init__(
+        self,
+        network: nn.Module,
+        card: Card,
+        strength: Strength = PLAIN,
+        gate: Gate | None = None,
+    ) -> None:
         super().__init__()
         self.network = network
         self.card = card
@@ -48,6 +57,7 @@ class Purifier(nn.Module):
         if self.scale != 1 and not self._as_is:
             raise InputError(f"a network that enlarges images was given {strength}; it takes 1")
         self.register_buffer("strength", strength.to_tensor())
+        self.gate = gate
 
     def forward(self, images: Tensor) -> Tensor:
         """Purify N×3×H×W images in [0, 1], also none; differentiable, output clamped to [0, 1]."""
@@ -55,9 +65,13 @@ class Purifier(nn.Module):
             height, width = (self.scale * side for side in images.shape[-2:])
             return images.new_empty(0, 3, height, width)
         weight = next(self.network.parameters(), images)
-        return self._purify(images.to(weight.dtype)).clamp(0, 1).to(images.dtype)
+        given = images.to(weight.dtype)
+        purified = self._network_says(given)
+        if not self._as_is:
+            purified = apply_strength(given, purified, self._factors(given, purified))
+        return purified.clamp(0, 1).to(images.dtype)
 
-    def _purify(self, images: Tensor) -> Tensor:
+    def _network_says(self, images: Tensor) -> Tensor:
         multiple = int(self.network.multiple)  # type: ignore[arg-type]
         height, width = images.shape[-2:]
         bottom, right = -height % multiple, -width % multiple
@@ -65,10 +79,13 @@ class Purifier(nn.Module):
         if bottom or right:
             padded = F.pad(images, (0, right, 0, bottom), mode="replicate")
         purified: Tensor = self.network(padded)
-        purified = purified[..., : self.scale * height, : self.scale * width]
-        if self._as_is:
-            return purified
-        return apply_strength(images, purified.to(images.dtype), self.strength)
+        return purified[..., : self.scale * height, : self.scale * width].to(images.dtype)
+
+    def _factors(self, images: Tensor, purified: Tensor) -> Tensor:
+        if self.gate is None:
+            return self.strength
+        share: Tensor = self.gate(images, purified).to(images.dtype)
+        return 1 + share[:, None] * (self.strength - 1)
 
     @torch.no_grad()
     def purify(
@@ -89,15 +106,29 @@ class Purifier(nn.Module):
             InputError: Images that are not N×3×H×W in [0, 1].
         """
         check_images(images)
-        radius = int(self.network.radius) + (0 if self._as_is else WINDOW // 2)  # type: ignore[arg-type]
-        halo = min(radius, HALO) if halo is None else halo
+        halo = min(int(self.network.radius), HALO) if halo is None else halo  # type: ignore[arg-type]
         with autocast(images.device, amp):
             if max(images.shape[-2:]) <= tile + 2 * halo:
                 return self(images)  # type: ignore[no-any-return]
-            multiple = int(self.network.multiple)  # type: ignore[arg-type]
-            return apply_tiled(
-                self, images, tile=tile, halo=halo, multiple=multiple, scale=self.scale
+            return self._purify_tiled(images, tile, halo)
+
+    def _purify_tiled(self, images: Tensor, tile: int, halo: int) -> Tensor:
+        """The network tile by tile, then the gate on the whole, then the strength."""
+        multiple = int(self.network.multiple)  # type: ignore[arg-type]
+        weight = next(self.network.parameters(), images)
+        given = images.to(weight.dtype)
+        purified = apply_tiled(
+            self._network_says, given, tile=tile, halo=halo, multiple=multiple, scale=self.scale
+        )
+        if not self._as_is:
+            factors = self._factors(given, purified)
+            purified = apply_tiled(
+                lambda both: apply_strength(both[:, :3], both[:, 3:], factors),
+                torch.cat([given, purified], 1),
+                tile=tile,
+                halo=WINDOW // 2,
             )
+        return purified.clamp_(0, 1).to(images.dtype)
 
 
 class DynamicPurifier(nn.Module):

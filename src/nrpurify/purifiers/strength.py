@@ -74,8 +74,14 @@ def _mean(x: Tensor, height: int, width: int) -> Tensor:
 
 
 def apply_strength(images: Tensor, purified: Tensor, factors: Tensor) -> Tensor:
-    """N×3×H×W ``images`` corrected by ``factors`` times what leads to ``purified``."""
-    coarse, fine = factors.to(images.dtype)
+    """N×3×H×W ``images`` corrected by ``factors`` times what leads to ``purified``.
+
+    Args:
+        images: In [0, 1].
+        purified: What a network made of them.
+        factors: Coarse and fine factor, of all images or, N×2, of each.
+    """
+    coarse, fine = factors.to(images.dtype).reshape(-1, 2, 1, 1, 1).unbind(1)
     correction = purified - images
     smooth = _mean(_mean(correction.contiguous(), 1, WINDOW), WINDOW, 1)
     strong = fine * correction + (coarse - fine) * smooth

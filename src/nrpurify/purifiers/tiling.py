@@ -33,8 +33,8 @@ def apply_tiled(
     memory beyond input and output depends on the tile alone.
 
     Args:
-        function: Maps N×3×h×w to N×3×(scale·h)×(scale·w), for any h and w.
-        images: N×3×H×W.
+        function: Maps N×C×h×w to N×3×(scale·h)×(scale·w), for any h and w.
+        images: N×C×H×W.
         tile: Side of the tiles in pixels; rounded up to ``multiple``.
         halo: Pixels read around each tile; rounded up to ``multiple``.
         multiple: Tile corners are put on multiples of it, so that a function that works on a grid
@@ -48,7 +48,7 @@ def apply_tiled(
         raise InputError(f"tile is {tile} and halo {halo}; expected tile >= 1 and halo >= 0")
     tile, halo = (-(-size // multiple) * multiple for size in (tile, halo))
     height, width = (scale * side for side in images.shape[2:])
-    result = images.new_empty(*images.shape[:2], height, width)
+    result = images.new_empty(len(images), 3, height, width)
     with torch.no_grad():
         for rows_in, rows_keep, rows_out in _spans(images.shape[2], tile, halo):
             for cols_in, cols_keep, cols_out in _spans(images.shape[3], tile, halo):

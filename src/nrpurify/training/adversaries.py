@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors import safe_open
+from safetensors.torch import save_file
 from torch import Generator, Tensor
 
 from nrpurify.attacks import objectives
@@ -20,6 +21,7 @@ from nrpurify.attacks.generator import GeneratorNet
 from nrpurify.attacks.starts import resolve_start
 from nrpurify.attacks.trained import load_generator
 from nrpurify.attacks.transforms import gaussian_kernel, smoother
+from nrpurify.errors import InputError
 from nrpurify.features import FeatureExtractor, feature_extractor
 from nrpurify.files import atomic_path
 from nrpurify.images import from_uint8, to_uint8
@@ -84,10 +86,13 @@ class AdversaryMaker:
         layer = _pick(kind.layers, generator)
         clean = random_crops(self.photos, count, side, self.recipe.resize, generator)
         clean = clean.to(self.device).contiguous(memory_format=torch.channels_last)
+        told: dict[str, object] = {"strengthen": kind.strengthen}
         if kind.kind != "features":
-            return Pair(clean, self._perturb(kind, clean, generator)), {"kind": kind.kind}
+            told["kind"] = kind.kind
+            return Pair(clean, self._perturb(kind, clean, generator)), told
         adversarial, settings = self._attack(kind, layer, clean, generator)
-        return Pair(clean, adversarial), {"network": kind.network, "layer": layer, **settings}
+        told |= {"network": kind.network, "layer": layer, **settings}
+        return Pair(clean, adversarial), told
 
     def _perturb(self, kind: Adversary, clean: Tensor, generator: Generator) -> Tensor:
         eps = self.recipe.eps
@@ -204,6 +209,7 @@ class AdversaryCache:
 
     def __post_init__(self) -> None:
         self._shards: list[Pair] = []
+        self._strengthened: list[bool] = []
 
     def count(self, step: int) -> int:
         """How many shards the recipe wants at ``step``."""
@@ -220,8 +226,11 @@ class AdversaryCache:
         index = len(self._shards)
         if not self.path(index).exists():
             self._write(index)
-        tensors = load_file(self.path(index))
-        self._shards.append(Pair(tensors["clean"], tensors["adversarial"]))
+        with safe_open(self.path(index), "pt") as file:
+            told = json.loads((file.metadata() or {}).get("settings", "{}"))
+            pair = Pair(file.get_tensor("clean"), file.get_tensor("adversarial"))
+        self._shards.append(pair)
+        self._strengthened.append(told.get("strengthen", True))
 
     def __len__(self) -> int:
         return len(self._shards)
@@ -239,9 +248,32 @@ class AdversaryCache:
     def draw(self, count: int, step: int, generator: Generator) -> Pair:
         """``count`` random float crops out of the shards that ``step`` may see."""
         available = min(self.count(step), len(self._shards))
+        return self._draw(self._shards[:available], count, generator)
+
+    def draw_kind(self, count: int, generator: Generator, *, strengthen: bool) -> Pair:
+        """``count`` random float crops of the kinds with this ``strengthen``.
+
+        Raises:
+            InputError: There are none.
+        """
+        kinds = zip(self._shards, self._strengthened, strict=True)
+        chosen = [shard for shard, strengthened in kinds if strengthened == strengthen]
+        if not chosen:
+            raise InputError(
+                f"no adversary in {self.folder} has strengthen {str(strengthen).lower()}; expected "
+                "some for the gate's training: change the diet, or make more with cache.shards"
+            )
+        return self._draw(chosen, count, generator)
+
+    def has_known(self) -> bool:
+        """Whether there are crops of kinds that need no strength."""
+        return not all(self._strengthened)
+
+    @staticmethod
+    def _draw(shards: Sequence[Pair], count: int, generator: Generator) -> Pair:
         rows = []
         for _ in range(count):
-            shard = self._shards[random_integer(0, available - 1, generator)]
+            shard = shards[random_integer(0, len(shards) - 1, generator)]
             row = random_integer(0, len(shard.clean) - 1, generator)
             rows.append((shard.clean[row], shard.adversarial[row]))
         clean, adversarial = (torch.stack(part) for part in zip(*rows, strict=True))

@@ -48,6 +48,8 @@ class Adversary:
         steps: Least and greatest number of iterations.
         step_sizes: Step sizes to draw from, in units of [0, 1] images.
         std: Standard deviation of ``noise``, in the same units.
+        strengthen: Whether the gate is to give such perturbations the strength; false for those
+            that the network takes away without it.
     """
 
     kind: Literal["features", "fgsm", "noise", "cda", "clean"] = "features"
@@ -63,6 +65,7 @@ class Adversary:
     steps: tuple[int, int] = (10, 10)
     step_sizes: tuple[float, ...] = (0.01,)
     std: float = 0.05
+    strengthen: bool = True
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
     def __post_init__(self) -> None:

@@ -14,11 +14,13 @@ from nrpurify.training.diet import AS_MADE, NO_CACHE, Adversary, Cache, Variatio
 from nrpurify.training.ranges import (
     CROPS,
     DECAY,
+    POSITIVE,
     SHARE,
     SOME,
     at_least,
     check,
     each,
+    least_and_greatest,
     optional,
     weights,
 )
@@ -186,6 +188,48 @@ class Validation:
 
 
 @dataclass(frozen=True)
+class GateTraining:
+    """How the gate is trained, when the purifier is (:class:`nrpurify.purifiers.Gate`).
+
+    Attributes:
+        steps: Batches that are purified for it; 0 for no gate, as at strength 1: all images are
+            treated alike.
+        batch: Clean crops a step; as many attacked ones come with them.
+        updates: Of the gate a step, each on twice as many crops of this batch and earlier ones.
+        lr: Greatest learning rate, warmed up and brought down by a cosine.
+        caution: How many clean images that are strengthened weigh as much as one attacked image
+            that is not; its logarithm is added to the logits in the end.
+        known: Share of the attacked crops that are of kinds with ``strengthen: false``; without
+            such kinds it means nothing.
+        fresh: Share of the steps on crops of other scales, with perturbations of kept ones.
+        resize: Least and greatest length of a photo's short side before these are cut.
+    """
+
+    steps: int = 0
+    batch: int = 8
+    updates: int = 4
+    lr: float = 3e-3
+    caution: float = 12.0
+    known: float = 0.3
+    fresh: float = 0.2
+    resize: tuple[int, int] = (192, 640)
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
+
+    def __post_init__(self) -> None:
+        check(
+            self,
+            steps=at_least(0),
+            batch=at_least(1),
+            updates=at_least(1),
+            lr=at_least(0),
+            caution=POSITIVE,
+            known=SHARE,
+            fresh=SHARE,
+            resize=least_and_greatest(at_least(1)),
+        )
+
+
+@dataclass(frozen=True)
 class Recipe:
     """A training run of Algorithm 2; the defaults are the paper's (Sec. 4.1).
 
@@ -196,7 +240,8 @@ class Recipe:
             that both have the same budget.
         purifier: A design's name.
         strength: Of the saved purifier's correction; training itself is at 1.
-        steps: Number of updates of the purifier.
+        gate: Of the strength, trained after the purifier.
+        steps: Number of updates of the purifier; 0 to train the gate of a warm start alone.
         batch: Crops a step and process.
         crop: Side of the training crops.
         resize: Least and greatest length of a photo's short side before cropping.
@@ -212,6 +257,7 @@ class Recipe:
     extends: str = ""
     purifier: str = "nrp"
     strength: Strength = PLAIN
+    gate: GateTraining = GateTraining()
     steps: int = 400_000
     batch: int = 16
     crop: int = 128
@@ -229,7 +275,7 @@ class Recipe:
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
     def __post_init__(self) -> None:
-        check(self, **CROPS)
+        check(self, **{**CROPS, "steps": at_least(0)})
         some = weights(lambda kinds: [kind.weight for kind in kinds])
         if not some.holds(self.adversaries):
             raise RecipeError((("adversaries",), f"have no {some.expected}"))

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import torch
 
 from nrpurify.errors import InputError
-from nrpurify.purifiers import Purifier, load_purifier
+from nrpurify.purifiers import Purifier, Strength, load_purifier
 from nrpurify.training.distributed import Workers, join_workers
 from nrpurify.training.log import RunLog
 from nrpurify.training.photos import split_photos
@@ -29,6 +29,9 @@ class Watcher(Protocol):
     def stepped(self, step: int, steps: int, values: dict[str, float]) -> None:
         """A step is done."""
 
+    def gated(self, step: int, steps: int, values: dict[str, float]) -> None:
+        """A step of the gate's training is done."""
+
     def validated(self, step: int, metrics: dict[str, float]) -> None:
         """A validation is done."""
 
@@ -42,6 +45,9 @@ class Silent:
     def stepped(self, step: int, steps: int, values: dict[str, float]) -> None:
         """Ignore it."""
 
+    def gated(self, step: int, steps: int, values: dict[str, float]) -> None:
+        """Ignore it."""
+
     def validated(self, step: int, metrics: dict[str, float]) -> None:
         """Ignore it."""
 
@@ -49,6 +55,8 @@ class Silent:
 @dataclass
 class Run:
     """One run in one folder.
+
+    After the purifier its gate is trained, where the recipe has one.
 
     The folder gets ``recipe.json``, ``state.pt`` (to resume), ``purifier.safetensors`` (the
     averaged weights with their card), ``log.jsonl``, ``tensorboard/`` and the adversary cache.
@@ -89,7 +97,7 @@ class Run:
         """
         self._enter(resume, warm_start)
         started = time.monotonic() - self.seconds
-        log = RunLog(self.folder, self.trainer.step) if self.workers.rank == 0 else None
+        log = RunLog(self.folder, self._last_step()) if self.workers.rank == 0 else None
         validator = self._validator()
         self.trainer.fill_cache(self.watcher.cached)
         while self.trainer.step < self.recipe.steps:
@@ -98,6 +106,7 @@ class Run:
             if log is not None:
                 self._after_step(values, log, validator)
         if log is not None:
+            self._finish(log, validator, started)
             log.close()
         self.workers.wait()
         return self.purifier_file
@@ -109,6 +118,7 @@ class Run:
 
     def _enter(self, resume: bool, warm_start: str | Path | None) -> None:
         try:
+            self._check(warm_start)
             first = None if warm_start is None else self._same_design(load_purifier(warm_start))
             origin = Origin(
                 files_hash([*self.photos, *self.held_out]),
@@ -127,6 +137,17 @@ class Run:
             self.trainer.start_from(first)
         if self.workers.rank == 0:
             self.kept.write_start(origin)
+
+    def _check(self, warm_start: str | Path | None) -> None:
+        recipe = self.recipe
+        if recipe.steps == 0 and (warm_start is None or not self._has_gate()):
+            raise InputError(
+                "steps is 0, which trains the gate of a warm start alone; expected a warm start, "
+                f"gate.steps above 0 (it is {recipe.gate.steps}) and a strength other than 1"
+            )
+
+    def _has_gate(self) -> bool:
+        return self.recipe.gate.steps > 0 and self.recipe.strength != Strength()
 
     def _agree(self, step: int) -> None:
         """Raise InputError unless all processes go on from the same ``step``."""
@@ -163,6 +184,34 @@ class Run:
             self.watcher.validated(step, self.metrics)
         if last or step % recipe.checkpoint_every == 0:
             self._save()
+
+    def _finish(self, log: RunLog, validator: Validator | None, started: float) -> None:
+        """Train the gate; a run that was broken off in it starts it anew."""
+        recipe = self.recipe
+        if not self._has_gate() or self._gate_is_done():
+            return
+
+        def watch(step: int, values: dict[str, float]) -> None:
+            log.write("gate", recipe.steps + step, values)
+            self.watcher.gated(step, recipe.gate.steps, values)
+
+        self.trainer.train_gate(watch)
+        if validator is not None:
+            last = recipe.steps + recipe.gate.steps
+            self.metrics = validator(self.trainer.averaged())
+            log.write("validation", last, self.metrics)
+            self.watcher.validated(last, self.metrics)
+        self.seconds = time.monotonic() - started
+        self._save()
+
+    def _gate_is_done(self) -> bool:
+        """Whether the purifier of a finished run is there, gate and all."""
+        finished = self.trainer.step == self.recipe.steps and self.purifier_file.exists()
+        return finished and load_purifier(self.purifier_file).gate is not None
+
+    def _last_step(self) -> int:
+        """What is done, the gate's steps counted on from the purifier's."""
+        return self.trainer.step + (self.recipe.gate.steps if self._gate_is_done() else 0)
 
     def _save(self) -> None:
         # the state last: a kill between the two repeats steps, and never leaves an old purifier

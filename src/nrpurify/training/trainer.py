@@ -5,16 +5,17 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Generator, Tensor, nn
 
 from nrpurify.errors import InputError
 from nrpurify.precision import autocast
-from nrpurify.purifiers import Card, Purifier, Strength, build_purifier, save_purifier
+from nrpurify.purifiers import Card, Gate, Purifier, Strength, build_purifier, save_purifier
 from nrpurify.training import losses
 from nrpurify.training.adversaries import (
     AdversaryCache,
@@ -25,7 +26,9 @@ from nrpurify.training.adversaries import (
 )
 from nrpurify.training.critic import Critic
 from nrpurify.training.distributed import Workers
+from nrpurify.training.gate import GateTrainer
 from nrpurify.training.optim import learning_rate, set_rate, update_average
+from nrpurify.training.photos import random_crops
 from nrpurify.training.recipe import Recipe
 from nrpurify.training.variation import flip, sub_crop, vary
 
@@ -71,6 +74,7 @@ class Trainer:
         self.maker = AdversaryMaker(recipe, photos, device)
         rank = self.workers.rank
         self.cache = AdversaryCache(self.maker, cache_folder(folder, rank), rank)
+        self.gate: Gate | None = None
         self.step = 0
 
     def _check(self) -> None:
@@ -85,6 +89,8 @@ class Trainer:
                 f"strength is {recipe.strength}; {recipe.purifier} enlarges images, so it has no "
                 "correction to strengthen: set strength to {coarse: 1, fine: 1}"
             )
+        if recipe.gate.steps and not recipe.cache.shards:
+            raise InputError("gate.steps needs the adversary cache: set cache.shards above 0")
         if recipe.cache.shards and recipe.cache.crop < recipe.crop:
             raise InputError(f"cache.crop is {recipe.cache.crop}; expected at least {recipe.crop}")
 
@@ -223,13 +229,31 @@ class Trainer:
         self.purifier.network.load_state_dict(weights)
         self.average.load_state_dict(weights)
 
+    def train_gate(self, watch: Callable[[int, dict[str, float]], None]) -> None:
+        """Train the gate of the averaged weights; ``watch(step, values)``."""
+        recipe = self.recipe
+        self.fill_cache()
+        if not self.cache.has_known():
+            recipe = replace(recipe, gate=replace(recipe.gate, known=0.0))
+
+        def kept(count: int, strengthen: bool, generator: Generator) -> Pair:
+            pair = self.cache.draw_kind(count, generator, strengthen=strengthen)
+            return sub_crop(pair, recipe.crop, generator)
+
+        def fresh(count: int, generator: Generator) -> Tensor:
+            photos = self.maker.photos
+            return random_crops(photos, count, recipe.crop, recipe.gate.resize, generator)
+
+        self.gate = GateTrainer(recipe, self.average, kept, fresh, self.device).train(watch)
+
     def averaged(self) -> Purifier:
         """The averaged weights, for images of any size."""
-        return Purifier(self.average, self.purifier.card, self.recipe.strength)
+        return self._purifier(self.purifier.card)
 
     def save(self, path: Path, training: dict[str, Any], metrics: dict[str, float]) -> Card:
         """Write the averaged weights with their card, in float16."""
-        card = self.purifier.card
-        card = Card(card.name, card.architecture, card.arguments, training, dict(metrics))
-        purifier = Purifier(self.average, card, self.recipe.strength)
-        return save_purifier(purifier, path, dtype=torch.float16)
+        card = replace(self.purifier.card, training=training, metrics=dict(metrics))
+        return save_purifier(self._purifier(card), path, dtype=torch.float16)
+
+    def _purifier(self, card: Card) -> Purifier:
+        return Purifier(self.average, card, self.recipe.strength, self.gate)

@@ -1,0 +1,66 @@
+"""Whether an image was attacked: what decides how much of the strength it gets."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+BLOCK = 2
+"""Pixel blocks of this side become channels first."""
+SIDE = 512
+"""Images are seen in pieces of at most this side, so that memory is bounded."""
+_DETAIL, _CORRECTION = 16.0, 24.0
+
+
+class Gate(nn.Module):
+    """Tells attacked images from clean ones, by their detail and by what a purifier takes away.
+
+    On an image that nobody attacked, more than a purifier's own correction is a loss and gains
+    nothing; :meth:`forward` is the share of the strength beyond 1 that an image gets. It is
+    trained after the purifier, on the same adversaries and without labels
+    (:mod:`nrpurify.training.gate`).
+
+    Args:
+        width: Channels of the first layers.
+    """
+
+    def __init__(self, width: int = 24) -> None:
+        super().__init__()
+        widths = [6 * BLOCK**2, width, width, 4 * width // 3, 2 * width]
+        steps = [1, 1, 2, 2]
+        layers: list[nn.Module] = []
+        for inputs, outputs, step in zip(widths, widths[1:], steps, strict=False):
+            layers += [nn.Conv2d(inputs, outputs, 3, step, 1), nn.ReLU(inplace=True)]
+        self.features = nn.Sequential(*layers)
+        self.last = nn.Linear(widths[-1], 1)
+
+    def forward(self, images: Tensor, purified: Tensor) -> Tensor:
+        """N×3×H×W images and what the purifier's network made of them, to N values in [0, 1]."""
+        return self.logits(images, purified).sigmoid()
+
+    def logits(self, images: Tensor, purified: Tensor) -> Tensor:
+        """N values, above 0 for images that look attacked."""
+        total = images.new_zeros(len(images), self.last.in_features)
+        area = 0
+        for rows in _pieces(images, purified, 2):
+            for part in _pieces(*rows, 3):
+                found = self.features(_shown(*part))
+                total = total + found.sum((2, 3))
+                area += found.shape[2] * found.shape[3]
+        logits: Tensor = self.last(total / area)
+        return logits.flatten()
+
+
+def _pieces(images: Tensor, purified: Tensor, axis: int) -> Iterable[tuple[Tensor, Tensor]]:
+    return zip(torch.split(images, SIDE, axis), torch.split(purified, SIDE, axis), strict=True)
+
+
+def _shown(images: Tensor, purified: Tensor) -> Tensor:
+    """What the gate looks at: no image as such, so that it learns nothing of what is in them."""
+    detail = images - F.avg_pool2d(images, 3, 1, 1, count_include_pad=False)
+    both = torch.cat([_DETAIL * detail, _CORRECTION * (purified - images)], 1)
+    height, width = both.shape[2:]
+    return F.pixel_unshuffle(F.pad(both, (0, -width % BLOCK, 0, -height % BLOCK)), BLOCK)
