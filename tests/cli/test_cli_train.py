@@ -72,6 +72,16 @@ def test_resume_ends_like_an_uninterrupted_run(train, tmp_path, monkeypatch):
     assert json.loads(out)["metrics"] == cards[0].metrics
 
 
+def test_a_gate_alone(train, tmp_path):
+    assert train("--out", tmp_path / "first")[0] == 0
+    first = tmp_path / "first" / "purifier.safetensors"
+    strong = ("--set", "strength.coarse=2", "--set", "gate.steps=2", "--set", "gate.batch=1")
+    code, _, err = train("--out", tmp_path / "x", "--warm-start", first, "--steps", "0", *strong)
+    assert code == 0, err
+    assert "0 steps, 2 of the gate, in" in err
+    assert load_purifier(tmp_path / "x" / "purifier.safetensors").gate is not None
+
+
 def test_steps_seed_and_set_change_the_recipe(train, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     changes = ("--set", "optimization.lr=1e-5", "--set", "adversaries.0.starts=[gaussian]")
@@ -152,9 +162,10 @@ def test_the_progress_bar_shows_cache_loss_and_validation():
         watcher.cached(2, 2)
         for step in (41, 42):
             watcher.stepped(step, 100, {"loss": 1 / step})
+        watcher.gated(3, 9, {"loss": 0.5})
         watcher.validated(42, {"psnr": 31.25})
         done = {task.description: (task.completed, task.total) for task in progress.tasks}
-    assert done == {"adversaries": (2, 2), "train": (42, 100)}
+    assert done == {"adversaries": (2, 2), "train": (42, 100), "gate": (3, 9)}
     text = console.file.getvalue()
     assert f"loss {1 / 42:.4f}" in text
     assert "step 42: psnr 31.250" in text

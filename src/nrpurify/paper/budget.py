@@ -16,9 +16,9 @@ def budget(bench: Bench) -> dict[str, Any]:
     """Settings that replace a training recipe's, so that every variant gets the same.
 
     At the scale full the recipes' own steps count, unless the bench names others. What is compared
-    is what the networks say: the paper's strength, 1.
+    is what the networks say: the paper's strength, 1, and no gate.
     """
-    plain: dict[str, Any] = {"strength": {}}
+    plain: dict[str, Any] = {"strength": {}, "gate": {}}
     if bench.scale == "full":
         return plain if bench.steps is None else {**plain, "steps": bench.steps}
     shards = bench.pick(1, 20, 0)
