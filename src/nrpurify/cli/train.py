@@ -127,12 +127,12 @@ def _train(
         watcher = TrainingProgress(progress)
         run = Run(plan, data, folder, torch.device(device), watcher)
         file = run.execute(resume=resume, warm_start=warm_start)
-    gate = f", {plan.gate.steps} of the gate," if run.has_gate else ""
+    gate = f", {plan.gate.steps} of the gate," if plan.gated else ""
     note(f"{plan.steps} steps{gate} in {run.seconds:.0f} s: {file}")
     return {
         "purifier": str(file),
         "steps": plan.steps,
-        "gate_steps": plan.gate.steps if run.has_gate else 0,
+        "gate_steps": plan.gate.steps if plan.gated else 0,
         "seconds": round(run.seconds, 1),
         "metrics": run.metrics,
     }

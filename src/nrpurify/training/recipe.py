@@ -280,6 +280,11 @@ class Recipe:
         if not some.holds(self.adversaries):
             raise RecipeError((("adversaries",), f"have no {some.expected}"))
 
+    @property
+    def gated(self) -> bool:
+        """Whether a gate is trained: where there is a strength for it to decide on."""
+        return self.gate.steps > 0 and self.strength != PLAIN
+
     def to_dict(self) -> dict[str, Any]:
         """All settings as plain values."""
         return asdict(self)

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import torch
 
 from nrpurify.errors import InputError
-from nrpurify.purifiers import Purifier, Strength, load_purifier
+from nrpurify.purifiers import Purifier, load_purifier
 from nrpurify.training.distributed import Workers, join_workers
 from nrpurify.training.log import RunLog
 from nrpurify.training.photos import split_photos
@@ -116,11 +116,6 @@ class Run:
         """Where the purifier is saved."""
         return self.folder / "purifier.safetensors"
 
-    @property
-    def has_gate(self) -> bool:
-        """Whether a gate is trained: where there is a strength for it to decide on."""
-        return self.recipe.gate.steps > 0 and self.recipe.strength != Strength()
-
     def _enter(self, resume: bool, warm_start: str | Path | None) -> None:
         try:
             self._check(warm_start)
@@ -145,7 +140,7 @@ class Run:
 
     def _check(self, warm_start: str | Path | None) -> None:
         recipe = self.recipe
-        if recipe.steps == 0 and (warm_start is None or not self.has_gate):
+        if recipe.steps == 0 and (warm_start is None or not recipe.gated):
             raise InputError(
                 "steps is 0, which trains the gate of a warm start alone; expected a warm start, "
                 f"gate.steps above 0 (it is {recipe.gate.steps}) and a strength other than 1"
@@ -190,7 +185,7 @@ class Run:
     def _finish(self, log: RunLog, validator: Validator | None, started: float) -> None:
         """Train the gate; a run that was broken off in it starts it anew."""
         recipe = self.recipe
-        if not self.has_gate or self._gate_is_done():
+        if not recipe.gated or self._gate_is_done():
             return
 
         def watch(step: int, values: dict[str, float]) -> None:

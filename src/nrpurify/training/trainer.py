@@ -89,7 +89,7 @@ class Trainer:
                 f"strength is {recipe.strength}; {recipe.purifier} enlarges images, so it has no "
                 "correction to strengthen: set strength to {coarse: 1, fine: 1}"
             )
-        if recipe.gate.steps and not recipe.cache.shards:
+        if recipe.gated and not recipe.cache.shards:
             raise InputError("gate.steps needs the adversary cache: set cache.shards above 0")
         if recipe.cache.shards and recipe.cache.crop < recipe.crop:
             raise InputError(f"cache.crop is {recipe.cache.crop}; expected at least {recipe.crop}")
