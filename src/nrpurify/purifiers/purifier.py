@@ -122,9 +122,11 @@ class Purifier(nn.Module):
         )
         if not self._as_is:
             factors = self._factors(given, purified)
+            both = torch.cat([given, purified], 1)
+            del purified  # large images fill memory
             purified = apply_tiled(
-                lambda both: apply_strength(both[:, :3], both[:, 3:], factors),
-                torch.cat([given, purified], 1),
+                lambda part: apply_strength(part[:, :3], part[:, 3:], factors),
+                both,
                 tile=tile,
                 halo=WINDOW // 2,
             )
