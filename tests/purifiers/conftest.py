@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from nrpurify.purifiers import Card, Design, Purifier
+from nrpurify.purifiers import Card, Design, Purifier, build_purifier
 
 SMALL = {
     "detail-unet": {
@@ -31,3 +31,13 @@ def small(request) -> Purifier:
         if weight.ndim > 1:
             nn.init.normal_(weight, std=(2 / weight[0].numel()) ** 0.5)
     return Purifier(network.eval(), Card("small", design.architecture, dict(design.arguments)))
+
+
+@pytest.fixture
+def changed() -> Purifier:
+    """The tiny design, frozen, that corrects a little."""
+    torch.manual_seed(0)
+    purifier = build_purifier("tiny")
+    with torch.no_grad():
+        purifier.network.tail.weight.mul_(0.8)
+    return purifier.eval().requires_grad_(False)

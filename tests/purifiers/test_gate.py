@@ -11,7 +11,6 @@ from nrpurify.purifiers import (
     Gate,
     Purifier,
     Strength,
-    build_purifier,
     gate,
     load_purifier,
     save_purifier,
@@ -19,15 +18,6 @@ from nrpurify.purifiers import (
 from nrpurify.purifiers.carded import write_carded
 
 STRONG = Strength(2.0, 1.5)
-
-
-@pytest.fixture
-def network():
-    torch.manual_seed(0)
-    purifier = build_purifier("tiny")
-    with torch.no_grad():
-        purifier.network.tail.weight.mul_(0.8)
-    return purifier.eval().requires_grad_(False)
 
 
 @pytest.fixture
@@ -79,46 +69,46 @@ def test_large_images_are_the_mean_of_their_pieces(random_gate, monkeypatch):
     torch.testing.assert_close(random_gate.logits(images, purified), torch.stack(pieces).mean(0))
 
 
-def test_closed_half_open_and_open(network):
+def test_closed_half_open_and_open(changed):
     images = torch.rand(3, 3, 16, 24)
-    gated = Purifier(network.network, network.card, STRONG, Says(0.0, 0.5, 1.0))
+    gated = Purifier(changed.network, changed.card, STRONG, Says(0.0, 0.5, 1.0))
     rows = (Strength(), Strength(1.5, 1.25), STRONG)
     expected = [
-        Purifier(network.network, network.card, strength)(image[None])
+        Purifier(changed.network, changed.card, strength)(image[None])
         for strength, image in zip(rows, images, strict=True)
     ]
     torch.testing.assert_close(gated(images), torch.cat(expected))
 
 
-def test_strength_1_has_no_use_for_it(network):
+def test_strength_1_has_no_use_for_it(changed):
     images = torch.rand(1, 3, 16, 24)
-    gated = Purifier(network.network, network.card, Strength(), Says(1.0))
-    assert torch.equal(gated(images), network(images))
+    gated = Purifier(changed.network, changed.card, Strength(), Says(1.0))
+    assert torch.equal(gated(images), changed(images))
 
 
-def test_tiles_make_no_difference(network, random_gate):
-    strong = Purifier(network.network, network.card, STRONG, random_gate)
+def test_tiles_make_no_difference(changed, random_gate):
+    strong = Purifier(changed.network, changed.card, STRONG, random_gate)
     strong.network.radius = 40
     images = torch.rand(2, 3, 150, 37)
     torch.testing.assert_close(strong.purify(images, tile=32), strong(images))
 
 
-def test_gradients_pass_through_it(network, random_gate):
+def test_gradients_pass_through_it(changed, random_gate):
     images = torch.rand(1, 3, 16, 16, requires_grad=True)
-    share = random_gate(images.detach(), network(images.detach())).item()
+    share = random_gate(images.detach(), changed(images.detach())).item()
     found = [
         torch.autograd.grad(
-            Purifier(network.network, network.card, STRONG, gate)(images).sum(), images
+            Purifier(changed.network, changed.card, STRONG, gate)(images).sum(), images
         )[0]
         for gate in (random_gate, Says(share))
     ]
     assert not torch.allclose(*found)
 
 
-def test_files_keep_it_and_the_hash_sees_it(tmp_path, network, random_gate):
+def test_files_keep_it_and_the_hash_sees_it(tmp_path, changed, random_gate):
     file, images = tmp_path / "p.safetensors", torch.rand(2, 3, 16, 24)
-    plain = Purifier(network.network, network.card, STRONG)
-    strong = Purifier(network.network, network.card, STRONG, random_gate)
+    plain = Purifier(changed.network, changed.card, STRONG)
+    strong = Purifier(changed.network, changed.card, STRONG, random_gate)
     before = save_purifier(plain, file)
     card = save_purifier(strong, file, dtype=torch.float16)
     assert card.sha256 != before.sha256
@@ -126,9 +116,9 @@ def test_files_keep_it_and_the_hash_sees_it(tmp_path, network, random_gate):
     torch.testing.assert_close(load_purifier(file)(images), strong(images), atol=2e-3, rtol=0)
 
 
-def test_users_decide(tmp_path, network, random_gate):
+def test_users_decide(tmp_path, changed, random_gate):
     file = tmp_path / "p.safetensors"
-    save_purifier(Purifier(network.network, network.card, STRONG, random_gate), file)
+    save_purifier(Purifier(changed.network, changed.card, STRONG, random_gate), file)
     assert load_purifier(file, gate=False).gate is None
     assert load_purifier(file, coarse=3.0).gate is not None
     assert defenses.make(f"{file}:gate=false").gate is None
@@ -140,10 +130,10 @@ def test_users_decide(tmp_path, network, random_gate):
 @pytest.mark.parametrize(
     "change", [lambda t: t.pop("gate.last.bias"), lambda t: t.update({"gate.x": torch.ones(1)})]
 )
-def test_files_with_another_gate_are_refused(tmp_path, network, random_gate, change):
+def test_files_with_another_gate_are_refused(tmp_path, changed, random_gate, change):
     file = tmp_path / "p.safetensors"
-    tensors = {**network.network.state_dict(), **random_gate.state_dict(prefix="gate.")}
+    tensors = {**changed.network.state_dict(), **random_gate.state_dict(prefix="gate.")}
     change(tensors)
-    write_carded(file, tensors, network.card, dtype=torch.float32)
+    write_carded(file, tensors, changed.card, dtype=torch.float32)
     with pytest.raises(WeightsError, match="does not fit its own card"):
         load_purifier(file)

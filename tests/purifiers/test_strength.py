@@ -29,15 +29,6 @@ def shifting(pattern, *factors):
     return Purifier(Shift(pattern), build_purifier("tiny").card, Strength(*factors))
 
 
-@pytest.fixture
-def changed():
-    torch.manual_seed(0)
-    purifier = build_purifier("tiny")
-    with torch.no_grad():
-        purifier.network.tail.weight.mul_(0.8)
-    return purifier
-
-
 def test_one_is_what_the_network_says(changed):
     images = torch.rand(2, 3, 16, 32)
     assert torch.equal(changed(images), changed.network(images).clamp(0, 1))

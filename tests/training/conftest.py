@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from nrpurify.training import train
+
 
 @pytest.fixture(scope="session")
 def program() -> Path:
@@ -31,3 +33,16 @@ def one_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture
+def go(micro, photo_folder, tmp_path):
+    """Trains by the micro recipe, changed, into a folder of that name."""
+
+    def start(folder, *, watcher=None, resume=False, warm_start=None, **changes):
+        return train(
+            photo_folder, tmp_path / folder, micro.recipe(**changes), watcher=watcher,
+            resume=resume, warm_start=warm_start,
+        )  # fmt: skip
+
+    return start

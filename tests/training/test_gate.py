@@ -10,23 +10,12 @@ from torch import nn
 
 from nrpurify.errors import InputError
 from nrpurify.purifiers import Gate, load_purifier
-from nrpurify.training import Silent, train
+from nrpurify.training import Silent
 from nrpurify.training.adversaries import Pair, seeded
 from nrpurify.training.gate import GateTrainer, degrade, with_norms, without_norms
 
 STRONG = {"strength": {"coarse": 2.0, "fine": 1.5}}
 GATED = {**STRONG, "gate": {"steps": 3, "batch": 2, "fresh": 0.5, "resize": [40, 60]}}
-
-
-@pytest.fixture
-def go(micro, photo_folder, tmp_path):
-    def start(folder, *, watcher=None, resume=False, warm_start=None, **changes):
-        return train(
-            photo_folder, tmp_path / folder, micro.recipe(**changes), watcher=watcher,
-            resume=resume, warm_start=warm_start,
-        )  # fmt: skip
-
-    return start
 
 
 class Interrupted(Silent):

@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 
 from nrpurify.errors import InputError, WeightsError
 from nrpurify.purifiers import build_purifier, load_purifier, save_purifier
-from nrpurify.training import Silent, train
+from nrpurify.training import Silent
 
 GAN = {"pixel": 10, "pixel_norm": "l1", "adversarial": 0.05}
 KILLED = -signal.SIGKILL
@@ -41,17 +41,6 @@ class Recorder(Silent):
 
     def validated(self, step, metrics):
         self.calls.append(("validated", step))
-
-
-@pytest.fixture
-def go(micro, photo_folder, tmp_path):
-    def start(folder, *, watcher=None, resume=False, warm_start=None, **changes):
-        return train(
-            photo_folder, tmp_path / folder, micro.recipe(**changes), watcher=watcher,
-            resume=resume, warm_start=warm_start,
-        )  # fmt: skip
-
-    return start
 
 
 def log_rows(folder):
