@@ -14,6 +14,7 @@ from torch import Generator, Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from nrpurify.defenses.jpeg import JPEG
+from nrpurify.images import from_uint8, to_uint8
 from nrpurify.precision import autocast
 from nrpurify.purifiers.gate import Gate
 from nrpurify.training.adversaries import Pair, seeded
@@ -49,7 +50,7 @@ def _degraded(image: Tensor, generator: Generator) -> Tensor:
         std = MOST_NOISE * float(torch.rand((), generator=generator, device="cpu"))
         noise = torch.randn(image.shape, generator=generator, device="cpu")
         image = (image + std * noise).clamp(0, 1)
-    return image.mul(255).round().div(255)
+    return from_uint8(to_uint8(image))
 
 
 class GateTrainer:

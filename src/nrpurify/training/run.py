@@ -175,10 +175,8 @@ class Run:
         last = step == recipe.steps
         log.write("train", step, values)
         self.watcher.stepped(step, recipe.steps, values)
-        if validator is not None and (last or step % recipe.validation.every == 0):
-            self.metrics = validator(self.trainer.averaged())
-            log.write("validation", step, self.metrics)
-            self.watcher.validated(step, self.metrics)
+        if last or step % recipe.validation.every == 0:
+            self._validate(step, log, validator)
         if last or step % recipe.checkpoint_every == 0:
             self._save()
 
@@ -193,13 +191,16 @@ class Run:
             self.watcher.gated(step, recipe.gate.steps, values)
 
         self.trainer.train_gate(watch)
-        if validator is not None:
-            last = recipe.steps + recipe.gate.steps
-            self.metrics = validator(self.trainer.averaged())
-            log.write("validation", last, self.metrics)
-            self.watcher.validated(last, self.metrics)
+        self._validate(recipe.steps + recipe.gate.steps, log, validator)
         self.seconds = time.monotonic() - started
         self._save()
+
+    def _validate(self, step: int, log: RunLog, validator: Validator | None) -> None:
+        if validator is None:
+            return
+        self.metrics = validator(self.trainer.averaged())
+        log.write("validation", step, self.metrics)
+        self.watcher.validated(step, self.metrics)
 
     def _gate_is_done(self) -> bool:
         """Whether the purifier of a finished run is there, gate and all."""
