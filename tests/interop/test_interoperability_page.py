@@ -10,7 +10,7 @@ from torch import nn
 from nrpurify.interop.libraries import library
 
 PAGE = Path(__file__).parents[2] / "docs" / "interoperability.md"
-LIBRARIES = ("torchattacks", "foolbox", "art.attacks.evasion")
+LIBRARIES = ("torchattacks", "pyautoattack", "foolbox", "art.attacks.evasion")
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
