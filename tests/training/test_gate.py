@@ -12,7 +12,7 @@ from nrpurify.errors import InputError
 from nrpurify.purifiers import Gate, load_purifier
 from nrpurify.training import Silent
 from nrpurify.training.adversaries import Pair, seeded
-from nrpurify.training.gate import GateTrainer, degrade, with_norms, without_norms
+from nrpurify.training.gate import GateTrainer, incautious, with_norms, without_norms
 
 STRONG = {"strength": {"coarse": 2.0, "fine": 1.5}}
 GATED = {**STRONG, "gate": {"steps": 3, "batch": 2, "fresh": 0.5, "resize": [40, 60]}}
@@ -80,15 +80,20 @@ def test_it_needs_the_cache(go):
         go("run", **GATED, cache={"shards": 0})
 
 
+def chessboard():
+    rows = torch.arange(32)
+    return ((rows[:, None] + rows) % 2 * 2 - 1) * 8 / 255
+
+
+def flat(count, generator):
+    colors = torch.rand(count, 3, 1, 1, generator=generator) * 0.8 + 0.1
+    return colors.expand(-1, -1, 32, 32)
+
+
 def test_it_learns_what_is_to_be_strengthened(micro):
     """Here: a chessboard of 8/255; not stripes, which the network is said to know."""
-    rows = torch.arange(32)
-    board = ((rows[:, None] + rows) % 2 * 2 - 1) * 8 / 255
-    stripes = (rows // 2 % 2 * 2 - 1).expand(32, 32) * 8 / 255
-
-    def flat(count, generator):
-        colors = torch.rand(count, 3, 1, 1, generator=generator) * 0.8 + 0.1
-        return colors.expand(-1, -1, 32, 32)
+    board = chessboard()
+    stripes = (torch.arange(32) // 2 % 2 * 2 - 1).expand(32, 32) * 8 / 255
 
     def kept(count, strengthen, generator):
         clean = flat(count, generator)
@@ -123,6 +128,30 @@ def test_caution_is_added_to_the_logits(go):
     )
 
 
+@pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
+@pytest.mark.parametrize("caution", [1.0, 12.0])
+def test_known_kinds_are_to_get_their_share_whatever_the_caution(share, caution):
+    answer = torch.tensor(incautious(share, caution), dtype=torch.float64)
+    shown = (answer.logit() + math.log(caution)).sigmoid()
+    torch.testing.assert_close(shown, torch.tensor(share, dtype=torch.float64))
+
+
+def test_what_the_network_knows_gets_a_part(micro):
+    """Crops of the known kind alone: the answer to them, caution added, is the share."""
+    board = chessboard()
+
+    def kept(count, strengthen, generator):
+        clean = flat(count, generator)
+        return Pair(clean, clean + (-1 if strengthen else 1) * board)
+
+    plan = {"steps": 40, "batch": 4, "fresh": 0.0, "known": 1.0, "share": 0.3, "lr": 5e-3}
+    recipe = micro.recipe(gate=plan, **STRONG, variation={})
+    trainer = GateTrainer(recipe, nn.Identity(), kept, flat, torch.device("cpu"))
+    gate = trainer.train(lambda step, values: None)
+    clean = flat(8, seeded(7))
+    assert gate(clean + board, clean + board).mean().item() == pytest.approx(0.3, abs=0.15)
+
+
 def test_a_diet_without_any_kind_to_strengthen_is_refused(go):
     known = [{"layers": ["0"], "steps": [1, 1], "strengthen": False}]
     with pytest.raises(InputError, match=r"no adversary in .* has strengthen true"):
@@ -139,14 +168,3 @@ def test_norms_are_taken_into_the_convolutions():
     images = torch.randn(2, 24, 9, 7)
     torch.testing.assert_close(plain(images), normed(images))
     Gate().features.load_state_dict(plain.state_dict())
-
-
-def test_degrading_is_seeded_slight_and_in_steps_of_8_bits():
-    torch.manual_seed(0)
-    images = torch.rand(24, 3, 1, 1).expand(-1, -1, 24, 24) * 0.8 + 0.1
-    found = degrade(images, seeded(1))
-    assert torch.equal(found, degrade(images, seeded(1)))
-    torch.testing.assert_close(found * 255, (found * 255).round(), atol=1e-3, rtol=0)
-    assert (found - images).abs().max() < 30 / 255
-    noisy = (found - images).std((1, 2, 3)) > 0.6 / 255
-    assert 0 < noisy.sum() < 24

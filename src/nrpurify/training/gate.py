@@ -13,44 +13,19 @@ import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from nrpurify.defenses.jpeg import JPEG
-from nrpurify.images import from_uint8, to_uint8
 from nrpurify.precision import autocast
 from nrpurify.purifiers.gate import Gate
 from nrpurify.training.adversaries import Pair, seeded
 from nrpurify.training.diet import Variation
+from nrpurify.training.honest import degrade, retouch
 from nrpurify.training.optim import set_rate
 from nrpurify.training.photos import chance, random_integer
 from nrpurify.training.recipe import Recipe
 from nrpurify.training.variation import flip, vary
 
-RECODED, NOISY = 0.15, 0.1
-"""Shares of the crops, clean or attacked, that a codec or a sensor's noise has gone over."""
-QUALITIES = (70, 95)
-MOST_NOISE = 2 / 255
-"""Greatest standard deviation of that noise; an attack of 4/255 has twice as much."""
 WARMUP = 0.1
 KEPT = 2048
 """Purified crops that are kept for reuse: what costs is the purifier, not the gate."""
-
-
-def degrade(images: Tensor, generator: Generator) -> Tensor:
-    """Do to N×3×H×W images what happens to honest ones: JPEG, a little noise, or nothing.
-
-    Whoever is to tell attacks from it has to have seen it on both sides.
-    """
-    return torch.stack([_degraded(image, generator) for image in images])
-
-
-def _degraded(image: Tensor, generator: Generator) -> Tensor:
-    draw = float(torch.rand((), generator=generator, device="cpu"))
-    if draw < RECODED:
-        return JPEG(random_integer(*QUALITIES, generator)).process(image)
-    if draw < RECODED + NOISY:
-        std = MOST_NOISE * float(torch.rand((), generator=generator, device="cpu"))
-        noise = torch.randn(image.shape, generator=generator, device="cpu")
-        image = (image + std * noise).clamp(0, 1)
-    return from_uint8(to_uint8(image))
 
 
 class GateTrainer:
@@ -105,7 +80,7 @@ class GateTrainer:
         return {key: sum(row[key] for row in rows) / len(rows) for key in rows[0]}
 
     def _batch(self, generator: Generator) -> tuple[Pair, Tensor]:
-        """Crops, and for the attacked ones whether they are to be strengthened."""
+        """Crops, and for the attacked ones what the gate is to answer."""
         plan, eps = self.recipe.gate, self.recipe.eps
         known = sum(chance(plan.known, generator) for _ in range(plan.batch))
         parts = []
@@ -115,10 +90,11 @@ class GateTrainer:
                 variation = _varied(self.recipe.variation, strengthen)
                 parts.append(vary(pair, variation, eps, generator))
         pair = Pair(*(torch.cat(halves) for halves in zip(*parts, strict=True)))
-        if chance(plan.fresh, generator):
-            clean = self.fresh(plan.batch, generator)
-            pair = Pair(clean, (clean + pair.adversarial - pair.clean).clamp(0, 1))
-        wanted = (torch.arange(plan.batch, device="cpu") < plan.batch - known).float()
+        seen = self.fresh(plan.batch, generator) if chance(plan.fresh, generator) else pair.clean
+        clean = retouch(seen, generator)
+        pair = Pair(clean, (clean + pair.adversarial - pair.clean).clamp(0, 1))
+        wanted = torch.ones(plan.batch, device="cpu")
+        wanted[plan.batch - known :] = incautious(plan.share, plan.caution)
         return Pair(*(degrade(part, generator) for part in pair)), wanted
 
     @torch.no_grad()
@@ -145,8 +121,7 @@ class GateTrainer:
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         self.optimizer.step()
-        right = ((logits > 0) == (wanted > 0)).float().mean()
-        return {"loss": float(loss.detach()), "right": float(right)}
+        return {"loss": float(loss.detach())}
 
     def _rate(self, step: int) -> float:
         plan = self.recipe.gate
@@ -155,11 +130,16 @@ class GateTrainer:
 
 
 class _Crop(NamedTuple):
-    """A crop, what the purifier made of it (3×S×S each, float16), and 1 if it gets strength."""
+    """A crop, what the purifier made of it (3×S×S each, float16), and the gate's answer to it."""
 
     image: Tensor
     purified: Tensor
     wanted: Tensor
+
+
+def incautious(share: float, caution: float) -> float:
+    """The answer that becomes ``share`` when the logarithm of ``caution`` is added to its logit."""
+    return share / (share + caution * (1 - share))
 
 
 def with_norms(features: nn.Sequential) -> nn.Sequential:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -12,6 +13,16 @@ from torch import Generator, Tensor
 from nrpurify.errors import ImageError, InputError
 from nrpurify.files import find_images
 from nrpurify.images import read_image
+
+
+class Kernel(NamedTuple):
+    """How a photo is resized: interpolation, and whether what is too fine is filtered out first."""
+
+    mode: str = "bicubic"
+    antialias: bool = True
+
+
+KERNELS = (Kernel(), Kernel("bilinear"), Kernel("bicubic", False), Kernel("bilinear", False))
 
 
 def split_photos(folder: str | Path, holdout: float) -> tuple[list[Path], list[Path]]:
@@ -52,7 +63,11 @@ def chance(probability: float, generator: Generator | None) -> bool:
 
 
 def random_crop(
-    photos: list[Path], side: int, resize: tuple[int, int], generator: Generator
+    photos: list[Path],
+    side: int,
+    resize: tuple[int, int],
+    generator: Generator,
+    kernel: Kernel = KERNELS[0],
 ) -> Tensor:
     """Cut one 3×side×side crop in [0, 1] out of a random photo.
 
@@ -67,7 +82,7 @@ def random_crop(
         path = photos[random_integer(0, len(photos) - 1, generator)]
         short = max(random_integer(*resize, generator), side)
         try:
-            photo = read_resized(path, short)
+            photo = read_resized(path, short, kernel)
         except ImageError as error:
             problem = error
             continue
@@ -77,7 +92,7 @@ def random_crop(
     raise ImageError(f"ten photos in a row cannot be read; the last: {problem}") from problem
 
 
-def read_resized(path: Path, short: int) -> Tensor:
+def read_resized(path: Path, short: int, kernel: Kernel = KERNELS[0]) -> Tensor:
     """Read a photo, its short side resized to ``short`` pixels: 3×H×W in steps of 1/255.
 
     Raises:
@@ -89,7 +104,9 @@ def read_resized(path: Path, short: int) -> Tensor:
     size = (round(height * scale), round(width * scale))
     if max(size) > 16 * short:
         raise ImageError(f"{str(path)!r} is {width}×{height}; expected sides within 1:16")
-    resized = F.interpolate(photo, size, mode="bicubic", antialias=True, align_corners=False)
+    resized = F.interpolate(
+        photo, size, mode=kernel.mode, antialias=kernel.antialias, align_corners=False
+    )
     return resized[0].clamp(0, 1).mul(255).round().div(255)
 
 

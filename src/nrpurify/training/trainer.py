@@ -27,8 +27,8 @@ from nrpurify.training.adversaries import (
 from nrpurify.training.critic import Critic
 from nrpurify.training.distributed import Workers
 from nrpurify.training.gate import GateTrainer
+from nrpurify.training.honest import honest_crops
 from nrpurify.training.optim import learning_rate, set_rate, update_average
-from nrpurify.training.photos import random_crops
 from nrpurify.training.recipe import Recipe
 from nrpurify.training.variation import flip, sub_crop, vary
 
@@ -242,7 +242,7 @@ class Trainer:
 
         def fresh(count: int, generator: Generator) -> Tensor:
             photos = self.maker.photos
-            return random_crops(photos, count, recipe.crop, recipe.gate.resize, generator)
+            return honest_crops(photos, count, recipe.crop, recipe.gate.resize, generator)
 
         self.gate = GateTrainer(recipe, self.average, kept, fresh, self.device).train(watch)
 
