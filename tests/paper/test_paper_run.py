@@ -175,6 +175,13 @@ def test_full_has_an_adversarially_trained_feature_space(tmp_path, monkeypatch, 
     assert "adversarially trained Inc-v3" in get(name).instead["full"]
 
 
+def test_every_line_of_a_figure_has_a_row_of_its_own(tmp_path):
+    result = smoke("figure6", tmp_path)
+    rows = {row.row for row in result.rows}
+    assert len(rows) == 5
+    assert len([row for row in rows if row.startswith("SSP in ")]) == 2
+
+
 def test_a_second_figure_of_one_kind_shows_other_pictures(tmp_path):
     first, second = (smoke(name, tmp_path / name) for name in ("figure8", "appendix-figure10"))
     names = [{strip["name"] for strip in result.run["strips"]} for result in (first, second)]

@@ -11,7 +11,6 @@ from nrpurify.paper.strips import add_strips
 
 ENSEMBLE = ("Inc-v3", "Inc-v4", "IncRes-v2", "Res-152")
 CAST = {"Inc-v4": "squeezenet1_1", "IncRes-v2-ens": "efficientnet_lite2"}
-SSP = Line("SSP", "ssp")
 DIM = Line("DIM", "dim", ENSEMBLE)
 DIM_TI = Line("DIM-TI", "dim-ti", ENSEMBLE)
 MI_FGSM = Line("MI-FGSM", "mi-fgsm", ("Inc-v3",))
@@ -67,10 +66,10 @@ _GALLERIES = (
         "Attacked and purified pictures of different attacks",
         "Pictures under several attacks at ε 16/255, SSP on an adversarially trained network "
         "among them, and purified; answers of IncRes-v2-ens.",
-        (SSP, *SPACES[1:2], MI_FGSM, DIM_TI),
+        (*SPACES[:2], MI_FGSM, DIM_TI),
         _CLEANED,
         "SSP in VGG16 and in a VGG16 trained on edges; no adversarially trained network",
-        (SSP, ADVERSARIAL, MI_FGSM, DIM_TI),
+        (SPACES[0], ADVERSARIAL, MI_FGSM, DIM_TI),
         "SSP in VGG16 and in the adversarially trained Inc-v3",
     ),
     Gallery(
