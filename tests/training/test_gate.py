@@ -12,7 +12,7 @@ from nrpurify.errors import InputError
 from nrpurify.purifiers import Gate, load_purifier
 from nrpurify.training import Silent
 from nrpurify.training.adversaries import Pair, seeded
-from nrpurify.training.gate import GateTrainer, incautious, with_norms, without_norms
+from nrpurify.training.gate import GateTrainer, with_norms, without_norms
 
 STRONG = {"strength": {"coarse": 2.0, "fine": 1.5}}
 GATED = {**STRONG, "gate": {"steps": 3, "batch": 2, "fresh": 0.5, "resize": [40, 60]}}
@@ -126,30 +126,6 @@ def test_caution_is_added_to_the_logits(go):
     torch.testing.assert_close(
         logits[1] - logits[0], torch.full((2,), math.log(8)), atol=3e-3, rtol=0
     )
-
-
-@pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
-@pytest.mark.parametrize("caution", [1.0, 12.0])
-def test_known_kinds_are_to_get_their_share_whatever_the_caution(share, caution):
-    answer = torch.tensor(incautious(share, caution), dtype=torch.float64)
-    shown = (answer.logit() + math.log(caution)).sigmoid()
-    torch.testing.assert_close(shown, torch.tensor(share, dtype=torch.float64))
-
-
-def test_what_the_network_knows_gets_a_part(micro):
-    """Crops of the known kind alone: the answer to them, caution added, is the share."""
-    board = chessboard()
-
-    def kept(count, strengthen, generator):
-        clean = flat(count, generator)
-        return Pair(clean, clean + (-1 if strengthen else 1) * board)
-
-    plan = {"steps": 40, "batch": 4, "fresh": 0.0, "known": 1.0, "share": 0.3, "lr": 5e-3}
-    recipe = micro.recipe(gate=plan, **STRONG, variation={})
-    trainer = GateTrainer(recipe, nn.Identity(), kept, flat, torch.device("cpu"))
-    gate = trainer.train(lambda step, values: None)
-    clean = flat(8, seeded(7))
-    assert gate(clean + board, clean + board).mean().item() == pytest.approx(0.3, abs=0.15)
 
 
 def test_a_diet_without_any_kind_to_strengthen_is_refused(go):

@@ -48,8 +48,8 @@ class Adversary:
         steps: Least and greatest number of iterations.
         step_sizes: Step sizes to draw from, in units of [0, 1] images.
         std: Standard deviation of ``noise``, in the same units.
-        strengthen: Whether the gate is to give such perturbations the whole strength; false for
-            those that the network takes away with less, the ``share`` of the gate's training.
+        strengthen: Whether the gate is to give such perturbations the strength; false for those
+            that the network takes away without it.
     """
 
     kind: Literal["features", "fgsm", "noise", "cda", "clean"] = "features"

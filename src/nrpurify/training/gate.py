@@ -80,7 +80,7 @@ class GateTrainer:
         return {key: sum(row[key] for row in rows) / len(rows) for key in rows[0]}
 
     def _batch(self, generator: Generator) -> tuple[Pair, Tensor]:
-        """Crops, and for the attacked ones what the gate is to answer."""
+        """Crops, and for the attacked ones whether they are to be strengthened."""
         plan, eps = self.recipe.gate, self.recipe.eps
         known = sum(chance(plan.known, generator) for _ in range(plan.batch))
         parts = []
@@ -93,8 +93,7 @@ class GateTrainer:
         seen = self.fresh(plan.batch, generator) if chance(plan.fresh, generator) else pair.clean
         clean = retouch(seen, generator)
         pair = Pair(clean, (clean + pair.adversarial - pair.clean).clamp(0, 1))
-        wanted = torch.ones(plan.batch, device="cpu")
-        wanted[plan.batch - known :] = incautious(plan.share, plan.caution)
+        wanted = (torch.arange(plan.batch, device="cpu") < plan.batch - known).float()
         return Pair(*(degrade(part, generator) for part in pair)), wanted
 
     @torch.no_grad()
@@ -130,16 +129,11 @@ class GateTrainer:
 
 
 class _Crop(NamedTuple):
-    """A crop, what the purifier made of it (3×S×S each, float16), and the gate's answer to it."""
+    """A crop, what the purifier made of it (3×S×S each, float16), and 1 if it gets strength."""
 
     image: Tensor
     purified: Tensor
     wanted: Tensor
-
-
-def incautious(share: float, caution: float) -> float:
-    """The answer that becomes ``share`` when the logarithm of ``caution`` is added to its logit."""
-    return share / (share + caution * (1 - share))
 
 
 def with_norms(features: nn.Sequential) -> nn.Sequential:

@@ -201,7 +201,6 @@ class GateTraining:
             that is not; its logarithm is added to the logits in the end.
         known: Share of the attacked crops that are of kinds with ``strengthen: false``; without
             such kinds it means nothing.
-        share: How much of the strength beyond 1 these kinds are to get.
         fresh: Share of the steps on crops of other scales, with perturbations of kept ones.
         resize: Least and greatest length of a photo's short side before these are cut.
     """
@@ -212,7 +211,6 @@ class GateTraining:
     lr: float = 3e-3
     caution: float = 12.0
     known: float = 0.3
-    share: float = 0.0
     fresh: float = 0.6
     resize: tuple[int, int] = (128, 448)
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
@@ -226,7 +224,6 @@ class GateTraining:
             lr=at_least(0),
             caution=POSITIVE,
             known=SHARE,
-            share=SHARE,
             fresh=SHARE,
             resize=least_and_greatest(at_least(1)),
         )
