@@ -41,7 +41,8 @@ class GateTrainer:
         network: The purifier's, trained.
         kept: ``kept(count, strengthen, generator)`` gives cropped pairs of the adversary cache, of
             kinds that are to be strengthened or of those that are not.
-        fresh: ``fresh(count, generator)`` gives clean crops of other scales, of the same sides.
+        fresh: ``fresh(count, generator)`` gives clean crops of other scales and kernels, of the
+            same sides.
         device: Where to train.
     """
 

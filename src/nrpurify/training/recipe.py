@@ -201,7 +201,8 @@ class GateTraining:
             that is not; its logarithm is added to the logits in the end.
         known: Share of the attacked crops that are of kinds with ``strengthen: false``; without
             such kinds it means nothing.
-        fresh: Share of the steps on crops of other scales, with perturbations of kept ones.
+        fresh: Share of the steps on crops of other scales and kernels, with perturbations of kept
+            ones.
         resize: Least and greatest length of a photo's short side before these are cut.
     """
 
