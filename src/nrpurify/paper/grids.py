@@ -108,7 +108,8 @@ class Cast:
             return None
         if cell["attack"] == "clean":
             return Spot("No Attack", 0, defense, victim)
-        for heading, attack in self.attacks.items():
+        # who names most first: a line without a surrogate takes any surrogate's cells
+        for heading, attack in sorted(self.attacks.items(), key=lambda item: -len(item[1])):
             if _made_by(cell, attack):
                 return Spot(heading, round(255 * cell["eps"]), defense, victim)
         return None
