@@ -13,7 +13,7 @@ from torch import Generator, Tensor
 
 from nrpurify.defenses.jpeg import JPEG
 from nrpurify.images import from_uint8, to_uint8
-from nrpurify.training.photos import KERNELS, chance, random_crop, random_integer
+from nrpurify.training.photos import KERNELS, chance, random_crop, random_integer, uniform
 
 SHARPENED, MOST_SHARP = 0.35, 1.5
 """Share of the crops that are sharpened, and greatest factor of their 3×3 detail beyond 1."""
@@ -54,30 +54,22 @@ def degrade(images: Tensor, generator: Generator) -> Tensor:
 
 def _retouched(image: Tensor, generator: Generator) -> Tensor:
     if chance(SHARPENED, generator):
-        factor = MOST_SHARP * _draw(generator)
+        factor = uniform(0, MOST_SHARP, generator)
         image = image + factor * (image - F.avg_pool2d(image, 3, 1, 1, count_include_pad=False))
     if chance(CONTRASTED, generator):
-        image = 0.5 + _between(CONTRASTS, generator) * (image - 0.5)
+        image = 0.5 + uniform(*CONTRASTS, generator) * (image - 0.5)
     if chance(COLORED, generator):
         gray = image.mean(0, keepdim=True)
-        image = gray + _between(COLORS, generator) * (image - gray)
+        image = gray + uniform(*COLORS, generator) * (image - gray)
     return image.clamp(0, 1)
 
 
 def _degraded(image: Tensor, generator: Generator) -> Tensor:
-    draw = _draw(generator)
+    draw = uniform(0, 1, generator)
     if draw < RECODED:
         return JPEG(random_integer(*QUALITIES, generator)).process(image)
     if draw < RECODED + NOISY:
-        std = MOST_NOISE * _draw(generator)
+        std = uniform(0, MOST_NOISE, generator)
         noise = torch.randn(image.shape, generator=generator, device="cpu")
         image = (image + std * noise).clamp(0, 1)
     return from_uint8(to_uint8(image))
-
-
-def _between(bounds: tuple[float, float], generator: Generator) -> float:
-    return bounds[0] + (bounds[1] - bounds[0]) * _draw(generator)
-
-
-def _draw(generator: Generator) -> float:
-    return float(torch.rand((), generator=generator, device="cpu"))

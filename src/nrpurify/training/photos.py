@@ -57,9 +57,14 @@ def random_integer(low: int, high: int, generator: Generator | None) -> int:
     return int(torch.randint(low, high + 1, (), generator=generator, device="cpu"))
 
 
+def uniform(low: float, high: float, generator: Generator | None) -> float:
+    """A number in [low, high)."""
+    return low + (high - low) * float(torch.rand((), generator=generator, device="cpu"))
+
+
 def chance(probability: float, generator: Generator | None) -> bool:
     """True with that probability."""
-    return float(torch.rand((), generator=generator, device="cpu")) < probability
+    return uniform(0, 1, generator) < probability
 
 
 def random_crop(

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import math
 
-import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
 from nrpurify.errors import InputError
 from nrpurify.tasks.camvid import ClassTable, Pair, Sample, read_sample
-from nrpurify.training.photos import random_integer
+from nrpurify.training.photos import chance, random_integer, uniform
 
 
 def read_labeled(pair: Pair, table: ClassTable) -> Sample:
@@ -43,7 +42,7 @@ def random_view(
         generator: Source of the draws.
     """
     low, high = (math.log(s) for s in scale)
-    factor = math.exp(low + (high - low) * _uniform(generator))
+    factor = math.exp(uniform(low, high, generator))
     height, width = (
         min(round(wanted / factor), side)
         for wanted, side in zip(size, sample.mask.shape, strict=True)
@@ -56,7 +55,7 @@ def random_view(
         0
     ].clamp(0, 1)
     mask = F.interpolate(mask[None, None].float(), size, mode="nearest-exact")[0, 0].long()
-    if _uniform(generator) < 0.5:
+    if chance(0.5, generator):
         image, mask = image.flip(2), mask.flip(1)
     return recolor(image, jitter, generator), mask
 
@@ -64,13 +63,9 @@ def random_view(
 def recolor(image: Tensor, jitter: float, generator: Generator) -> Tensor:
     """Change gamma, brightness, contrast and saturation of 3×H×W in [0, 1] by up to ``jitter``."""
     gamma, brightness, contrast, saturation = (
-        1 + jitter * (2 * _uniform(generator) - 1) for _ in range(4)
+        1 + jitter * (2 * uniform(0, 1, generator) - 1) for _ in range(4)
     )
     image = image.clamp(min=1e-3) ** gamma * brightness
     image = image.mean() + contrast * (image - image.mean())
     grey = image.mean(0, keepdim=True)
     return (grey + saturation * (image - grey)).clamp(0, 1)
-
-
-def _uniform(generator: Generator) -> float:
-    return float(torch.rand((), generator=generator, device="cpu"))
