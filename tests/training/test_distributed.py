@@ -3,6 +3,7 @@ import shutil
 import socket
 import subprocess
 import sys
+from contextlib import suppress
 
 import pytest
 import torch
@@ -32,7 +33,7 @@ def test_joins_the_group_of_torchrun(monkeypatch, device, backend, chosen):
     monkeypatch.setattr(dist, "init_process_group", joined.append)
     monkeypatch.setattr(dist, "get_rank", lambda: 1)
     monkeypatch.setattr(torch.cuda, "set_device", devices.append)
-    assert join_workers(torch.device(device)) == Workers(1, 2)
+    assert join_workers(torch.device(device)) == Workers(1, 2, joined=True)
     assert joined == [backend]
     assert devices == chosen
 
@@ -97,6 +98,27 @@ def test_one_device_is_not_for_several_processes(monkeypatch):
     with pytest.raises(InputError, match=r"device is cuda:0 and 2 processes .* cuda without an i"):
         join_workers(torch.device("cuda:0"))
     assert joined == []
+
+
+@pytest.mark.parametrize(
+    ("backend", "joined", "fails", "leaves"),
+    [
+        ("gloo", True, False, True),
+        ("gloo", True, True, True),
+        ("nccl", True, False, True),
+        ("nccl", True, True, False),  # it would wait for processes that wait for this one
+        ("gloo", False, False, False),
+    ],
+)
+def test_leaves_the_group_that_it_joined(monkeypatch, backend, joined, fails, leaves):
+    left = []
+    monkeypatch.setattr(dist, "get_backend", lambda: backend)
+    monkeypatch.setattr(dist, "destroy_process_group", lambda: left.append(True))
+    with suppress(FloatingPointError), Workers(0, 2, joined):
+        assert left == []
+        if fails:
+            raise FloatingPointError
+    assert bool(left) == leaves
 
 
 def test_alone_nothing_is_gathered():

@@ -11,7 +11,8 @@ import torch
 from safetensors.torch import load_file
 
 from nrpurify.errors import InputError, WeightsError
-from nrpurify.purifiers import build_purifier, load_purifier, save_purifier
+from nrpurify.purifiers import Card, Purifier, build_purifier, load_purifier, save_purifier
+from nrpurify.purifiers.registry import Design
 from nrpurify.training import Silent
 
 GAN = {"pixel": 10, "pixel_norm": "l1", "adversarial": 0.05}
@@ -220,6 +221,19 @@ def test_warm_start_begins_from_the_weights(go, tmp_path):
     wanted, found, cold = (p.network.encode[0][0].conv1.weight for p in (other, warm, cold))
     torch.testing.assert_close(found, wanted, atol=1e-3, rtol=0)
     assert (cold - wanted).abs().max() > 0.01
+
+
+def test_warm_start_from_a_smaller_network(go, tmp_path):
+    smaller = Design("unshuffle-unet", {"widths": [48, 52, 56], "blocks": [1, 1, 1]})
+    other = Purifier(smaller.build(), Card("smaller", smaller.architecture, smaller.arguments))
+    save_purifier(other, tmp_path / "warm.safetensors")
+    slow = {"lr": 1e-12, "ema": 0.0, "amp": False}
+    warm = load_purifier(
+        go("run", warm_start=tmp_path / "warm.safetensors", steps=1, optimization=slow)
+    )
+    images = torch.rand(1, 3, 32, 32)
+    assert warm.card.design != smaller
+    torch.testing.assert_close(warm(images), other(images), atol=1e-2, rtol=0)
 
 
 def test_warm_start_of_another_design_is_refused(go, tmp_path):

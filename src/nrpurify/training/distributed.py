@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from typing import Self
 
 import torch
 import torch.distributed as dist
@@ -20,10 +21,12 @@ class Workers:
     Attributes:
         rank: From 0; rank 0 validates, logs and saves.
         world: Number of processes.
+        joined: Whether the process group was joined for this, and not by the caller before.
     """
 
     rank: int = 0
     world: int = 1
+    joined: bool = False
 
     def wrap(self, module: nn.Module) -> nn.Module:
         """Let gradients be averaged over all processes."""
@@ -43,6 +46,18 @@ class Workers:
         """Wait until all processes are here."""
         if self.world > 1:
             dist.barrier()
+
+    def __enter__(self) -> Self:
+        """Work until the ``with`` ends, and leave the group that was joined for it.
+
+        A process that ends as a member may be aborted on its way out.
+        """
+        return self
+
+    def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
+        # after an error NCCL would wait for the others, who may be waiting for this process
+        if self.joined and (error is None or dist.get_backend() == "gloo"):
+            dist.destroy_process_group()
 
 
 def join_workers(device: torch.device) -> Workers:
@@ -65,6 +80,7 @@ def join_workers(device: torch.device) -> Workers:
                 "index: each process then takes the device of its LOCAL_RANK"
             )
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
-    if not dist.is_initialized():
+    joined = not dist.is_initialized()
+    if joined:
         dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
-    return Workers(dist.get_rank(), world)
+    return Workers(dist.get_rank(), world, joined)

@@ -12,6 +12,7 @@ import torch
 from nrpurify.errors import InputError
 from nrpurify.purifiers import Purifier, load_purifier
 from nrpurify.training.distributed import Workers, join_workers
+from nrpurify.training.growth import GROWS, can_grow
 from nrpurify.training.log import RunLog
 from nrpurify.training.photos import split_photos
 from nrpurify.training.recipe import Recipe, recipe_from_dict
@@ -54,7 +55,7 @@ class Silent:
 
 @dataclass
 class Run:
-    """One run in one folder.
+    """One run in one folder, executed once.
 
     After the purifier its gate is trained, where the recipe has one.
 
@@ -95,6 +96,10 @@ class Run:
                 holds follows another recipe, photos, warm start or number of processes, or not
                 every process finds the same state in it.
         """
+        with self.workers:
+            return self._execute(resume, warm_start)
+
+    def _execute(self, resume: bool, warm_start: str | Path | None) -> Path:
         self._enter(resume, warm_start)
         started = time.monotonic() - self.seconds
         log = RunLog(self.folder, self._last_step()) if self.workers.rank == 0 else None
@@ -119,7 +124,7 @@ class Run:
     def _enter(self, resume: bool, warm_start: str | Path | None) -> None:
         try:
             self._check(warm_start)
-            first = None if warm_start is None else self._same_design(load_purifier(warm_start))
+            first = None if warm_start is None else self._usable(load_purifier(warm_start))
             origin = Origin(
                 files_hash([*self.photos, *self.held_out]),
                 self.workers.world,
@@ -156,10 +161,13 @@ class Run:
                 "hold the same for all: put it on a shared disk, or copy rank 0's to each machine"
             )
 
-    def _same_design(self, purifier: Purifier) -> Purifier:
-        wanted = self.trainer.purifier.card.design
-        if purifier.card.design != wanted:
-            raise InputError(f"the warm start is a {purifier.card.design}; expected {wanted}")
+    def _usable(self, purifier: Purifier) -> Purifier:
+        given, wanted = purifier.card.design, self.trainer.purifier.card.design
+        if given != wanted and not can_grow(given, wanted):
+            raise InputError(
+                f"the warm start is a {given}; expected {wanted}, or a smaller one if it is of "
+                f"{' or '.join(GROWS)}"
+            )
         return purifier
 
     def _validator(self) -> Validator | None:

@@ -27,6 +27,7 @@ from nrpurify.training.adversaries import (
 from nrpurify.training.critic import Critic
 from nrpurify.training.distributed import Workers
 from nrpurify.training.gate import GateTrainer
+from nrpurify.training.growth import grow
 from nrpurify.training.honest import honest_crops
 from nrpurify.training.optim import learning_rate, set_rate, update_average
 from nrpurify.training.recipe import Recipe
@@ -224,10 +225,9 @@ class Trainer:
             self.critic_optimizer.load_state_dict(state["critic_optimizer"])
 
     def start_from(self, purifier: Purifier) -> None:
-        """Begin with the weights of another purifier of the same design (a warm start)."""
-        weights = purifier.network.state_dict()
-        self.purifier.network.load_state_dict(weights)
-        self.average.load_state_dict(weights)
+        """Begin with the weights of another purifier, of the same design or one that can grow."""
+        grow(purifier.network, self.purifier.network)
+        self.average.load_state_dict(self.purifier.network.state_dict())
 
     def train_gate(self, watch: Callable[[int, dict[str, float]], None]) -> None:
         """Train the gate of the averaged weights; ``watch(step, values)``."""

@@ -1,0 +1,47 @@
+"""A warm start from a smaller network of the same kind."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from nrpurify.purifiers.registry import Design
+
+GROWS = ("unshuffle-unet", "detail-unet")
+"""Architectures whose new channels come behind the old ones, and whose new blocks do nothing."""
+
+
+def can_grow(smaller: Design, larger: Design) -> bool:
+    """Whether a network of one design can hold the weights of the other's and compute the same."""
+    if smaller.architecture != larger.architecture or larger.architecture not in GROWS:
+        return False
+    old, new = smaller.build(), larger.build()
+    if old.multiple != new.multiple or old.tail.out_channels != new.tail.out_channels:  # type: ignore[union-attr]
+        return False  # other levels, or another factor
+    room = new.state_dict()
+    return all(
+        name in room and _fits(value, room[name]) for name, value in old.state_dict().items()
+    )
+
+
+def grow(smaller: nn.Module, larger: nn.Module) -> None:
+    """Make ``larger``, freshly built, compute what ``smaller`` does.
+
+    The old channels get the old weights and see none of the new channels, which keep what they were
+    built with (as Net2Net, Chen et al., 2016, but by zeros instead of copies).
+
+    Args:
+        smaller: A network of the same design, or of one that :func:`can_grow` accepts.
+        larger: Where its weights go.
+    """
+    weights = larger.state_dict()
+    for name, value in smaller.state_dict().items():
+        whole = weights[name]
+        if whole.shape != value.shape:
+            whole = whole[: len(value)].zero_()[tuple(slice(side) for side in value.shape)]
+        whole.copy_(value)
+
+
+def _fits(value: Tensor, room: Tensor) -> bool:
+    return value.ndim == room.ndim and all(
+        a <= b for a, b in zip(value.shape, room.shape, strict=True)
+    )
