@@ -6,14 +6,14 @@ import pytest
 import torch
 from torch import nn
 
-from nrpurify import attacks, defenses
+from nrpurify import attacks, defenses, draw
 from nrpurify.attacks import objectives
 from nrpurify.attacks.starts import STARTS
 from nrpurify.features import FeatureExtractor
 from nrpurify.models.segmenters import spectral
 from nrpurify.purifiers import DynamicPurifier, load_purifier
 from nrpurify.tasks.camvid import Sample
-from nrpurify.training import diet, photos, variation
+from nrpurify.training import diet, variation
 from nrpurify.training.adversaries import Pair, _weighted, seeded
 from nrpurify.training.segnet_data import random_view
 
@@ -68,8 +68,8 @@ DRAWS = {
     "strength": lambda: load_purifier("tiny", coarse=2.0).strength,
     "seeded": lambda: torch.tensor(seeded(1, 2, 3).initial_seed(), device="cpu"),
     "weighted": lambda: torch.tensor(_weighted([1.0, 2.0, 3.0], generator()), device="cpu"),
-    "integer": lambda: torch.tensor(photos.random_integer(0, 99, generator()), device="cpu"),
-    "chance": lambda: torch.tensor(photos.chance(0.5, generator()), device="cpu"),
+    "integer": lambda: torch.tensor(draw.random_integer(0, 99, generator()), device="cpu"),
+    "chance": lambda: torch.tensor(draw.chance(0.5, generator()), device="cpu"),
     "vary": lambda: variation.vary(PAIR, CHANGES, 0.1, generator()).adversarial,
     "view": lambda: random_view(Sample("", IMAGES[0], MASK), (8, 8), (0.5, 1), 0.2, generator())[0],
     "spectral": lambda: spectral.spectral_conv2d(IMAGES, BODY[0].weight.detach()),

@@ -16,6 +16,7 @@ from nrpurify.attacks.presets import choose
 from nrpurify.attacks.restarts import Attempt, Watch, best_of, check_counts
 from nrpurify.attacks.scene import Scene
 from nrpurify.attacks.surrogate import Model, frozen
+from nrpurify.draw import random_integer
 from nrpurify.errors import InputError
 from nrpurify.precision import Amp
 
@@ -136,10 +137,7 @@ def _painted(best: Tensor, scene: Scene, active: Tensor, side: int) -> Tensor:
     painted = best.clone()
     for row in active.tolist():
         generator = scene.generators[row]
-        top, left = (
-            int(torch.randint(length - side + 1, (), generator=generator, device="cpu"))
-            for length in best.shape[2:]
-        )
+        top, left = (random_integer(0, length - side, generator) for length in best.shape[2:])
         window = (row, slice(None), slice(top, top + side), slice(left, left + side))
         color = _signs((3, 1, 1), generator).to(best)
         painted[window] = scene.clean[window] + scene.radii[row] * color

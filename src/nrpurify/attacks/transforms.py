@@ -9,15 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
+from nrpurify.draw import chance, random_integer, uniform
 from nrpurify.errors import InputError
-
-
-def _randint(low: int, high: int, generator: Generator | None) -> int:
-    return int(torch.randint(low, high + 1, (), generator=generator, device="cpu"))
-
-
-def _rand(generator: Generator | None) -> float:
-    return float(torch.rand((), generator=generator, device="cpu"))
 
 
 def diverse_input(
@@ -36,15 +29,15 @@ def diverse_input(
         generator: Source of the draws, on the CPU.
         growth: Ratio of the padded to the given size.
     """
-    if _rand(generator) >= probability:
+    if not chance(probability, generator):
         return lambda images: images
     height, width = shape[-2:]
     full_height, full_width = (math.ceil(round(side * growth, 6)) for side in (height, width))
-    share = _rand(generator)
+    share = uniform(0, 1, generator)
     new_height = height + int(share * (full_height - height))
     new_width = width + int(share * (full_width - width))
-    top = _randint(0, full_height - new_height, generator)
-    left = _randint(0, full_width - new_width, generator)
+    top = random_integer(0, full_height - new_height, generator)
+    left = random_integer(0, full_width - new_width, generator)
     padding = (left, full_width - new_width - left, top, full_height - new_height - top)
     return lambda images: F.pad(F.interpolate(images, (new_height, new_width)), padding)
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Literal
 
-import torch
 from torch import Generator, nn
 
+from nrpurify.draw import random_integer, uniform
 from nrpurify.errors import InputError
 
 Combine = Literal["mean", "vote"]
@@ -34,12 +34,11 @@ class RandomDefense(nn.Module):
 
     def uniform(self, low: float, high: float) -> float:
         """A number in [low, high)."""
-        share = torch.rand((), generator=self.generator, device="cpu")
-        return low + (high - low) * float(share)
+        return uniform(low, high, self.generator)
 
     def integer(self, low: int, high: int) -> int:
         """An integer in [low, high]."""
-        return int(torch.randint(low, high + 1, (), generator=self.generator, device="cpu"))
+        return random_integer(low, high, self.generator)
 
 
 def check_passes(passes: int, combine: str) -> None:

@@ -21,12 +21,13 @@ from nrpurify.attacks.generator import GeneratorNet
 from nrpurify.attacks.starts import resolve_start
 from nrpurify.attacks.trained import load_generator
 from nrpurify.attacks.transforms import gaussian_kernel, smoother
+from nrpurify.draw import chance, random_integer
 from nrpurify.errors import InputError
 from nrpurify.features import FeatureExtractor, feature_extractor
 from nrpurify.files import atomic_path
 from nrpurify.images import from_uint8, to_uint8
 from nrpurify.training.diet import Adversary
-from nrpurify.training.photos import chance, random_crops, random_integer
+from nrpurify.training.photos import random_crops
 from nrpurify.training.recipe import Recipe
 
 if TYPE_CHECKING:

@@ -13,13 +13,13 @@ import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from nrpurify.draw import chance, random_integer
 from nrpurify.precision import autocast
 from nrpurify.purifiers.gate import Gate
 from nrpurify.training.adversaries import Pair, seeded
 from nrpurify.training.diet import Variation
 from nrpurify.training.honest import degrade, retouch
 from nrpurify.training.optim import set_rate
-from nrpurify.training.photos import chance, random_integer
 from nrpurify.training.recipe import Recipe
 from nrpurify.training.variation import flip, vary
 

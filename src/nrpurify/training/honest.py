@@ -12,8 +12,9 @@ import torch.nn.functional as F
 from torch import Generator, Tensor
 
 from nrpurify.defenses.jpeg import JPEG
+from nrpurify.draw import chance, random_integer, uniform
 from nrpurify.images import from_uint8, to_uint8
-from nrpurify.training.photos import KERNELS, chance, random_crop, random_integer, uniform
+from nrpurify.training.photos import KERNELS, random_crop
 
 SHARPENED, MOST_SHARP = 0.35, 1.5
 """Share of the crops that are sharpened, and greatest factor of their 3×3 detail beyond 1."""

@@ -10,8 +10,8 @@ import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
 from nrpurify.distances import feature_distance
+from nrpurify.draw import chance, random_integer
 from nrpurify.features import feature_extractor
-from nrpurify.training.photos import chance, random_integer
 from nrpurify.training.recipe import FeatureTerm
 
 

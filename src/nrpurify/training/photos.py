@@ -10,9 +10,10 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
+from nrpurify.draw import random_integer
 from nrpurify.errors import ImageError, InputError
 from nrpurify.files import find_images
-from nrpurify.images import read_image
+from nrpurify.images import from_uint8, read_image, to_uint8
 
 
 class Kernel(NamedTuple):
@@ -50,21 +51,6 @@ def split_photos(folder: str | Path, holdout: float) -> tuple[list[Path], list[P
 def rank(name: str) -> str:
     """Puts names in an order that is random, and always the same."""
     return hashlib.sha256(name.encode(errors="surrogatepass")).hexdigest()
-
-
-def random_integer(low: int, high: int, generator: Generator | None) -> int:
-    """An integer in [low, high]."""
-    return int(torch.randint(low, high + 1, (), generator=generator, device="cpu"))
-
-
-def uniform(low: float, high: float, generator: Generator | None) -> float:
-    """A number in [low, high)."""
-    return low + (high - low) * float(torch.rand((), generator=generator, device="cpu"))
-
-
-def chance(probability: float, generator: Generator | None) -> bool:
-    """True with that probability."""
-    return uniform(0, 1, generator) < probability
 
 
 def random_crop(
@@ -112,7 +98,7 @@ def read_resized(path: Path, short: int, kernel: Kernel = KERNELS[0]) -> Tensor:
     resized = F.interpolate(
         photo, size, mode=kernel.mode, antialias=kernel.antialias, align_corners=False
     )
-    return resized[0].clamp(0, 1).mul(255).round().div(255)
+    return from_uint8(to_uint8(resized[0]))
 
 
 def random_crops(

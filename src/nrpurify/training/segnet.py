@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
+from nrpurify.draw import random_integer
 from nrpurify.errors import InputError
 from nrpurify.models.segmenters.checkpoint import ARCHITECTURE, load_segnet, save_segnet
 from nrpurify.models.segmenters.segnet import SegNetBasic
@@ -20,7 +21,7 @@ from nrpurify.tasks.camvid import CAMVID, IGNORED, ClassTable, Pair, Sample, fin
 from nrpurify.training.adversaries import seeded
 from nrpurify.training.log import RunLog
 from nrpurify.training.optim import learning_rate, set_rate, update_average
-from nrpurify.training.photos import random_integer, rank
+from nrpurify.training.photos import rank
 from nrpurify.training.run_folder import Origin, RunFolder, circumstances, files_hash
 from nrpurify.training.segnet_data import random_view, read_labeled
 from nrpurify.training.segnet_finish import measure, settle_norms

@@ -7,9 +7,9 @@ import math
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
+from nrpurify.draw import chance, random_integer, uniform
 from nrpurify.errors import InputError
 from nrpurify.tasks.camvid import ClassTable, Pair, Sample, read_sample
-from nrpurify.training.photos import chance, random_integer, uniform
 
 
 def read_labeled(pair: Pair, table: ClassTable) -> Sample:

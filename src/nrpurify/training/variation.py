@@ -9,9 +9,9 @@ import torch.nn.functional as F
 from torch import Generator, Tensor
 
 from nrpurify.attacks.transforms import gaussian_kernel, smoother
+from nrpurify.draw import random_integer
 from nrpurify.training.adversaries import Pair
 from nrpurify.training.diet import Variation
-from nrpurify.training.photos import random_integer
 
 
 def sub_crop(pair: Pair, side: int, generator: Generator) -> Pair:
