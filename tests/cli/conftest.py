@@ -41,7 +41,7 @@ def photos(tmp_path, photo):
 def tiny_file(tmp_path_factory):
     torch.manual_seed(0)
     path = tmp_path_factory.mktemp("purifier") / "tiny.safetensors"
-    save_purifier(build_purifier("tiny"), path)
+    save_purifier(build_purifier("micro"), path)
     return str(path)
 
 

@@ -13,7 +13,7 @@ from nrpurify.purifiers import load_purifier
 from nrpurify.training import Recipe, shipped_recipes
 
 RECIPE = """# A run of two steps.
-purifier: tiny
+purifier: micro
 steps: 2
 batch: 2
 crop: 32
@@ -49,7 +49,7 @@ def test_two_steps(train, tmp_path):
     assert f"psnr_purified {result['metrics']['psnr_purified']:.3f}" in err
     card = load_purifier(result["purifier"]).card
     assert card.metrics == result["metrics"]
-    assert card.training["recipe"]["purifier"] == "tiny"
+    assert card.training["recipe"]["purifier"] == "micro"
 
 
 def test_resume_ends_like_an_uninterrupted_run(train, tmp_path, monkeypatch):

@@ -20,11 +20,11 @@ RANDOM = ["rp:low=17,high=24", "nips-r3", "noise"]
 def tiny(tmp_path):
     torch.manual_seed(0)
     file = tmp_path / "tiny.safetensors"
-    save_purifier(build_purifier("tiny"), file)
+    save_purifier(build_purifier("micro"), file)
     return str(file)
 
 
-def checkpoint(folder, defense, design="tiny"):
+def checkpoint(folder, defense, design="micro"):
     file = folder / f"{defense}.safetensors"
     network = build_purifier(design)
     card = network.card
@@ -131,7 +131,7 @@ def test_purifiers(tiny, images):
 def test_a_file_whose_name_looks_like_a_chain(tmp_path, images):
     torch.manual_seed(0)
     file = tmp_path / "a+b:c=1.safetensors"
-    save_purifier(build_purifier("tiny"), file)
+    save_purifier(build_purifier("micro"), file)
     assert isinstance(defenses.make(str(file)), Purifier)
 
 

@@ -18,7 +18,7 @@ from nrpurify.purifiers import Card, Purifier, build_purifier, save_purifier
 
 def save(file, recipe):
     torch.manual_seed(0)
-    network = build_purifier("tiny")
+    network = build_purifier("micro")
     card = network.card
     card = Card(card.name, card.architecture, card.arguments, {"recipe": {"defense": recipe}})
     save_purifier(Purifier(network.network, card), file)

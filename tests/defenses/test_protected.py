@@ -34,7 +34,7 @@ def victim():
 @pytest.fixture
 def purifier():
     torch.manual_seed(1)
-    return build_purifier("tiny").eval()
+    return build_purifier("micro").eval()
 
 
 def test_defense_comes_first_and_the_signature_stays(victim, images):

@@ -42,7 +42,7 @@ def offline(monkeypatch):
 @pytest.fixture
 def purifier_file(tmp_path):
     torch.manual_seed(0)
-    save_purifier(build_purifier("tiny"), tmp_path / "tiny.safetensors")
+    save_purifier(build_purifier("micro"), tmp_path / "tiny.safetensors")
     return tmp_path / "tiny.safetensors"
 
 

@@ -68,7 +68,7 @@ def test_a_preprocessor_is_attacked_through(evasion, classifier, model, defense,
 
 
 def test_a_purifier_as_preprocessor(evasion, images):
-    purifier = build_purifier("tiny")
+    purifier = build_purifier("micro")
     preprocessor = art_preprocessor(purifier)
     purified, labels = preprocessor(images.numpy(), LABELS.numpy())
     np.testing.assert_allclose(purified, purifier(images).detach().numpy(), atol=1e-6)

@@ -214,7 +214,7 @@ def test_full_asks_for_images_and_small_training_for_photos(tmp_path):
         run_experiment("appendix-table6", Bench("small", tmp_path / "c"))
 
 
-@pytest.mark.parametrize(("scale", "design"), [("small", "tiny"), ("full", "nrp")])
+@pytest.mark.parametrize(("scale", "design"), [("small", "micro"), ("full", "nrp")])
 def test_table_1_trains_what_it_compares_at_one_budget(tmp_path, monkeypatch, scale, design):
     trained = {}
 

@@ -35,9 +35,9 @@ def small(request) -> Purifier:
 
 @pytest.fixture
 def changed() -> Purifier:
-    """The tiny design, frozen, that corrects a little."""
+    """The micro design, frozen, that corrects a little."""
     torch.manual_seed(0)
-    purifier = build_purifier("tiny")
+    purifier = build_purifier("micro")
     with torch.no_grad():
         purifier.network.tail.weight.mul_(0.8)
     return purifier.eval().requires_grad_(False)

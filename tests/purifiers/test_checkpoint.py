@@ -27,7 +27,7 @@ SMALL = Design("resg", {"width": 4, "blocks": 1})
 @pytest.fixture
 def purifier():
     torch.manual_seed(0)
-    return build_purifier("tiny")
+    return build_purifier("micro")
 
 
 @pytest.fixture
@@ -75,7 +75,7 @@ def test_card_travels_along(tmp_path, purifier):
     loaded = load_purifier(str(tmp_path / "deep" / "p.safetensors")).card
     assert loaded == written
     assert loaded.training == {"data": "photos"}
-    assert loaded.design == DESIGNS["tiny"]
+    assert loaded.design == DESIGNS["micro"]
     assert len(loaded.sha256) == 64
     assert [path.name for path in (tmp_path / "deep").iterdir()] == ["p.safetensors"]
 
@@ -212,7 +212,7 @@ def test_unknown_names_say_what_there_is(tmp_path):
 
 def test_shipped_names_are_found_before_files(monkeypatch, file, purifier):
     monkeypatch.setattr(checkpoint, "shipped", lambda: {"fast": file})
-    assert load_purifier().card.name == "tiny"
+    assert load_purifier().card.name == "micro"
 
 
 @pytest.mark.parametrize("name", shipped())

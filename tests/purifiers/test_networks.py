@@ -14,13 +14,14 @@ PARAMETERS = {
     "resg": 1_702_211,
     "unet": 7_760_163,
     "fast": 5_919_628,
-    "tiny": 558_912,
+    "tiny": 2_070_128,
+    "micro": 558_912,
     "fast-rrdb": 2_933_104,
     "hgd": 7_760_163,
     "ape-gan": 1_449_219,
     "edsr": 195_971,
 }
-IDENTITY_STARTS = ("fast", "tiny", "fast-rrdb")
+IDENTITY_STARTS = ("fast", "tiny", "micro", "fast-rrdb")
 TAILS = {
     "ape-gan": "up2",
     "denoising-unet": "last",

@@ -18,7 +18,7 @@ class Same(nn.Module):
 
 
 def test_output_is_clamped_and_differentiable():
-    purifier = build_purifier("tiny")
+    purifier = build_purifier("micro")
     with torch.no_grad():
         purifier.network.tail.weight.mul_(2)
     images = torch.rand(1, 3, 9, 9, requires_grad=True)
@@ -29,7 +29,7 @@ def test_output_is_clamped_and_differentiable():
 
 
 def test_odd_sizes_are_padded_by_their_border():
-    purifier = Purifier(Same(), build_purifier("tiny").card)
+    purifier = Purifier(Same(), build_purifier("micro").card)
     seen = []
     purifier.network.multiple = 8
     purifier.network.register_forward_pre_hook(lambda module, args: seen.append(args[0]))
@@ -42,7 +42,7 @@ def test_odd_sizes_are_padded_by_their_border():
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.float16])
 def test_type_of_the_images_is_kept(dtype):
-    purifier = build_purifier("tiny")
+    purifier = build_purifier("micro")
     images = torch.rand(1, 3, 8, 8).to(dtype)
     assert purifier(images).dtype == dtype
     assert purifier.purify(images, amp=True).dtype == dtype
@@ -50,7 +50,7 @@ def test_type_of_the_images_is_kept(dtype):
 
 
 def test_purify_has_no_gradients_and_checks_its_images():
-    purifier = build_purifier("tiny")
+    purifier = build_purifier("micro")
     images = torch.rand(1, 3, 8, 8, requires_grad=True)
     assert not purifier.purify(images).requires_grad
     torch.testing.assert_close(purifier.purify(images), purifier(images).detach())
@@ -61,7 +61,7 @@ def test_purify_has_no_gradients_and_checks_its_images():
 
 
 def test_bf16_is_near():
-    purifier = build_purifier("tiny").eval()
+    purifier = build_purifier("micro").eval()
     images = torch.rand(1, 3, 32, 32)
     rough = purifier.purify(images, amp=True)
     assert not torch.equal(rough, purifier.purify(images))
@@ -98,7 +98,7 @@ def test_dynamic_defaults_are_those_of_the_appendix():
 
 def test_dynamic_is_differentiable(images):
     images.requires_grad_(True)
-    DynamicPurifier(build_purifier("tiny"), generator=seeded())(images).sum().backward()
+    DynamicPurifier(build_purifier("micro"), generator=seeded())(images).sum().backward()
     assert images.grad.abs().sum() > 0
 
 
@@ -116,6 +116,6 @@ def test_dynamic_settings_that_cannot_be(settings, message):
         DynamicPurifier(Same(), **settings)
 
 
-@pytest.mark.parametrize(("design", "scale"), [("tiny", 1), ("edsr", 2)])
+@pytest.mark.parametrize(("design", "scale"), [("micro", 1), ("edsr", 2)])
 def test_no_images_have_the_size_of_purified_ones(design, scale):
     assert build_purifier(design)(torch.zeros(0, 3, 9, 7)).shape == (0, 3, 9 * scale, 7 * scale)

@@ -26,7 +26,7 @@ class Shift(nn.Module):
 
 
 def shifting(pattern, *factors):
-    return Purifier(Shift(pattern), build_purifier("tiny").card, Strength(*factors))
+    return Purifier(Shift(pattern), build_purifier("micro").card, Strength(*factors))
 
 
 def test_one_is_what_the_network_says(changed):

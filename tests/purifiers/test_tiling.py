@@ -42,7 +42,7 @@ def test_a_halo_below_the_radius_is_not_enough(small):
 
 def test_default_settings_are_within_one_step_of_a_byte():
     torch.manual_seed(0)
-    purifier = build_purifier("tiny")
+    purifier = build_purifier("micro")
     images = torch.rand(1, 3, 40, 800)
     with torch.no_grad():
         for weight in purifier.parameters():
@@ -94,7 +94,7 @@ def test_purify_counts_its_passes():
             return images
 
     network = Counting()
-    purifier = Purifier(network, build_purifier("tiny").card)
+    purifier = Purifier(network, build_purifier("micro").card)
     purifier.purify(torch.rand(1, 3, 10, 10), tile=8)
     assert network.calls == 1  # 10 <= 8 + 2·1
     purifier.purify(torch.rand(1, 3, 10, 11), tile=8)

@@ -1,4 +1,4 @@
-"""A training run that takes seconds: small random nets, 32-pixel crops, the tiny design.
+"""A training run that takes seconds: small random nets, 32-pixel crops, the micro design.
 
 Called as a program it does such a run, for the tests that need processes of their own:
 ``micro.py FOLDER DATA [--resume] [--die-at STEP] [--set JSON] [--keep-all]``.
@@ -55,7 +55,7 @@ def patch(setattr=setattr) -> None:
 def recipe(**changes) -> Recipe:
     """Six steps in fp32 with a cache that grows on the way."""
     values = {
-        "purifier": "tiny",
+        "purifier": "micro",
         "steps": 6,
         "batch": 2,
         "crop": 32,

@@ -74,7 +74,7 @@ def test_a_whole_run(go, tmp_path):
     file = go("run", watcher=recorder)
     assert file == tmp_path / "run" / "purifier.safetensors"
     card = load_purifier(file).card
-    assert card.name == "tiny"
+    assert card.name == "micro"
     assert card.training["steps_done"] == 6
     assert card.training["photos"] + card.training["held_out"] == 6
     assert card.training["recipe"]["batch"] == 2
@@ -211,7 +211,7 @@ def test_state_that_cannot_be_read(go, tmp_path):
 
 def test_warm_start_begins_from_the_weights(go, tmp_path):
     torch.manual_seed(9)
-    other = build_purifier("tiny")
+    other = build_purifier("micro")
     save_purifier(other, tmp_path / "warm.safetensors")
     slow = {"lr": 1e-12, "ema": 0.0, "amp": False}
     warm = load_purifier(
@@ -243,7 +243,7 @@ def test_warm_start_of_another_design_is_refused(go, tmp_path):
 
 
 def test_validation_takes_any_side(go):
-    """40 is no multiple of the tiny net's 16: the purifier pads."""
+    """40 is no multiple of the micro design's 16: the purifier pads."""
     plan = {"every": 1, "photos": 1, "side": 41, "steps": 1}
     assert load_purifier(go("run", steps=1, validation=plan)).card.metrics["psnr_purified"] > 10
 
@@ -282,7 +282,7 @@ def test_another_number_of_processes_cannot_go_on(go, tmp_path):
 
 def test_a_warm_start_is_not_forgotten(go, tmp_path):
     warm = tmp_path / "warm.safetensors"
-    sha256 = save_purifier(build_purifier("tiny"), warm).sha256
+    sha256 = save_purifier(build_purifier("micro"), warm).sha256
     with pytest.raises(KeyboardInterrupt):
         go("run", warm_start=warm, watcher=Interrupted(1))
     with pytest.raises(InputError, match=f"from weights with sha256 {sha256}; give the same warm"):

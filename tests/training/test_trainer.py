@@ -200,7 +200,7 @@ def test_state_goes_on_exactly(trainer):
 
 def test_warm_start_sets_network_and_average(trainer):
     torch.manual_seed(5)
-    other = build_purifier("tiny")
+    other = build_purifier("micro")
     run = trainer()
     run.start_from(other)
     assert same(other.network.state_dict(), weights(run))
@@ -222,7 +222,7 @@ def test_saved_purifier_is_the_average(trainer, tmp_path, images):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"crop": 36}, "crop is 36; tiny takes multiples of 16"),
+        ({"crop": 36}, "crop is 36; micro takes multiples of 16"),
         ({"cache": {"shards": 1, "crop": 16}}, r"cache\.crop is 16; expected at least 32"),
         ({"crop": 48, "losses": {"adversarial": 1}, "cache": {}}, "side 48; the critic takes"),
         ({"purifier": "none"}, "no purifier design 'none'"),
@@ -233,7 +233,7 @@ def test_recipes_that_do_not_fit_together(trainer, changes, message):
         trainer(**changes)
 
 
-def test_tiny_takes_multiples_of_16():
+def test_micro_takes_multiples_of_16():
     assert (
         Design("unshuffle-unet", {"widths": [48, 64, 96], "blocks": [1, 1, 1]}).build().multiple
         == 16

@@ -74,7 +74,8 @@ def command(
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in OUT.")] = False,
     warm_start: Annotated[
-        str | None, typer.Option(help="A purifier of the same design to begin from.")
+        str | None,
+        typer.Option(help="A purifier of the same design, or one that can grow, to begin from."),
     ] = None,
     steps: Annotated[int | None, typer.Option(min=0, help="Number of steps.")] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Start of everything random.")] = None,

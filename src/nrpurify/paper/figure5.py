@@ -49,7 +49,7 @@ def variant(bench: Bench, name: str) -> str:
         losses["features"] = [
             {**term, "first_step": 0, "until": None} for term in losses["features"]
         ]
-    changes = {**budget(bench), "purifier": "tiny", "losses": losses}
+    changes = {**budget(bench), "purifier": "micro", "losses": losses}
     if bench.scale == "full":
         changes["purifier"] = "nrp"
     if bench.scale == "small":
@@ -108,9 +108,9 @@ EXPERIMENT = Experiment(
     instead={
         "smoke": "two variants of two training steps, tiny random networks, no adversarial loss",
         "small": (
-            "purifiers of the tiny design, all trained 300 steps (--steps) of 8 crops of 64 pixels "
-            "on --data or taken from --checkpoints; NRP without the critic and SSP (10 steps) "
-            "besides; EfficientNet-Lite2 asked; SqueezeNet and MobileNetV1 as the ensemble"
+            "purifiers of the micro design, all trained 300 steps (--steps) of 8 crops of 64 "
+            "pixels on --data or taken from --checkpoints; NRP without the critic and SSP (10 "
+            "steps) besides; EfficientNet-Lite2 asked; SqueezeNet and MobileNetV1 as the ensemble"
         ),
         "full": "purifiers of the paper's design, trained with the steps of their recipes",
     },

@@ -99,7 +99,7 @@ def _train(bench: Bench) -> dict[str, str]:
     for name in DEFENSES.values():
         if name in RECIPES:
             train_one(bench, name, name, shared)
-    design = {"purifier": "tiny" if bench.scale == "small" else "nrp"}
+    design = {"purifier": "micro" if bench.scale == "small" else "nrp"}
     return DEFENSES | {EQUAL: str(train_one(bench, "nrp-equal", "fast", shared | design))}
 
 
@@ -133,7 +133,7 @@ EXPERIMENT = Experiment(
             "EfficientNet-Lite2 as victim, which is not adversarially trained; sources "
             "EfficientNet-Lite0 and -Lite1, SqueezeNet 1.1 and MobileNetV1 0.25; 20 photographs or "
             "--images; HGD, APE-GAN and SR from --checkpoints, or trained 300 steps (--steps) on "
-            "--data, as is a purifier of the tiny design beside the one that stands for NRP"
+            "--data, as is a purifier of the micro design beside the one that stands for NRP"
         ),
         "full": "the paper's victim and sources (ResNet-152 in version 1), --images",
     },

@@ -17,7 +17,7 @@ ROWS = {
     "ResG ⊕ Res-152 · DIM-TI ⊕ BPDA · NRP": (29.7, 26.2, 19.6, 22.3, 22.1, 16.1),
     "UNet ⊕ Res-152 · DIM-TI ⊕ BPDA · NRP": (29.0, 27.1, 19.5, 26.9, 27.7, 18.8),
 }
-DESIGNS = {"ResG": ("tiny", "fast-rrdb", "resg"), "UNet": ("tiny", "tiny", "unet")}
+DESIGNS = {"ResG": ("micro", "fast-rrdb", "resg"), "UNet": ("micro", "micro", "unet")}
 """The attacker's purifiers by scale."""
 
 

@@ -89,7 +89,8 @@ class Run:
 
         Args:
             resume: Go on from ``state.pt`` in the folder; without one, start anew.
-            warm_start: A purifier of the same design to begin from.
+            warm_start: A purifier to begin from, of the same design or one that can grow
+                (:func:`nrpurify.training.growth.can_grow`).
 
         Raises:
             InputError: The folder holds a run and ``resume`` is not given, or the run that it
