@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from nrpurify.purifiers.window import window_mean
+
 BLOCK = 2
 """Pixel blocks of this side become channels first."""
 SIDE = 512
@@ -60,7 +62,11 @@ def _pieces(images: Tensor, purified: Tensor, axis: int) -> Iterable[tuple[Tenso
 
 def _shown(images: Tensor, purified: Tensor) -> Tensor:
     """What the gate looks at: no image as such, so that it learns nothing of what is in them."""
-    detail = images - F.avg_pool2d(images, 3, 1, 1, count_include_pad=False)
-    both = torch.cat([_DETAIL * detail, _CORRECTION * (purified - images)], 1)
-    height, width = both.shape[2:]
-    return F.pixel_unshuffle(F.pad(both, (0, -width % BLOCK, 0, -height % BLOCK)), BLOCK)
+    detail = images - window_mean(images, 3)
+    parts = (_DETAIL * detail, _CORRECTION * (purified - images))
+    return torch.cat([_blocks(part) for part in parts], 1)
+
+
+def _blocks(x: Tensor) -> Tensor:
+    bottom, right = (-side % BLOCK for side in x.shape[2:])
+    return F.pixel_unshuffle(F.pad(x, (0, right, 0, bottom)) if bottom or right else x, BLOCK)

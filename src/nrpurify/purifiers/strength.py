@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from nrpurify.errors import InputError
+from nrpurify.purifiers.window import window_mean
 
 STRONGEST = 4.0
 WINDOW = 5
@@ -67,12 +67,6 @@ PLAIN = Strength()
 """The paper's: what the network says."""
 
 
-def _mean(x: Tensor, height: int, width: int) -> Tensor:
-    """The mean over windows of odd sides, of what lies inside the image."""
-    padding = (height // 2, width // 2)
-    return F.avg_pool2d(x, (height, width), 1, padding, count_include_pad=False)
-
-
 def apply_strength(images: Tensor, purified: Tensor, factors: Tensor) -> Tensor:
     """N×3×H×W ``images`` corrected by ``factors`` times what leads to ``purified``.
 
@@ -83,7 +77,7 @@ def apply_strength(images: Tensor, purified: Tensor, factors: Tensor) -> Tensor:
     """
     coarse, fine = factors.to(images.dtype).reshape(-1, 2, 1, 1, 1).unbind(1)
     correction = purified - images
-    smooth = _mean(_mean(correction.contiguous(), 1, WINDOW), WINDOW, 1)
+    smooth = window_mean(correction, WINDOW)
     strong = fine * correction + (coarse - fine) * smooth
     limit = correction.abs().clamp(min=REACH)
     changed: Tensor = images + strong.clamp(-limit, limit)
