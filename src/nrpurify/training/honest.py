@@ -8,12 +8,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 from torch import Generator, Tensor
 
 from nrpurify.defenses.jpeg import JPEG
 from nrpurify.draw import chance, random_integer, uniform
 from nrpurify.images import from_uint8, to_uint8
+from nrpurify.purifiers.window import window_mean
 from nrpurify.training.photos import KERNELS, random_crop
 
 SHARPENED, MOST_SHARP = 0.35, 1.5
@@ -56,7 +56,7 @@ def degrade(images: Tensor, generator: Generator) -> Tensor:
 def _retouched(image: Tensor, generator: Generator) -> Tensor:
     if chance(SHARPENED, generator):
         factor = uniform(0, MOST_SHARP, generator)
-        image = image + factor * (image - F.avg_pool2d(image, 3, 1, 1, count_include_pad=False))
+        image = image + factor * (image - window_mean(image[None], 3)[0])
     if chance(CONTRASTED, generator):
         image = 0.5 + uniform(*CONTRASTS, generator) * (image - 0.5)
     if chance(COLORED, generator):
