@@ -13,6 +13,10 @@ from torch.nn.parallel import DistributedDataParallel
 
 from nrpurify.errors import InputError
 
+_KEPT: list[torch.Tensor] = []
+"""Numbers that were gathered. A thread of gloo's lets go of them when it pleases; if it is the last to
+do so it needs the interpreter, and where that is at its end by then the process is aborted."""
+
 
 @dataclass(frozen=True)
 class Workers:
@@ -40,6 +44,7 @@ class Workers:
         given = torch.tensor([number], device=device)
         found = [torch.zeros_like(given) for _ in range(self.world)]
         dist.all_gather(found, given)
+        _KEPT.extend((given, *found))
         return [int(one) for one in found]
 
     def wait(self) -> None:
