@@ -14,8 +14,11 @@ from torch.nn.parallel import DistributedDataParallel
 from nrpurify.errors import InputError
 
 _KEPT: list[torch.Tensor] = []
-"""Numbers that were gathered. A thread of gloo's lets go of them when it pleases; if it is the last to
-do so it needs the interpreter, and where that is at its end by then the process is aborted."""
+"""Numbers that were gathered.
+
+A thread of gloo's lets go of them when it pleases. If it is the last to do so it needs the
+interpreter, and where that is at its end by then the process is aborted.
+"""
 
 
 @dataclass(frozen=True)
