@@ -77,6 +77,7 @@ def test_pretrained_weights_are_loaded(monkeypatch):
         ("timm:?", r"expected one of .*, \.\.\."),
         ("torchvision:vgg9", "'vgg19'"),
         ("torchvision:fasterrcnn_resnet50_fpn", "no classifier"),
+        ("torchvision:resnet152.V1", "'V1'; expected IMAGENET1K_V1 or IMAGENET1K_V2, or resnet152"),
     ],
 )
 def test_unknown_names_get_a_hint(name, hint):
@@ -119,6 +120,24 @@ def test_missing_library(monkeypatch, name, module):
     monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(MissingExtraError, match=rf"'{module}'.*nrpurify\[models\]"):
         models.load_classifier(name, pretrained=False)
+
+
+@pytest.mark.parametrize(
+    ("name", "entry"),
+    [("resnet152", "IMAGENET1K_V2"), ("resnet152.IMAGENET1K_V1", "IMAGENET1K_V1")],
+)
+def test_an_entry_of_torchvisions_weights_by_name(monkeypatch, name, entry):
+    vision = pytest.importorskip("torchvision.models")
+    asked = []
+
+    def build(model, weights):
+        asked.append((model, weights.name))
+        return torch.nn.Linear(1, 1)
+
+    monkeypatch.setattr(vision, "get_model", build)
+    classifier = models.load_classifier(f"torchvision:{name}")
+    assert asked == [("resnet152", entry)]
+    assert classifier.name == f"torchvision:{name}"
 
 
 def test_imagenet_classes(monkeypatch):

@@ -4,6 +4,9 @@ import pytest
 
 from nrpurify.errors import InputError
 from nrpurify.paper import EXPERIMENTS, SCALES, get, names
+from nrpurify.paper.scenes import DETECTORS
+from nrpurify.paper.spaces import APPENDIX_ONE
+from nrpurify.paper.standins import FULL
 
 EXPECTED = [
     *(f"table{k}" for k in range(1, 6)),
@@ -71,3 +74,16 @@ def test_an_unknown_name_is_refused_with_near_matches():
         get("tabel1")
     with pytest.raises(InputError, match="appendix-figure10"):
         get("???")
+
+
+def test_torchvisions_networks_of_the_scale_full_have_their_first_weights():
+    vision = pytest.importorskip("torchvision.models")
+    used = [*FULL.values(), *(name for name, _ in APPENDIX_ONE.by_scale["full"])]
+    used += [by_scale["full"] for by_scale in DETECTORS.values()]
+    used = [str(name).split(":")[1] for name in used if str(name).startswith("torchvision:")]
+    assert len(used) >= 6
+    for name in used:
+        model, _, entry = name.partition(".")
+        entries = vision.get_model_weights(model)
+        weights = entries[entry] if entry else entries.DEFAULT
+        assert weights.name in ("IMAGENET1K_V1", "COCO_V1")

@@ -57,7 +57,8 @@ def load_classifier(
     """Return a classifier by name, in eval mode, without weight gradients.
 
     Args:
-        name: One of :func:`names`, ``timm:NAME`` or ``torchvision:NAME``.
+        name: One of :func:`names`, ``timm:NAME``, ``torchvision:NAME`` or
+            ``torchvision:NAME.ENTRY`` with one of torchvision's entries of weights.
         pretrained: False gives random weights and touches neither cache nor network.
         device: Where to put it; None leaves it on the CPU.
 

@@ -66,19 +66,20 @@ def torchvision_network(
     """Build torchvision's model ``name``.
 
     Args:
-        name: As torchvision spells it.
+        name: As torchvision spells it, or ``NAME.ENTRY`` with one of its entries of weights, such
+            as ``resnet152.IMAGENET1K_V1``; without an entry torchvision's default counts.
         kind: What errors call it, such as ``detector``.
         instead: What errors advise where the weights cannot be fetched.
-        pretrained: With its default weights.
+        pretrained: With the weights of the entry.
         family: Module of ``torchvision.models`` that has it; empty for the classifiers.
         options: Further ones of ``torchvision.models.get_model``.
 
     Returns:
-        The network, and the entry of its default weights.
+        The network, and the entry of its weights.
 
     Raises:
         MissingExtraError: torchvision is not installed.
-        InputError: torchvision has no such model; near matches are named.
+        InputError: torchvision has no such model or entry; near matches are named.
         WeightsError: the pretrained weights could not be fetched.
     """
     try:
@@ -86,12 +87,13 @@ def torchvision_network(
     except ImportError as error:
         raise MissingExtraError("torchvision", "models") from error
     known = models.list_models(module=getattr(models, family) if family else models)
-    if name not in known:
-        raise InputError(f"torchvision has no {kind} {name!r}; {near_matches(name, known)}")
-    weights = models.get_model_weights(name).DEFAULT
+    model, _, entry = name.partition(".")
+    if model not in known:
+        raise InputError(f"torchvision has no {kind} {model!r}; {near_matches(model, known)}")
+    weights = _entry(models.get_model_weights(model), model, entry)
     try:
         network: nn.Module = models.get_model(
-            name, weights=weights if pretrained else None, **options
+            model, weights=weights if pretrained else None, **options
         )
     except Exception as error:
         if not pretrained:
@@ -100,12 +102,23 @@ def torchvision_network(
     return network, weights
 
 
+def _entry(entries: Any, model: str, entry: str) -> Any:
+    """One of torchvision's entries of weights; the default where ``entry`` is empty."""
+    names = [one.name for one in entries]
+    if entry and entry not in names:
+        raise InputError(
+            f"torchvision's {model} has no weights {entry!r}; expected {' or '.join(names)}, or "
+            f"{model} alone for {entries.DEFAULT.name}"
+        )
+    return entries[entry] if entry else entries.DEFAULT
+
+
 def torchvision_classifier(name: str, *, pretrained: bool) -> Classifier:
-    """Build torchvision's classifier ``name``; mean, std and size come from its default weights.
+    """Build torchvision's classifier ``NAME`` or ``NAME.ENTRY``; its weights tell mean and size.
 
     Raises:
         MissingExtraError: torchvision is not installed.
-        InputError: torchvision has no such classifier; near matches are named.
+        InputError: torchvision has no such classifier or entry; near matches are named.
         WeightsError: the pretrained weights could not be fetched.
     """
     network, weights = torchvision_network(name, "classifier", NO_HUB, pretrained=pretrained)

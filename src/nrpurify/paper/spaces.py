@@ -63,7 +63,7 @@ APPENDIX_ONE = Spaces(
         ),
         "full": (
             ("vgg16", "conv3_3"),
-            ("torchvision:resnet50", "network.layer2"),
+            ("torchvision:resnet50.IMAGENET1K_V1", "network.layer2"),
             *_ADVERSARIAL,
         ),
     },
