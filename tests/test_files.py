@@ -1,6 +1,9 @@
 import json
 import math
 import os
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -10,13 +13,16 @@ from hypothesis import strategies as st
 from nrpurify.errors import InputError
 from nrpurify.files import (
     atomic_path,
+    check_writable,
     find_images,
     list_images,
     output_path,
     output_paths,
+    scan_images,
     write_json,
     write_text,
 )
+from nrpurify.temporary import sweep, temporary_name
 
 
 @pytest.fixture
@@ -173,3 +179,99 @@ def test_names_that_are_no_utf8_survive_json(tmp_path):
     text = (tmp_path / "r.json").read_bytes().decode()
     assert "caf\\udce9.jpg" in text
     assert json.loads(text) == names
+
+
+def test_linked_folders_are_followed_once(tree):
+    (tree.parent / "other" / "deep").mkdir(parents=True)
+    (tree.parent / "other" / "deep" / "d.png").touch()
+    (tree / "linked").symlink_to(tree.parent / "other")
+    (tree.parent / "other" / "back").symlink_to(tree)
+    (tree / "again").symlink_to(tree / "sub")
+    scan = scan_images(tree, recursive=True)
+    assert relatives(scan.files) == ["a.JPG", "b.png", "linked/deep/d.png", "sub/c.webp"]
+    assert [left.path.relative_to(tree).as_posix() for left in scan.left_out] == [
+        "again",
+        "linked/back",
+    ]
+    assert not any(left.lost for left in scan.left_out)
+    assert "the same folder as" in str(scan.left_out[0])
+    assert "deep/d.png" in relatives(find_images(tree / "linked/**/*.png", recursive=False))
+
+
+def test_entries_that_cannot_be_used_are_named(tree, caplog):
+    (tree / "gone.png").symlink_to("nowhere")
+    (tree / "self.png").symlink_to("self.png")
+    (tree / "self").symlink_to("self")
+    os.mkfifo(tree / "pipe.jpg")
+    scan = scan_images(tree, recursive=True)
+    assert relatives(scan.files) == ["a.JPG", "b.png", "sub/c.webp"]
+    reasons = {left.path.name: left.reason for left in scan.left_out if left.lost}
+    assert reasons["gone.png"] == "a link to nothing"
+    assert reasons["pipe.jpg"] == "not a regular file"
+    assert set(reasons) == {"gone.png", "self.png", "self", "pipe.jpg"}
+    find_images(tree, recursive=True)
+    assert "left out (4)" in caplog.text
+    assert "gone.png" in caplog.text
+
+
+def test_a_folder_that_cannot_be_opened_is_named(tree, monkeypatch):
+    scandir = os.scandir
+
+    def guarded(path):
+        if Path(path).name == "sub":
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", guarded)
+    scan = scan_images(tree, recursive=True)
+    assert relatives(scan.files) == ["a.JPG", "b.png"]
+    assert [str(left) for left in scan.left_out] == [f"{str(tree / 'sub')!r}: Permission denied"]
+    with pytest.raises(InputError, match="Permission denied"):
+        find_images(tree / "sub", recursive=False)
+
+
+def test_the_sweep_takes_dead_and_old_temporaries_only(tmp_path):
+    code = "from nrpurify.temporary import temporary_name; print(temporary_name('.png'))"
+    dead = (
+        tmp_path
+        / subprocess.run(
+            [sys.executable, "-S", "-c", f"import sys; sys.path[:0] = {sys.path!r}; {code}"],
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout.strip()
+    )
+    mine = tmp_path / temporary_name(".png")
+    reused = tmp_path / f"{mine.name[:18]}-{os.getpid()}-1-00000000.png"
+    new, old = (tmp_path / f".nrpurify-0000000{i}-1-1-00000000.png" for i in (1, 2))
+    theirs = tmp_path / ".0123456789abcdef.png"
+    for path in (dead, mine, reused, new, old, theirs):
+        path.touch()
+    for path in (old, theirs, mine):
+        os.utime(path, (time.time() - 90_000,) * 2)
+    sweep(tmp_path)
+    assert set(tmp_path.iterdir()) == {mine, new, theirs}
+
+
+def test_writing_sweeps_the_folder_first(tmp_path):
+    left = tmp_path / f"{temporary_name('')[:18]}-999999999-1-00000000.png"
+    left.touch()
+    write_text(tmp_path / "a", "x")
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+
+
+def test_contents_are_on_the_disk_before_the_rename(tmp_path, monkeypatch):
+    synced = []
+    monkeypatch.setattr(os, "fsync", lambda descriptor: synced.append(os.fstat(descriptor).st_size))
+    write_text(tmp_path / "a", "four")
+    assert synced == [4]
+
+
+@pytest.mark.parametrize("place", ["folder", "file/x.json", "a" * 256])
+def test_a_place_that_cannot_be_written_is_noticed_early(tmp_path, place):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match="cannot write"):
+        check_writable(tmp_path / place)
+    check_writable(tmp_path / "new" / "x.json")
+    assert list((tmp_path / "new").iterdir()) == []

@@ -1,17 +1,22 @@
 """Finding image files, naming their outputs, and writing files that are never half there."""
 
 import json
-import secrets
+import logging
+import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from fnmatch import fnmatch
 from pathlib import Path
 
 from nrpurify.errors import InputError
+from nrpurify.temporary import sweep_once, temporary_name
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif"})
 """Endings (lower case) by which image files are recognized in folders and globs."""
+
+_LOGGER = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -20,6 +25,33 @@ class ImageFile:
 
     path: Path
     relative: Path
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """An entry of a folder that the search did not take.
+
+    Attributes:
+        path: The entry.
+        reason: Why, such as ``Permission denied``.
+        lost: Whether images may be missing because of it; False for a second way to a folder.
+    """
+
+    path: Path
+    reason: str
+    lost: bool = True
+
+    def __str__(self) -> str:
+        """Name and reason."""
+        return f"{str(self.path)!r}: {self.reason}"
+
+
+@dataclass
+class ImageScan:
+    """The images of a folder, sorted by path, and the entries that the search left out."""
+
+    files: list[ImageFile] = field(default_factory=list)
+    left_out: list[LeftOut] = field(default_factory=list)
 
 
 @contextmanager
@@ -35,11 +67,13 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{secrets.token_hex(8)}{path.suffix}")
+    sweep_once(path.parent)
+    temporary = path.with_name(temporary_name(path.suffix))
     mode = _ordinary_mode(temporary)
     try:
         yield temporary
         temporary.chmod(mode)
+        _sync(temporary)
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -51,6 +85,37 @@ def _ordinary_mode(path: Path) -> int:
     mode = path.stat().st_mode
     path.unlink()
     return mode
+
+
+def _sync(path: Path) -> None:
+    """Bring the contents to the disk: a crash after the rename must not leave an empty file."""
+    with path.open("r+b") as file:
+        os.fsync(file.fileno())
+
+
+def check_writable(path: str | Path) -> None:
+    """Check before long work that a file `path` can be written after it; creates its folder.
+
+    Raises:
+        InputError: it is a folder, or its folder cannot be created or written to.
+
+    """
+    path = Path(path)
+    try:
+        if path.is_dir():
+            raise InputError(f"cannot write {str(path)!r}: it is a folder; give the name of a file")
+        with atomic_path(path) as temporary:
+            temporary.touch()
+            raise _Enough
+    except _Enough:
+        return
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise InputError(f"cannot write {str(path)!r}: {reason}; choose another place") from error
+
+
+class _Enough(Exception):  # noqa: N818 -- ends a block, reports nothing
+    """The file could be created."""
 
 
 def write_text(path: str | Path, text: str) -> None:
@@ -76,19 +141,112 @@ def write_json(path: str | Path, obj: object) -> None:
     write_text(path, json.dumps(obj, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
+def scan_images(folder: Path, *, recursive: bool, pattern: str = "*") -> ImageScan:
+    """Search `folder` for images whose relative path matches the glob `pattern`.
+
+    Linked folders are followed; each folder is searched once, real ones before links, so loops
+    end. Hidden files and folders are passed over. Entries that look like images, or may hold some,
+    and cannot be used are listed in ``left_out``: folders that cannot be opened, dangling links,
+    pipes.
+
+    """
+    parts = tuple(part for part in Path(pattern).parts if part != os.curdir)
+    walk = _Walk(folder, ("**", *parts) if recursive else parts)
+    walk.run()
+    walk.scan.files.sort(key=lambda file: file.path)
+    walk.scan.left_out.sort(key=lambda left: left.path)
+    return walk.scan
+
+
 def list_images(folder: Path, *, recursive: bool, pattern: str = "*") -> list[ImageFile]:
-    """Images below `folder` that match the glob `pattern`, sorted; hidden ones are left out."""
-    matches = folder.rglob(pattern) if recursive else folder.glob(pattern)
-    found = {path: path.relative_to(folder) for path in matches if _looks_like_image(path)}
-    return [
-        ImageFile(path, relative)
-        for path, relative in sorted(found.items())
-        if not any(part.startswith(".") for part in relative.parts)
-    ]
+    """The images of :func:`scan_images`; entries that were left out are named in the log."""
+    scan = scan_images(folder, recursive=recursive, pattern=pattern)
+    log_left_out(scan.left_out)
+    return scan.files
 
 
-def _looks_like_image(path: Path) -> bool:
-    return path.suffix.lower() in SUFFIXES and path.is_file()
+def log_left_out(left_out: Sequence[LeftOut], shown: int = 10) -> None:
+    """Count and name entries that a search left out, as a warning in the log."""
+    if left_out:
+        names = [f"  {left}" for left in left_out[:shown]]
+        more = [f"  and {len(left_out) - shown} more"] if len(left_out) > shown else []
+        _LOGGER.warning("%s", "\n".join([f"left out ({len(left_out)}):", *names, *more]))
+
+
+class _Walk:
+    """One search: a glob as a list of parts, matched name by name on the way down.
+
+    A state is an index into ``pattern``: the parts before it have matched.
+    """
+
+    def __init__(self, folder: Path, pattern: tuple[str, ...]) -> None:
+        self.pattern = pattern
+        self.scan = ImageScan()
+        self.seen: dict[tuple[int, int], Path] = {}
+        self.links: list[tuple[Path, Path, frozenset[int]]] = []
+        self.folders = [(folder, Path(), self._closed({0}))]
+
+    def run(self) -> None:
+        while self.folders or self.links:
+            path, relative, states = self.folders.pop() if self.folders else self.links.pop(0)
+            try:
+                self._enter(path, relative, states)
+            except OSError as error:
+                self.scan.left_out.append(LeftOut(path, _reason(error)))
+
+    def _enter(self, path: Path, relative: Path, states: frozenset[int]) -> None:
+        status = path.stat()
+        first = self.seen.setdefault((status.st_dev, status.st_ino), path)
+        if first != path:
+            reason = f"the same folder as {str(first)!r}, which is searched"
+            self.scan.left_out.append(LeftOut(path, reason, lost=False))
+            return
+        with os.scandir(path) as entries:
+            for entry in sorted(entries, key=lambda entry: entry.name):
+                if not entry.name.startswith("."):
+                    place = relative / entry.name
+                    self._take(entry, path / entry.name, place, self._step(states, entry.name))
+
+    def _take(
+        self, entry: os.DirEntry[str], path: Path, relative: Path, states: frozenset[int]
+    ) -> None:
+        wanted = len(self.pattern) in states and path.suffix.lower() in SUFFIXES
+        deeper = any(state < len(self.pattern) for state in states)
+        try:
+            if entry.is_dir():
+                if deeper:
+                    queue = self.links if entry.is_symlink() else self.folders
+                    queue.append((path, relative, states))
+            elif wanted and entry.is_file():
+                self.scan.files.append(ImageFile(path, relative))
+            elif wanted:
+                reason = "a link to nothing" if entry.is_symlink() else "not a regular file"
+                self.scan.left_out.append(LeftOut(path, reason))
+        except OSError as error:  # a link to itself, or no permission
+            if wanted or deeper:
+                self.scan.left_out.append(LeftOut(path, _reason(error)))
+
+    def _step(self, states: frozenset[int], name: str) -> frozenset[int]:
+        after = set()
+        for state in states:
+            if state < len(self.pattern):
+                part = self.pattern[state]
+                if part == "**":
+                    after.add(state)
+                elif fnmatch(name, part):
+                    after.add(state + 1)
+        return self._closed(after)
+
+    def _closed(self, states: set[int]) -> frozenset[int]:
+        """Add the states that are reached because ``**`` also matches no folder at all."""
+        for state in range(len(self.pattern)):
+            if state in states and self.pattern[state] == "**":
+                states.add(state + 1)
+        return frozenset(states)
+
+
+def _reason(error: OSError) -> str:
+    return error.strerror or str(error)
 
 
 def find_images(source: str | Path, *, recursive: bool) -> list[ImageFile]:
@@ -96,26 +254,42 @@ def find_images(source: str | Path, *, recursive: bool) -> list[ImageFile]:
 
     Folders and globs yield files with one of :data:`SUFFIXES`, sorted by path, without hidden
     files and folders; a single file is taken whatever its name. `recursive` looks into the
-    sub-folders of a folder, or of the folder in which the glob begins.
+    sub-folders of a folder, or of the folder in which the glob begins. Entries that were left out
+    are named in the log.
 
     Raises:
         InputError: `source` does not exist, or no image is there.
 
     """
+    scan = search_images(source, recursive=recursive)
+    log_left_out(scan.left_out)
+    return scan.files
+
+
+def search_images(source: str | Path, *, recursive: bool) -> ImageScan:
+    """What :func:`find_images` finds, with the entries that were left out.
+
+    Raises:
+        InputError: `source` does not exist, cannot be opened, or has no image.
+
+    """
     path = Path(source)
-    if path.is_file():
-        return [ImageFile(path, Path(path.name))]
-    folder, pattern = (path, "*") if path.is_dir() else _split_glob(path)
     try:
-        found = list_images(folder, recursive=recursive, pattern=pattern)
-    except ValueError as error:
-        raise InputError(f"{str(source)!r} is not a glob: {error}") from error
-    if not found:
+        if path.is_file():
+            return ImageScan([ImageFile(path, Path(path.name))])
+        is_folder = path.is_dir()
+    except OSError as error:
+        raise InputError(f"cannot read {str(source)!r}: {_reason(error)}") from error
+    folder, pattern = (path, "*") if is_folder else _split_glob(path)
+    scan = scan_images(folder, recursive=recursive, pattern=pattern)
+    if not scan.files:
+        left = f"; left out: {scan.left_out[0]}" if scan.left_out else ""
         raise InputError(
             f"no image found in {str(source)!r}: expected files ending in "
             f"{', '.join(sorted(SUFFIXES))}{'' if recursive else '; sub-folders were not searched'}"
+            f"{left}"
         )
-    return found
+    return scan
 
 
 def _split_glob(path: Path) -> tuple[Path, str]:

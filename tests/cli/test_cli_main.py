@@ -1,3 +1,5 @@
+import io
+import json
 import subprocess
 import sys
 
@@ -7,7 +9,15 @@ from hypothesis import strategies as st
 
 import nrpurify
 from nrpurify.cli import main
-from nrpurify.cli.common import AmpChoice, parse_eps, resolve_amp, resolve_device
+from nrpurify.cli.common import (
+    AmpChoice,
+    note,
+    parse_eps,
+    print_json,
+    print_table,
+    resolve_amp,
+    resolve_device,
+)
 from nrpurify.errors import InputError
 
 COMMANDS = ("demo", "attack", "purify", "train", "evaluate", "weights", "weights fetch")
@@ -137,3 +147,30 @@ def test_device():
 
 def test_amp():
     assert [resolve_amp(choice) for choice in AmpChoice] == ["auto", True, False]
+
+
+@pytest.mark.parametrize("encoding", ["cp1252", "ascii", "utf-8"])
+def test_json_and_tables_survive_any_encoding_of_stdout(monkeypatch, photo, tmp_path, encoding):
+    names = {"name": "ж 😀 é \udce9 \x1b[31m \x9b"}
+    out = io.TextIOWrapper(io.BytesIO(), encoding=encoding)
+    monkeypatch.setattr(sys, "stdout", out)
+    print_json(names)
+    out.flush()
+    text = out.buffer.getvalue().decode(encoding)
+    assert json.loads(text) == names
+    assert "\x1b" not in text
+    assert "\x9b" not in text
+    photo(tmp_path / "ж😀.png")
+    assert main(["purify", str(tmp_path / "ж😀.png"), str(tmp_path / "out"), "--json"]) == 0
+    assert main(["weights", "list"]) == 0
+
+
+def test_control_characters_reach_no_terminal(capsys):
+    note("id \x1b]0;title\x07 \x9b31m \u202e é\n  next")
+    print_table(["id"], [["\x1b[2J"]])
+    out, err = capsys.readouterr()
+    assert err == "id \\x1b]0;title\\x07 \\x9b31m \\u202e é\n  next\n"
+    assert r"\x1b[2J" in out
+    assert "\x1b[2J" not in out
+    main(["purify", "no\x1b[2J", "out"])
+    assert "\x1b" not in capsys.readouterr().err

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from collections.abc import Sequence
 from typing import Annotated
@@ -22,7 +23,7 @@ from nrpurify.cli import (
     train_segmenter,
     weights,
 )
-from nrpurify.cli.common import weights_log
+from nrpurify.cli.common import note, weights_log
 from nrpurify.errors import NrpurifyError
 
 INTERRUPTED = 130
@@ -66,6 +67,8 @@ def _root(
 def run(args: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code; see :func:`nrpurify.cli.main`."""
     code = 0
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a name that its encoding lacks ends no command
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         with weights_log():
             app(None if args is None else list(args), prog_name="nrpurify")
@@ -74,8 +77,8 @@ def run(args: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         code = INTERRUPTED
     except (NrpurifyError, OSError) as error:
-        print(f"nrpurify: error: {error}", file=sys.stderr)
+        note(f"nrpurify: error: {error}")
         code = 2
     if code == INTERRUPTED:
-        print("nrpurify: interrupted", file=sys.stderr)
+        note("nrpurify: interrupted")
     return code

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
+import sys
+import unicodedata
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from enum import StrEnum
@@ -98,14 +100,29 @@ def progress_bar(*extra: ProgressColumn) -> Progress:
 
 
 def note(text: str) -> None:
-    """Tell the user something on stderr."""
-    typer.echo(text, err=True)
+    """Tell the user something on stderr; control characters are shown as escapes."""
+    typer.echo(printable(text), err=True)
+
+
+def printable(text: str) -> str:
+    """Text with its control characters as escapes: those of a file's name reach no terminal."""
+    return "".join(
+        character.encode("unicode_escape").decode()
+        if unicodedata.category(character) in ("Cc", "Cf", "Cs") and character not in "\n\t"
+        else character
+        for character in text
+    )
 
 
 def print_json(values: object) -> None:
-    """Print plain values as JSON on stdout; of file names, what is no UTF-8 as ``\\udce9``."""
+    """Print plain values as JSON on stdout; what its encoding lacks is written as ``\\u0436``."""
     text = json.dumps(values, indent=2, ensure_ascii=False)
-    typer.echo(text.encode(errors="backslashreplace").decode())
+    try:
+        text.encode(getattr(sys.stdout, "encoding", None) or "utf-8")
+        plain = printable(text) == text
+    except UnicodeEncodeError:
+        plain = False
+    typer.echo(text if plain else json.dumps(values, indent=2))
 
 
 _FRAME = 3
@@ -118,7 +135,7 @@ def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     for index, name in enumerate(header):
         table.add_column(name, overflow="fold", no_wrap=index == 0)
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*map(printable, row))
     Console(markup=False, highlight=False).print(table)
 
 
