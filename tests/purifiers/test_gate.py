@@ -69,6 +69,14 @@ def test_large_images_are_the_mean_of_their_pieces(random_gate, monkeypatch):
     torch.testing.assert_close(random_gate.logits(images, purified), torch.stack(pieces).mean(0))
 
 
+@pytest.mark.parametrize("width", [513, 516, 520, 1026])
+def test_no_piece_is_narrow(random_gate, width):
+    seen = []
+    random_gate.features.register_forward_hook(lambda *called: seen.append(called[2].shape[3]))
+    random_gate.logits(*torch.rand(2, 1, 3, 8, width))
+    assert min(seen) >= 4
+
+
 def test_closed_half_open_and_open(changed):
     images = torch.rand(3, 3, 16, 24)
     gated = Purifier(changed.network, changed.card, STRONG, Says(0.0, 0.5, 1.0))

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from nrpurify.errors import InputError
 from nrpurify.purifiers import Purifier, build_purifier
-from nrpurify.purifiers.tiling import apply_tiled
+from nrpurify.purifiers.tiling import apply_tiled, tile_sizes
 
 
 @given(st.integers(1, 40), st.integers(1, 40), st.integers(1, 12), st.integers(0, 9))
@@ -99,3 +99,18 @@ def test_purify_counts_its_passes():
     assert network.calls == 1  # 10 <= 8 + 2·1
     purifier.purify(torch.rand(1, 3, 10, 11), tile=8)
     assert network.calls == 1 + 4
+
+
+@pytest.mark.parametrize(
+    ("length", "sizes"),
+    [
+        (1, [1]), (512, [512]), (513, [513]), (543, [543]), (544, [512, 32]), (1030, [512, 518])
+    ],
+)  # fmt: skip
+def test_no_last_tile_is_narrow(length, sizes):
+    assert tile_sizes(length, 512) == sizes
+
+
+def test_small_tiles_are_as_small_as_wanted():
+    assert tile_sizes(9, 4) == [4, 4, 1]
+    assert tile_sizes(0, 4) == []

@@ -8,12 +8,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from nrpurify.purifiers.tiling import tile_sizes
 from nrpurify.purifiers.window import window_mean
 
 BLOCK = 2
 """Pixel blocks of this side become channels first."""
 SIDE = 512
-"""Images are seen in pieces of at most this side, so that memory is bounded."""
+"""Images are seen in pieces of about this side, so that memory is bounded."""
 _DETAIL, _CORRECTION = 16.0, 24.0
 
 
@@ -57,7 +58,8 @@ class Gate(nn.Module):
 
 
 def _pieces(images: Tensor, purified: Tensor, axis: int) -> Iterable[tuple[Tensor, Tensor]]:
-    return zip(torch.split(images, SIDE, axis), torch.split(purified, SIDE, axis), strict=True)
+    sizes = tile_sizes(images.shape[axis], SIDE)
+    return zip(torch.split(images, sizes, axis), torch.split(purified, sizes, axis), strict=True)
 
 
 def _shown(images: Tensor, purified: Tensor) -> Tensor:

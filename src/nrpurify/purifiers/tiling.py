@@ -9,11 +9,30 @@ from torch import Tensor
 
 from nrpurify.errors import InputError
 
+LEAST = 32
+"""A last tile narrower than this is joined to the one before: networks that halve their input
+should not end at a width of 1, where a piece has no neighbors left."""
+
+
+def tile_sizes(length: int, tile: int) -> list[int]:
+    """Cut ``length`` into tiles of ``tile``; a last one below :data:`LEAST` joins the one before.
+
+    No tile is longer than ``tile + LEAST``; tiles of less than ``LEAST`` are left as they are.
+    """
+    sizes = [tile] * (length // tile)
+    rest = length % tile
+    if sizes and 0 < rest < LEAST < tile:
+        sizes[-1] += rest
+    elif rest:
+        sizes.append(rest)
+    return sizes
+
 
 def _spans(length: int, tile: int, halo: int) -> Iterator[tuple[slice, slice, slice]]:
     """For each tile of a line: what to read, what to keep of it, and where that goes."""
-    for start in range(0, length, tile):
-        stop = min(start + tile, length)
+    stop = 0
+    for size in tile_sizes(length, tile):
+        start, stop = stop, stop + size
         left, right = max(start - halo, 0), min(stop + halo, length)
         yield slice(left, right), slice(start - left, stop - left), slice(start, stop)
 
@@ -35,7 +54,8 @@ def apply_tiled(
     Args:
         function: Maps N×C×h×w to N×3×(scale·h)×(scale·w), for any h and w.
         images: N×C×H×W.
-        tile: Side of the tiles in pixels; rounded up to ``multiple``.
+        tile: Side of the tiles in pixels; rounded up to ``multiple``. The last one of a line may
+            be longer, see :func:`tile_sizes`.
         halo: Pixels read around each tile; rounded up to ``multiple``.
         multiple: Tile corners are put on multiples of it, so that a function that works on a grid
             of pixel blocks sees the same grid.
