@@ -18,6 +18,7 @@ from nrpurify.files import (
     list_images,
     output_path,
     output_paths,
+    read_json,
     scan_images,
     write_json,
     write_text,
@@ -275,3 +276,13 @@ def test_a_place_that_cannot_be_written_is_noticed_early(tmp_path, place):
         check_writable(tmp_path / place)
     check_writable(tmp_path / "new" / "x.json")
     assert list((tmp_path / "new").iterdir()) == []
+
+
+def test_json_that_is_nested_too_deeply_is_a_value_error(tmp_path):
+    path = tmp_path / "manifest.json"
+    path.write_text("[" * 200_000 + "]" * 200_000)
+    with pytest.raises(ValueError, match="nested too deeply"):
+        read_json(path)
+    path.write_text('{"n": ' + "9" * 5000 + "}")
+    with pytest.raises(ValueError, match="digits"):
+        read_json(path)

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from fnmatch import fnmatch
 from pathlib import Path
+from typing import Any
 
 from nrpurify.errors import InputError
 from nrpurify.temporary import sweep_once, temporary_name
@@ -156,6 +157,21 @@ def scan_images(folder: Path, *, recursive: bool, pattern: str = "*") -> ImageSc
     walk.scan.files.sort(key=lambda file: file.path)
     walk.scan.left_out.sort(key=lambda left: left.path)
     return walk.scan
+
+
+def read_json(path: str | Path) -> Any:
+    """Read a JSON file.
+
+    Raises:
+        OSError: the file cannot be read.
+        ValueError: it is not JSON in UTF-8, is nested too deeply, or has a number of too many
+            digits.
+
+    """
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except RecursionError as error:
+        raise ValueError(f"{str(path)!r} is nested too deeply") from error
 
 
 def list_images(folder: Path, *, recursive: bool, pattern: str = "*") -> list[ImageFile]:

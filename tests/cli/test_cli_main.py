@@ -82,10 +82,11 @@ def test_errors_are_one_line_without_traceback(run, tmp_path, tiny_file):
     assert err.count("\n") == 1
 
 
-def test_an_interruption_is_130(run, monkeypatch, photos, tmp_path, tiny_file):
-    def interrupt(*args):
-        raise KeyboardInterrupt
+def interrupt(*args, **kwargs):
+    raise KeyboardInterrupt
 
+
+def test_an_interruption_is_130(run, monkeypatch, photos, tmp_path, tiny_file):
     monkeypatch.setattr("nrpurify.folders.purify.read_image", interrupt)
     code, _, err = run("purify", photos, tmp_path / "out", "--purifier", tiny_file)
     assert code == 130
@@ -94,11 +95,32 @@ def test_an_interruption_is_130(run, monkeypatch, photos, tmp_path, tiny_file):
 
 
 def test_an_interruption_outside_of_commands_is_130(run, monkeypatch):
-    def interrupt(*args, **kwargs):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr("nrpurify.cli.app.app", interrupt)
+    monkeypatch.setattr("nrpurify.cli.app._run_app", interrupt)
     assert run("demo")[0] == 130
+
+
+@pytest.mark.parametrize(
+    ("command", "way_on"),
+    [
+        ("grid quick --out runs/x", "; run the same command again with --resume"),
+        ("grid quick --out runs/x --resume", "; run the same command again"),
+        ("paper run table1", "; run the same command again with --resume"),
+        ("evaluate d --task segment", "; run the same command again with --resume"),
+        ("evaluate d --task=classify", ""),
+        ("evaluate d", ""),
+        ("purify a b", "; run the same command again, finished images are kept"),
+        ("report runs/x", ""),
+    ],
+)
+def test_an_interruption_names_the_way_on(run, monkeypatch, command, way_on):
+    monkeypatch.setattr("nrpurify.cli.app._run_app", interrupt)
+    assert run(*command.split()) == (130, "", f"nrpurify: interrupted{way_on}\n")
+
+
+def test_an_interruption_during_the_first_imports_is_130(monkeypatch, capsys):
+    monkeypatch.setattr("importlib.import_module", interrupt)
+    assert main(["demo"]) == 130
+    assert capsys.readouterr().err == "nrpurify: interrupted\n"
 
 
 @given(st.integers(1, 255))

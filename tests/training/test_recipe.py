@@ -161,11 +161,11 @@ def test_files(tmp_path):
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        (b"steps: [", "no readable YAML"),
-        (b"steps: \xff\xfe", "no readable YAML"),
+        (b"steps: [", "not valid YAML"),
+        (b"steps: \xff\xfe", "cannot be read as YAML"),
         (b"- 1", "holds list; expected a mapping"),
         (b"", "holds NoneType; expected a mapping"),
-        (b"!!python/object/apply:os.getcwd []", "no readable YAML"),
+        (b"!!python/object/apply:os.getcwd []", "not valid YAML"),
     ],
 )
 def test_files_that_are_no_recipe(tmp_path, data, message):

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 
 from nrpurify.errors import MissingExtraError
 
+INTERRUPTED = 130
+
 
 def main(args: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code.
@@ -21,9 +23,13 @@ def main(args: Sequence[str] | None = None) -> int:
     try:
         for package in ("typer", "rich"):
             importlib.import_module(package)
-    except ModuleNotFoundError:
-        print(f"nrpurify: error: {MissingExtraError(package, 'cli')}", file=sys.stderr)
+        from nrpurify.cli.app import run
+    except ModuleNotFoundError as error:
+        if error.name not in ("typer", "rich"):
+            raise
+        print(f"nrpurify: error: {MissingExtraError(error.name, 'cli')}", file=sys.stderr)
         return 2
-    from nrpurify.cli.app import run
-
+    except KeyboardInterrupt:  # while modules are imported
+        print("nrpurify: interrupted", file=sys.stderr)
+        return INTERRUPTED
     return run(args)

@@ -11,6 +11,7 @@ import typer
 
 import nrpurify
 from nrpurify.cli import (
+    INTERRUPTED,
     attack,
     demo,
     evaluate,
@@ -25,8 +26,6 @@ from nrpurify.cli import (
 )
 from nrpurify.cli.common import note, weights_log
 from nrpurify.errors import NrpurifyError
-
-INTERRUPTED = 130
 
 app = typer.Typer(
     name="nrpurify",
@@ -64,6 +63,10 @@ def _root(
     """Protect vision models from adversarial examples with one purifier network."""
 
 
+def _run_app(args: list[str] | None) -> None:
+    app(args, prog_name="nrpurify")
+
+
 def run(args: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code; see :func:`nrpurify.cli.main`."""
     code = 0
@@ -71,7 +74,7 @@ def run(args: Sequence[str] | None = None) -> int:
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
         with weights_log():
-            app(None if args is None else list(args), prog_name="nrpurify")
+            _run_app(None if args is None else list(args))
     except SystemExit as leaving:
         code = int(leaving.code or 0)
     except KeyboardInterrupt:
@@ -80,5 +83,25 @@ def run(args: Sequence[str] | None = None) -> int:
         note(f"nrpurify: error: {error}")
         code = 2
     if code == INTERRUPTED:
-        note("nrpurify: interrupted")
+        given = sys.argv[1:] if args is None else list(args)
+        note(f"nrpurify: interrupted{_way_on(given)}")
     return code
+
+
+def _way_on(args: Sequence[str]) -> str:
+    """How an interrupted command goes on with what it has finished, if it can."""
+    command = typer.main.get_command(app)
+    for word in args:
+        command = getattr(command, "commands", {}).get(word, command)
+    if command.name in ("attack", "purify"):
+        return "; run the same command again, finished images are kept"
+    flags = {flag for parameter in command.params for flag in parameter.opts}
+    if "--resume" not in flags or (command.name == "evaluate" and not _has_task(args)):
+        return ""
+    return "; run the same command again" + ("" if "--resume" in args else " with --resume")
+
+
+def _has_task(args: Sequence[str]) -> bool:
+    """Whether ``evaluate`` does a task that writes what it has finished."""
+    text = " ".join(args).replace("--task=", "--task ")
+    return "--task " in text and "--task classify" not in text

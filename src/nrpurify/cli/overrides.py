@@ -36,31 +36,28 @@ def change_recipe(recipe: Recipe, assignments: Sequence[str]) -> Recipe:
     try:
         return recipe_from_dict(values)
     except InputError as error:
-        given = " ".join(f"--set {text}" for text in assignments)
+        given = " ".join(f"--set {text:.80}" for text in assignments)
         raise InputError(f"{given}: {error}") from error
 
 
 def _parse(text: str) -> tuple[str, Any]:
-    import yaml
+    from nrpurify.recipe_files import parse_yaml
 
     key, equals, value = text.partition("=")
     if not equals:
-        raise InputError(f"--set {text}: expected key=value, such as optimization.lr=1e-4")
-    try:
-        return key.strip(), yaml.safe_load(value)
-    except yaml.YAMLError as error:
-        raise InputError(f"--set {text}: {value!r} is no YAML value: {error}") from error
+        raise InputError(f"--set {text:.80}: expected key=value, such as optimization.lr=1e-4")
+    return key.strip(), parse_yaml(value, f"--set {text:.80}")
 
 
 def _place(node: Any, name: str, text: str) -> str | int:
     """The key or index ``name`` of a node that must have it."""
     if isinstance(node, dict) and name in node:
         return name
-    if isinstance(node, list) and name.isdecimal() and int(name) < len(node):
-        return int(name)
     known = list(node) if isinstance(node, dict) else []
     if isinstance(node, list):
         known = [str(index) for index in range(len(node))]
-    near = difflib.get_close_matches(name, known, cutoff=0.5) or known
+        if name in known:
+            return known.index(name)
+    near = difflib.get_close_matches(name[:80], known, cutoff=0.5) or known
     hint = f"expected {' or '.join(near)}" if near else "there is nothing below the key before it"
-    raise InputError(f"--set {text}: no setting {name!r}; {hint}")
+    raise InputError(f"--set {text:.80}: no setting {name[:80]!r}; {hint}")

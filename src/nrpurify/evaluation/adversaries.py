@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from nrpurify.evaluation.harness import Batch, check_budget
-from nrpurify.files import write_json
+from nrpurify.files import read_json, write_json
 from nrpurify.floats import read_float, write_float
 from nrpurify.images import from_uint8, read_image, to_uint8, write_png
 from nrpurify.weights import file_hash
@@ -74,7 +74,7 @@ class Adversaries:
     def __post_init__(self) -> None:
         self.head = json.loads(json.dumps(self.head))
         try:
-            found = json.loads((self.folder / MANIFEST).read_text(encoding="utf-8"))
+            found = read_json(self.folder / MANIFEST)
             if found["head"] == self.head:
                 self.files = dict(found["files"])
                 self.seconds = float(found["seconds"])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,7 +14,7 @@ from nrpurify.evaluation.adversaries import digest, slug
 from nrpurify.evaluation.grid_recipe import GridAttack, GridRecipe
 from nrpurify.evaluation.metrics import wilson_interval
 from nrpurify.evaluation.networks import surrogate_names
-from nrpurify.files import write_json
+from nrpurify.files import read_json, write_json
 
 Cell = dict[str, Any]
 """What is known of one attack at one eps on one defense and victim; docs/evaluation.md."""
@@ -138,7 +137,7 @@ def save_cell(folder: Path, cell: Cell, hits: Tensor) -> None:
 def read_cell(folder: Path, name: str, count: int) -> tuple[Cell, Tensor] | None:
     """A finished cell and its hits on ``count`` images; None without one, or with a broken one."""
     try:
-        cell: Cell = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
+        cell: Cell = read_json(folder / f"{name}.json")
         row = cell.pop("hits")
         if cell["id"] != name or len(row) != count:
             return None

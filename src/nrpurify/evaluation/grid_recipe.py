@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Literal
 from nrpurify.errors import InputError, MissingExtraError
 from nrpurify.fraction import read_distance
 from nrpurify.precision import Amp
-from nrpurify.recipe_files import Marks, Place, RecipeError, find_recipe, read_yaml
+from nrpurify.recipe_files import Marks, Place, RecipeError, find_recipe, read_yaml, shown
 
 Threat = Literal[
     "oblivious transfer",
@@ -137,7 +137,7 @@ def distance(value: object) -> float:
     Raises:
         InputError: Neither of them, or outside (0, 1].
     """
-    return read_distance(str(value), f"{value!r} given")
+    return read_distance(str(value), f"{shown(value)} given")
 
 
 def grid_from_dict(values: Mapping[str, Any]) -> GridRecipe:
@@ -167,7 +167,7 @@ def _reason(error: Any) -> str:
         return "no such setting; see the recipe reference in docs/evaluation.md"
     if error["type"] in ("missing", "missing_argument"):
         return "is missing"
-    return f"{error['input']!r} given; {error['msg'][0].lower()}{error['msg'][1:]}"
+    return f"{shown(error['input'])} given; {error['msg'][0].lower()}{error['msg'][1:]}"
 
 
 def _plain(values: Mapping[str, Any], problems: list[tuple[Place, str]]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from nrpurify.errors import InputError
-from nrpurify.files import write_json
+from nrpurify.files import read_json, write_json
 from nrpurify.floats import float_path
 from nrpurify.folders.jobs import Job
 from nrpurify.weights import file_hash
@@ -68,7 +68,7 @@ class Manifest:
 
     def _read(self) -> dict[str, dict[str, Any]]:
         try:
-            found = json.loads(self.path.read_text(encoding="utf-8"))
+            found = read_json(self.path)
             before = {part: dict(found[part]) for part in _HEAD}
             files = {str(name): dict(entry) for name, entry in found["files"].items()}
         except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -16,7 +15,7 @@ from nrpurify.errors import InputError
 from nrpurify.evaluation.adversaries import MANIFEST, Adversaries, digest, slug
 from nrpurify.evaluation.harness import Batch
 from nrpurify.evaluation.lookup import look_up
-from nrpurify.files import find_images
+from nrpurify.files import find_images, read_json
 from nrpurify.floats import float_path
 from nrpurify.folders import Attacker, AttackOptions, image_generator, prepare_attack
 from nrpurify.images import to_uint8
@@ -134,7 +133,7 @@ def made_before(folder: Path) -> Attacked:
         InputError: No manifest there, one that says too little, or no image.
     """
     try:
-        found = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        found = read_json(folder / MANIFEST)
         said: dict[str, Any] = found.get("settings") or found["head"]
         eps = max([float(said["eps"]), *(entry["linf"] for entry in found["files"].values())])
         name, steps, surrogate = str(said["attack"]), said.get("steps"), said.get("surrogate")

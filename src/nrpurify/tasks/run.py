@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -18,7 +17,7 @@ from nrpurify.errors import InputError
 from nrpurify.evaluation.cells import same_network
 from nrpurify.evaluation.networks import derived_seed, networks_seen, weights_hash
 from nrpurify.evaluation.threats import is_random
-from nrpurify.files import write_json
+from nrpurify.files import read_json, write_json
 from nrpurify.tasks.attackers import prepare_attacks
 from nrpurify.tasks.draws import Draws, check_one_pass, remembered
 from nrpurify.tasks.plan import TaskPlan
@@ -96,7 +95,7 @@ def _defense(plan: TaskPlan, spec: str) -> tuple[nn.Module, bool]:
 
 def _cells(folder: Path) -> list[Cell]:
     try:
-        return list(json.loads((folder / RUN).read_text(encoding="utf-8"))["cells"])
+        return list(read_json(folder / RUN)["cells"])
     except (OSError, ValueError, TypeError, KeyError):
         return []
 
