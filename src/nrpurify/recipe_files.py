@@ -168,8 +168,9 @@ def _parse(text: str, source: str) -> tuple[Any, dict[Place, int]]:
 def _loader() -> Any:
     """PyYAML's safe loader with limits, for plain values only."""
     yaml = _yaml()
+    base: Any = yaml.SafeLoader
 
-    class Loader(yaml.SafeLoader):  # type: ignore[misc]
+    class Loader(base):  # type: ignore[misc]
         """Refuses what is too large while it is read, and names the line of a bad value."""
 
         def __init__(self, text: str) -> None:
