@@ -21,6 +21,10 @@ class ImageError(NrpurifyError, OSError):
     """An image file could not be read or written."""
 
 
+class GradientWarning(UserWarning):
+    """An attack met gradients of zeros, or NaN or infinite entries in them."""
+
+
 class MissingExtraError(NrpurifyError, ImportError):
     """A package of an optional extra is needed and not installed."""
 

@@ -7,7 +7,7 @@ from torch import nn
 
 from nrpurify.attacks import EOT, Ensemble, fgsm, i_fgsm, tap
 from nrpurify.defenses import GaussianNoise, Protected
-from nrpurify.errors import InputError
+from nrpurify.errors import GradientWarning, InputError
 from nrpurify.features import FeatureExtractor
 
 
@@ -73,7 +73,8 @@ def test_features_at_zero_have_no_infinite_gradient(images, labels):
     dead = nn.Conv2d(3, 4, 1)
     nn.init.constant_(dead.bias, -10.0)  # all features are zero behind the ReLU
     model = nn.Sequential(dead, nn.ReLU(), nn.Flatten(), nn.Linear(4 * 120, 5))
-    values = seen(model, images, labels, features="1")
+    with pytest.warns(GradientWarning, match="zero everywhere"):
+        values = seen(model, images, labels, features="1")
     assert torch.stack(values).isfinite().all()
 
 

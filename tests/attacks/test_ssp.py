@@ -10,7 +10,7 @@ from torch import nn
 from nrpurify.attacks import PRESETS, SSP, SspSettings, ssp
 from nrpurify.attacks.ssp import settings as ssp_settings
 from nrpurify.distances import feature_distance
-from nrpurify.errors import InputError
+from nrpurify.errors import GradientWarning, InputError
 from nrpurify.features import FeatureExtractor
 
 module = import_module("nrpurify.attacks.ssp")
@@ -95,7 +95,8 @@ def test_settings_out_of_range_are_refused(extractor, images, changes, text):
 
 
 def test_from_the_clean_image_the_gradient_is_zero(extractor, images):
-    assert torch.equal(ssp(extractor, images, start="clean", steps=3), images)
+    with pytest.warns(GradientWarning, match="zero everywhere, at 9 steps"):
+        assert torch.equal(ssp(extractor, images, start="clean", steps=3), images)
 
 
 # --- properties ------------------------------------------------------------------------------

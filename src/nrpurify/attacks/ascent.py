@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from nrpurify.attacks.box import Box, Eps, per_sample
+from nrpurify.attacks.gradient_log import usable
 from nrpurify.errors import InputError
 from nrpurify.precision import at_least_fp32
 
@@ -56,6 +57,7 @@ def ascend(
     velocity = torch.zeros_like(adversarial)
     for step in range(1, steps + 1):
         values, gradient = value_and_gradient(objective, adversarial)
+        gradient = usable(gradient)
         gradient = gradient if smooth is None else smooth(gradient)
         if momentum:
             velocity = momentum * velocity + _l1_normalized(gradient)
@@ -88,4 +90,6 @@ def value_and_gradient(objective: Objective, images: Tensor) -> tuple[Tensor, Te
 
 
 def _l1_normalized(gradient: Tensor) -> Tensor:
-    return gradient / gradient.abs().mean((1, 2, 3), keepdim=True).clamp_min(1e-20)
+    size = gradient.abs().mean((1, 2, 3), keepdim=True)
+    # the sum of finite values may overflow to infinity, which would divide all of them to zero
+    return gradient / size.clamp(1e-20, torch.finfo(size.dtype).max)

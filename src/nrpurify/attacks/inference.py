@@ -1,4 +1,4 @@
-"""Attacks that are called inside ``torch.inference_mode()``, where nothing has a gradient."""
+"""Around every attack that follows gradients: inference mode is left, gradients are counted."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any, ParamSpec
 import torch
 from torch import Tensor, nn
 
+from nrpurify.attacks.gradient_log import counting
 from nrpurify.errors import InputError
 
 P = ParamSpec("P")
@@ -18,7 +19,9 @@ P = ParamSpec("P")
 def with_gradients(attack: Callable[P, Tensor]) -> Callable[P, Tensor]:
     """Let an attack follow gradients also when it is called inside ``torch.inference_mode()``.
 
-    That mode is left while the attack runs; tensors that were made in it are copied.
+    That mode is left while the attack runs; tensors that were made in it are copied. The images are
+    the second argument; gradients of them that lead nowhere are counted, see
+    :mod:`nrpurify.attacks.gradient_log`.
 
     Raises:
         InputError: When called: weights of a module were made in it, which never get a gradient.
@@ -30,7 +33,9 @@ def with_gradients(attack: Callable[P, Tensor]) -> Callable[P, Tensor]:
         with torch.inference_mode(False) if inside else nullcontext():
             given = [_usable(value) for value in args]
             named = {name: _usable(value) for name, value in kwargs.items()}
-            return attack(*given, **named)
+            images = named.get("images", given[1] if len(given) > 1 else None)
+            with counting(images):
+                return attack(*given, **named)
 
     return run
 

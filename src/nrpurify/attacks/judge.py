@@ -10,6 +10,7 @@ from torch import Tensor
 
 from nrpurify.attacks.ascent import value_and_gradient
 from nrpurify.attacks.goal import Goal
+from nrpurify.attacks.gradient_log import usable
 from nrpurify.attacks.logits import ask, in_groups
 from nrpurify.attacks.surrogate import Model
 from nrpurify.precision import Amp
@@ -55,4 +56,4 @@ class Judge:
             return values
 
         values, gradient = value_and_gradient(objective, images)
-        return values, gradient, found[0]
+        return values, usable(gradient, rows, found[0]), found[0]
