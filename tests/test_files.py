@@ -286,3 +286,13 @@ def test_json_that_is_nested_too_deeply_is_a_value_error(tmp_path):
     path.write_text('{"n": ' + "9" * 5000 + "}")
     with pytest.raises(ValueError, match="digits"):
         read_json(path)
+
+
+def test_images_of_types_that_are_not_read_are_named(tree, caplog):
+    for name in ("x.svg", "y.CR2", "notes.md"):
+        (tree / name).touch()
+    assert relatives(list_images(tree, recursive=False)) == ["a.JPG", "b.png"]
+    assert "left out (2)" in caplog.text
+    assert "x.svg': .svg files are not read; save it as PNG" in caplog.text
+    assert not any(left.lost for left in scan_images(tree, recursive=False).left_out)
+    assert not scan_images(tree, recursive=False, pattern="*.png").left_out

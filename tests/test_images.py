@@ -50,12 +50,6 @@ def test_every_format_is_read(save, name):
     assert torch.allclose(mean_color(image.rgb), torch.tensor(COLOR).float(), atol=3)
 
 
-def test_gif_gives_its_first_frame(save):
-    frames = [plain("L", 10), plain("L", 240)]
-    image = read_image(save(frames[0], "x.gif", save_all=True, append_images=frames[1:]))
-    assert mean_color(image.rgb).max() < 20
-
-
 @pytest.mark.parametrize(("mode", "color"), [("L", 77), ("1", 1), ("LA", (77, 128))])
 def test_grey_becomes_rgb(save, mode, color):
     image = read_image(save(plain(mode, color)))

@@ -8,14 +8,28 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from fnmatch import fnmatch
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from nrpurify.errors import InputError
 from nrpurify.temporary import sweep_once, temporary_name
 
-SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif"})
-"""Endings (lower case) by which image files are recognized in folders and globs."""
+HEIF_SUFFIXES = frozenset({".heic", ".heif"})
+_READ = frozenset(
+    {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".webp", ".bmp", ".tif", ".tiff", ".gif"}
+    | {".avif", ".ppm", ".pgm", ".pbm", ".pnm"}
+    | {".jp2", ".j2k", ".jpf", ".jpx", ".j2c", ".jpc"}
+)
+SUFFIXES = _READ | HEIF_SUFFIXES if find_spec("pillow_heif") else _READ
+"""Endings (lower case) by which image files are recognized in folders and globs; those of HEIC
+are among them where pillow-heif is installed."""
+
+_UNREAD = HEIF_SUFFIXES | (
+    {".jxl", ".tga", ".psd", ".xcf", ".exr", ".hdr", ".svg", ".eps", ".ico", ".pfm", ".pcx"}
+    | {".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".rw2", ".raf", ".raw"}
+)
+"""Endings of images that are not read: a search names them instead of passing them over."""
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -35,7 +49,8 @@ class LeftOut:
     Attributes:
         path: The entry.
         reason: Why, such as ``Permission denied``.
-        lost: Whether images may be missing because of it; False for a second way to a folder.
+        lost: Whether images may be missing because of it; False for a second way to a folder and
+            for types of images that are never read.
     """
 
     path: Path
@@ -148,7 +163,7 @@ def scan_images(folder: Path, *, recursive: bool, pattern: str = "*") -> ImageSc
     Linked folders are followed; each folder is searched once, real ones before links, so loops
     end. Hidden files and folders are passed over. Entries that look like images, or may hold some,
     and cannot be used are listed in ``left_out``: folders that cannot be opened, dangling links,
-    pipes.
+    pipes, images of types that are not read.
 
     """
     parts = tuple(part for part in Path(pattern).parts if part != os.curdir)
@@ -226,7 +241,8 @@ class _Walk:
     def _take(
         self, entry: os.DirEntry[str], path: Path, relative: Path, states: frozenset[int]
     ) -> None:
-        wanted = len(self.pattern) in states and path.suffix.lower() in SUFFIXES
+        matches, suffix = len(self.pattern) in states, path.suffix.lower()
+        wanted = matches and suffix in SUFFIXES
         deeper = any(state < len(self.pattern) for state in states)
         try:
             if entry.is_dir():
@@ -238,6 +254,8 @@ class _Walk:
             elif wanted:
                 reason = "a link to nothing" if entry.is_symlink() else "not a regular file"
                 self.scan.left_out.append(LeftOut(path, reason))
+            elif matches and suffix in _UNREAD and entry.is_file():
+                self.scan.left_out.append(LeftOut(path, _unread(suffix), lost=False))
         except OSError as error:  # a link to itself, or no permission
             if wanted or deeper:
                 self.scan.left_out.append(LeftOut(path, _reason(error)))
@@ -259,6 +277,12 @@ class _Walk:
             if state in states and self.pattern[state] == "**":
                 states.add(state + 1)
         return frozenset(states)
+
+
+def _unread(suffix: str) -> str:
+    if suffix in HEIF_SUFFIXES:
+        return "HEIC needs the package pillow-heif; install it with: pip install pillow-heif"
+    return f"{suffix} files are not read; save it as PNG"
 
 
 def _reason(error: OSError) -> str:

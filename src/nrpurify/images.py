@@ -3,7 +3,6 @@
 Inside the package images are float tensors N×3×H×W in [0, 1]; uint8 exists only in files.
 """
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,104 +10,84 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image as PilImage
-from PIL import ImageOps, UnidentifiedImageError
+from PIL import UnidentifiedImageError
 from torch import Tensor
 
+from nrpurify.decoding import MAX_PIXELS, Frames, decode, formats, has_heif
 from nrpurify.errors import ImageError, InputError
-from nrpurify.files import atomic_path
-
-FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF")
-"""The file formats that are decoded; nothing else that Pillow knows is ever tried."""
-
-MAX_PIXELS = 200_000_000
-"""More pixels are neither read, unless that is asked for, nor made by resizing."""
+from nrpurify.files import HEIF_SUFFIXES, atomic_path
 
 _TOLERANCE = 1e-6
 
 
 @dataclass(frozen=True, eq=False)
 class Image:
-    """A decoded image file.
+    """A decoded image file, upright and in sRGB.
 
     Attributes:
-        rgb: 3×H×W float32 in [0, 1], upright.
-        alpha: 1×H×W float32 in [0, 1], or None when the file has no transparency.
+        pixels: 3×H×W uint8, or float32 in [0, 1] where the file has more than 8 bits.
+        opacity: 1×H×W of either type, or None when the file has no transparency.
         path: the file it was read from.
 
     """
 
-    rgb: Tensor
-    alpha: Tensor | None
+    pixels: Tensor
+    opacity: Tensor | None
     path: Path
 
+    @property
+    def rgb(self) -> Tensor:
+        """3×H×W float32 in [0, 1]."""
+        return as_floats(self.pixels)
 
-def read_image(path: str | Path, *, max_pixels: int = MAX_PIXELS) -> Image:
-    """Read a JPEG, PNG, WebP, BMP, TIFF or GIF (first frame) file.
+    @property
+    def alpha(self) -> Tensor | None:
+        """1×H×W float32 in [0, 1], or None when the file has no transparency."""
+        return None if self.opacity is None else as_floats(self.opacity)
 
-    Grey, palette, CMYK and 16-bit grey images become RGB; the EXIF orientation is applied.
-    `max_pixels` (H·W) is compared with the header before any pixel is decoded. Pillow keeps its
-    own hard limit of twice ``PIL.Image.MAX_IMAGE_PIXELS``; between one and two times that value
-    only `max_pixels` decides, so its warning is silenced.
+
+def read_image(
+    path: str | Path, *, max_pixels: int = MAX_PIXELS, frames: Frames = "refuse"
+) -> Image:
+    """Read a JPEG, PNG, WebP, BMP, TIFF, GIF, PPM, JPEG 2000, AVIF or HEIC file.
+
+    AVIF needs Pillow 11.3, HEIC the package pillow-heif. Gray, palette and CMYK images become
+    RGB; 16 bits are kept; color profiles are converted to sRGB, broken ones ignored and named
+    in the log; the EXIF orientation is applied. `max_pixels` (H·W) is compared with the header
+    before any pixel is decoded. Pillow keeps its own hard limit of twice
+    ``PIL.Image.MAX_IMAGE_PIXELS``; between one and two times that value only `max_pixels`
+    decides, so its warning is silenced. `frames` says what becomes of animations and of files
+    with several pages: ``refuse``, or read the ``first``.
 
     Raises:
-        ImageError: the file is missing, broken, truncated, too large or not an image.
+        ImageError: the file is missing, broken, truncated, too large, animated or not an image.
 
     """
     path = Path(path)
     try:
-        picture = _decode(path, max_pixels)
-        rgb, alpha = _to_tensors(picture)
+        color, opacity = decode(path, max_pixels=max_pixels, frames=frames)
+        pixels = torch.from_numpy(np.array(color.transpose(2, 0, 1), order="C"))
+        alpha = None if opacity is None else torch.from_numpy(np.array(opacity, order="C"))[None]
     except ImageError:
         raise
     except Exception as error:  # on broken data, decoders raise nearly anything
-        raise ImageError(f"cannot read {str(path)!r}: {_reason(error)}") from error
-    return Image(rgb, alpha, path)
+        raise ImageError(f"cannot read {str(path)!r}: {_reason(error, path)}") from error
+    return Image(pixels, alpha, path)
 
 
-def _decode(path: Path, max_pixels: int) -> PilImage.Image:
-    with warnings.catch_warnings(), path.open("rb") as file:
-        warnings.simplefilter("ignore", PilImage.DecompressionBombWarning)
-        with PilImage.open(file, formats=FORMATS) as picture:
-            width, height = picture.size
-            if width * height > max_pixels:
-                raise ImageError(
-                    f"cannot read {str(path)!r}: {width}×{height} = {width * height:,} pixels are "
-                    f"more than the limit of {max_pixels:,}; shrink it or raise max_pixels"
-                )
-            return ImageOps.exif_transpose(picture)
-
-
-def _to_tensors(picture: PilImage.Image) -> tuple[Tensor, Tensor | None]:
-    if picture.mode.startswith(("I", "F")):
-        return _deep_grey(picture).repeat(3, 1, 1), None
-    if picture.has_transparency_data:
-        rgba = _to_tensor(picture.convert("RGBA"))
-        return rgba[:3], rgba[3:]
-    return _to_tensor(picture.convert("RGB")), None
-
-
-def _to_tensor(picture: PilImage.Image) -> Tensor:
-    return from_uint8(torch.from_numpy(np.array(picture)).permute(2, 0, 1).contiguous())
-
-
-def _deep_grey(picture: PilImage.Image) -> Tensor:
-    values = np.array(picture).astype(np.float32)
-    if picture.mode != "F":
-        values /= 65535
-    if not (values.min() >= 0 and values.max() <= 1):
-        raise ValueError(
-            "its 32-bit pixels go beyond [0, 65535] (integer) or [0, 1] (float); "
-            "save it with 8 or 16 bits"
-        )
-    return torch.from_numpy(values)[None]
-
-
-def _reason(error: Exception) -> str:
+def _reason(error: Exception, path: Path | None = None) -> str:
     if isinstance(error, UnidentifiedImageError):
-        return f"not an image, or a broken one; expected one of {', '.join(FORMATS)}"
+        if path is not None and path.suffix.lower() in HEIF_SUFFIXES and not has_heif():
+            return "HEIC needs the package pillow-heif; mend: pip install pillow-heif"
+        return f"not an image, or a broken one; expected one of {', '.join(formats())}"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     return str(error) or type(error).__name__
+
+
+def as_floats(pixels: Tensor) -> Tensor:
+    """Pixels that are uint8, or floats in [0, 1] already, as float32 in [0, 1]."""
+    return from_uint8(pixels) if pixels.dtype == torch.uint8 else pixels.float()
 
 
 def to_uint8(images: Tensor) -> Tensor:
@@ -165,7 +144,11 @@ def _check_png(path: str, rgb: Tensor, alpha: Tensor | None) -> None:
 
 def to_picture(image: Tensor) -> PilImage.Image:
     """Turn a 3×H×W or 4×H×W float tensor in [0, 1] into an 8-bit Pillow image."""
-    return PilImage.fromarray(to_uint8(image).permute(1, 2, 0).contiguous().cpu().numpy())
+    return _picture(to_uint8(image))
+
+
+def _picture(pixels: Tensor) -> PilImage.Image:
+    return PilImage.fromarray(pixels.permute(1, 2, 0).contiguous().cpu().numpy())
 
 
 def check_images(images: Tensor, name: str = "images") -> None:
@@ -217,7 +200,8 @@ def load_batch(paths: Sequence[str | Path], size: int, *, crop: bool) -> Tensor:
 
 
 def _load_square(path: str | Path, size: int, crop: bool) -> Tensor:
-    picture = to_picture(read_image(path).rgb)
+    pixels = read_image(path).pixels
+    picture = _picture(pixels if pixels.dtype == torch.uint8 else to_uint8(pixels))
     width, height = picture.size
     short = min(width, height) if crop else 0
     target = (size * width // short, size * height // short) if crop else (size, size)
@@ -229,4 +213,5 @@ def _load_square(path: str | Path, size: int, crop: bool) -> Tensor:
         )
     picture = picture.resize(target, PilImage.Resampling.BICUBIC)
     left, top = (round((side - size) / 2) for side in target)
-    return _to_tensor(picture.crop((left, top, left + size, top + size)))
+    cut = np.array(picture.crop((left, top, left + size, top + size)))
+    return from_uint8(torch.from_numpy(cut).permute(2, 0, 1).contiguous())

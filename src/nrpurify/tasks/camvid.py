@@ -11,12 +11,12 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from PIL import Image as PilImage
-from PIL import UnidentifiedImageError
 from torch import Tensor
 
+from nrpurify.decoding import open_picture, raw_mode
 from nrpurify.errors import ImageError, InputError
 from nrpurify.files import find_images
-from nrpurify.images import FORMATS, read_image
+from nrpurify.images import read_image
 from nrpurify.models.segmenters import CAMVID_CLASSES
 
 IGNORED = -1
@@ -154,9 +154,6 @@ def _lonely(
     ]
 
 
-_BROKEN = (UnidentifiedImageError, OSError, ValueError, SyntaxError)
-
-
 class MaskError(ImageError):
     """A mask that cannot be used; ``kind`` is that of :class:`Problem`."""
 
@@ -181,7 +178,7 @@ def read_mask(path: str | Path, table: ClassTable, size: tuple[int, int]) -> Ten
     """
     path = Path(path)
     try:
-        with path.open("rb") as file, PilImage.open(file, formats=FORMATS) as picture:
+        with open_picture(path) as picture:
             if (picture.height, picture.width) != size:
                 raise MaskError(
                     "wrong size",
@@ -191,14 +188,17 @@ def read_mask(path: str | Path, table: ClassTable, size: tuple[int, int]) -> Ten
             values = _values(picture, table)
     except MaskError:
         raise
-    except (*_BROKEN, PilImage.DecompressionBombError) as error:
+    except ImageError as error:
+        raise MaskError("unreadable", str(error)) from error
+    except Exception as error:  # on broken data, decoders raise nearly anything
         raise MaskError("unreadable", f"cannot read {str(path)!r}: {error}") from error
     return _classes(values, table, path)
 
 
 def _values(picture: PilImage.Image, table: ClassTable) -> npt.NDArray[np.int64]:
+    levels = {"L;2": 85, "L;4": 17}.get(raw_mode(picture), 1)  # Pillow makes 8 bits of them
     if picture.mode in ("1", "L", "P") or picture.mode.startswith("I"):
-        return np.array(picture).astype(np.int64)
+        return np.array(picture).astype(np.int64) // levels
     rgb = np.array(picture.convert("RGB")).astype(np.int64)
     if not table.colors or (_is_grey(rgb) and not _all_known(rgb, table)):
         return rgb[..., 0] if _is_grey(rgb) else _code(rgb)

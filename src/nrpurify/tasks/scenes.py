@@ -8,15 +8,13 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from PIL import Image as PilImage
-from PIL import ImageOps
 from torch import Tensor
 
+from nrpurify.decoding import is_sideways, open_picture
 from nrpurify.errors import ImageError
-from nrpurify.images import FORMATS, read_image
+from nrpurify.images import read_image
 from nrpurify.tasks.outlines import Outline, draw_outlines
 
-_EXIF_ORIENTATION, _SIDEWAYS = 0x0112, (5, 6, 7, 8)
 _SLACK = 1.0
 
 
@@ -123,19 +121,20 @@ def upright_size(path: Path) -> tuple[int, int]:
     """Height and width of an image file as :func:`nrpurify.images.read_image` turns it.
 
     Only of a TIFF that lies on its side are pixels decoded: versions of Pillow differ in whether
-    its size is that before it is turned or behind.
+    its size is that before it is turned or behind. An animation has the size of its first frame.
 
     Raises:
         ImageError: The file is missing or broken.
     """
     try:
-        with PilImage.open(path, formats=FORMATS) as picture:
+        with open_picture(path, frames="first") as picture:
+            if is_sideways(picture) and picture.format == "TIFF":
+                picture.load()
             width, height = picture.size
-            sideways = picture.getexif().get(_EXIF_ORIENTATION) in _SIDEWAYS
-            if sideways and picture.format == "TIFF":
-                turned = ImageOps.exif_transpose(picture)
-                return turned.height, turned.width
-    except (OSError, ValueError, SyntaxError, PilImage.DecompressionBombError) as error:
+            sideways = is_sideways(picture)
+    except ImageError:
+        raise
+    except Exception as error:  # on broken data, decoders raise nearly anything
         raise ImageError(f"cannot read {str(path)!r}: {error}") from error
     return (width, height) if sideways else (height, width)
 
