@@ -17,8 +17,19 @@ from nrpurify.evaluation.plan import Plan
 from nrpurify.files import write_json
 from nrpurify.labels import LabeledImage
 from nrpurify.models import imagenet_classes
+from nrpurify.purifiers import DEFAULT
 from nrpurify.report import Panel, Strip, difference_panel, write_demo
+from nrpurify.report.environment import percent
 
+ADAPTIVE = (
+    "The attacker here does not know of the purifier. One who differentiates through it leaves "
+    "nothing: PGD with the full gradient, 10 steps at ε 4/255, brings EfficientNet-Lite0 behind "
+    "fast from 90% to 0% on these photographs (measured apart, not in this run)."
+)
+UNTRIED = (
+    "The attacker here does not know of the purifier. One who differentiates through it was not "
+    "tried; expect that nothing is left."
+)
 SHOWN = "efficientnet_lite0"
 """The victim whose answers the report's photographs carry."""
 
@@ -82,7 +93,7 @@ def run_demo(
     Args:
         out: Folder for the two files.
         plan: What to do; by default SSP on VGG16 conv3_3 at eps 16/255, the shipped purifier, and
-            five victims that neither has seen.
+            five victims that the attack has not seen.
         items: Labeled photographs; by default :func:`foolbox_photos`.
         watch: Called with (images done, images in all).
 
@@ -99,7 +110,25 @@ def run_demo(
     shown = SHOWN if SHOWN in plan.victims else plan.victims[0]
     strips = _Strips(shown)
     result = evaluate_images(items, plan, observe=strips, watch=watch).result
+    result["notes"] = _notes(result, plan)
     folder = Path(out)
     write_json(folder / "results.json", result)
     write_demo(folder / "report.html", result, strips.strips, victim=shown)
     return result
+
+
+def _notes(result: dict[str, Any], plan: Plan) -> list[str]:
+    """What a reader must know beside the numbers: who was not tried, and who was seen."""
+    notes = [ADAPTIVE if plan.purifier == DEFAULT else UNTRIED]
+    seen = [name for name in result["victims"] if name in result["settings"]["seen_in_training"]]
+    unseen = [row for name, row in result["victims"].items() if name not in seen]
+    if seen and unseen:
+        parts = (
+            f"{percent(sum(row[key] for row in unseen) / len(unseen), 1)} {key}"
+            for key in ("clean", "attacked", "purified")
+        )
+        notes.append(
+            f"Features of {' and '.join(seen)} took part in training the purifier. Mean without "
+            f"{'it' if len(seen) == 1 else 'them'}: {', '.join(parts)}."
+        )
+    return notes

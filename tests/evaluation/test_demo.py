@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from nrpurify.demo import foolbox_photos, run_demo
+from nrpurify.demo import ADAPTIVE, UNTRIED, _notes, foolbox_photos, run_demo
 from nrpurify.evaluation import Plan
 from nrpurify.labels import read_labeled_folder
 
@@ -19,6 +19,23 @@ def test_demo_writes_page_and_results(photos, purifier_file, tmp_path, monkeypat
     page = (tmp_path / "demo" / "report.html").read_text()
     assert page.count("photo") >= 6
     assert "class2" in page
+    assert UNTRIED in page
+    assert result["notes"] == [UNTRIED]
+
+
+def test_demo_tells_who_was_seen_in_training():
+    row = {"clean": 0.9, "attacked": 0.5, "purified": 0.7}
+    seen = {"clean": 0.1, "attacked": 0.1, "purified": 0.1}
+    result = {
+        "settings": {"seen_in_training": ["a", "vgg16"]},
+        "victims": {"a": seen, "b": row, "c": row},
+    }
+    notes = _notes(result, Plan())
+    assert notes[0] == ADAPTIVE
+    assert notes[1] == (
+        "Features of a took part in training the purifier. Mean without it: 90.0% clean, "
+        "50.0% attacked, 70.0% purified."
+    )
 
 
 def test_twenty_photos():

@@ -17,8 +17,10 @@ from nrpurify.evaluation import (
     compact_table,
     run_grid,
 )
+from nrpurify.evaluation.strips import shown_defense
 from nrpurify.images import load_batch, read_image
 from nrpurify.labels import read_labeled_folder
+from nrpurify.purifiers import build_purifier
 
 pytestmark = pytest.mark.usefixtures("offline")
 EPS = 0.5
@@ -126,6 +128,26 @@ def test_pictures_are_written_for_the_report(recipe, tmp_path, monkeypatch):
         read_image(tmp_path / "run" / "strips" / panel["file"]).rgb[None] for panel in panels[:2]
     )
     check_budget(clean, attacked, EPS + 0.5 / 255)
+
+
+def test_pictures_show_the_purifier_and_name_attack_and_surrogates(recipe, purifier_file, tmp_path):
+    defenses = ("none", str(purifier_file), "median")
+    run = run_grid(replace(recipe, attacks=recipe.attacks[1:], defenses=defenses), tmp_path / "run")
+    titles = [panel["title"] for panel in run["strips"][0]["panels"]]
+    assert titles == [
+        "Clean",
+        "Attacked: fgsm made on a and c, ε 128/255",
+        f"Purified by {purifier_file}",
+    ]
+
+
+def test_without_a_purifier_pictures_show_the_best_defense():
+    defenses = {"none": torch.nn.Identity(), "a": torch.nn.Identity(), "b": torch.nn.Identity()}
+    values = (("none", 0.9), ("a", 0.6), ("b", 0.5), ("a", 0.2))
+    cells = [{"defense": defense, "value": value} for defense, value in values]
+    assert shown_defense(defenses, cells) == "b"
+    assert shown_defense(defenses | {"p": build_purifier("micro")}, cells) == "p"
+    assert shown_defense({"none": torch.nn.Identity()}, cells) is None
 
 
 def test_a_finished_run_is_refused_or_resumed(recipe, tmp_path):

@@ -62,6 +62,9 @@ def test_black_box_beats_white_box(white, black):
     assert kinds(weak, black(value=0.02, victim="other")) == []
     assert kinds(weak, white("v", value=0.0), black(value=0.02)) == []
     assert kinds(weak, black(value=0.02, threat="score-based")) == ["black box beats white box"]
+    weaker = white("v", value=0.05, threat="BPDA")
+    (found,) = find_warnings([weak, weaker, black(value=0.02), black("c", value=0.5)])
+    assert found["cells"] == ["w", "v", "b"]
 
 
 def test_accuracy_that_survives_a_large_eps(white):

@@ -13,6 +13,7 @@ from PIL import Image as PilImage
 from nrpurify.errors import InputError, MissingExtraError
 from nrpurify.images import to_uint8
 from nrpurify.report import Panel, Strip, difference_panel, render_demo, write_demo
+from nrpurify.report.environment import image_uri
 from nrpurify.report.page import CONDITIONS
 
 EVIL = "<script>alert('x')</script>\"&"
@@ -116,7 +117,21 @@ def test_strips_show_predictions_by_sign_and_by_color(result, strip):
     assert marks == ["right", "wrong", "right"]
 
 
-def test_images_are_embedded_without_loss(result, strip):
+def test_a_demo_of_twenty_photographs_is_small(result):
+    ramp = torch.linspace(0, 1, 224)
+    picture = torch.stack(
+        [ramp.expand(224, 224), ramp[:, None].expand(224, 224), ramp * 0 + ramp[:, None]]
+    )
+    generator = torch.Generator().manual_seed(0)
+    noise = torch.randint(-1, 2, picture.shape, generator=generator) * 16 / 255
+    panels = [Panel("Clean", picture), Panel("Attacked", (picture + noise).clamp(0, 1))]
+    html = render_demo(result, [Strip("a.jpg", "ramp", 2 * panels)])
+    # noise of the whole budget in each value is the dearest that an attack can be
+    assert 20 * len(html) < 6_000_000
+    assert "compressed (WebP, quality 80); the numbers are of the exact ones" in text_of(html)
+
+
+def test_images_are_embedded(result, strip):
     images = Page(render_demo(result, [strip])).all("img")
     assert len(images) == 4
     assert [image["alt"] for image in images][1] == "Attacked: tabby cat, a.jpg"
@@ -124,7 +139,15 @@ def test_images_are_embedded_without_loss(result, strip):
         kind, data = image["src"].split(",")
         assert kind == "data:image/webp;base64"
         pixels = np.array(PilImage.open(BytesIO(base64.b64decode(data))))
-        assert torch.equal(torch.from_numpy(pixels).permute(2, 0, 1), to_uint8(panel.image))
+        assert pixels.shape == (8, 8, 3)
+        exact = np.array(PilImage.open(BytesIO(base64.b64decode(image_uri(panel.image)[23:]))))
+        assert torch.equal(torch.from_numpy(exact).permute(2, 0, 1), to_uint8(panel.image))
+
+
+def test_notes_stand_on_the_page(result, strip):
+    assert "Nothing is left" not in render_demo(result, [strip])
+    result["notes"] = ["Nothing is left <b>"]
+    assert "Nothing is left &lt;b&gt;" in render_demo(result, [strip])
 
 
 def test_page_makes_no_request(result, strip):

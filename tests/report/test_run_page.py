@@ -81,7 +81,7 @@ def test_everything_is_on_the_page(run):
     ids = {attrs["id"] for _, attrs in page.elements if "id" in attrs}
     assert {f"cell-{cell.id}" for cell in run.cells} <= ids
     links = [a["href"] for a in page.all("a") if a["href"].startswith("#")]
-    assert len(links) > 5
+    assert len(links) == 5  # to the warnings, and four of a warning's cells
     assert all(link[1:] in ids for link in links)
     assert len([a for a in page.all("span") if a.get("class") == "bar"]) > len(run.cells)
     assert len([a for a in page.all("svg") if a.get("class") == "plot"]) == 2
@@ -89,6 +89,15 @@ def test_everything_is_on_the_page(run):
     assert "single draw fast:mode=dynamic,seed=1 is random but was judged on one draw" in text
     assert "paper 38.3% not measured" in text
     assert '"vgg16"' in render_run(run).replace("&#34;", '"')
+
+
+def test_warnings_name_cells_in_words(run):
+    html = render_run(run)
+    section = html.split('<ul class="warnings">')[1].split("</ul>")[0]
+    assert "ssp 2/255 on efficientnet_lite0, fast:mode=dynamic,seed=1" in text_of(
+        section.replace("<wbr>", "")
+    )
+    assert not re.search(r">c\d{3}<", section)
 
 
 def test_the_page_makes_no_request_and_runs_one_script(run):

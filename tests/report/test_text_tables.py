@@ -81,3 +81,33 @@ def test_latex_escapes(text, expected):
 
 def test_markdown_escapes():
     assert markdown("a|b*c_d<e>\n[f]") == r"a\|b\*c\_d\<e\> \[f\]"
+
+
+def test_latex_has_labels_bold_and_a_note_for_each_warning(raw):
+    masked = [c["id"] for c in raw["cells"] if (c["threat"], c["defense"]) == ("BPDA", "fast")]
+    raw["warnings"] += [
+        {"kind": "no gradient", "text": "zeros at 50%", "cells": masked},
+        {"kind": "images", "text": "one image is broken"},
+    ]
+    text = render_latex(parse_run(raw))
+    labels = re.findall(r"\\label\{(tab:[a-z0-9-]+)\}", text)
+    assert len(labels) == len(set(labels)) == text.count(r"\begin{table}")
+    first = text.split(r"\end{table}")[0]
+    assert re.search(r"mean of 3 attacks.*\\textbf\{[\d.]+\}", first)
+    assert r"\textsuperscript{a} fast:mode=dynamic,seed=1 is random" in first
+    assert r"\textsuperscript{b} zeros at 50\%" in first
+    assert re.search(r"BPDA & pgd .*? & [\d.]+\\textsuperscript\{b\} &", first)
+    assert text.count("one image is broken") == 1
+    assert (
+        "zeros"
+        not in text.split(r"\label{tab:classify-accuracy-none-clean}")[1].split("end{table}")[0]
+    )
+
+
+def test_markdown_marks_what_is_only_an_upper_bound(raw):
+    assert "†" not in render_markdown(parse_run(raw))
+    masked = [c["id"] for c in raw["cells"] if (c["threat"], c["defense"]) == ("BPDA", "fast")]
+    raw["warnings"] = [{"kind": "no gradient", "text": "zeros", "cells": masked}]
+    text = render_markdown(parse_run(raw))
+    assert "† an upper bound only" in text
+    assert re.search(r"\| BPDA \| pgd .*? \| [\d.]+ † \|", text)

@@ -9,7 +9,7 @@ from nrpurify.evaluation.harness import Batch
 from nrpurify.images import read_image, write_png
 from nrpurify.tasks.attackers import made_before, prepare_attacks
 from nrpurify.tasks.plan import TaskPlan
-from nrpurify.tasks.strips import strongest, title_of
+from nrpurify.tasks.strips import strongest
 from nrpurify.tasks.victims import table_of
 
 
@@ -88,8 +88,8 @@ def test_each_attack_at_each_eps_once(tmp_path):
         eps=(8 / 255, 16 / 255),
     )
     found = prepare_attacks(chosen, tmp_path)
-    titles = [title_of(attack) for attack in found]
-    assert titles == [f"{name}, ε {eps}/255" for name in ("noise", "fff") for eps in (8, 16)]
+    kinds = [(attack.attack, round(255 * attack.eps)) for attack in found]
+    assert kinds == [(name, eps) for name in ("noise", "fff") for eps in (8, 16)]
     assert strongest(found) is found[1]
     assert strongest([]) is None
     assert "trained_sha256" in found[2].settings

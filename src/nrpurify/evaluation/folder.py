@@ -14,7 +14,7 @@ from nrpurify import models
 from nrpurify.errors import ImageError, InputError
 from nrpurify.evaluation.harness import Batch, Observer, evaluate, summarize
 from nrpurify.evaluation.label_check import FIRST, asked, label_doubt
-from nrpurify.evaluation.networks import weights_hash
+from nrpurify.evaluation.networks import networks_seen, weights_hash
 from nrpurify.evaluation.plan import Plan
 from nrpurify.evaluation.planned_attack import PlannedAttack, planned_attack
 from nrpurify.images import load_batch
@@ -167,6 +167,7 @@ def _settings(
         "victims": list(plan.victims),
         "purifier": purifier.card.name,
         "purifier_sha256": purifier.card.sha256,
+        "seen_in_training": list(networks_seen(purifier)),
         "weights_sha256": {**planned.hashes, **hashes},
         **versions(),
     }

@@ -148,7 +148,7 @@ class _Run:
             else:
                 done = self.bench.measure(unit, self.clean)
             self._take(unit, done, kept=kept)
-        strips = write_strips(self.bench, self.folder / "strips")
+        strips = write_strips(self.bench, self.cells, self.folder / "strips")
         return self._save(strips)
 
     def _read(self, unit: Unit, victim: str) -> tuple[Cell, Tensor] | None:

@@ -2,28 +2,65 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from nrpurify.errors import MissingExtraError
 from nrpurify.evaluation.adversaries import slug
 from nrpurify.evaluation.bench import Bench, answers
-from nrpurify.evaluation.cells import is_own_surrogate, units
+from nrpurify.evaluation.cells import Cell, is_own_surrogate, units
 from nrpurify.evaluation.harness import Batch
+from nrpurify.evaluation.networks import surrogate_names
 from nrpurify.images import write_png
 from nrpurify.models import imagenet_classes
+from nrpurify.purifiers import Purifier
 
 SHOWN = 3
 
 
-def write_strips(bench: Bench, folder: Path) -> list[dict[str, Any]]:
-    """Write pictures of the first images under the largest transfer, behind the last defense.
+def shown_defense(defenses: Mapping[str, nn.Module], cells: Iterable[Cell]) -> str | None:
+    """The spec of the defense that pictures show: a purifier, if there is one.
+
+    Of several purifiers, or without any of several defenses, the one with the best mean value.
+
+    Args:
+        defenses: By spec; ``none`` does not count.
+        cells: Under the attack that is shown.
+    """
+    found: dict[str, list[float]] = {spec: [] for spec in defenses if spec != "none"}
+    for cell in cells:
+        if cell["defense"] in found:
+            found[cell["defense"]].append(cell["value"])
+    means = {spec: sum(values) / len(values) if values else -1 for spec, values in found.items()}
+    known = {spec for spec in means if is_purifier(defenses[spec])}
+    return max(known & set(means) or means, key=lambda spec: means[spec], default=None)
+
+
+def is_purifier(defense: nn.Module) -> bool:
+    """Whether a defense is a trained purifier, or has one in its chain."""
+    return any(isinstance(module, Purifier) for module in defense.modules())
+
+
+def attack_words(name: str, surrogates: Sequence[str], eps: float | None) -> str:
+    """Such as ``Attacked: mi-fgsm made on squeezenet1_1 and mobilenet_v1_025, ε 16/255``."""
+    made = f" made on {' and '.join(surrogates)}" if surrogates else ""
+    return f"Attacked: {name}{made}" + ("" if eps is None else f", ε {255 * eps:.3g}/255")
+
+
+def defense_words(spec: str, defense: nn.Module) -> str:
+    """Such as ``Purified by fast`` or ``After jpeg:quality=75``."""
+    return f"{'Purified by' if is_purifier(defense) else 'After'} {spec}"
+
+
+def write_strips(bench: Bench, cells: Sequence[Cell], folder: Path) -> list[dict[str, Any]]:
+    """Write pictures of the first images under the largest transfer, and purified.
 
     Args:
         bench: After its cells were measured.
+        cells: What was measured, see :func:`shown_defense`.
         folder: Where the PNG files go.
 
     Returns:
@@ -31,21 +68,30 @@ def write_strips(bench: Bench, folder: Path) -> list[dict[str, Any]]:
         defense.
     """
     found = [u for u in units(bench.recipe) if u.attack is not None and u.attack.transfers]
-    defended = [unit for unit in found if unit.defense != "none"]
-    if not defended:
+    defenses = {spec: bench.networks.defense(spec) for spec in bench.recipe.defenses}
+    unit = max(found, key=lambda unit: unit.eps or 0, default=None)
+    if unit is None:
         return []
-    unit = max(defended, key=lambda unit: (unit.eps or 0, unit.defense == defended[-1].defense))
+    assert unit.attack is not None
+    alike = (unit.attack.name, unit.attack.threat, unit.eps)
+    under = (cell for cell in cells if (cell["attack"], cell["threat"], cell["eps"]) == alike)
+    spec = shown_defense(defenses, under)
+    if spec is None:
+        return []
     others = [name for name in unit.victims if not is_own_surrogate(unit, name)]
     victim = (others or list(unit.victims))[0]
     batch = bench.photos.batch(0, bench.recipe.batch)
-    assert unit.attack is not None
     assert unit.eps is not None
     adversaries = bench.adversaries(unit.attack, unit.index, unit.eps)
     attacked = adversaries.get(0, batch, bench.photos.hashes[: bench.recipe.batch])[:SHOWN]
     clean = Batch(batch.images[:SHOWN], batch.labels[:SHOWN], batch.names[:SHOWN])
-    purified = bench.networks.defense(unit.defense)(attacked).detach()
+    purified = defenses[spec](attacked).detach()
     images = {"clean": clean.images, "attacked": attacked, "purified": purified}
-    titles = {"clean": "Clean", "attacked": unit.title, "purified": f"Behind {unit.defense}"}
+    titles = {
+        "clean": "Clean",
+        "attacked": attack_words(unit.attack.name, surrogate_names(unit.attack), unit.eps),
+        "purified": defense_words(spec, defenses[spec]),
+    }
     return _write(bench, clean, images, titles, victim, folder)
 
 

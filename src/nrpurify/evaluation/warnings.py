@@ -89,7 +89,8 @@ def _black_box_wins(cells: Sequence[Cell]) -> Iterator[Warned]:
                 f"{victim} behind {defense} {_value(strongest):.1%}, the best white-box attack "
                 f"{best['attack']} ({best['threat']}) {_value(best):.1%}: gradients are masked"
             )
-            yield _warn("black box beats white box", text, [best, *better])
+            masked = [cell for cell in white if _value(cell) > _value(strongest)]
+            yield _warn("black box beats white box", text, [*masked, *better])
 
 
 def _survives(cells: Sequence[Cell]) -> Iterator[Warned]:

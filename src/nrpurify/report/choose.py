@@ -28,6 +28,16 @@ class Mean:
     cells: tuple[Cell, ...]
     of: int
 
+    @property
+    def misjudged(self) -> bool:
+        """Whether one of its cells is, so that it is only an upper bound."""
+        return any(cell.misjudged for cell in self.cells)
+
+    @property
+    def warned(self) -> tuple[int, ...]:
+        """Places of the warnings about its cells among the run's."""
+        return tuple(sorted({place for cell in self.cells for place in cell.warned}))
+
 
 def grouped(cells: Iterable[Cell], key: Callable[[Cell], Key]) -> dict[Key, list[Cell]]:
     """Cells by key, in order of appearance."""

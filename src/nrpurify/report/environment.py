@@ -63,10 +63,11 @@ def eps_text(eps: float | str) -> str:
     return eps if isinstance(eps, str) else f"{255 * eps:.3g}/255"
 
 
-def image_uri(image: Tensor) -> str:
-    """A 3×H×W image in [0, 1] as a data URI, without loss (8 bits)."""
+def image_uri(image: Tensor, quality: int | None = None) -> str:
+    """A 3×H×W image in [0, 1] as a data URI: WebP of a quality up to 100, by default lossless."""
     buffer = BytesIO()
-    to_picture(image).save(buffer, format="WEBP", lossless=True, method=4)
+    kind = {"lossless": True} if quality is None else {"quality": quality}
+    to_picture(image).save(buffer, format="WEBP", method=4, **kind)
     return data_uri("image/webp", buffer.getvalue())
 
 
@@ -93,9 +94,9 @@ def _capitalized(text: str) -> str:
 
 
 def _breakable(spec: str) -> Markup:
-    """A spec that may be broken over lines behind its separators."""
+    """A name or spec that may be broken over lines behind its separators."""
     from markupsafe import Markup, escape
 
-    for mark in ",:+":
+    for mark in ",:+_":
         spec = spec.replace(mark, f"{mark}\0")
     return Markup(str(escape(spec)).replace("\0", "<wbr>"))

@@ -6,9 +6,9 @@ import re
 from collections.abc import Sequence
 
 from nrpurify.report.matrix import matrix
-from nrpurify.report.run import Run
+from nrpurify.report.run import MISJUDGED, Run
 from nrpurify.report.summary import sentence
-from nrpurify.report.tables import TextTable, name_of, text_tables
+from nrpurify.report.tables import TextCell, TextTable, name_of, text_tables
 from nrpurify.report.told import Told, told
 
 
@@ -23,6 +23,8 @@ def render_markdown(run: Run) -> str:
     if (said := told(run)) is not None:
         parts += ["## What the paper says, and what was found", *_told(said)]
     parts += ["## Tables", *(_table(table) for table in text_tables(run))]
+    if any(cell.misjudged for cell in run.cells):
+        parts.insert(parts.index("## Tables") + 1, f"† {escape(MISJUDGED)}")
     return "\n\n".join(parts) + "\n"
 
 
@@ -43,9 +45,14 @@ def _told(said: Told) -> list[str]:
 
 def _table(table: TextTable) -> str:
     numbers = ["---"] * table.names + ["---:"] * (len(table.header) - table.names)
-    rows = [table.header, *(row for group in table.groups for row in group)]
-    lines = [_row(row) for row in rows]
-    return "\n".join([f"### {escape(table.title)}", "", lines[0], _raw(numbers), *lines[1:]])
+    lines = [_raw([_cell(cell) for cell in row]) for group in table.groups for row in group]
+    head = [f"### {escape(table.title)}", "", _row(table.header), _raw(numbers)]
+    return "\n".join([*head, *lines])
+
+
+def _cell(cell: TextCell) -> str:
+    text = f"**{escape(cell.text)}**" if cell.best else escape(cell.text)
+    return f"{text} †" if cell.misjudged else text
 
 
 def _row(cells: Sequence[str]) -> str:

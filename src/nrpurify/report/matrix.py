@@ -40,9 +40,17 @@ class Row:
 
     @property
     def best(self) -> float:
-        """The highest value of a defense; -1 where the defenses do not differ."""
-        values = {m.value for d, m in self.means.items() if d != NO_DEFENSE}
+        """The highest value of a defense; -1 where the defenses do not differ.
+
+        Values under a white-box attack that failed are left out, see :attr:`Mean.misjudged`.
+        """
+        values = {m.value for d, m in self.means.items() if d != NO_DEFENSE and not m.misjudged}
         return max(values) if len(values) > 1 else -1.0
+
+    def is_best(self, defense: str) -> bool:
+        """Whether a defense has the highest value of the row."""
+        one = self.means.get(defense)
+        return bool(one and defense != NO_DEFENSE and not one.misjudged and one.value == self.best)
 
 
 @dataclass(frozen=True)
@@ -74,11 +82,14 @@ class Matrix:
     groups: tuple[Group, ...]
     oblivious: Row | None
 
-    def least(self, threat: str) -> dict[str, float]:
+    def least(self, threat: str) -> dict[str, Mean]:
         """The least that attacks of a threat leave, by defense."""
         rows = [row for group in self.groups if group.threat == threat for row in group.rows]
         return {
-            defense: min(row.means[defense].value for row in rows if defense in row.means)
+            defense: min(
+                (row.means[defense] for row in rows if defense in row.means),
+                key=lambda one: one.value,
+            )
             for defense in self.defenses
             if any(defense in row.means for row in rows)
         }

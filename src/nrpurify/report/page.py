@@ -1,7 +1,8 @@
 """The demo page: what was done, the table of accuracies, and every photograph as a strip.
 
-The page needs nothing but itself: styles are inline, images are lossless WebP in data URIs, there
-is no script, and a content security policy forbids every request.
+The page needs nothing but itself: styles are inline, images are WebP in data URIs, there is no
+script, and a content security policy forbids every request. The pictures illustrate; the numbers
+are of the exact images.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,6 +16,8 @@ from nrpurify.errors import InputError
 from nrpurify.files import write_text
 from nrpurify.report.environment import data_uri, environment, to_json
 
+QUALITY = 80
+"""Of the pictures, so that twenty photographs take less than 2 MB."""
 CONDITIONS = {
     "clean": "Clean",
     "attacked": "Attacked",
@@ -68,7 +71,8 @@ def render_demo(
         result: ``{"n": 20, "settings": {...}, "victims": {NAME: {"clean": 0.85, "attacked": ...,
             "purified": ..., "purified_clean": ...}}, "mean": {the same four}}``, accuracies in
             [0, 1]. Of the settings, `attack`, `surrogate`, `layer`, `eps` (a number in [0, 1] or
-            text), `purifier` and `seed` are told in a sentence; all are listed at the end.
+            text), `purifier` and `seed` are told in a sentence; all are listed at the end. Of the
+            result, ``notes`` (texts), where there are any, stand below the table.
         strips: the photographs, in order.
         victim: name of the victim whose predictions the panels show.
 
@@ -90,6 +94,7 @@ def render_demo(
             conditions=CONDITIONS,
             strips=strips,
             victim=victim,
+            quality=QUALITY,
         )
     )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from types import NoneType
@@ -12,9 +12,14 @@ from typing import Any
 
 from nrpurify.errors import InputError
 from nrpurify.evaluation.variants import variants
+from nrpurify.report.environment import eps_text
 from nrpurify.report.specs import shown
+from nrpurify.report.threats import WHITE_BOX
 
 FILE = "run.json"
+MISJUDGING = ("no gradient", "black box beats white box", "survives large eps")
+"""Kinds of warnings that leave of a white-box attack's value no more than an upper bound."""
+MISJUDGED = "an upper bound only: gradients are masked or the attack was too weak, see the warnings"
 
 _NUMBER = (int, float)
 _KINDS: dict[str, tuple[type, ...]] = {
@@ -71,6 +76,9 @@ class Cell:
         notes: Remarks.
         variant: What tells the attack from others of its name in the run, see
             :func:`nrpurify.evaluation.variants.variants`.
+        warned: Places of the warnings about it among the run's.
+        misjudged: Whether a warning says that its white-box attack failed, by masked gradients or
+            because it was too weak, so that its value is only an upper bound.
     """
 
     id: str
@@ -95,11 +103,20 @@ class Cell:
     seed: int | None = None
     notes: Sequence[str] = ()
     variant: str = ""
+    warned: Sequence[int] = ()
+    misjudged: bool = False
 
     @property
     def title(self) -> str:
         """The attack, and what tells it from others of its name."""
         return ", ".join(filter(None, (self.attack, self.variant)))
+
+    @property
+    def place(self) -> str:
+        """Attack, budget, defense and victim in words, for links to it."""
+        eps = "" if self.eps is None else f" {eps_text(self.eps)}"
+        defense = "no defense" if self.defense == "none" else self.defense
+        return f"{self.title}{eps} on {self.victim}, {defense}"
 
     @property
     def kind(self) -> tuple[str, str]:
@@ -181,7 +198,16 @@ def parse_run(raw: Any) -> Run:
         raise InputError(f"images is {raw['images']!r}; expected an object")
     for warning in run.warnings:
         check_names(warning["cells"] or [], "a warning")
-    return run
+    return replace(run, cells=tuple(_warned(run.cells, run.warnings)))
+
+
+def _warned(cells: Sequence[Cell], warnings: Sequence[Mapping[str, Any]]) -> Iterator[Cell]:
+    """The cells with the warnings about each."""
+    sets = [set(warning["cells"] or []) for warning in warnings]
+    for cell in cells:
+        mine = [place for place, ids in enumerate(sets) if cell.id in ids]
+        failed = any(warnings[place]["kind"] in MISJUDGING for place in mine)
+        yield replace(cell, warned=tuple(mine), misjudged=failed and cell.threat in WHITE_BOX)
 
 
 def _showable(raw: dict[str, Any]) -> dict[str, Any]:

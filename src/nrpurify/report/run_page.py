@@ -20,7 +20,7 @@ from nrpurify.report.drawings import Drawing
 from nrpurify.report.environment import data_uri, environment, to_json
 from nrpurify.report.matrix import Matrix, matrix
 from nrpurify.report.page import Strip
-from nrpurify.report.run import Cell, Run
+from nrpurify.report.run import MISJUDGED, Cell, Run
 from nrpurify.report.summary import sentence
 from nrpurify.report.svg import draw, legend
 from nrpurify.report.tables import name_of
@@ -59,12 +59,15 @@ def render_run(run: Run, strips: Sequence[Strip] = (), drawings: Sequence[Drawin
     return template.render(
         run=run,
         parts=[_part(run, kind) for kind in run.kinds()],
+        misjudged=MISJUDGED,
+        places={cell.id: cell.place for cell in run.cells},
         cells=sorted(run.cells, key=lambda cell: rank(cell.threat)),
         columns=_columns(run.cells),
         papers=beside(run),
         told=told(run),
         drawings=drawings,
         strips=strips,
+        quality=None,
         about=_about(run),
         settings_json=to_json(_settings(run)),
         run_uri=data_uri("application/json", to_json(run.raw).encode()),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from nrpurify.report.choose import Mean
 from nrpurify.report.environment import eps_text, percent
 from nrpurify.report.matrix import NO_DEFENSE, Matrix, Row
-from nrpurify.report.threats import EOT, FULL
+from nrpurify.report.threats import CLEAN, EOT, FULL, OBLIVIOUS
 
 
 def sentence(matrix: Matrix) -> str:
@@ -13,12 +13,16 @@ def sentence(matrix: Matrix) -> str:
     metric = matrix.kind[1]
     row = matrix.oblivious
     complete = _complete(row) if row else {}
+    if set(matrix.defenses) <= {NO_DEFENSE}:
+        return _undefended(matrix)
     if row is None or not complete:
         return f"No defense was measured against oblivious attacks. {_worst(matrix)}".strip()
     best = max(complete, key=lambda defense: complete[defense].value)
+    tied = [defense for defense in complete if complete[defense].value == complete[best].value]
     bare = row.means.get(NO_DEFENSE)
     left = "" if bare is None else f", where no defense leaves {percent(bare.value)}"
-    verdict = f"{best} keeps the most {metric}, {percent(complete[best].value)}{left}"
+    keep = f"{best} keeps" if len(tied) == 1 else f"{', '.join(tied[:-1])} and {tied[-1]} keep"
+    verdict = f"{keep} the most {metric}, {percent(complete[best].value)}{left}"
     if bare is not None and complete[best].value <= bare.value:
         verdict = f"no defense helps: the best, {best}, has {percent(complete[best].value)} " + (
             f"{metric} where none at all has {percent(bare.value)}"
@@ -43,13 +47,43 @@ def _adaptive(matrix: Matrix, defense: str) -> str:
             ". No full-gradient attack on it was measured: this says nothing of an attacker who "
             "knows the defense."
         )
-    random = "" if averaged is None else f" (EOT: {percent(averaged)})"
-    return f"; an attack with its full gradient leaves {percent(left)}{random}."
+    random = "" if averaged is None else f" (EOT: {_left(averaged)})"
+    return f"; an attack with its full gradient leaves {_left(left)}{random}."
+
+
+def _left(one: Mean) -> str:
+    """What an attack leaves; of one that failed no more than an upper bound is known."""
+    if one.misjudged:
+        return f"{percent(one.value)}, an upper bound only: the attack failed, see the warnings"
+    return percent(one.value)
 
 
 def _worst(matrix: Matrix) -> str:
-    left = {d: v for d, v in matrix.least(FULL).items() if d != NO_DEFENSE}
+    found = {d: one for d, one in matrix.least(FULL).items() if d != NO_DEFENSE}
+    left = {d: one.value for d, one in found.items() if not one.misjudged}
     if not left:
-        return ""
+        return f"Every {FULL} attack failed, see the warnings." if found else ""
     best = max(left, key=lambda defense: left[defense])
     return f"Of {FULL} attacks {best} keeps the most {matrix.kind[1]}, {percent(left[best])}."
+
+
+def _undefended(matrix: Matrix) -> str:
+    """What attacks leave of a run that is about attacks alone."""
+    metric = matrix.kind[1]
+    rows = {g.threat: [r for r in g.rows if NO_DEFENSE in r.means] for g in matrix.groups}
+    clean = next(iter(rows.get(CLEAN, [])), None)
+    before = "" if clean is None else f" where clean images have {_bare(clean)}"
+    row = matrix.oblivious
+    if row is None or NO_DEFENSE not in row.means:
+        found = "" if clean is None else f": {metric} on clean images is {_bare(clean)}"
+        return f"No defense was measured{found}."
+    told = f"Oblivious attacks ({_what(row)}) leave {_bare(row)} {metric}{before}"
+    attacks = [r for r in rows.get(OBLIVIOUS, []) if r is not row and r.eps == row.eps]
+    if len(attacks) < 2:
+        return f"{told}."
+    worst = min(attacks, key=lambda r: r.means[NO_DEFENSE].value)
+    return f"{told}; the strongest attack, {worst.label}, leaves {_bare(worst)}."
+
+
+def _bare(row: Row) -> str:
+    return percent(row.means[NO_DEFENSE].value)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
 from nrpurify.report.beside import Beside, beside
 from nrpurify.report.breakdown import Breakdown, Line, breakdowns, interval
@@ -17,16 +19,40 @@ MISSING = "–"
 
 
 @dataclass(frozen=True)
+class TextCell:
+    """Text of a table, and what is known of the number in it.
+
+    Attributes:
+        text: As it is shown.
+        best: Whether it is the best of its row.
+        warned: Places of the warnings about it among the run's.
+        misjudged: Whether it is only an upper bound, see :class:`nrpurify.report.run.Cell`.
+    """
+
+    text: str
+    best: bool = False
+    warned: Sequence[int] = ()
+    misjudged: bool = False
+
+
+@dataclass(frozen=True)
 class TextTable:
     """Title, heading and groups of rows; all rows are as long as the heading.
 
-    The first ``names`` columns hold words, the others numbers.
+    The first ``names`` columns hold words, the others numbers. ``key`` is unique in a run.
     """
 
+    key: str
     title: str
     header: Sequence[str]
-    groups: Sequence[Sequence[Sequence[str]]]
+    groups: Sequence[Sequence[Sequence[TextCell]]]
     names: int = 1
+
+    @property
+    def warned(self) -> list[int]:
+        """Places of the warnings about its cells among the run's, in order."""
+        cells = (cell for group in self.groups for row in group for cell in row)
+        return sorted({place for cell in cells for place in cell.warned})
 
 
 def text_tables(run: Run) -> list[TextTable]:
@@ -35,7 +61,20 @@ def text_tables(run: Run) -> list[TextTable]:
     for kind in run.kinds():
         tables.append(_of_matrix(matrix(run, kind)))
         tables += [_of_breakdown(one) for one in breakdowns(run, kind)]
-    return tables + [_of_beside(one) for one in beside(run)]
+    tables += [_of_beside(one) for one in beside(run)]
+    return [replace(table, key=key) for table, key in zip(tables, _keys(tables), strict=True)]
+
+
+def _keys(tables: Sequence[TextTable]) -> Iterator[str]:
+    """The tables' keys, with a number where one comes again."""
+    seen: Counter[str] = Counter()
+    for table in tables:
+        seen[table.key] += 1
+        yield table.key if seen[table.key] == 1 else f"{table.key}-{seen[table.key]}"
+
+
+def _slug(*parts: str) -> str:
+    return "-".join(filter(None, (re.sub(r"[^a-z0-9]+", "-", p.lower()).strip("-") for p in parts)))
 
 
 def name_of(kind: tuple[str, str]) -> str:
@@ -48,47 +87,56 @@ def _number(value: float | None) -> str:
     return MISSING if value is None else f"{100 * value:.1f}"
 
 
-def _mean(one: Mean | None) -> str:
-    return _number(None if one is None else one.value)
+def _mean(one: Mean | None, best: bool = False) -> TextCell:
+    if one is None:
+        return TextCell(MISSING)
+    return TextCell(_number(one.value), best, one.warned, one.misjudged)
+
+
+def _words(*texts: str) -> list[TextCell]:
+    return [TextCell(text) for text in texts]
 
 
 def _of_matrix(matrix: Matrix) -> TextTable:
     budget = "" if matrix.eps is None else f", ε = {eps_text(matrix.eps)}"
     groups = [
         [
-            [_known(group.threat), _label(row.label, row.detail)]
-            + [_mean(row.means.get(defense)) for defense in matrix.defenses]
+            _words(_known(group.threat), _label(row.label, row.detail))
+            + [_mean(row.means.get(d), row.is_best(d)) for d in matrix.defenses]
             for row in group.rows
         ]
         for group in matrix.groups
     ]
     title = f"{name_of(matrix.kind)}, %, mean over victims{budget}"
-    return TextTable(title, ["threat", "attack", *matrix.defenses], groups, names=2)
+    key = _slug(*matrix.kind)
+    return TextTable(key, title, ["threat", "attack", *matrix.defenses], groups, names=2)
 
 
 def _of_breakdown(one: Breakdown) -> TextTable:
     title = f"{name_of(one.kind)}, %: {_label(one.attack, one.detail)}, {_known(one.threat)}"
     victims = [f"{v} (surrogate)" if v in one.surrogates else v for v in one.victims]
     rows = [_line(line, one.victims) for line in one.lines]
-    return TextTable(title, ["defense", *victims, "mean"], [rows])
+    key = _slug(*one.kind, one.threat, one.attack)
+    return TextTable(key, title, ["defense", *victims, "mean"], [rows])
 
 
-def _line(line: Line, victims: Sequence[str]) -> list[str]:
+def _line(line: Line, victims: Sequence[str]) -> list[TextCell]:
     found = [line.victims.get(victim) for victim in victims]
-    numbers = [MISSING if one is None else _with_interval(one) for one in found]
-    return [line.defense, *numbers, _mean(line.mean)]
+    numbers = [TextCell(MISSING) if one is None else _with_interval(one) for one in found]
+    return [*_words(line.defense), *numbers, _mean(line.mean)]
 
 
-def _with_interval(one: Mean) -> str:
-    ends = interval(one)
-    return _mean(one) + ("" if ends is None else f" [{_number(ends[0])}, {_number(ends[1])}]")
+def _with_interval(one: Mean) -> TextCell:
+    ends, cell = interval(one), _mean(one)
+    span = "" if ends is None else f" [{_number(ends[0])}, {_number(ends[1])}]"
+    return replace(cell, text=cell.text + span)
 
 
 def _of_beside(one: Beside) -> TextTable:
-    rows = [[row, *(_pair(one, row, column) for column in one.columns)] for row in one.rows]
+    rows = [_words(row, *(_pair(one, row, column) for column in one.columns)) for row in one.rows]
     percent = ", %" if one.columns else ""
     title = ", ".join([f"{one.where}: the paper / here{percent}", *one.metrics])
-    return TextTable(title, ["row", *one.columns], [rows])
+    return TextTable(_slug("paper", one.where), title, ["row", *one.columns], [rows])
 
 
 def _pair(table: Beside, row: str, column: str) -> str:

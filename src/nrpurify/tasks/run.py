@@ -16,6 +16,7 @@ from nrpurify.defenses.chain import passes_of
 from nrpurify.errors import InputError
 from nrpurify.evaluation.cells import same_network
 from nrpurify.evaluation.networks import derived_seed, networks_seen, weights_hash
+from nrpurify.evaluation.strips import shown_defense
 from nrpurify.evaluation.threats import is_random
 from nrpurify.files import read_json, write_json
 from nrpurify.tasks.attackers import prepare_attacks
@@ -122,13 +123,16 @@ class _Bench:
             watch,
         )
         again()
-        behind = [(spec, module) for spec, module in self.defenses.items() if spec != "none"]
+        shown = strongest(self.attacks)
+        alike = None if shown is None else (shown.attack, shown.eps)
+        under = [cell for cell in cells if (cell["attack"], cell["eps"]) == alike] or cells
+        spec = shown_defense(self.defenses, under)
         strips = write_strips(
             self.folder / "strips",
             self.victim.views(),
             self.victim.look,
-            strongest(self.attacks),
-            behind[0] if behind else None,
+            shown,
+            None if spec is None else (spec, self.defenses[spec]),
         )
         return self._save(cells, strips, hashes)
 

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from nrpurify.evaluation.adversaries import slug
 from nrpurify.evaluation.harness import Batch
+from nrpurify.evaluation.strips import attack_words, defense_words
 from nrpurify.images import write_png
 from nrpurify.tasks.looks import Look
 from nrpurify.tasks.segmentation_cells import Attacked
@@ -35,7 +36,7 @@ def write_strips(
     views: Iterable[View],
     look: Look,
     attack: Attacked | None,
-    defense: tuple[str, Callable[[Tensor], Tensor]] | None,
+    defense: tuple[str, nn.Module] | None,
 ) -> list[dict[str, Any]]:
     """Write ``0-NAME--clean.png``, ``--attacked.png`` and ``--purified.png`` for each view.
 
@@ -67,21 +68,17 @@ def write_strips(
 def _versions(
     view: View,
     attack: Attacked | None,
-    defense: tuple[str, Callable[[Tensor], Tensor]] | None,
+    defense: tuple[str, nn.Module] | None,
 ) -> dict[str, tuple[str, Tensor]]:
     versions = {"clean": ("Clean", view.image)}
     shown = view.image
     if attack is not None:
         shown = attack.images(Batch(shown, torch.zeros(1, dtype=torch.int64), [view.name]))
-        versions["attacked"] = (title_of(attack), shown)
+        surrogates = [attack.surrogate] if attack.surrogate else []
+        versions["attacked"] = (attack_words(attack.attack, surrogates, attack.eps), shown)
     if defense is not None:
-        versions["purified"] = (f"Behind {defense[0]}", defense[1](shown))
+        versions["purified"] = (defense_words(*defense), defense[1](shown))
     return versions
-
-
-def title_of(attack: Attacked) -> str:
-    """Such as ``ssp, ε 16/255``."""
-    return attack.attack if attack.eps is None else f"{attack.attack}, ε {255 * attack.eps:.3g}/255"
 
 
 def strongest(attacks: Iterable[Attacked]) -> Attacked | None:
