@@ -52,6 +52,8 @@ def test_plain_form_counts_from_zero_and_drops_folder_and_suffix(table):
         ("image,label\na\n", "line 2: label None"),
         ("image,label\na,-1\n", "line 2: label -1 is too small; this form counts from 0"),
         ("ImageId,TrueLabel\na,0\n", "line 2: label 0 is too small; this form counts from 1"),
+        (f"image,label\na,{2**63}\n", r"line 2: label 9.22e\+18 is too large; expected below"),
+        ("image,label\na," + "9" * 5000, "line 2: label '9{79}… is not an integer"),
         ("image,label\na.png,1\na.jpg,1\n", r"line 3: 'a\.jpg' came before"),
         ("image,label\n,1\n", "line 2: no image is named"),
         ('image,label\n"a"b,1\n', "cannot read the labels"),
@@ -141,3 +143,9 @@ def test_wrong_class_folders(tmp_path, files, message):
 def test_class_folder_must_exist(tmp_path):
     with pytest.raises(InputError, match="is not a folder"):
         read_labeled_folder(tmp_path / "absent")
+
+
+def test_class_numbers_beyond_any_classifier_are_refused(tmp_path):
+    touch(tmp_path, "1/a.png", f"{2**63}/b.png")
+    with pytest.raises(InputError, match=r"'9223372036854775808' is too large a class number"):
+        read_labeled_folder(tmp_path)

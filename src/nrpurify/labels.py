@@ -11,6 +11,8 @@ from nrpurify.files import SUFFIXES, list_images
 
 _FORMS = {("ImageId", "TrueLabel"): 1, ("image", "label"): 0}
 _TARGETS = {("ImageId", "TargetClass"): 1}
+_MOST = 2**31
+"""Labels are below; no classifier has as many classes."""
 
 
 class LabeledImage(NamedTuple):
@@ -56,7 +58,7 @@ def read_labels_csv(path: str | Path) -> dict[str, int]:
 
     Raises:
         InputError: no such file, an unknown header, or a line whose label is not an integer, is
-            too small, or whose image is empty or came before; file and line are named.
+            out of range, or whose image is empty or came before; file and line are named.
 
     """
     return _read_csv(Path(path), _FORMS)
@@ -78,7 +80,9 @@ def _read_csv(path: Path, forms: dict[tuple[str, str], int]) -> dict[str, int]:
         for line, image, text, first in _rows(path, forms):
             name = _image_id(image)
             if not name or name in labels:
-                problem = f"{image!r} came before; keep one line" if name else "no image is named"
+                problem = (
+                    f"{_short(image)} came before; keep one line" if name else "no image is named"
+                )
                 raise InputError(f"{path}, line {line}: {problem}")
             labels[name] = _label(text, first, f"{path}, line {line}")
     except (OSError, UnicodeDecodeError, csv.Error) as error:
@@ -102,7 +106,14 @@ def _rows(
                     yield reader.line_num, (row[image] or "").strip(), row[label], first
                 return
     known = " or ".join(f"'{image},{label}'" for image, label in forms)
-    raise InputError(f"{path}, line 1: header {','.join(header)!r} is unknown; expected {known}")
+    raise InputError(
+        f"{path}, line 1: header {_short(','.join(header))} is unknown; expected {known}"
+    )
+
+
+def _short(text: str | None) -> str:
+    shown = repr(text)
+    return shown if len(shown) <= 80 else f"{shown[:80]}…"
 
 
 def _image_id(image: str) -> str:
@@ -114,7 +125,9 @@ def _label(text: str | None, first: int, where: str) -> int:
     try:
         number = int(text or "")
     except ValueError:
-        raise InputError(f"{where}: label {text!r} is not an integer") from None
+        raise InputError(f"{where}: label {_short(text)} is not an integer") from None
+    if number >= _MOST:
+        raise InputError(f"{where}: label {number:.3g} is too large; expected below {_MOST}")
     if number < first:
         raise InputError(f"{where}: label {number} is too small; this form counts from {first}")
     return number - first
@@ -188,6 +201,11 @@ def _class_folders(folder: Path) -> dict[int, str]:
     if not all(name.isdecimal() for name in found):
         return dict(enumerate(found))
     names = {int(name): name for name in sorted(found, key=int)}
+    if names and max(names) >= _MOST:
+        raise InputError(
+            f"{str(folder)!r}: the sub-folder {names[max(names)]!r} is too large a class number; "
+            f"expected below {_MOST}"
+        )
     if len(names) < len(found):
         raise InputError(f"{str(folder)!r}: two sub-folders have the same number; rename one")
     return names

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 
 from nrpurify.errors import InputError, WeightsError
@@ -141,7 +142,10 @@ def test_missing_card(tmp_path):
     "card",
     [
         "{", "[1]", "3", '{"name": "x"}', '{"name": "x", "architecture": "nrp", "extra": 1}',
-        "[" * 100_000,
+        "[" * 100_000, '{"name": 3, "architecture": "nrp"}', '{"name": "x", "architecture": []}',
+        '{"name": "x", "architecture": "nrp", "training": []}',
+        '{"name": "x", "architecture": "nrp", "metrics": 1}',
+        '{"name": "x", "architecture": "nrp", "arguments": [64]}',
     ],
 )  # fmt: skip
 def test_card_that_is_no_card(tmp_path, card):
@@ -159,8 +163,9 @@ def test_card_that_is_no_card(tmp_path, card):
         ("unet", {"levels": 5000}),
         ("nrp", {"width": -1}),
         ("nrp", {"width": 1.5}),
-        ("nrp", [64]),
-        (["nrp"], {}),
+        ("resg", {"blocks": 1024}),
+        ("unshuffle-unet", {"widths": [1024] * 16, "blocks": [1024] * 16}),
+        ("nrp", {f"argument{index}": 1 for index in range(1000)}),
     ],
 )
 def test_hostile_arguments_are_refused_before_anything_is_built(
@@ -170,16 +175,49 @@ def test_hostile_arguments_are_refused_before_anything_is_built(
     path = write(
         tmp_path / "w.safetensors", {"w": torch.ones(1)}, Card("x", architecture, arguments)
     )
-    with pytest.raises(WeightsError, match="the model card describes no network"):
+    with pytest.raises(WeightsError, match="the model card describes no network") as caught:
         load_purifier(path)
+    assert len(str(caught.value)) < 1000
+
+
+def test_more_blocks_than_tensors_are_refused_before_anything_is_built(tmp_path, monkeypatch):
+    monkeypatch.setattr(Design, "build", lambda self: pytest.fail("was built"))
+    card = Card("x", "unshuffle-unet", {"widths": [1024] * 8, "blocks": [64] * 8})
+    with pytest.raises(WeightsError, match="does not fit its own card: 1 tensors for 512 blocks"):
+        load_purifier(write(tmp_path / "w.safetensors", {"w": torch.ones(1)}, card))
+
+
+def test_a_message_names_the_first_wrong_tensors_only(tmp_path):
+    tensors = {f"w{index}": torch.ones(1) for index in range(64)}
+    card = Card("x", "resg", {"width": 8, "blocks": 64})
+    with pytest.raises(WeightsError, match=r"it misses \d+ tensors, such as .*, ") as caught:
+        load_purifier(write(tmp_path / "w.safetensors", tensors, card))
+    assert len(str(caught.value)) < 500
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_values_that_are_no_numbers_are_refused(file, purifier, value):
+    purifier.network.state_dict()["head.weight"][0, 0, 0, 0] = value
+    save_purifier(purifier, file)
+    with pytest.raises(WeightsError, match=r"head\.weight has NaN or infinite values"):
+        load_purifier(file)
+
+
+def test_a_full_disk_is_an_os_error(monkeypatch, file, purifier):
+    def fail(tensors, path, metadata):
+        raise SafetensorError("No space left on device")
+
+    monkeypatch.setattr("nrpurify.purifiers.carded.save_file", fail)
+    with pytest.raises(OSError, match=r"cannot write .*p\.safetensors.*No space left"):
+        save_purifier(purifier, file)
 
 
 @pytest.mark.parametrize(
     ("architecture", "arguments"),
     [
-        ("resg", {"width": 1024, "blocks": 100}),  # 7.5 GB, if it were not on meta
+        ("resg", {"width": 1024, "blocks": 1}),
         ("unshuffle-rrdb", {"width": 1024, "factor": 300}),
-        ("unet", {"levels": 1000}),
+        ("unshuffle-unet", {"factor": 1000}),
         ("unshuffle-unet", {"widths": [48], "blocks": [1, 1]}),
         ("resg", {"color": 3}),
         ("resnet", {}),

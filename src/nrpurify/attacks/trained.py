@@ -11,7 +11,7 @@ from torch import Tensor
 from nrpurify.attacks.generator import GeneratorNet
 from nrpurify.errors import InputError, WeightsError
 from nrpurify.purifiers.card import Card
-from nrpurify.purifiers.carded import read_carded, write_carded
+from nrpurify.purifiers.carded import fill, read_carded, write_carded
 
 GENERATOR = "cda-generator"
 PATTERN = "fff-pattern"
@@ -65,8 +65,8 @@ def load_generator(
             network = GeneratorNet(**card.arguments)
         missing = (name for name, _ in network.named_buffers() if name not in tensors)
         counters = {name: torch.zeros((), device="cpu") for name in missing}
-        network.load_state_dict({**counters, **tensors}, assign=True)
-    except (TypeError, RuntimeError, InputError) as error:
+        fill(network, {**counters, **tensors})
+    except (TypeError, RuntimeError, InputError, WeightsError) as error:
         raise WeightsError(f"{path} does not fit its own card: {error}") from error
     return network.to(device).eval().requires_grad_(False)
 

@@ -61,23 +61,47 @@ class Card:
             card = cls(**json.loads(text))
         except (TypeError, ValueError, RecursionError) as error:
             raise WeightsError(f"the model card cannot be read: {error}") from error
-        if not isinstance(card.architecture, str) or not _plausible(card.arguments):
+        for name, kind in _KINDS.items():
+            if not isinstance(getattr(card, name), kind):
+                given = type(getattr(card, name)).__name__
+                raise WeightsError(
+                    f"the model card cannot be read: its {name} is {given}; expected "
+                    f"{kind.__name__}"
+                )
+        if not _plausible(card.arguments):
             raise WeightsError(
                 f"the model card describes no network: {card.architecture!r:.99} with "
-                f"{card.arguments!r:.99}; expected a name and numbers from 1 to {_LARGEST}"
+                f"{card.arguments!r:.99}; expected at most {_MOST} arguments, each a number from 1 "
+                f"to {_LARGEST}, or up to 16 of them, and at most {_DEEPEST} blocks and levels"
             )
         return card
 
 
+_KINDS = {
+    "name": str,
+    "architecture": str,
+    "arguments": dict,
+    "training": dict,
+    "metrics": dict,
+    "license": str,
+    "sha256": str,
+}
 _LARGEST = 1024
+_DEEPEST = 512
+_MOST = 16
 
 
-def _plausible(arguments: object) -> bool:
+def _plausible(arguments: dict[str, Any]) -> bool:
     """Whether a network of these ``arguments`` can be laid out without harm."""
-    if not isinstance(arguments, dict):
-        return False
     values = [v if isinstance(v, list) else [v] for v in arguments.values()]
-    return all(len(v) <= 16 and all(_is_size(n) for n in v) for v in values)
+    fits = all(len(v) <= 16 and all(_is_size(n) for n in v) for v in values)
+    return fits and len(arguments) <= _MOST and depth(arguments) <= _DEEPEST
+
+
+def depth(arguments: Mapping[str, Any]) -> int:
+    """The number of blocks and levels in a network's arguments; each has tensors of its own."""
+    given = [v for name, v in arguments.items() if name.endswith(("blocks", "levels"))]
+    return sum(sum(v) if isinstance(v, list) else int(v) for v in given)
 
 
 def _is_size(number: object) -> bool:

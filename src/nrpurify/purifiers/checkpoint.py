@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from nrpurify.errors import InputError, WeightsError
 from nrpurify.purifiers.archive_size import check_size
 from nrpurify.purifiers.card import Card
-from nrpurify.purifiers.carded import read_carded, write_carded
+from nrpurify.purifiers.carded import fill, read_carded, write_carded
 from nrpurify.purifiers.gate import Gate
 from nrpurify.purifiers.purifier import Purifier
 from nrpurify.purifiers.registry import DESIGNS, design
@@ -88,11 +88,11 @@ def load_purifier(
     try:
         with torch.device("meta"):
             network = card.design.build()
-        network.load_state_dict(tensors, assign=True)
+        fill(network, tensors)
         own = Strength.from_tensor(factors)
         decides = _read_gate(of_gate) if gate else None
         purifier = Purifier(network, card, own, decides)
-    except (InputError, RuntimeError) as error:
+    except (InputError, WeightsError, RuntimeError) as error:
         raise WeightsError(f"{path} does not fit its own card: {error}") from error
     given = {"coarse": coarse, "fine": fine}
     changes = {name: factor for name, factor in given.items() if factor is not None}
@@ -106,7 +106,7 @@ def _read_gate(tensors: dict[str, Tensor]) -> Gate | None:
         return None
     with torch.device("meta"):
         gate = Gate()
-    gate.load_state_dict({key.removeprefix(_GATE): t for key, t in tensors.items()}, assign=True)
+    fill(gate, {key.removeprefix(_GATE): tensor for key, tensor in tensors.items()})
     return gate
 
 

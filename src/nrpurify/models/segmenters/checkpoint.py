@@ -10,7 +10,7 @@ import torch
 from nrpurify.errors import WeightsError
 from nrpurify.models.segmenters.segnet import SegNetBasic
 from nrpurify.purifiers.card import Card
-from nrpurify.purifiers.carded import read_carded, write_carded
+from nrpurify.purifiers.carded import fill, read_carded, write_carded
 
 ARCHITECTURE = "segnet-basic"
 _COUNTER = "num_batches_tracked"
@@ -54,7 +54,7 @@ def load_segnet(path: str | Path) -> tuple[SegNetBasic, Card]:
     network = SegNetBasic(classes)
     counters = {k: v for k, v in network.state_dict().items() if k.endswith(_COUNTER)}
     try:
-        network.load_state_dict({**counters, **tensors})
-    except RuntimeError as error:
+        fill(network, {**counters, **tensors})
+    except WeightsError as error:
         raise WeightsError(f"{path} does not fit its own card: {error}") from error
     return network.eval(), card
