@@ -6,7 +6,8 @@ from torch import nn
 
 from nrpurify import features
 from nrpurify.errors import InputError
-from nrpurify.features import FeatureExtractor, Normalize, feature_extractor
+from nrpurify.features import FeatureExtractor, feature_extractor
+from nrpurify.preprocessing import Normalize
 
 
 class Counter(nn.Module):

@@ -14,30 +14,7 @@ from nrpurify.errors import InputError
 from nrpurify.models.detectors.centernet import CenterNetV3
 from nrpurify.models.detectors.mobilenet_v2 import MobileNetV2
 from nrpurify.models.squeezenet import SqueezeNet
-
-
-class Normalize(nn.Module):
-    """``(x - mean) / std`` per channel, after an optional change from RGB to BGR.
-
-    Args:
-        mean: One value a channel, in the units of [0, 1] images.
-        std: One value a channel.
-        bgr: Reverse the channels first; ``mean`` and ``std`` are then in BGR order.
-    """
-
-    mean: Tensor
-    std: Tensor
-
-    def __init__(self, mean: Iterable[float], std: Iterable[float], *, bgr: bool = False) -> None:
-        super().__init__()
-        self.bgr = bgr
-        self.register_buffer("mean", torch.tensor(tuple(mean)).view(1, -1, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor(tuple(std)).view(1, -1, 1, 1), persistent=False)
-
-    def forward(self, images: Tensor) -> Tensor:
-        """N×3×H×W in [0, 1] to the network's own range."""
-        images = images.flip(1) if self.bgr else images
-        return (images - self.mean.to(images.dtype)) / self.std.to(images.dtype)
+from nrpurify.preprocessing import Normalize
 
 
 class FeatureExtractor(nn.Module):

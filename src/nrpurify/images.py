@@ -151,34 +151,96 @@ def _picture(pixels: Tensor) -> PilImage.Image:
     return PilImage.fromarray(pixels.permute(1, 2, 0).contiguous().cpu().numpy())
 
 
-def check_images(images: Tensor, name: str = "images") -> None:
+_NORMALIZED = "leave out mean/std normalization, which belongs inside the model, or clamp to [0, 1]"
+
+
+def check_images(images: Tensor, name: str = "images", *, advice: str = _NORMALIZED) -> None:
     """Check that `images` is N×3×H×W, N ≥ 1, floating point, finite and in [0, 1] (± 1e-6).
+
+    `advice` is the mend for values that look normalized.
 
     Raises:
         InputError: it is not; the message says what was given and what to do.
 
     """
-    if images.ndim != 4 or images.shape[1] != 3 or images.numel() == 0:
+    check_shape(images, name)
+    if images.numel() == 0:
         raise InputError(
             f"{name} has shape {tuple(images.shape)}; expected N×3×H×W with at least one image"
-            f"{' (add a batch dimension with [None])' if images.ndim == 3 else ''}"
         )
     if not images.is_floating_point():
         raise InputError(f"{name} is {images.dtype}; expected floats: divide uint8 by 255")
-    low, high = (bound.item() for bound in torch.aminmax(images.detach()))
-    if not (low >= -_TOLERANCE and high <= 1 + _TOLERANCE):
+    check_range(images, name, advice=advice)
+
+
+def check_shape(images: Tensor, name: str = "images") -> None:
+    """Check that `images` is N×3×H×W; none at all will do.
+
+    Raises:
+        InputError: it is not.
+
+    """
+    if images.ndim != 4 or images.shape[1] != 3:
         raise InputError(
-            f"{name} (shape {tuple(images.shape)}) has values from {low:.6g} to {high:.6g}; "
-            f"expected [0, 1]: {_range_advice(low, high)}"
+            f"{name} has shape {tuple(images.shape)}; expected N×3×H×W{_shape_advice(images)}"
         )
 
 
-def _range_advice(low: float, high: float) -> str:
+def _shape_advice(images: Tensor) -> str:
+    shape = images.shape
+    if images.ndim == 3:
+        return " with at least one image (add a batch dimension with [None])"
+    if images.ndim == 4 and shape[-1] == 3:
+        return ": the channels come last; give images.permute(0, 3, 1, 2)"
+    if images.ndim == 4 and shape[1] == 1:
+        return (
+            ", RGB: gray images are repeated with images.expand(-1, 3, -1, -1), and a model of one "
+            "channel takes their mean: lambda x: model(x.mean(1, keepdim=True)). No purifier was "
+            "trained or measured on gray images"
+        )
+    if images.ndim == 4 and shape[1] == 4:
+        return ": leave out the alpha channel with images[:, :3]"
+    return " with at least one image"
+
+
+def check_range(
+    images: Tensor, name: str, *, advice: str = _NORMALIZED, tolerance: float = _TOLERANCE
+) -> None:
+    """Check that float `images` of any shape are finite and in [0, 1] ± `tolerance`.
+
+    Values that are not there to be read pass: of empty and meta tensors, and under
+    ``torch.export``, ``torch.compile``, ``torch.jit.trace`` and ``torch.func``.
+
+    Raises:
+        InputError: they are not; `advice` is the mend for values that look normalized.
+
+    """
+    if not has_values(images):
+        return
+    low, high = (bound.item() for bound in torch.aminmax(images.detach()))
+    if not (low >= -tolerance and high <= 1 + tolerance):
+        raise InputError(
+            f"{name} (shape {tuple(images.shape)}) has values from {low:.6g} to {high:.6g}; "
+            f"expected [0, 1]: {_range_advice(low, high, advice)}"
+        )
+
+
+def has_values(images: Tensor) -> bool:
+    """Whether there are values and they can be read: not those of a tensor that is traced."""
+    if images.is_meta or torch.compiler.is_compiling() or torch._C._is_tracing():
+        return False
+    functorch = getattr(torch._C, "_functorch", None)
+    if functorch is not None and functorch.is_functorch_wrapped_tensor(images):
+        return False
+    return images.numel() > 0
+
+
+def _range_advice(low: float, high: float, advice: str) -> str:
     if not np.isfinite([low, high]).all():
         return "remove NaN and infinite values"
     if low >= -_TOLERANCE and high > 2:
         return "divide uint8 values by 255"
-    return "leave out mean/std normalization, which belongs inside the model, or clamp to [0, 1]"
+    return advice
 
 
 def load_batch(paths: Sequence[str | Path], size: int, *, crop: bool) -> Tensor:

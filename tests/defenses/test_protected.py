@@ -1,4 +1,5 @@
 import copy
+import pickle
 
 import pytest
 import torch
@@ -7,8 +8,10 @@ from torch import nn
 from nrpurify import attacks
 from nrpurify.defenses import MajorityVote, Protected, protect
 from nrpurify.errors import InputError
+from nrpurify.models import as_classifier
 from nrpurify.purifiers import DynamicPurifier, Purifier, build_purifier, save_purifier
 from nrpurify.purifiers import checkpoint as checkpoint_module
+from nrpurify.weights import Preprocessing
 
 
 class Victim(nn.Module):
@@ -72,6 +75,164 @@ def test_a_vote_has_no_gradient_and_says_so(victim, images):
 
 def test_any_callable_is_a_model(images):
     protected = protect(lambda x: x.mean((2, 3)), Halve())
+    torch.testing.assert_close(protected(images), images.mean((2, 3)) / 2)
+
+
+MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.25, 0.3)
+
+
+def normalized(images, order=(0, 1, 2)):
+    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (MEAN, STD))
+    return (images[:, list(order)] - mean) / std
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0)])
+def test_normalization_stands_between_defense_and_model(victim, images, order):
+    given = {"preprocessing": Preprocessing(MEAN, STD, bgr=order[0] == 2)}
+    if order[0] == 0:
+        given = {"mean": MEAN, "std": STD}
+    expected = victim(normalized(images / 2, order))
+    torch.testing.assert_close(protect(victim, Halve(), **given)(images), expected)
+    undone = protect(victim, Halve(), **given, images="normalized")
+    torch.testing.assert_close(undone(normalized(images, order)), expected)
+    (alone,) = protect(lambda batch: batch, Halve(), **given)([images[0]])
+    torch.testing.assert_close(alone, normalized(images / 2, order)[0])
+
+
+def test_normalization_leaves_the_state_and_the_precision_alone(victim, images):
+    assert protect(victim, Halve(), mean=MEAN, std=STD).state_dict().keys() == {
+        f"model.{name}" for name in victim.state_dict()
+    }
+    half = protect(victim.to(torch.bfloat16), Halve(), mean=MEAN, std=STD, images="normalized")
+    assert half(normalized(images).bfloat16()).dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16, torch.float16])
+def test_normalized_images_of_any_precision_pass(dtype):
+    extremes = torch.tensor([0.0, 1.0, 0.5]).view(1, 1, 1, 3).expand(2, 3, 4, 3)
+    same = protect(lambda x: x, lambda z: z, mean=MEAN, std=STD, images="normalized")
+    given = normalized(extremes).to(dtype)
+    assert same(given).dtype == dtype
+    torch.testing.assert_close(same(given), given)
+
+
+@pytest.mark.parametrize(
+    ("change", "given", "said"),
+    [
+        (lambda x: (x - 0.5) / 0.2, {}, r"images .*from -2.* give protect\(\) the model's mean="),
+        (lambda x: (x - 0.5) / 0.2, {"mean": 0.5, "std": 0.2}, "normalizes inside"),
+        (lambda x: x * 255, {}, "divide uint8 values by 255"),
+        (lambda x: (x * 255).byte(), {}, "images is torch.uint8; expected floats"),
+        (lambda x: x * torch.nan, {}, "remove NaN"),
+        (lambda x: x[:, :1], {}, "expected N×3×H×W, RGB: gray images are repeated with .*expand"),
+        (lambda x: x.permute(0, 2, 3, 1), {}, "the channels come last"),
+        (lambda x: torch.cat([x, x[:, :1]], 1), {}, "leave out the alpha channel"),
+        (lambda x: x[0], {}, "add a batch dimension"),
+        (lambda x: [x[0], x[0] * 300], {}, r"images\[1\] .*divide uint8"),
+        (
+            lambda x: x * -4,
+            {"mean": 0.5, "std": 0.5, "images": "normalized"},
+            "what the images have after undoing mean and std",
+        ),
+        (lambda x: "text", {}, r"no images among the arguments \(str\)"),
+    ],
+)
+def test_images_that_cannot_be_are_refused(images, change, given, said):
+    images[0, 0, 0, :2] = torch.tensor([0.0, 1.0])
+    with pytest.raises(InputError, match=said):
+        protect(lambda x: x, Halve(), **given)(change(images))
+
+
+def test_normalized_images_that_are_not_normalized_warn(images):
+    same = protect(lambda x: x, Halve(), mean=0.5, std=0.5, images="normalized")
+    with pytest.warns(UserWarning, match="as images in .0, 1.; with images='normalized'"):
+        same(images)
+
+
+def test_the_check_can_be_left_out(images):
+    free = protect(lambda x: x, Halve(), check=False)
+    assert torch.equal(free(images * 9), images * 4.5)
+
+
+@pytest.mark.parametrize(
+    ("model", "given", "said"),
+    [
+        (lambda x: x, {"mean": 0.5}, "mean was given alone"),
+        (lambda x: x, {"images": "normalized"}, "needs the normalization to undo"),
+        (lambda x: x, {"images": "bytes"}, "images is 'bytes'; expected 'unit' or 'normalized'"),
+        (Victim, {}, r"model is the class Victim; expected an object of it: Victim\(...\)"),
+        ("resnet", {}, "model is a str; expected a module or function"),
+        (lambda x: x, {"defense": Halve}, "defense is the class Halve"),
+        (lambda x: x, {"defense": 3}, "defense is a int"),
+        (as_classifier(Victim(), mean=0.5, std=0.2), {"mean": 0.5, "std": 0.2}, "normalizes its"),
+    ],
+)
+def test_arguments_that_cannot_be(model, given, said):
+    with pytest.raises(InputError, match=said):
+        protect(model, **{"defense": Halve(), **given})
+
+
+def test_a_model_of_a_library_without_normalization_warns():
+    def of(home):
+        kind = type("Net", (nn.Identity,), {"__module__": home})
+        return protect(kind(), Halve())
+
+    for home in ("torchvision.models.resnet", "timm.models.vgg", "transformers.models.vit"):
+        with pytest.warns(UserWarning, match="Net of .* expects normalized images"):
+            of(home)
+    of("torchvision.models.detection.ssd")
+
+
+class Texts(nn.Module):
+    """As models of transformers: keywords, a config, methods of its own."""
+
+    def __init__(self):
+        super().__init__()
+        self.config = {"labels": 3}
+
+    def forward(self, input_ids=None, pixel_values=None, mask=None):
+        return {"ids": input_ids, "seen": pixel_values, "mask": mask}
+
+    def generate(self, pixel_values):
+        return pixel_values
+
+
+def test_images_are_found_by_position_or_keyword(images):
+    ids, model = torch.ones(3, 7).long(), protect(Texts(), Halve())
+    for found in (
+        model(ids, images),
+        model(pixel_values=images, input_ids=ids),
+        model(ids, mask=None, pixel_values=images),
+    ):
+        assert torch.equal(found["seen"], images / 2)
+        assert torch.equal(found["ids"], ids)
+    mask = torch.ones(3, 1, 4, 4)
+    for found in (
+        protect(Texts(), Halve(), input="pixel_values")(mask=mask, pixel_values=images),
+        protect(Texts(), Halve(), input="pixel_values")(mask, images, mask),
+    ):
+        assert torch.equal(found["mask"], mask)
+        assert torch.equal(found["seen"], images / 2)
+    with pytest.raises(InputError, match=r"no argument 'pixels' .*takes input_ids, pixel_values"):
+        protect(Texts(), Halve(), input="pixels")(images)
+    with pytest.raises(InputError, match=r"no images among the arguments \(no argument\)"):
+        model()
+
+
+def test_attributes_of_the_model_are_reachable_but_not_its_methods(images):
+    model = protect(Texts(), lambda z: z / 2)
+    assert model.config == {"labels": 3}
+    with pytest.raises(AttributeError, match=r"generate .*undefended.*\.model\.generate"):
+        model.generate(images)
+    with pytest.raises(AttributeError, match="no attribute 'missing'"):
+        _ = model.missing
+    assert (
+        copy.deepcopy(model).config == pickle.loads(pickle.dumps(protect(Texts(), Halve()))).config
+    )
+
+
+def test_any_callable_is_a_defense(images):
+    protected = protect(lambda x: x.mean((2, 3)), lambda z: z / 2)
     torch.testing.assert_close(protected(images), images.mean((2, 3)) / 2)
 
 

@@ -56,7 +56,7 @@ def test_gradient_reaches_every_pixel(side):
 
 @pytest.mark.parametrize("shape", [(3, 8, 8), (1, 1, 8, 8), (1, 8, 8, 3)])
 def test_wrong_image_shape_is_named(shape):
-    with pytest.raises(InputError, match=r"pixel_means was given .*expected N×3×H×W") as caught:
+    with pytest.raises(InputError, match=r"pixel_means has shape .*expected N×3×H×W") as caught:
         make()(torch.rand(shape))
     assert str(shape) in str(caught.value)
 
@@ -91,7 +91,7 @@ def test_own_module_is_frozen_unless_asked_otherwise():
 
 
 def test_not_callable():
-    with pytest.raises(InputError, match="a str was given"):
+    with pytest.raises(InputError, match="model is a str"):
         as_classifier("resnet50")
 
 
@@ -101,3 +101,24 @@ def test_half_precision_is_resized_too(dtype):
     found = make().to(dtype).preprocess(images)
     assert found.dtype == dtype
     torch.testing.assert_close(found.float(), make().preprocess(images.float()), atol=0.02, rtol=0)
+
+
+def test_own_model_behind_its_normalization():
+    images = torch.rand(2, 3, 4, 4)
+    expected = ((images - 0.5) / 0.25).mean((2, 3))
+    for options in (
+        {"mean": 0.5, "std": 0.25},
+        {"preprocessing": {"mean": (0.5,) * 3, "std": (0.25,) * 3}},
+        {"preprocessing": Preprocessing((0.5,) * 3, (0.25,) * 3)},
+    ):
+        classifier = as_classifier(lambda x: x.mean((2, 3)), **options)
+        torch.testing.assert_close(classifier(images), expected)
+    with pytest.raises(InputError, match="is a Classifier, which normalizes its images itself"):
+        as_classifier(classifier, mean=0.5, std=0.25)
+
+
+def test_own_model_refuses_images_out_of_range():
+    images = torch.rand(2, 3, 4, 4) * 255
+    with pytest.raises(InputError, match="divide uint8 values by 255"):
+        as_classifier(lambda x: x.mean((2, 3)))(images)
+    assert as_classifier(lambda x: x.mean((2, 3)), check=False)(images).shape == (2, 3)

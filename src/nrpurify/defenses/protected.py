@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
@@ -10,14 +12,18 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
+from nrpurify.callables import as_module, check_callable
+from nrpurify.defenses.arguments import Found, check_values, find_images
 from nrpurify.defenses.chain import passes_of
 from nrpurify.defenses.frames import bring_back, defend
 from nrpurify.defenses.randomness import Combine, check_passes, reseed
 from nrpurify.defenses.registry import make
 from nrpurify.errors import InputError
+from nrpurify.preprocessing import Channels, Normalize, find_preprocessing
 from nrpurify.purifiers import DEFAULT, DynamicPurifier, load_purifier
 
-Images = Tensor | list[Tensor]
+Range = Literal["unit", "normalized"]
+"""Of the images that callers pass: [0, 1], or by mean and std."""
 
 
 class Protected(nn.Module):
@@ -25,20 +31,26 @@ class Protected(nn.Module):
 
     As differentiable as the two are, so that adaptive attacks see the whole. Behind a defense that
     changes the size, boxes, masks, keypoints and values of pixels come back in the frames of the
-    images as given.
+    images as given. Attributes of the model, such as ``config``, can be read here; its other
+    methods cannot be called here, since they would see undefended images: use ``.model``.
 
     Args:
-        model: Any module or callable whose first argument is N×3×H×W images in [0, 1], or, as
-            torchvision's detectors take it, a list of 3×H×W images.
+        model: Any module or callable with N×3×H×W images among its arguments or, as torchvision's
+            detectors take it, a list of 3×H×W images.
         defense: Maps N×3×H×W images in [0, 1] to the same.
         passes: How often the model is asked about each image; more than 1 only for classifiers
             and random defenses. All passes of an image go together, image after image.
         combine: ``mean`` of the logits, or each class's share of the ``vote`` (without a gradient).
+        normalize: The normalization that the model expects; None when it takes [0, 1].
+        images: ``unit``: callers pass [0, 1]. ``normalized``: they pass what the model takes.
+        input: Name of the argument with the images; None for the first that looks like images.
+        check: Refuse images outside of their range. It reads one value back from a GPU for each
+            call. Nothing is checked under ``torch.export``, ``torch.compile`` and ``torch.func``.
 
     Raises:
-        InputError: Passes or a combination that cannot be used; when called: several passes of a
-            model that does not return N×classes, or an answer that cannot be brought back, see
-            :func:`nrpurify.defenses.frames.bring_back`.
+        InputError: Passes or a combination that cannot be used; when called: no images or images
+            out of their range, several passes of a model that does not return N×classes, or an
+            answer that cannot be brought back, see :func:`nrpurify.defenses.frames.bring_back`.
     """
 
     def __init__(
@@ -48,33 +60,83 @@ class Protected(nn.Module):
         *,
         passes: int = 1,
         combine: Combine = "mean",
+        normalize: Normalize | None = None,
+        images: Range = "unit",
+        input: str | None = None,
+        check: bool = True,
     ) -> None:
         super().__init__()
+        check_callable(model, "model")
         check_passes(passes, combine)
+        if images not in ("unit", "normalized"):
+            raise InputError(f"images is {images!r}; expected 'unit' or 'normalized'")
+        if images == "normalized" and normalize is None:
+            raise InputError(
+                "images='normalized' needs the normalization to undo; give mean= and std=, or "
+                "preprocessing="
+            )
         self.defense = defense
         self.model = model
+        self.normalize = normalize
         self.passes, self.combine = passes, combine
+        self.images, self.input, self.check = images, input, check
 
-    def forward(self, images: Images, *args: Any, **kwargs: Any) -> Any:
-        """Call the model with defended images; all else is passed on as it is."""
-        if self.passes > 1:
-            return torch.cat([self._several(image, *args, **kwargs) for image in images])
-        if isinstance(images, Tensor):
-            defended, frames = defend(self.defense, images)
-            return bring_back(self.model(self._cast(defended), *args, **kwargs), frames)
-        each = [defend(self.defense, image[None]) for image in images]
-        shown = [self._cast(defended)[0] for defended, _ in each]
-        frames = [frame for _, found in each for frame in found]
-        return bring_back(self.model(shown, *args, **kwargs), frames)
+    def __getattr__(self, name: str) -> Any:
+        """What the module itself has, else what the model has, methods apart."""
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            model = self.__dict__.get("model", self.__dict__.get("_modules", {}).get("model"))
+            if model is None or name.startswith("__"):
+                raise
+        value = getattr(model, name)
+        if inspect.isroutine(value):
+            raise AttributeError(
+                f"{name} of the model would see undefended images; call the protected model, or "
+                f".model.{name} if that is what you want"
+            )
+        return value
 
-    def _cast(self, defended: Tensor) -> Tensor:
-        """In the model's precision: attacks give images in that of the defense."""
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """Call the model with defended images; all other arguments are passed on as they are."""
+        found = find_images(self.model, args, kwargs, self.input)
+        given = found.images
+        if self.check:
+            self._check(found)
+        if self.passes > 1 and len(given):
+            return torch.cat([self._several(image, found) for image in given])
+        if isinstance(given, Tensor):
+            defended, frames = defend(self.defense, self._unit(given))
+            return bring_back(self._ask(found, self._shown(defended, given)), frames)
+        each = [defend(self.defense, self._unit(image[None])) for image in given]
+        shown = [self._shown(one, image)[0] for (one, _), image in zip(each, given, strict=True)]
+        frames = [frame for _, places in each for frame in places]
+        return bring_back(self._ask(found, shown), frames)
+
+    def _check(self, found: Found) -> None:
+        undo = self.normalize.undo if self.normalize and self.images == "normalized" else None
+        check_values(found, undo, self.normalize is not None)
+
+    def _unit(self, images: Tensor) -> Tensor:
+        """The images in [0, 1]."""
+        undo = self.normalize is not None and self.images == "normalized"
+        return self.normalize.undo(images) if undo else images  # type: ignore[union-attr]
+
+    def _shown(self, defended: Tensor, given: Tensor) -> Tensor:
+        """Defended images as the model takes them, in its precision."""
+        if self.normalize is not None:
+            defended = self.normalize(defended)
         kinds = (tensor.dtype for tensor in _tensors(self.model) if tensor.is_floating_point())
-        return defended.to(next(kinds, defended.dtype))
+        kept = given.dtype if self.images == "normalized" else defended.dtype
+        return defended.to(next(kinds, kept))
 
-    def _several(self, image: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        copies = image.expand(self.passes, *image.shape)
-        answers = self.model(self._cast(self.defense(copies)), *args, **kwargs)
+    def _ask(self, found: Found, images: Tensor | list[Tensor]) -> Any:
+        args, kwargs = found.put(images)
+        return self.model(*args, **kwargs)
+
+    def _several(self, image: Tensor, found: Found) -> Tensor:
+        copies = self._unit(image.expand(self.passes, *image.shape))
+        answers = self._ask(found, self._shown(self.defense(copies), image))
         if not isinstance(answers, Tensor) or answers.ndim != 2:
             raise InputError(
                 f"{self.passes} passes of a model that returns {type(answers).__name__} cannot be "
@@ -113,28 +175,57 @@ class MajorityVote(nn.Module):
 
 def protect(
     model: Callable[..., Any],
-    defense: str | Path | nn.Module = DEFAULT,
+    defense: str | Path | Callable[[Tensor], Tensor] = DEFAULT,
     *,
     mode: Literal["static", "dynamic"] = "static",
     generator: Generator | None = None,
+    mean: Channels | None = None,
+    std: Channels | None = None,
+    preprocessing: object | None = None,
+    images: Range = "unit",
+    input: str | None = None,
+    check: bool = True,
 ) -> Protected:
     """Put a defense in front of a model, which is neither retrained nor changed.
 
-    >>> model = protect(torchvision_model)  # doctest: +SKIP
-    >>> model = protect(torchvision_model, "jpeg:quality=75+fast")  # doctest: +SKIP
+    >>> weights = ResNet50_Weights.IMAGENET1K_V1  # doctest: +SKIP
+    >>> model = protect(resnet50(weights=weights), preprocessing=weights)  # doctest: +SKIP
+    >>> model(images)  # N×3×224×224 in [0, 1]  # doctest: +SKIP
+    >>> model = protect(my_model, "jpeg:quality=75+fast")  # doctest: +SKIP
 
     A defense that asks for several passes (``passes`` and ``combine``, such as ``rp``) gets them.
 
     Args:
         model: See :class:`Protected`.
         defense: A spec that :func:`nrpurify.defenses.make` takes, such as a shipped purifier's
-            name, a checkpoint file, or any module from images to images.
+            name, a checkpoint file, or any module or function from images to images.
         mode: ``static``: as it is. ``dynamic``: behind a random step (appendix B.1).
         generator: For what is random, a CPU generator.
+        mean: What the model's input is normalized by, in units of [0, 1] and in the order of its
+            channels: 3 numbers, or one for all. Normalization is put between defense and model.
+        std: The same.
+        preprocessing: In place of both, what has them: see
+            :func:`nrpurify.preprocessing.read_preprocessing`. Only mean, std and the order of the
+            channels are taken; resize and crop before the call.
+        images: ``unit``: you pass [0, 1]. ``normalized``: you pass normalized images, such as
+            the ``pixel_values`` of transformers; they are brought to [0, 1] for the defense and
+            normalized again.
+        input: Name of the argument with the images; by default the first that looks like images,
+            by position or keyword.
+        check: Refuse images outside of their range, see :class:`Protected`.
 
     Raises:
-        InputError: No such defense or mode.
+        InputError: No such defense or mode, or a normalization that cannot be used.
     """
+    check_callable(model, "model")
+    found = find_preprocessing(mean, std, preprocessing)
+    if found is None:
+        _warn_of_normalization(model)
+    elif _normalizes(model):
+        raise InputError(
+            f"mean, std or preprocessing was given for a {type(model).__name__} of nrpurify, which "
+            "normalizes its images itself; leave it out"
+        )
     module = _load(defense)
     passes, combine = passes_of(module)
     if mode not in ("static", "dynamic"):
@@ -143,14 +234,50 @@ def protect(
         module = DynamicPurifier(module)
     if generator is not None:
         reseed(module, generator)
+    protected = Protected(
+        model,
+        module,
+        passes=passes,
+        combine=combine,
+        normalize=None if found is None else Normalize(found.mean, found.std, bgr=found.bgr),
+        images=images,
+        input=input,
+        check=check,
+    )
     device = next((tensor.device for tensor in _tensors(model)), None)
-    return Protected(model, module.to(device), passes=passes, combine=combine)
+    for part in (protected.defense, protected.normalize):
+        if part is not None:
+            part.to(device)
+    return protected
 
 
-def _load(defense: str | Path | nn.Module) -> nn.Module:
-    if isinstance(defense, nn.Module):
-        return defense
-    return load_purifier(defense) if isinstance(defense, Path) else make(defense)
+def _load(defense: str | Path | Callable[[Tensor], Tensor]) -> nn.Module:
+    if isinstance(defense, Path):
+        return load_purifier(defense)
+    return make(defense) if isinstance(defense, str) else as_module(defense, "defense")
+
+
+def _normalizes(model: Callable[..., Any]) -> bool:
+    """Whether it is a model of this package that normalizes its images itself."""
+    ours = type(model).__module__.startswith("nrpurify.")
+    std = getattr(model, "std", None)
+    return ours and isinstance(std, Tensor) and bool((std != 1).any())
+
+
+_NORMALIZED_OUTSIDE = ("torchvision.models.", "timm.models.", "transformers.models.")
+_NORMALIZED_INSIDE = ("torchvision.models.detection.", "torchvision.models.optical_flow.")
+
+
+def _warn_of_normalization(model: Callable[..., Any]) -> None:
+    """Warn when a model of a known library is to get [0, 1] without the normalization it needs."""
+    home = type(model).__module__
+    if home.startswith(_NORMALIZED_OUTSIDE) and not home.startswith(_NORMALIZED_INSIDE):
+        warnings.warn(
+            f"{type(model).__name__} of {home.partition('.')[0]} expects normalized images, and "
+            "protect() was given no normalization; give mean= and std= or preprocessing= (mean=0, "
+            "std=1 for a model trained on [0, 1])",
+            stacklevel=3,
+        )
 
 
 def _tensors(model: Callable[..., Any]) -> list[Tensor]:

@@ -5,6 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nrpurify.errors import InputError
+from nrpurify.images import check_range, check_shape
 from nrpurify.precision import at_least_fp32
 from nrpurify.weights import Preprocessing
 
@@ -21,6 +22,8 @@ class Classifier(nn.Module):
         name: What reports call it.
         num_classes: Number of logits; None admits any.
         preprocessing: What ``network`` expects; None leaves the images as they are.
+        check: Refuse images outside of [0, 1], unless their values are traced (``torch.export``,
+            ``torch.compile``, ``torch.func``). It reads one value back from a GPU for each call.
     """
 
     mean: Tensor
@@ -33,6 +36,7 @@ class Classifier(nn.Module):
         name: str,
         num_classes: int | None,
         preprocessing: Preprocessing | None = None,
+        check: bool = False,
     ) -> None:
         super().__init__()
         used = preprocessing or Preprocessing((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
@@ -41,6 +45,7 @@ class Classifier(nn.Module):
         self.num_classes = num_classes
         self.input_size = used.size
         self.bgr = used.bgr
+        self.check = check
         self.register_buffer("mean", torch.tensor(used.mean).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(used.std).view(3, 1, 1), persistent=False)
 
@@ -64,12 +69,12 @@ class Classifier(nn.Module):
         """Return the logits N×C of images N×3×H×W in [0, 1].
 
         Raises:
-            InputError: the images or the returned logits have another shape.
+            InputError: the images or the returned logits have another shape, or images are
+                outside of [0, 1] and ``check`` is set.
         """
-        if images.ndim != 4 or images.shape[1] != 3:
-            raise InputError(
-                f"{self.name} was given images of shape {tuple(images.shape)}; expected N×3×H×W"
-            )
+        check_shape(images, f"the batch for {self.name}")
+        if self.check:
+            check_range(images, f"the batch for {self.name}")
         logits: Tensor = self.network(self.preprocess(images))
         if logits.ndim != 2 or logits.shape[1] != (self.num_classes or logits.shape[1]):
             raise InputError(

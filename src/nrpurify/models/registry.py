@@ -6,11 +6,13 @@ import torch
 from torch import Tensor, nn
 
 from nrpurify import weights
+from nrpurify.callables import as_module
 from nrpurify.errors import InputError, MissingExtraError
 from nrpurify.models.classifier import Classifier
 from nrpurify.models.mobilenet_v1 import MobileNetV1
 from nrpurify.models.squeezenet import SqueezeNet
 from nrpurify.models.zoo import near_matches, timm_classifier, torchvision_classifier
+from nrpurify.preprocessing import Channels, find_preprocessing
 
 
 def _efficientnet_lite(name: str) -> nn.Module:
@@ -75,46 +77,56 @@ def load_classifier(
     return classifier.to(device).eval().requires_grad_(False)
 
 
-class _Function(nn.Module):
-    def __init__(self, function: Callable[[Tensor], Tensor]) -> None:
-        super().__init__()
-        self.function = function
-
-    def forward(self, images: Tensor) -> Tensor:
-        return self.function(images)
-
-
 def as_classifier(
     model: Callable[[Tensor], Tensor],
     num_classes: int | None = None,
     *,
     name: str | None = None,
-    preprocessing: weights.Preprocessing | None = None,
+    mean: Channels | None = None,
+    std: Channels | None = None,
+    preprocessing: object | None = None,
     frozen: bool = True,
+    check: bool = True,
 ) -> Classifier:
     """Wrap a user's own model: any callable from images N×3×H×W to logits N×C.
+
+    >>> as_classifier(resnet50(weights=w), preprocessing=w)  # doctest: +SKIP
+    >>> as_classifier(lambda x: vit(pixel_values=x).logits, mean=0.5, std=0.5)  # doctest: +SKIP
 
     Args:
         model: A module or function. A :class:`Classifier` is returned as it is.
         num_classes: C, checked at each call; None admits any.
         name: What reports call it; by default the name of its class or function.
-        preprocessing: What ``model`` expects, if not images in [0, 1] of any size.
+        mean: What the model's input is normalized by, in units of [0, 1] and in the order of its
+            channels: 3 numbers, or one for all.
+        std: The same.
+        preprocessing: In place of both, a :class:`nrpurify.weights.Preprocessing` (its ``size``
+            counts too), or what :func:`nrpurify.preprocessing.read_preprocessing` takes: a
+            transform or weights of torchvision, a data config or transform of timm, an image
+            processor of transformers. Resize and crop before the call.
         frozen: Put ``model``, if it is a module, into eval mode and switch its weight gradients
             off; False leaves it as it is.
+        check: Refuse images outside of [0, 1], see :class:`Classifier`.
 
     Raises:
-        InputError: ``model`` cannot be called.
+        InputError: ``model`` cannot be called, or a normalization that cannot be used.
     """
+    own = isinstance(preprocessing, weights.Preprocessing) and mean is None and std is None
+    used = preprocessing if own else find_preprocessing(mean, std, preprocessing)
     if isinstance(model, Classifier):
+        if used is not None:
+            raise InputError(
+                f"{model.name} is a Classifier, which normalizes its images itself; leave mean, "
+                "std and preprocessing out"
+            )
         return model
-    if not callable(model):
-        raise InputError(f"a {type(model).__name__} was given; expected a callable or module")
-    network = model if isinstance(model, nn.Module) else _Function(model)
+    network = as_module(model, "model")
     classifier = Classifier(
         network,
         name=name or str(getattr(model, "__name__", type(model).__name__)),
         num_classes=num_classes,
-        preprocessing=preprocessing,
+        preprocessing=used,  # type: ignore[arg-type]
+        check=check,
     )
     if not frozen:
         return classifier.train(network.training)
