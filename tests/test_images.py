@@ -203,13 +203,21 @@ def test_write_png_round_trips_with_alpha(tmp_path):
         (torch.zeros(3, 2, 2), torch.zeros(2, 2), r"expected \(1, 2, 2\)"),
         (torch.full((3, 2, 2), torch.nan), None, "NaN"),
         (torch.zeros(3, 2, 2), torch.full((1, 2, 2), torch.inf), "alpha is torch.float32 or"),
-        (torch.zeros(3, 2, 2, dtype=torch.uint8), None, "divide uint8 by 255"),
+        (torch.zeros(3, 2, 2, dtype=torch.int32), None, "int32 or holds"),
+        (torch.zeros(3, 2, 2), torch.zeros(1, 2, 2, dtype=torch.uint8), "or uint8 of both"),
     ],
 )
 def test_write_png_refuses_wrong_tensors(tmp_path, rgb, alpha, message):
     with pytest.raises(InputError, match=message):
         write_png(tmp_path / "x.png", rgb, alpha)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_write_png_takes_8_bits_as_they_are(tmp_path):
+    rgba = torch.randint(0, 256, (4, 5, 7), dtype=torch.uint8)
+    write_png(tmp_path / "x.png", rgba[:3], rgba[3:])
+    image = read_image(tmp_path / "x.png")
+    assert torch.equal(torch.cat([image.pixels, image.opacity]), rgba)
 
 
 def test_write_png_names_the_file_that_cannot_be_written(tmp_path):

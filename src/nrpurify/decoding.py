@@ -162,6 +162,7 @@ def _pixels(
         levels = np.rint(color * 255).astype(np.uint8)
         shallow = PilImage.fromarray(levels[..., 0] if levels.shape[2] == 1 else levels)
         if transform := _transform_of(profile, shallow.mode, path):
+            alpha = None if alpha is None else np.rint(alpha * 255).astype(np.uint8)
             return np.asarray(transform.apply(shallow)), alpha
     return np.broadcast_to(color, (*color.shape[:2], 3)), alpha
 

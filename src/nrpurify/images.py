@@ -85,9 +85,9 @@ def _reason(error: Exception, path: Path | None = None) -> str:
     return str(error) or type(error).__name__
 
 
-def as_floats(pixels: Tensor) -> Tensor:
-    """Pixels that are uint8, or floats in [0, 1] already, as float32 in [0, 1]."""
-    return from_uint8(pixels) if pixels.dtype == torch.uint8 else pixels.float()
+def as_floats(pixels: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
+    """Pixels that are uint8, or floats in [0, 1] already, as floats in [0, 1]."""
+    return (from_uint8(pixels) if pixels.dtype == torch.uint8 else pixels).to(dtype)
 
 
 def to_uint8(images: Tensor) -> Tensor:
@@ -110,8 +110,8 @@ def from_uint8(images: Tensor) -> Tensor:
 def write_png(path: str | Path, rgb: Tensor, alpha: Tensor | None = None) -> None:
     """Write an 8-bit PNG atomically, creating parent folders.
 
-    `rgb` is 3×H×W and `alpha`, if given, 1×H×W, both float in [0, 1]; values are rounded, and
-    those outside clamped.
+    `rgb` is 3×H×W and `alpha`, if given, 1×H×W, both uint8 or both float in [0, 1]; floats are
+    rounded, and those outside clamped.
 
     Raises:
         InputError: a shape is wrong, or values are not floats or not finite.
@@ -135,19 +135,18 @@ def _check_png(path: str, rgb: Tensor, alpha: Tensor | None) -> None:
             f"{path!r}: alpha has shape {tuple(alpha.shape)}; expected {(1, *rgb.shape[1:])}"
         )
     for name, values in (("rgb", rgb), ("alpha", alpha)):
-        if values is not None and not (values.is_floating_point() and values.isfinite().all()):
+        if values is None or values.dtype == torch.uint8 == rgb.dtype:
+            continue
+        if not (values.is_floating_point() and values.isfinite().all()):
             raise InputError(
                 f"{path!r}: {name} is {values.dtype} or holds NaN or infinite values; expected "
-                "finite floats in [0, 1]: divide uint8 by 255"
+                "finite floats in [0, 1], or uint8 of both"
             )
 
 
 def to_picture(image: Tensor) -> PilImage.Image:
-    """Turn a 3×H×W or 4×H×W float tensor in [0, 1] into an 8-bit Pillow image."""
-    return _picture(to_uint8(image))
-
-
-def _picture(pixels: Tensor) -> PilImage.Image:
+    """Turn a 3×H×W or 4×H×W tensor, uint8 or floats in [0, 1], into an 8-bit Pillow image."""
+    pixels = image if image.dtype == torch.uint8 else to_uint8(image)
     return PilImage.fromarray(pixels.permute(1, 2, 0).contiguous().cpu().numpy())
 
 
@@ -262,8 +261,7 @@ def load_batch(paths: Sequence[str | Path], size: int, *, crop: bool) -> Tensor:
 
 
 def _load_square(path: str | Path, size: int, crop: bool) -> Tensor:
-    pixels = read_image(path).pixels
-    picture = _picture(pixels if pixels.dtype == torch.uint8 else to_uint8(pixels))
+    picture = to_picture(read_image(path).pixels)
     width, height = picture.size
     short = min(width, height) if crop else 0
     target = (size * width // short, size * height // short) if crop else (size, size)

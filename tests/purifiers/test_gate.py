@@ -7,6 +7,7 @@ from torch import nn
 from nrpurify import defenses
 from nrpurify.errors import InputError, WeightsError
 from nrpurify.evaluation.networks import weights_hash
+from nrpurify.images import from_uint8, to_uint8
 from nrpurify.purifiers import (
     Gate,
     Purifier,
@@ -145,3 +146,17 @@ def test_files_with_another_gate_are_refused(tmp_path, changed, random_gate, cha
     write_carded(file, tensors, changed.card, dtype=torch.float32)
     with pytest.raises(WeightsError, match="does not fit its own card"):
         load_purifier(file)
+
+
+@pytest.mark.parametrize("tile", [32, 512])
+@pytest.mark.parametrize("strength", [Strength(), Strength(1.7, 1.2)])
+def test_8_bit_images_become_what_floats_do_rounded(changed, random_gate, tile, strength):
+    strong = Purifier(changed.network, changed.card, strength, random_gate)
+    pixels = torch.randint(0, 256, (2, 3, 70, 300), dtype=torch.uint8)
+    purified = strong.purify_pixels(pixels, tile=tile, halo=4)
+    assert torch.equal(purified, to_uint8(strong.purify(from_uint8(pixels), tile=tile, halo=4)))
+
+
+def test_8_bit_images_are_checked(changed):
+    with pytest.raises(InputError, match=r"\(1, 3, 8, 8\); expected N×3×H×W uint8"):
+        changed.purify_pixels(torch.zeros(1, 3, 8, 8))

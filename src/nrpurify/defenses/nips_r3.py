@@ -67,13 +67,22 @@ class NeurIPSr3(RandomDefense):
             return images
         return torch.cat([self._vary(image) for image in torch.split(self.jpeg(images), 1)])
 
+    def move_alpha(self, alpha: Tensor) -> Tensor:
+        """N×1×H×W opacity through the images' affine maps, without JPEG and noise."""
+        return torch.cat([self._moved(one)[0].to(alpha.dtype) for one in torch.split(alpha, 1)])
+
     def _vary(self, image: Tensor) -> Tensor:
+        moved, noise = self._moved(image)
+        return (moved + self.noise * noise.to(moved)).clamp(0, 1).to(image.dtype)
+
+    def _moved(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """A 1×C×H×W image behind a random map, and the noise in [-1, 1] that is drawn next."""
         height, width = image.shape[2:]
         grid = F.affine_grid(self._map(width / height)[None], [1, 3, height, width], False)
         full = at_least_fp32(image)  # places in half precision are off by pixels
         moved = F.grid_sample(full, grid.to(full), "bilinear", "reflection", False)
-        noise = 2 * torch.rand(image.shape, generator=self.generator, device="cpu") - 1
-        return (moved + self.noise * noise.to(full)).clamp(0, 1).to(image.dtype)
+        noise = 2 * torch.rand((1, 3, height, width), generator=self.generator, device="cpu") - 1
+        return moved, noise
 
     def _map(self, aspect: float) -> Tensor:
         """2×3, from places in the result to places in the image, both in [-1, 1]."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Literal
 
-from torch import Generator, nn
+import torch
+from torch import Generator, Tensor, nn
 
 from nrpurify.draw import random_integer, uniform
 from nrpurify.errors import InputError
@@ -31,6 +32,21 @@ class RandomDefense(nn.Module):
         super().__init__()
         check_passes(passes, combine)
         self.passes, self.combine, self.generator = passes, combine, generator
+
+    def defend_with_alpha(self, images: Tensor, alpha: Tensor) -> tuple[Tensor, Tensor]:
+        """Defend N×3×H×W images and move their N×1×H×W opacity by the same draws."""
+        source = self.generator or torch.default_generator
+        state = source.get_state()
+        defended: Tensor = self(images)
+        after = source.get_state()
+        source.set_state(state)
+        moved = self.move_alpha(alpha)
+        source.set_state(after)
+        return defended, moved
+
+    def move_alpha(self, alpha: Tensor) -> Tensor:
+        """N×1×H×W opacity in [0, 1], moved as the next call would move images; here it stays."""
+        return alpha
 
     def uniform(self, low: float, high: float) -> float:
         """A number in [low, high)."""

@@ -52,3 +52,7 @@ class RandomPad(RandomDefense):
         left, top = self.integer(0, rest), self.integer(0, rest)
         resized = F.interpolate(image, (side, side), mode="nearest")
         return F.pad(resized, (left, rest - left, top, rest - top))
+
+    def move_alpha(self, alpha: Tensor) -> Tensor:
+        """N×1×H×W opacity to N×1×high×high; what is padded is transparent."""
+        return self(alpha)  # type: ignore[no-any-return]

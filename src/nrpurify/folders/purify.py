@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Literal
 
 import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import nn
 
 from nrpurify.defenses import reseed
 from nrpurify.errors import ImageError, InputError
+from nrpurify.folders.defend import defend_image
 from nrpurify.folders.jobs import (
     FolderResult,
     Item,
@@ -22,7 +22,7 @@ from nrpurify.folders.jobs import (
 )
 from nrpurify.images import read_image, write_png
 from nrpurify.precision import Amp
-from nrpurify.purifiers import DynamicPurifier, Purifier
+from nrpurify.purifiers import DynamicPurifier
 
 
 def purify_folder(
@@ -41,8 +41,8 @@ def purify_folder(
 ) -> FolderResult:
     """Purify an image, a folder or a glob into PNG files, one image at a time in bounded memory.
 
-    Transparency is kept, resized where the defense changes the size. A file that cannot be read,
-    processed or written becomes a failed item and the others go on.
+    Transparency is kept; it moves with the pixels where the defense moves them. A file that cannot
+    be read, processed or written becomes a failed item and the others go on.
 
     Args:
         source: See :func:`nrpurify.folders.plan_jobs`.
@@ -70,10 +70,7 @@ def purify_folder(
     def work(job: Job) -> None:
         image = read_image(job.source)
         reseed(defense, image_generator(seed, job.relative))
-        purified = _defend(defense, image.rgb[None].to(device), tile, amp)[0].cpu()
-        alpha = image.alpha
-        if alpha is not None and alpha.shape[1:] != purified.shape[1:]:
-            alpha = F.interpolate(alpha[None], purified.shape[1:])[0]
+        purified, alpha = defend_image(defense, image, device=device, tile=tile, amp=amp)
         write_png(job.output, purified, alpha)
 
     def process(job: Job) -> Item:
@@ -86,17 +83,3 @@ def purify_folder(
         return Item(job, "done")
 
     return collect(map(process, jobs), len(jobs), watch)
-
-
-@torch.no_grad()
-def _defend(defense: nn.Module, images: Tensor, tile: int, amp: Amp) -> Tensor:
-    if isinstance(defense, Purifier):
-        return defense.purify(images, tile=tile, amp=amp)
-    if isinstance(defense, DynamicPurifier):
-        return _defend(defense.purifier, defense.step(images), tile, amp)
-    if isinstance(defense, nn.Sequential):
-        for part in defense:
-            images = _defend(part, images, tile, amp)
-        return images
-    defended: Tensor = defense(images)
-    return defended

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from nrpurify.images import as_floats
 from nrpurify.purifiers.tiling import tile_sizes
 from nrpurify.purifiers.window import window_mean
 
@@ -45,12 +46,12 @@ class Gate(nn.Module):
         return self.logits(images, purified).sigmoid()
 
     def logits(self, images: Tensor, purified: Tensor) -> Tensor:
-        """N values, above 0 for images that look attacked."""
-        total = images.new_zeros(len(images), self.last.in_features)
+        """N values, above 0 for images that look attacked; ``images`` may be uint8 too."""
+        total = purified.new_zeros(len(images), self.last.in_features)
         area = 0
         for rows in _pieces(images, purified, 2):
             for part in _pieces(*rows, 3):
-                found = self.features(_shown(*part))
+                found = self.features(_shown(as_floats(part[0], purified.dtype), part[1]))
                 total = total + found.sum((2, 3))
                 area += found.shape[2] * found.shape[3]
         logits: Tensor = self.last(total / area)

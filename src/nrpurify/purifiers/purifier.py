@@ -10,7 +10,7 @@ from torch import Generator, Tensor, nn
 
 from nrpurify.errors import InputError
 from nrpurify.fraction import hint_of_255
-from nrpurify.images import check_images
+from nrpurify.images import as_floats, check_images, to_uint8
 from nrpurify.precision import Amp, autocast
 from nrpurify.purifiers.card import Card
 from nrpurify.purifiers.gate import Gate
@@ -84,7 +84,7 @@ class Purifier(nn.Module):
     def _factors(self, images: Tensor, purified: Tensor) -> Tensor:
         if self.gate is None:
             return self.strength
-        share: Tensor = self.gate(images, purified).to(images.dtype)
+        share: Tensor = self.gate(images, purified).to(purified.dtype)
         return 1 + share[:, None] * (self.strength - 1)
 
     @torch.no_grad()
@@ -106,31 +106,74 @@ class Purifier(nn.Module):
             InputError: Images that are not N×3×H×W in [0, 1].
         """
         check_images(images)
+        return self._purify(images, tile, halo, amp)
+
+    @torch.no_grad()
+    def purify_pixels(
+        self, pixels: Tensor, *, tile: int = TILE, halo: int | None = None, amp: Amp = False
+    ) -> Tensor:
+        """Purify 8-bit images: :meth:`purify` with its result rounded.
+
+        Large images take 18 bytes a pixel beside the tiles, where floats take 36.
+
+        Args:
+            pixels: N×3×H×W uint8.
+            tile: As for :meth:`purify`, like ``halo`` and ``amp``.
+            halo: See there.
+            amp: See there.
+
+        Returns:
+            N×3×H'×W' uint8.
+
+        Raises:
+            InputError: Pixels that are not N×3×H×W uint8.
+        """
+        if pixels.dtype != torch.uint8 or pixels.ndim != 4 or pixels.shape[1] != 3:
+            raise InputError(
+                f"pixels are {pixels.dtype} of shape {tuple(pixels.shape)}; expected N×3×H×W uint8"
+            )
+        return self._purify(pixels, tile, halo, amp)
+
+    def _purify(self, images: Tensor, tile: int, halo: int | None, amp: Amp) -> Tensor:
         halo = min(int(self.network.radius), HALO) if halo is None else halo  # type: ignore[arg-type]
         with autocast(images.device, amp):
-            if max(images.shape[-2:]) <= tile + 2 * halo:
-                return self(images)  # type: ignore[no-any-return]
-            return self._purify_tiled(images, tile, halo)
+            if max(images.shape[-2:]) > tile + 2 * halo:
+                return self._purify_tiled(images, tile, halo)
+            purified = self(as_floats(images) if images.dtype == torch.uint8 else images)
+            return _like(purified, images)
 
     def _purify_tiled(self, images: Tensor, tile: int, halo: int) -> Tensor:
         """The network tile by tile, then the gate on the whole, then the strength."""
         multiple = int(self.network.multiple)  # type: ignore[arg-type]
-        weight = next(self.network.parameters(), images)
-        given = images.to(weight.dtype)
+        dtype = next(self.network.parameters(), as_floats(images[..., :1, :1])).dtype
+
+        def network(part: Tensor) -> Tensor:
+            purified = self._network_says(as_floats(part, dtype))
+            return _like(purified, images) if self._as_is else purified
+
+        def strengthen(part: Tensor, purified: Tensor) -> Tensor:
+            return _like(apply_strength(as_floats(part, dtype), purified, factors), images)
+
         purified = apply_tiled(
-            self._network_says, given, tile=tile, halo=halo, multiple=multiple, scale=self.scale
+            network,
+            images,
+            tile=tile,
+            halo=halo,
+            multiple=multiple,
+            scale=self.scale,
+            dtype=images.dtype if self._as_is else dtype,
         )
-        if not self._as_is:
-            factors = self._factors(given, purified)
-            both = torch.cat([given, purified], 1)
-            del purified  # large images fill memory
-            purified = apply_tiled(
-                lambda part: apply_strength(part[:, :3], part[:, 3:], factors),
-                both,
-                tile=tile,
-                halo=WINDOW // 2,
-            )
-        return purified.clamp_(0, 1).to(images.dtype)
+        if self._as_is:
+            return purified
+        factors = self._factors(images, purified)
+        return apply_tiled(strengthen, images, purified, tile=tile, halo=WINDOW // 2)
+
+
+def _like(purified: Tensor, images: Tensor) -> Tensor:
+    """Clamped, and in the type of ``images``: rounded where that is uint8."""
+    if images.dtype == torch.uint8:
+        return to_uint8(purified)
+    return purified.clamp(0, 1).to(images.dtype)
 
 
 class DynamicPurifier(nn.Module):

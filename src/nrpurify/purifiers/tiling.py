@@ -38,28 +38,31 @@ def _spans(length: int, tile: int, halo: int) -> Iterator[tuple[slice, slice, sl
 
 
 def apply_tiled(
-    function: Callable[[Tensor], Tensor],
+    function: Callable[..., Tensor],
     images: Tensor,
-    *,
+    *more: Tensor,
     tile: int,
     halo: int,
     multiple: int = 1,
     scale: int = 1,
+    dtype: torch.dtype | None = None,
 ) -> Tensor:
     """Apply an image-to-image ``function`` tile by tile, without gradients.
 
-    Equal to ``function(images)`` when ``halo`` is at least the function's receptive radius;
+    Equal to ``function(images, *more)`` when ``halo`` is at least the function's receptive radius;
     memory beyond input and output depends on the tile alone.
 
     Args:
         function: Maps N×C×h×w to N×3×(scale·h)×(scale·w), for any h and w.
         images: N×C×H×W.
+        more: Further tensors of the same height and width; ``function`` takes a tile of each.
         tile: Side of the tiles in pixels; rounded up to ``multiple``. The last one of a line may
             be longer, see :func:`tile_sizes`.
         halo: Pixels read around each tile; rounded up to ``multiple``.
         multiple: Tile corners are put on multiples of it, so that a function that works on a grid
             of pixel blocks sees the same grid.
         scale: How many times longer the sides become.
+        dtype: Of the result, by default that of ``images``.
 
     Raises:
         InputError: ``tile`` is not positive or ``halo`` negative.
@@ -68,11 +71,11 @@ def apply_tiled(
         raise InputError(f"tile is {tile} and halo {halo}; expected tile >= 1 and halo >= 0")
     tile, halo = (-(-size // multiple) * multiple for size in (tile, halo))
     height, width = (scale * side for side in images.shape[2:])
-    result = images.new_empty(len(images), 3, height, width)
+    result = images.new_empty(len(images), 3, height, width, dtype=dtype)
     with torch.no_grad():
         for rows_in, rows_keep, rows_out in _spans(images.shape[2], tile, halo):
             for cols_in, cols_keep, cols_out in _spans(images.shape[3], tile, halo):
-                part = function(images[..., rows_in, cols_in])
+                part = function(*(given[..., rows_in, cols_in] for given in (images, *more)))
                 place = (..., _times(rows_out, scale), _times(cols_out, scale))
                 result[place] = part[..., _times(rows_keep, scale), _times(cols_keep, scale)]
     return result
