@@ -46,6 +46,7 @@ def test_plain_form_counts_from_zero_and_drops_folder_and_suffix(table):
     [
         ("name,class\na,1\n", r"line 1: header 'name,class' is unknown; expected .*image,label"),
         ("", "line 1"),
+        ("image,label,label\na,1,2\n", "line 1: two columns are named 'label'"),
         ("image,label\n", "no line below the header"),
         ("image,label\na,1\nb,cat\n", "line 3: label 'cat' is not an integer"),
         ("image,label\na,1.0\n", "line 2: label '1.0'"),

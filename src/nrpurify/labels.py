@@ -101,6 +101,8 @@ def _rows(
         header = [name.strip() for name in reader.fieldnames or []]
         reader.fieldnames = header
         for (image, label), first in forms.items():
+            if twice := [name for name in (image, label) if header.count(name) > 1]:
+                raise InputError(f"{path}, line 1: two columns are named {twice[0]!r}; keep one")
             if image in header and label in header:
                 for row in reader:
                     yield reader.line_num, (row[image] or "").strip(), row[label], first

@@ -102,7 +102,7 @@ def test_a_detector_is_measured_and_shown(run, scenes, task):
     assert first["label"] == "1 person"
     assert [panel["title"] for panel in first["panels"]] == [
         "Clean",
-        "noise, ε 16/255",
+        "Attacked: noise, ε 16/255",
         "Behind median:size=3",
     ]
     assert first["panels"][0]["file"] == "0-0--clean.png"
@@ -313,6 +313,20 @@ def test_everything_left_out_is_named(run, frames):
     assert "5 × image without mask" in warning["text"]
     assert "; and 4 more" in warning["text"]
     assert "lonely3" not in err
+
+
+def test_a_truncated_image_is_named_and_the_others_are_measured(run, scenes):
+    data = (scenes / "images" / "1.png").read_bytes()
+    (scenes / "images" / "1.png").write_bytes(data[: len(data) - 30])
+    args = ("evaluate", scenes / "images", "--task", "detect", "--annotations", scenes / "texts")
+    args += ("--attack", "noise", "--defense", "none", "--out", scenes / "run")
+    code, _, err = run(*args)
+    assert code == 1
+    assert "1 files could not be read and are in no number" in err
+    assert "1.png" in err
+    found = json.loads((scenes / "run" / "run.json").read_text())
+    assert found["images"]["n"] == 1
+    assert len(found["cells"]) == 4
 
 
 def test_a_random_defense_does_not_depend_on_what_came_before(run, frames):

@@ -110,6 +110,12 @@ def test_pairs_have_one_name_and_the_lonely_are_named(folders):
     assert "has no partner in" in problems[0].text
 
 
+def test_two_masks_of_one_image_are_refused(folders):
+    written(folders[1] / "a_L.png", VALUES)
+    with pytest.raises(InputError, match=r"a\.png.*a_L\.png.*are masks of one image"):
+        find_pairs(*folders)
+
+
 def test_samples_are_read_or_say_why_not(folders):
     pairs, _ = find_pairs(*folders)
     sample = read_sample(pairs[0], TABLE)

@@ -179,7 +179,7 @@ def test_repeated_annotations_count_once(tmp_path, photos):
     unnamed = [annotation("b", [1, 2, 3, 4], id=None) for _ in range(2)]
     scenes = read_coco(write_coco(tmp_path / "x.json", [first, second, *unnamed]), photos)
     assert scenes.items[0].boxes.tolist() == [[1, 2, 4, 6]]
-    assert len(scenes.items[1].boxes) == 2
+    assert len(scenes.items[1].boxes) == 1
     assert scenes.problems.found["object left out, its id came before"] == ["annotation 7"]
 
 
@@ -238,6 +238,43 @@ def test_yolo_boxes_and_polygons(tmp_path, photos):
         "image without objects": 1,
     }
     assert "a.txt line 4 (class 80)" in "\n".join(scenes.problems.lines())
+
+
+def test_yolo_images_that_share_a_text_file_are_left_out_and_counted(tmp_path, photos):
+    texts = tmp_path / "labels"
+    texts.mkdir()
+    Image.new("RGB", (8, 8)).save(photos / "a.jpg")
+    for name in ("a", "b"):
+        (texts / f"{name}.txt").write_text("0 0.5 0.5 0.5 0.5\n")
+    scenes = read_yolo(texts, photos)
+    assert [scene.path.name for scene in scenes.items] == ["b.png"]
+    (kind,) = [kind for kind in scenes.problems.found if "shares its text file" in kind]
+    assert scenes.problems.found[kind] == ["a.jpg (a.txt)", "a.png (a.txt)"]
+
+
+def test_yolo_lines_count_once_and_a_mark_at_the_start_costs_no_object(tmp_path, photos):
+    texts = tmp_path / "labels"
+    texts.mkdir()
+    line = "0 0.5 0.5 0.5 0.5\n"
+    (texts / "a.txt").write_text(f"{line}0 .50 0.5 0.5 0.5\n1 0.5 0.5 0.5 0.5", "utf-8-sig")
+    scenes = read_yolo(texts, photos)
+    assert scenes.items[0].labels.tolist() == [1, 2]
+    assert scenes.problems.found["object left out, its line came before"] == ["a.txt line 2"]
+
+
+def test_coco_objects_and_images_that_came_before(tmp_path, photos):
+    first = annotation("a", [1, 2, 10, 10])
+    bare = {k: v for k, v in annotation("b", [1, 2, 3, 4]).items() if k != "id"}
+    images = [{"id": k, "file_name": f"{k[0]}.png"} for k in ("a", "b", "b2")]
+    file = write_coco(tmp_path / "x.json", [first, first | {"id": 7}, bare, bare], images=images)
+    scenes = read_coco(file, photos)
+    assert [len(scene.labels) for scene in scenes.items] == [2, 1]
+    counted = {kind: len(cases) for kind, cases in scenes.problems.found.items()}
+    assert counted == {
+        "image left out, its file came before": 1,
+        "object counted although it came before under another id": 1,
+        "object left out, it has no id and came before": 1,
+    }
 
 
 def test_yolo_without_a_pair(tmp_path, photos):

@@ -137,6 +137,7 @@ def run(task: TaskChoice, folder: Path, options: Mapping[str, Any]) -> None:
         raise InputError(f"--task {task} needs --out RUN_DIR, the folder of the run")
     from nrpurify.tasks.run import evaluate_task
     from nrpurify.tasks.table import task_tables
+    from nrpurify.tasks.victims import FAILED
 
     plan = _plan(task, folder, options)
     with progress_bar() as progress:
@@ -157,6 +158,12 @@ def run(task: TaskChoice, folder: Path, options: Mapping[str, Any]) -> None:
         for header, rows in task_tables(found):
             print_table(header, rows)
     note(f"run: {out / 'run.json'}; see it with `nrpurify report {out}`")
+    failed = [text for kind in FAILED for text in found["left_out"].get(kind, [])]
+    if failed:
+        note(f"{len(failed)} files could not be read and are in no number:")
+        for text in failed:
+            note(f"  {text}")
+        raise typer.Exit(1)
 
 
 def _plan(task: TaskChoice, folder: Path, options: Mapping[str, Any]) -> TaskPlan:

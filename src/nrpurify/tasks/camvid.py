@@ -100,7 +100,7 @@ def find_pairs(images: str | Path, masks: str | Path) -> tuple[list[Pair], list[
             has a partner.
     """
     pictures, labels = _by_stem(images), _by_stem(masks)
-    labels = {_plain(stem, pictures): path for stem, path in labels.items()}
+    labels = _renamed(labels, pictures)
     pairs = [
         Pair(pictures[stem].relative_to(images).as_posix(), pictures[stem], labels[stem])
         for stem in sorted(pictures.keys() & labels.keys())
@@ -128,6 +128,17 @@ def _by_stem(folder: str | Path) -> dict[str, Path]:
                 f"{str(file.path)!r} and {found[stem].name!r} have one name; rename one of them"
             )
         found[stem] = file.path
+    return found
+
+
+def _renamed(labels: Mapping[str, Path], pictures: Mapping[str, Path]) -> dict[str, Path]:
+    """Masks by the names of their images."""
+    found: dict[str, Path] = {}
+    for stem, path in labels.items():
+        if (other := found.setdefault(_plain(stem, pictures), path)) != path:
+            raise InputError(
+                f"{str(other)!r} and {str(path)!r} are masks of one image; keep one of them"
+            )
     return found
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from nrpurify.errors import ImageError, InputError
 from nrpurify.models.detectors.categories import COCO_CATEGORIES
 from nrpurify.tasks.outlines import read_outline
-from nrpurify.tasks.scenes import Problems, SceneBuilder, Scenes
+from nrpurify.tasks.scenes import BROKEN, Problems, SceneBuilder, Scenes
 
 COCO_LABELS: dict[str, int] = {name: label for label, name in COCO_CATEGORIES.items()}
 """The label that detectors of COCO give to a category, by its name."""
@@ -23,8 +23,8 @@ def read_coco(
     """Read a COCO annotation file with the folder of its images.
 
     Images that are missing, broken or named as no file can be, objects of unknown category, boxes
-    outside their image, outlines that cannot be drawn, annotations of unlisted images or with an
-    id that came before, and images without objects are counted and named in the problems.
+    outside their image, outlines that cannot be drawn, annotations of unlisted images, images and
+    annotations that came before, and images without objects are counted and named in the problems.
     Images without objects stay: what is detected there is wrong. So does the box of an object whose
     outline cannot be drawn; its scene then has no outlines.
 
@@ -98,14 +98,24 @@ def _names(rows: list[dict[str, Any]], where: str) -> dict[Any, Any]:
 
 
 def _once(rows: list[dict[str, Any]], problems: Problems) -> Iterator[dict[str, Any]]:
-    """Annotations without those whose id came before."""
-    seen = set()
-    for row in rows:
-        if row.get("id") is not None:
-            if row["id"] in seen:
-                problems.add("object left out, its id came before", f"annotation {row['id']}")
+    """Annotations without those whose id came before, or that have none and repeat another.
+
+    Of two that differ in their ids alone both count, as the reference implementation counts them.
+    """
+    ids, contents = set(), set()
+    for number, row in enumerate(rows):
+        key, place = row.get("id"), f"annotation {row.get('id', f'number {number + 1}')}"
+        content = json.dumps({k: v for k, v in row.items() if k != "id"}, sort_keys=True)
+        if key is not None and key in ids:
+            problems.add("object left out, its id came before", place)
+            continue
+        if content in contents:
+            if key is None:
+                problems.add("object left out, it has no id and came before", place)
                 continue
-            seen.add(row["id"])
+            problems.add("object counted although it came before under another id", place)
+        ids.add(key)
+        contents.add(content)
         yield row
 
 
@@ -114,6 +124,7 @@ def _open_images(
 ) -> dict[Any, SceneBuilder | None]:
     """A builder by image id; None where there is no image to build on."""
     builders: dict[Any, SceneBuilder | None] = {}
+    files: set[str] = set()
     for row in rows:
         name = str(row["file_name"])
         if row["id"] in builders:
@@ -130,7 +141,10 @@ def _open_images(
             problems.add("image outside the folder, not read", name)
         elif not there:
             problems.add("missing image", name)
+        elif place in files:
+            problems.add("image left out, its file came before", f"{name} (id {row['id']})")
         else:
+            files.add(place)
             builders[row["id"]] = _open(row, folder / name, place, problems)
     return builders
 
@@ -140,7 +154,7 @@ def _open(row: dict[str, Any], path: Path, place: str, problems: Problems) -> Sc
     try:
         builder = SceneBuilder(path, problems, place)
     except ImageError as error:
-        problems.add("broken image", str(error))
+        problems.add(BROKEN, str(error))
         return None
     declared, found = (row.get("width"), row.get("height")), (builder.width, builder.height)
     if all(given in (None, side) for given, side in zip(declared, found, strict=True)):

@@ -117,6 +117,27 @@ class Scenes:
     problems: Problems
 
 
+BROKEN = "broken image"
+"""The kind of problem of an image that cannot be read."""
+
+
+def readable(scenes: Scenes) -> Scenes:
+    """The scenes whose images can be decoded; the others are counted and named in the problems.
+
+    The readers look at headers only, so a truncated file would end an evaluation after minutes.
+    """
+    problems = Problems({kind: list(cases) for kind, cases in scenes.problems.found.items()})
+    items = []
+    for scene in scenes.items:
+        try:
+            read_image(scene.path)
+        except ImageError as error:
+            problems.add(BROKEN, str(error))
+        else:
+            items.append(scene)
+    return Scenes(items, problems)
+
+
 def upright_size(path: Path) -> tuple[int, int]:
     """Height and width of an image file as :func:`nrpurify.images.read_image` turns it.
 

@@ -25,7 +25,7 @@ from nrpurify.tasks.detection import (
 )
 from nrpurify.tasks.looks import Look, counted, detector_look, segmenter_look, shares
 from nrpurify.tasks.plan import TaskPlan
-from nrpurify.tasks.scenes import Scene, Scenes
+from nrpurify.tasks.scenes import BROKEN, Scene, Scenes, readable
 from nrpurify.tasks.segmentation import LabeledFolder, evaluate_segmentation
 from nrpurify.tasks.segmentation_cells import CLEAN, Attacked, Cell, CellMaker
 from nrpurify.tasks.strips import SHOWN, View
@@ -34,6 +34,8 @@ from nrpurify.weights import file_hash
 
 VOID = 255
 """The value of void pixels in masks that are not CamVid's."""
+FAILED = (BROKEN, "image left out, its text file cannot be read", "unreadable")
+"""Kinds of problems with files that are there and cannot be read."""
 Finished = Callable[[list[Cell]], object]
 Watch = Callable[[str, int, int], None]
 
@@ -89,7 +91,7 @@ def open_victim(plan: TaskPlan) -> Victim:
         )
     assert plan.annotations is not None
     scenes = read_annotations(plan.annotations, plan.images)
-    kept = usable(Scenes(scenes.items[: plan.limit], scenes.problems), plan.task)
+    kept = usable(readable(Scenes(scenes.items[: plan.limit], scenes.problems)), plan.task)
     return DetectVictim(plan, load_detector(plan.model, device=plan.device), kept)
 
 

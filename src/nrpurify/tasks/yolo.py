@@ -11,8 +11,10 @@ from nrpurify.files import find_images
 from nrpurify.models.detectors.categories import COCO_CATEGORIES
 from nrpurify.tasks.coco import COCO_LABELS
 from nrpurify.tasks.outlines import read_outline
-from nrpurify.tasks.scenes import Problems, SceneBuilder, Scenes
+from nrpurify.tasks.scenes import BROKEN, Problems, SceneBuilder, Scenes
 
+Line = tuple[int, tuple[float, ...]]
+"""Class number and shares of the image."""
 COCO_NAMES: tuple[str, ...] = tuple(COCO_CATEGORIES.values())
 """COCO's 80 names in the order in which YOLO counts them."""
 
@@ -29,7 +31,8 @@ def read_yolo(
     A line is ``class cx cy w h`` (a box) or ``class x y x y x y ...`` (a polygon); all but the
     class, which counts from 0, are shares of the image. The images are those that have a text file;
     an empty file says that there are no objects. Problems are counted and named as by
-    :func:`nrpurify.tasks.coco.read_coco`; so are images without a text file, which are left out.
+    :func:`nrpurify.tasks.coco.read_coco`. So are images without a text file, images that share one
+    (``a.jpg`` and ``a.png``) and lines that came before, which are left out.
 
     Args:
         annotations: The folder of text files.
@@ -42,7 +45,7 @@ def read_yolo(
     """
     problems = Problems()
     texts = {path.stem: path for path in sorted(Path(annotations).glob("*.txt"))}
-    files = {found.path.stem: found.path for found in find_images(images, recursive=False)}
+    files = _by_stem(images, problems)
     for stem in files.keys() - texts.keys():
         problems.add("image left out, it has no text file", files[stem].name)
     for stem in sorted(texts.keys() - files.keys()):
@@ -52,20 +55,33 @@ def read_yolo(
         try:
             builder = SceneBuilder(files[stem], problems)
         except ImageError as error:
-            problems.add("broken image", str(error))
+            problems.add(BROKEN, str(error))
             continue
         try:
-            lines = texts[stem].read_text(encoding="utf-8").splitlines()
+            lines = texts[stem].read_text(encoding="utf-8-sig").splitlines()
         except (OSError, ValueError) as error:
             problems.add("image left out, its text file cannot be read", f"{stem}.txt: {error}")
             continue
+        seen: set[Line] = set()
         for number, line in enumerate(lines, 1):
-            _add(line, f"{stem}.txt line {number}", builder, classes, labels)
+            _add(line, f"{stem}.txt line {number}", builder, classes, labels, seen)
         scenes.append(builder.build())
     if not scenes:
         found = "; ".join(problems.lines()) or "no text files"
         raise InputError(f"no image of {images} can be read with {annotations}: {found}")
     return Scenes(scenes, problems)
+
+
+def _by_stem(images: str | Path, problems: Problems) -> dict[str, Path]:
+    """Images by the stem of their name; those that share one are left out, and counted."""
+    files: dict[str, list[Path]] = {}
+    for found in find_images(images, recursive=False):
+        files.setdefault(found.path.stem, []).append(found.path)
+    for stem, paths in files.items():
+        for path in paths[1:] and paths:
+            kind = "image left out, another one shares its text file"
+            problems.add(kind, f"{path.name} ({stem}.txt)")
+    return {stem: paths[0] for stem, paths in files.items() if len(paths) == 1}
 
 
 def _add(
@@ -74,6 +90,7 @@ def _add(
     builder: SceneBuilder,
     classes: Sequence[str],
     labels: Mapping[str, int],
+    seen: set[Line],
 ) -> None:
     if not line.strip():
         return
@@ -81,6 +98,10 @@ def _add(
     if parsed is None:
         builder.problems.add("object left out, its line cannot be read", f"{place}: {line[:40]!r}")
         return
+    if parsed in seen:
+        builder.problems.add("object left out, its line came before", place)
+        return
+    seen.add(parsed)
     number, shares = parsed
     name = classes[number] if 0 <= number < len(classes) else f"class {number}"
     if name not in labels:
@@ -99,11 +120,11 @@ def _add(
         builder.add(box, labels[name], outline=outline)
 
 
-def _parse(line: str) -> tuple[int, list[float]] | None:
+def _parse(line: str) -> Line | None:
     """Class number and shares; None unless there are four or at least three pairs."""
     first, *rest = line.split()
     try:
-        number, shares = int(first), [float(value) for value in rest]
+        number, shares = int(first), tuple(float(value) for value in rest)
     except ValueError:
         return None
     fits = len(shares) == 4 or (len(shares) >= 6 and len(shares) % 2 == 0)
