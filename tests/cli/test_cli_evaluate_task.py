@@ -103,7 +103,7 @@ def test_a_detector_is_measured_and_shown(run, scenes, task):
     assert [panel["title"] for panel in first["panels"]] == [
         "Clean",
         "Attacked: noise, ε 16/255",
-        "Behind median:size=3",
+        "After median:size=3",
     ]
     assert first["panels"][0]["file"] == "0-0--clean.png"
     assert first["panels"][0]["caption"] == "1 person"
