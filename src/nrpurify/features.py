@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable, Iterable
 from functools import partial
+from threading import get_ident
 
 import torch
 from torch import Tensor, nn
@@ -96,16 +97,27 @@ class _AllFound(Exception):  # noqa: N818 - a signal that leaves the forward pas
     """Every layer that was asked for has been computed."""
 
 
-def _keep_output(
-    found: dict[str, Tensor], name: str, wanted: int
-) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], Tensor]:
+def _keep_output(found: dict[str, Tensor], name: str, wanted: int) -> Hook:
     def hook(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
         found[name] = output
         if len(found) == wanted:
             raise _AllFound
         return output.clone()  # the next module may work in place
 
-    return hook
+    return this_thread_only(hook)
+
+
+Hook = Callable[[nn.Module, tuple[Tensor, ...], Tensor], Tensor | None]
+
+
+def this_thread_only(hook: Hook) -> Hook:
+    """A forward hook that ignores calls from other threads, which use the same network."""
+    owner = get_ident()
+
+    def filtered(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor | None:
+        return hook(module, inputs, output) if get_ident() == owner else None
+
+    return filtered
 
 
 def check_layers(network: nn.Module, layers: tuple[str, ...]) -> None:

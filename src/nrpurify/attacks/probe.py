@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -13,7 +13,7 @@ from nrpurify.attacks.adaptive import EOT
 from nrpurify.attacks.logits import ask
 from nrpurify.attacks.surrogate import Model
 from nrpurify.errors import InputError
-from nrpurify.features import FeatureExtractor, check_layers
+from nrpurify.features import FeatureExtractor, Hook, check_layers, this_thread_only
 
 Features = FeatureExtractor | str | Iterable[str]
 Calls = list[tuple[Tensor, int]]
@@ -99,12 +99,12 @@ def _recorded(model: Model, layers: Iterable[tuple[str, int]]) -> Iterator[Calls
     assert isinstance(model, nn.Module)
     calls: Calls = []
 
-    def keep(times: int) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], Tensor]:
+    def keep(times: int) -> Hook:
         def hook(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
             calls.append((output, times))
             return output.clone()  # the next module may work in place
 
-        return hook
+        return this_thread_only(hook)
 
     handles = [
         model.get_submodule(name).register_forward_hook(keep(times)) for name, times in layers
