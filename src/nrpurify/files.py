@@ -4,7 +4,7 @@ import json
 import logging
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from fnmatch import fnmatch
@@ -340,8 +340,10 @@ def _split_glob(path: Path) -> tuple[Path, str]:
     return Path(*path.parts[: wild[0]]), str(Path(*path.parts[wild[0] :]))
 
 
-def output_path(dst_dir: str | Path, relative: Path, *, keep_suffix: bool = False) -> Path:
-    """Where the PNG made from `relative` goes below `dst_dir`.
+def output_path(
+    dst_dir: str | Path, relative: Path, *, keep_suffix: bool = False, suffix: str = ".png"
+) -> Path:
+    """Where the image made from `relative` goes below `dst_dir`.
 
     ``a/b.jpg`` becomes ``a/b.png``, or ``a/b.jpg.png`` with `keep_suffix`.
 
@@ -351,27 +353,38 @@ def output_path(dst_dir: str | Path, relative: Path, *, keep_suffix: bool = Fals
     """
     if relative.anchor or ".." in relative.parts or not relative.name:
         raise InputError(f"{str(relative)!r} would leave {str(dst_dir)!r}: give a relative path")
-    name = f"{relative.name}.png" if keep_suffix else f"{relative.stem}.png"
+    name = f"{relative.name if keep_suffix else relative.stem}{suffix}"
     return Path(dst_dir) / relative.with_name(name)
 
 
-def output_paths(dst_dir: str | Path, relatives: Sequence[Path]) -> list[Path]:
-    """Give each of `relatives` its own :func:`output_path`.
+def output_paths(
+    dst_dir: str | Path,
+    relatives: Sequence[Path],
+    *,
+    suffix: str = ".png",
+    taken: Iterable[Path] = (),
+) -> list[Path]:
+    """Give each of `relatives` its own :func:`output_path`, none of them in `taken`.
 
     Inputs whose outputs would share a name (``a.jpg`` and ``a.png``; letter case is ignored, as
     some file systems do) all keep their full name: ``a.jpg.png`` and ``a.png.png``.
 
     Raises:
-        InputError: one of them would leave `dst_dir`.
+        InputError: one of them would leave `dst_dir`, or its full name is taken too.
 
     """
+    others = Counter(str(path).casefold() for path in taken)
     keep: set[Path] = set()
     while True:
-        outputs = [output_path(dst_dir, r, keep_suffix=r in keep) for r in relatives]
-        uses = Counter(str(path).casefold() for path in outputs)
+        outputs = [output_path(dst_dir, r, keep_suffix=r in keep, suffix=suffix) for r in relatives]
+        uses = others + Counter(str(path).casefold() for path in outputs)
         clashing = {
             r for r, out in zip(relatives, outputs, strict=True) if uses[str(out).casefold()] > 1
         }
         if clashing <= keep:
-            return outputs
+            break
         keep |= clashing
+    for path in outputs:
+        if str(path).casefold() in others:
+            raise InputError(f"{str(path)!r} was made from another source; choose another folder")
+    return outputs

@@ -6,6 +6,7 @@ Inside the package images are float tensors N×3×H×W in [0, 1]; uint8 exists o
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -107,11 +108,29 @@ def from_uint8(images: Tensor) -> Tensor:
     return images.float().div_(255)
 
 
+OUTPUT_SUFFIXES = {"png": ".png", "webp": ".webp", "jpeg": ".jpg"}
+"""The formats that are written, with their usual suffixes."""
+
+_WRITERS: dict[str, dict[str, Any]] = {
+    "png": {"format": "PNG"},
+    "webp": {"format": "WEBP", "lossless": True, "exact": True},
+    "jpeg": {"format": "JPEG", "quality": 95, "subsampling": 0},
+}
+
+
 def write_png(path: str | Path, rgb: Tensor, alpha: Tensor | None = None) -> None:
-    """Write an 8-bit PNG atomically, creating parent folders.
+    """Write an 8-bit PNG, see :func:`write_image`."""
+    write_image(path, rgb, alpha)
+
+
+def write_image(
+    path: str | Path, rgb: Tensor, alpha: Tensor | None = None, *, format: str = "png"
+) -> None:
+    """Write an 8-bit image file atomically, creating parent folders.
 
     `rgb` is 3×H×W and `alpha`, if given, 1×H×W, both uint8 or both float in [0, 1]; floats are
-    rounded, and those outside clamped.
+    rounded, and those outside clamped. `format` is png, webp (lossless) or jpeg (quality 95,
+    without `alpha`).
 
     Raises:
         InputError: a shape is wrong, or values are not floats or not finite.
@@ -119,11 +138,13 @@ def write_png(path: str | Path, rgb: Tensor, alpha: Tensor | None = None) -> Non
 
     """
     _check_png(str(path), rgb, alpha)
-    picture = to_picture(rgb if alpha is None else torch.cat([rgb, alpha.to(rgb)]))
+    if alpha is not None and format != "jpeg":
+        rgb = torch.cat([rgb, alpha.to(rgb)])
+    picture = to_picture(rgb)
     try:
         with atomic_path(path) as temporary:
-            picture.save(temporary, format="PNG")
-    except OSError as error:
+            picture.save(temporary, **_WRITERS[format])
+    except (OSError, ValueError) as error:  # ValueError: too large for the format
         raise ImageError(f"cannot write {str(path)!r}: {_reason(error)}") from error
 
 

@@ -117,3 +117,9 @@ def _autocasts_to_bf16() -> bool:
 
 def _last(value: int | Sequence[int]) -> int:
     return value if isinstance(value, int) else value[-1]
+
+
+def arithmetic(amp: Amp, device: torch.device | str) -> str:
+    """The arithmetic that ``amp`` means on a device, for the record: ``bf16`` or ``fp32``."""
+    half = amp is True or (amp == "auto" and bf16_is_fast(torch.device(device)))
+    return "bf16" if half else "fp32"

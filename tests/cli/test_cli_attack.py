@@ -10,6 +10,7 @@ from PIL import Image
 from nrpurify import features, weights
 from nrpurify.floats import read_float
 from nrpurify.folders import attack as attack_module
+from nrpurify.folders import read_records
 from nrpurify.folders.attackers import AttackOptions
 from nrpurify.images import from_uint8, to_uint8
 
@@ -28,7 +29,9 @@ def contents(folder):
 
 
 def manifest(folder):
-    return json.loads((folder / "manifest.json").read_text())
+    """The head of the manifest in ``folder``, with its files."""
+    records = read_records(folder)
+    return {**records.head(), "files": records.files}
 
 
 def test_attack_stays_in_its_budget_and_tells_everything(run, photos, tmp_path):
@@ -148,26 +151,50 @@ def test_changed_files_are_made_again(run, photos, photo, tmp_path):
     assert "1 attacked, 1 kept" in run(*args)[2]
 
 
-def test_images_without_a_manifest_are_left_alone(run, photos, tmp_path):
-    mine = tmp_path / "out" / "a.png"
+@pytest.mark.parametrize("extra", [(), ("--overwrite",), ("--floats",)])
+def test_images_without_a_manifest_are_left_alone(run, photos, tmp_path, extra):
+    mine = tmp_path / "out" / ("a.safetensors" if "--floats" in extra else "a.png")
     mine.parent.mkdir()
     mine.write_bytes(b"mine")
-    args = ("attack", photos, tmp_path / "out", *QUICK)
-    code, _, err = run(*args)
+    code, _, err = run("attack", photos, tmp_path / "out", *QUICK, *extra)
     assert code == 2
     assert "there already" in err
     assert mine.read_bytes() == b"mine"
-    assert run(*args, "--overwrite")[0] == 0
 
 
-@pytest.mark.parametrize("text", ["[]", "{", '{"settings": 1}', '{"files": {}}'])
+@pytest.mark.parametrize(
+    "text", ["[]\n", "{\n", '{"id": 1}\n', '{"output": "a.png"}\n', "[" * 9999]
+)
 def test_a_foreign_manifest(run, photos, tmp_path, text):
     (tmp_path / "out").mkdir()
-    (tmp_path / "out" / "manifest.json").write_text(text)
+    (tmp_path / "out" / "manifest.jsonl").write_text(text + "\n")
     code, _, err = run("attack", photos, tmp_path / "out", *QUICK)
     assert code == 2
-    assert "is no manifest of an attack" in err
-    assert (tmp_path / "out" / "manifest.json").read_text() == text
+    assert "is not a manifest of nrpurify" in err
+    assert (tmp_path / "out" / "manifest.jsonl").read_text() == text + "\n"
+
+
+def test_the_manifest_of_version_0_1_0_is_continued(run, photos, tmp_path):
+    args = ("attack", photos, tmp_path / "out", *QUICK)
+    assert run(*args)[0] == 0
+    found = manifest(tmp_path / "out")
+    for entry in found["files"].values():
+        del entry["run"], entry["path"]
+    (tmp_path / "out" / "manifest.jsonl").unlink()
+    (tmp_path / "out" / "manifest.json").write_text(json.dumps(found))
+    code, _, err = run(*args, "--seed", 1)
+    assert code == 2
+    assert "seed was 0, is 1" in err
+    assert "0 attacked, 2 kept" in run(*args)[2]
+    assert set(manifest(tmp_path / "out")["files"]) == {"a.png", "b.png"}
+    assert not (tmp_path / "out" / "manifest.json").exists()
+
+
+def test_a_manifest_json_of_another_program_is_left_alone(run, photos, tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "manifest.json").write_text('{"name": "web app"}')
+    assert run("attack", photos, tmp_path / "out", *QUICK)[0] == 0
+    assert (tmp_path / "out" / "manifest.json").read_text() == '{"name": "web app"}'
 
 
 def test_broken_and_too_small_files_are_listed(run, photos, photo, tmp_path):
@@ -183,9 +210,16 @@ def test_broken_and_too_small_files_are_listed(run, photos, photo, tmp_path):
 
 def test_an_output_that_cannot_be_written_is_listed(run, photos, tmp_path):
     (tmp_path / "out" / "a.png").mkdir(parents=True)
-    code, _, err = run("attack", photos, tmp_path / "out", *QUICK, "--overwrite")
+    code, _, err = run("attack", photos, tmp_path / "out", *QUICK)
     assert code == 1
     assert "cannot write" in err
+    assert "1 attacked, 0 kept, 1 failed" in err
+
+
+def test_one_file_into_one_file(run, photos, tmp_path):
+    assert run("attack", photos / "a.png", tmp_path / "x.png", *QUICK)[0] == 0
+    assert [path.name for path in tmp_path.glob("x*")] == ["x.png"]
+    assert not (tmp_path / "manifest.jsonl").exists()
 
 
 def test_a_destination_that_cannot_be(run, photos, tmp_path):
@@ -193,9 +227,10 @@ def test_a_destination_that_cannot_be(run, photos, tmp_path):
     code, _, err = run("attack", photos, tmp_path / "file" / "out", *QUICK)
     assert code == 2
     assert err.startswith("nrpurify: error: ")
-    code, _, err = run("attack", photos / "a.png", tmp_path / "x.png", *QUICK)
-    assert code == 2
-    assert "expected a folder" in err
+    for name, words in (("x.jpg", "in .png"), ("-", "is for purify")):
+        code, _, err = run("attack", photos / "a.png", tmp_path / name if "." in name else "-")
+        assert code == 2
+        assert words in err
 
 
 @pytest.mark.parametrize(

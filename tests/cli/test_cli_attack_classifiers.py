@@ -10,7 +10,7 @@ from torch import nn
 
 from nrpurify import attacks, weights
 from nrpurify.attacks import get, names
-from nrpurify.folders import image_generator
+from nrpurify.folders import image_generator, read_records
 from nrpurify.images import read_image
 from nrpurify.models import as_classifier
 
@@ -57,7 +57,8 @@ def table(tmp_path):
 
 
 def manifest(folder):
-    return json.loads((folder / "manifest.json").read_text())
+    records = read_records(folder)
+    return {**records.head(), "files": records.files}
 
 
 def contents(folder):

@@ -237,7 +237,7 @@ def test_options_that_do_not_belong_are_named(run, tmp_path, args, said):
     ("args", "said"),
     [
         (("--attack", "fgsm"), "fgsm attacks classifiers; other tasks take noise, fff, cda, ssp"),
-        (("--attacked", "frames"), "is no manifest of an attack"),
+        (("--attacked", "frames"), "has no manifest of one attack"),
         (("--defense", "rp"), "needs defenses that keep the size"),
         (("--eps", "0.001"), "expected 1/255 to 1"),
     ],
@@ -269,9 +269,8 @@ def test_classify_takes_one_attack(run, monkeypatch, tmp_path):
 def test_a_surrogate_that_a_defense_has_seen_is_told(run, frames, monkeypatch):
     made = frames / "made"
     assert run("attack", frames / "frames", made, "--name", "noise", "--eps", "8/255")[0] == 0
-    manifest = json.loads((made / "manifest.json").read_text())
-    manifest["settings"]["surrogate"] = "vgg16"
-    (made / "manifest.json").write_text(json.dumps(manifest))
+    manifest = made / "manifest.jsonl"
+    manifest.write_text(manifest.read_text().replace('"surrogate": null', '"surrogate": "vgg16"'))
     seen = {"Median": ("vgg16", "alexnet")}
     monkeypatch.setattr(
         "nrpurify.tasks.run.networks_seen", lambda module: seen.get(type(module).__name__, ())

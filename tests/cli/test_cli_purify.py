@@ -1,4 +1,8 @@
+import io
 import json
+import os
+import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -6,9 +10,10 @@ import pytest
 import torch
 from PIL import Image
 
+from nrpurify.cli import main
 from nrpurify.defenses import make
 from nrpurify.images import from_uint8, to_uint8
-from nrpurify.purifiers import DEFAULT, load_purifier
+from nrpurify.purifiers import DEFAULT, build_purifier, load_purifier, save_purifier
 
 
 def smooth(height=24, width=32, channels=3):
@@ -77,21 +82,250 @@ def test_broken_files_are_listed_and_the_others_done(run, photos, tmp_path, tiny
     assert [Path(f["source"]).name for f in summary["failed"]] == ["b.jpg", "broken.png"]
     assert "1 purified, 0 kept, 2 failed" in err
     assert all(failure["reason"] in err for failure in summary["failed"])
-    assert [path.name for path in out.iterdir()] == ["a.png"]
+    assert sorted(path.name for path in out.iterdir()) == ["a.png", "manifest.jsonl"]
     assert summary["purifier_sha256"] == load_purifier(tiny_file).card.sha256
 
 
-def test_outputs_are_kept_unless_overwrite(run, photos, tmp_path, tiny_file):
-    kept = tmp_path / "out" / "a.png"
-    kept.parent.mkdir()
-    kept.write_bytes(b"mine")
-    args = ("purify", photos, tmp_path / "out", "--purifier", tiny_file)
+def pixels_of(folder):
+    return {path.name: path.read_bytes() for path in folder.rglob("*.*g")}
+
+
+def test_finished_outputs_are_kept_and_others_made_again(run, photos, photo, tmp_path, tiny_file):
+    out = tmp_path / "out"
+    args = ("purify", photos, out, "--purifier", tiny_file)
+    assert "2 purified, 0 kept" in run(*args)[2]
+    before = pixels_of(out)
+    assert "0 purified, 2 kept" in run(*args)[2]
+    (out / "a.png").write_bytes(b"half")
+    assert "1 purified, 1 kept" in run(*args)[2]
+    assert pixels_of(out) == before
+    photo(photos / "a.png", 9)
+    assert "1 purified, 1 kept" in run(*args)[2]
+    assert pixels_of(out) != before
+    assert "2 purified, 0 kept" in run(*args, "--overwrite")[2]
+
+
+@pytest.mark.parametrize(
+    ("extra", "words"),
+    [
+        (("--defense", "jpeg"), ("defense was None, is 'jpeg'", "purifier was")),
+        (("--purifier", "TINY", "--mode", "dynamic"), ("mode was 'static', is 'dynamic'",)),
+        (("--purifier", "TINY", "--seed", "1"), ("seed was 0, is 1",)),
+        (("--purifier", "TINY", "--format", "webp"), ("format was 'png', is 'webp'",)),
+    ],
+)
+def test_other_settings_are_an_error_unless_overwrite(
+    run, photos, tmp_path, tiny_file, extra, words
+):
+    out, extra = tmp_path / "out", [tiny_file if text == "TINY" else text for text in extra]
+    assert run("purify", photos, out, "--purifier", tiny_file)[0] == 0
+    before = pixels_of(out)
+    code, _, err = run("purify", photos, out, *extra)
+    assert code == 2
+    assert "were made with other settings" in err
+    assert all(text in err for text in words)
+    assert pixels_of(out) == before
+    assert "2 purified" in run("purify", photos, out, *extra, "--overwrite")[2]
+    assert "2 kept" in run("purify", photos, out, *extra)[2] or "webp" in extra
+
+
+def test_another_checkpoint_under_the_same_name_is_another_setting(run, photos, tmp_path):
+    file = tmp_path / "mine.safetensors"
+    save_purifier(build_purifier("micro"), file)
+    args = ("purify", photos, tmp_path / "out", "--defense", f"jpeg+{file}")
+    assert run(*args)[0] == 0
+    save_purifier(build_purifier("micro"), file)
+    code, _, err = run(*args)
+    assert code == 2
+    assert "state_sha256 was" in err
+
+
+def test_files_that_no_manifest_lists_are_never_replaced(run, photos, tmp_path, tiny_file):
+    mine = tmp_path / "out" / "a.png"
+    mine.parent.mkdir()
+    mine.write_bytes(b"mine")
+    for extra in ((), ("--overwrite",)):
+        args = ("purify", photos, tmp_path / "out", "--purifier", tiny_file, *extra)
+        code, _, err = run(*args)
+        assert code == 2
+        assert "is there already and no manifest of nrpurify lists it" in err
+        assert mine.read_bytes() == b"mine"
+        code, _, err = run("purify", photos / "a.png", mine, "--purifier", tiny_file, *extra)
+        assert code == 2
+        assert "is a file; expected sources and then a destination" in err
+    assert [path.name for path in mine.parent.iterdir()] == ["a.png"]
+
+
+def test_equal_names_from_another_folder_are_an_error_unless_overwrite(
+    run, photo, tmp_path, tiny_file
+):
+    photo(tmp_path / "A" / "x.png", 0)
+    photo(tmp_path / "B" / "x.png", 1)
+    args = ("out", "--purifier", tiny_file)
+    one, two = (("purify", tmp_path / name, tmp_path / "o", *args[1:]) for name in "AB")
+    assert run(*one)[0] == 0
+    before = pixels_of(tmp_path / "o")
+    code, _, err = run(*two)
+    assert code == 2
+    assert "was made from '../A/x.png'" in err
+    assert pixels_of(tmp_path / "o") == before
+    assert run(*two, "--overwrite")[0] == 0
+    assert pixels_of(tmp_path / "o") != before
+    (tmp_path / "B").rename(tmp_path / "C")  # the same photos in another place
+    assert "1 kept" in run("purify", tmp_path / "C", tmp_path / "o", *args[1:])[2]
+
+
+def test_names_of_outputs_do_not_change_when_files_are_added(run, photo, tmp_path, tiny_file):
+    photo(tmp_path / "in" / "x.jpg", 0)
+    args = ("purify", tmp_path / "in", tmp_path / "o", "--purifier", tiny_file)
+    assert run(*args)[0] == 0
+    photo(tmp_path / "in" / "x.png", 1)
+    assert "1 purified, 1 kept" in run(*args)[2]
+    assert set(pixels_of(tmp_path / "o")) == {"x.png", "x.png.png"}
+    assert "0 purified, 2 kept" in run(*args)[2]
+    single = ("purify", tmp_path / "in" / "x.png", tmp_path / "p", "--purifier", tiny_file)
+    assert run("purify", tmp_path / "in" / "x.jpg", *single[2:])[0] == 0
+    assert run(*single)[0] == 0  # x.png of x.jpg is not taken for the output of x.png
+    assert set(pixels_of(tmp_path / "p")) == {"x.png", "x.png.png"}
+
+
+def test_outputs_are_no_sources_of_the_next_run(run, photo, tmp_path, tiny_file):
+    photo(tmp_path / "own" / "x.jpg")
+    args = ("purify", tmp_path / "own", tmp_path / "own", "--purifier", tiny_file)
+    assert "1 purified" in run(*args)[2]
     code, _, err = run(*args)
     assert code == 0
-    assert "1 purified, 1 kept" in err
-    assert kept.read_bytes() == b"mine"
-    assert "2 purified, 0 kept" in run(*args, "--overwrite")[2]
-    assert read(kept).shape == (24, 32, 3)
+    assert "0 purified, 1 kept" in err
+    assert "1 outputs are no sources" in err
+    assert set(pixels_of(tmp_path / "own")) == {"x.jpg", "x.png"}
+
+
+def test_a_kill_leaves_no_output_that_the_next_run_refuses(
+    run, photos, tmp_path, tiny_file, monkeypatch
+):
+    args = ("purify", photos, tmp_path / "out", "--purifier", tiny_file, "-r")
+    assert run(*args)[0] == 0
+    whole = {**pixels_of(tmp_path / "out"), "m": (tmp_path / "out/manifest.jsonl").read_bytes()}
+
+    def killed(*_, **__):
+        raise KeyboardInterrupt
+
+    shutil.rmtree(tmp_path / "out")
+    with monkeypatch.context() as patch:
+        patch.setattr("nrpurify.folders.manifest.Manifest.record", killed)
+        assert run(*args)[0] == 130
+    with (tmp_path / "out" / "manifest.jsonl").open("a") as file:
+        file.write('{"output": "half')
+    assert "3 purified" in run(*args)[2]
+    found = {**pixels_of(tmp_path / "out"), "m": (tmp_path / "out/manifest.jsonl").read_bytes()}
+    assert found == whole
+
+
+def test_one_bad_file_ends_nothing(run, photos, photo, tmp_path, tiny_file):
+    photo(photos / f"{'n' * 251}.png")
+    photo(photos / f"{'n' * 251}.jpg")
+    photo(photos / "d.png")
+    (photos / "gone.png").symlink_to("nowhere")
+    os.mkfifo(photos / "pipe.png")
+    (tmp_path / "out" / "d.png").mkdir(parents=True)
+    code, text, err = run("purify", photos, tmp_path / "out", "--purifier", tiny_file, "--json")
+    assert code == 1
+    assert "2 purified, 0 kept, 5 failed" in err
+    reasons = " ".join(item["reason"] for item in json.loads(text)["failed"])
+    for words in ("too long", "a folder of that name is there", "a link to nothing", "not a reg"):
+        assert words in reasons
+    assert [Path(name).name for name in json.loads(text)["outputs"]] == ["a.png", "b.png"]
+
+
+def test_any_error_of_a_defense_fails_its_file_alone(run, photos, photo, tmp_path):
+    photo(photos / "wide.png", height=2, width=65_501)
+    code, _, err = run("purify", photos, tmp_path / "out", "--defense", "jpeg")
+    assert code == 1
+    assert "2 purified, 0 kept, 1 failed" in err
+    assert "wide.png" in err
+
+
+def test_several_sources_and_the_last_argument(run, photos, photo, tmp_path, tiny_file):
+    args = ("--purifier", tiny_file)
+    out = tmp_path / "out"
+    code, _, err = run("purify", photos / "a.png", photos / "b.jpg", f"{out}/", *args)
+    assert code == 0
+    assert "2 purified, 0 kept, 0 failed in" in err
+    assert f": {out}" in err
+    assert set(pixels_of(out)) == {"a.png", "b.png"}
+    before = pixels_of(photos)
+    for paths in ((photos / "a.png",), (photos / "a.png", photos / "b.jpg")):
+        code, _, err = run("purify", *paths, *args, "--overwrite")
+        assert code == 2
+        assert "expected sources and then a destination" in err
+    code, _, err = run("purify", photos / "a.png", photos / "b.jpg", tmp_path / "x.png", *args)
+    assert code == 2
+    assert "names one file" in err
+    photo(tmp_path / "other" / "a.png")
+    both = (photos / "a.png", tmp_path / "other" / "a.png")
+    code, _, err = run("purify", *both, tmp_path / "new", *args)
+    assert code == 2
+    assert "would both become" in err
+    assert pixels_of(photos) == before
+
+
+@pytest.mark.parametrize(
+    ("name", "extra", "kind"),
+    [
+        ("x.webp", (), "WEBP"),
+        ("x.JPG", (), "JPEG"),
+        ("x.jpeg", ("--format", "jpeg"), "JPEG"),
+        ("out/a.webp", ("--format", "webp"), "WEBP"),
+        ("out/a.jpg", ("--format", "jpeg"), "JPEG"),
+    ],
+)
+def test_formats_of_outputs(run, photos, tmp_path, tiny_file, name, extra, kind):
+    target = tmp_path / name
+    dst = target.parent if target.parent != tmp_path else target
+    code, _, err = run("purify", photos / "a.png", dst, "--purifier", tiny_file, *extra)
+    assert code == 0
+    assert ("JPEG changes the purified values" in err) == (kind == "JPEG")
+    with Image.open(target) as picture:
+        assert picture.format == kind
+        found = np.array(picture).astype(int)
+    assert run("purify", photos / "a.png", tmp_path / "p.png", "--purifier", tiny_file)[0] == 0
+    assert abs(found - read(tmp_path / "p.png")).max() <= (30 if kind == "JPEG" else 0)
+
+
+@pytest.mark.parametrize(
+    ("dst", "extra", "message"),
+    [
+        ("x.bmp", (), "expected a name in .jpeg, .jpg, .png, .webp"),
+        ("x.png", ("--format", "webp"), "differ"),
+        ("-", ("--json",), "--json too"),
+    ],
+)
+def test_destinations_that_cannot_be(run, photos, tmp_path, tiny_file, dst, extra, message):
+    dst = dst if dst == "-" else tmp_path / dst
+    code, _, err = run("purify", photos / "a.png", dst, "--purifier", tiny_file, *extra)
+    assert code == 2
+    assert message in err
+
+
+def test_standard_input_and_output(photos, tmp_path, tiny_file, monkeypatch, capsysbinary):
+    args = ["--purifier", tiny_file]
+    assert main(["purify", str(photos / "a.png"), str(tmp_path / "x.png"), *args]) == 0
+    expected = read(tmp_path / "x.png")
+    for paths, kind in ((["-", "-"], "PNG"), ([str(photos / "a.png"), "-"], "WEBP")):
+        stdin = io.TextIOWrapper(io.BytesIO((photos / "a.png").read_bytes()))
+        monkeypatch.setattr(sys, "stdin", stdin)
+        capsysbinary.readouterr()
+        assert main(["purify", *paths, *args, "--format", kind.lower()]) == 0
+        out, err = capsysbinary.readouterr()
+        assert b"1 purified" in err
+        assert b": standard output" in err
+        with Image.open(io.BytesIO(out)) as picture:
+            assert picture.format == kind
+            assert (np.array(picture) == expected).all()
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"no image")))
+    assert main(["purify", "-", str(tmp_path / "y.png"), *args]) == 1
+    assert b"standard input" in capsysbinary.readouterr()[1]
+    assert main(["purify", "-", str(tmp_path), *args]) == 2
 
 
 def test_recursive_keeps_structure_and_leaves_outputs_alone(run, photos, tiny_file):
@@ -106,16 +340,18 @@ def test_a_glob_and_names_that_collide(run, photos, photo, tmp_path, tiny_file):
     photo(photos / "a.jpg")
     out = tmp_path / "out"
     assert run("purify", f"{photos}/a.*", out, "--purifier", tiny_file)[0] == 0
-    assert sorted(path.name for path in out.iterdir()) == ["a.jpg.png", "a.png.png"]
+    assert set(pixels_of(out)) == {"a.jpg.png", "a.png.png"}
     assert "1 purified" in run("purify", f"{photos}/**/c*", out, "--purifier", tiny_file)[2]
     assert (out / "sub" / "c.png").is_file()
 
 
 def test_one_file_into_one_file(run, photos, tmp_path, tiny_file):
     args = ("purify", photos / "b.jpg", tmp_path / "x.png", "--purifier", tiny_file)
-    assert run(*args)[0] == 0
+    code, _, err = run(*args)
+    assert code == 0
+    assert f": {tmp_path / 'x.png'}" in err
     assert read(tmp_path / "x.png").shape == (24, 32, 3)
-    assert "1 kept" in run(*args)[2]
+    assert not (tmp_path / "manifest.jsonl").exists()
 
 
 def test_sources_are_never_replaced(run, photos, tiny_file):
@@ -130,9 +366,10 @@ def test_a_destination_that_is_a_file(run, photos, tmp_path, tiny_file):
     (tmp_path / "note.txt").write_text("mine")
     code, _, err = run("purify", photos, tmp_path / "note.txt", "--purifier", tiny_file)
     assert code == 2
-    assert "is a file; expected a folder" in err
+    assert "is a file; expected sources and then a destination" in err
     inside = run("purify", photos, tmp_path / "note.txt" / "out", "--purifier", tiny_file)
-    assert inside[0] == 1
+    assert inside[0] == 2
+    assert "cannot write a manifest" in inside[2]
     assert (tmp_path / "note.txt").read_text() == "mine"
 
 

@@ -3,6 +3,7 @@ import json
 import pytest
 
 from nrpurify.attacks import load_generator, load_pattern
+from nrpurify.folders import read_records
 
 CDA = """size: small
 layer: conv1_2
@@ -40,7 +41,7 @@ def test_train_and_use_a_generator(run, recipe, photos, tmp_path):
         "--eps", "8/255", "--device", "cpu",
     )  # fmt: skip
     assert code == 0
-    settings = json.loads((tmp_path / "out" / "manifest.json").read_text())["settings"]
+    settings = read_records(tmp_path / "out").head()["settings"]
     assert settings["trained"] == "generator.safetensors"
     assert len(settings["trained_sha256"]) == 64
     assert settings["smooth"] is False
@@ -60,7 +61,7 @@ def test_make_and_use_a_pattern(run, photos, tmp_path, random_weights):
     assert load_pattern(file).shape == (3, 8, 8)
     code, _, _ = run("attack", photos, tmp_path / "out", "--name", "fff", "--trained", file)
     assert code == 0
-    settings = json.loads((tmp_path / "out" / "manifest.json").read_text())["settings"]
+    settings = read_records(tmp_path / "out").head()["settings"]
     assert settings["eps"] == 16 / 255
     assert "settled" not in settings
 

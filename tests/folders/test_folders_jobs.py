@@ -21,7 +21,7 @@ def folder(tmp_path):
 
 
 def test_planning_touches_nothing(folder, tmp_path):
-    jobs = plan_jobs(folder, tmp_path / "out", recursive=True)
+    jobs = plan_jobs(folder, tmp_path / "out", recursive=True).jobs
     assert [job.output.relative_to(tmp_path).as_posix() for job in jobs] == [
         "out/a.png",
         "out/sub/b.png",
@@ -30,7 +30,7 @@ def test_planning_touches_nothing(folder, tmp_path):
 
 
 def test_outputs_may_go_above_the_source(folder, tmp_path):
-    jobs = plan_jobs(folder, tmp_path, recursive=True)
+    jobs = plan_jobs(folder, tmp_path, recursive=True).jobs
     assert [job.output for job in jobs] == [tmp_path / "a.png", tmp_path / "sub" / "b.png"]
 
 
@@ -60,6 +60,8 @@ def test_results_are_counted_and_watched():
         "done": 1,
         "skipped": 1,
         "failed": [{"source": str(JOB.source), "reason": "cannot read 'in/a.jpg': broken"}],
+        "left_out": [],
+        "outputs": [str(JOB.output)] * 2,
     }
     assert FolderResult().change is None
 

@@ -75,7 +75,7 @@ def test_the_same_noise_as_the_command_attack(tmp_path):
 
 def test_manifests_that_say_too_little(tmp_path):
     (tmp_path / "manifest.json").write_text(json.dumps({"settings": {"eps": 0.1}, "files": {}}))
-    with pytest.raises(InputError, match="is no manifest of an attack"):
+    with pytest.raises(InputError, match="has no manifest of one attack"):
         made_before(tmp_path)
 
 

@@ -13,6 +13,7 @@ from nrpurify.cli.common import (
     AmpOption,
     Device,
     Json,
+    Paths,
     Recursive,
     Seed,
     finish_folder,
@@ -21,7 +22,9 @@ from nrpurify.cli.common import (
     progress_bar,
     resolve_amp,
     resolve_device,
+    split_paths,
 )
+from nrpurify.errors import InputError
 
 EXAMPLES = """Examples:
 
@@ -36,8 +39,7 @@ nrpurify attack photos/ attacked/ --name cda --eps 8/255"""
 
 
 def command(
-    source: Annotated[str, typer.Argument(metavar="SRC", help="An image, a folder or a glob.")],
-    dst: Annotated[Path, typer.Argument(metavar="DST", help="A folder.")],
+    paths: Paths,
     name: Annotated[
         str, typer.Option(help="The attack: ssp, fgsm, mi-fgsm, dim-ti, tap, apgd-ce, noise ...")
     ] = "ssp",
@@ -84,7 +86,8 @@ def command(
     ] = None,
     recursive: Recursive = False,
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Make all outputs anew, whatever is there.")
+        bool,
+        typer.Option("--overwrite", help="Make outputs of other settings or sources again."),
     ] = False,
     floats: Annotated[
         bool, typer.Option("--floats", help="Also write unrounded values, NAME.safetensors.")
@@ -96,16 +99,20 @@ def command(
 ) -> None:
     """Attack images into PNG files, keeping names, structure and transparency.
 
-    DST gets a manifest.json with all settings and hashes.
+    A folder DST gets a manifest.jsonl with all settings and hashes; files that it does not list
+    are never replaced.
 
-    After an interruption the same command goes on, to the same result.
+    After an interruption the same command continues to the same result.
 
-    Broken files and those without a label are passed over and listed at the end, with exit code 1.
+    Broken files and those without a label are listed at the end, with exit code 1.
     """
     from nrpurify.attacks import get
     from nrpurify.folders import MANIFEST, AttackOptions, attack_folder
 
     started = time.monotonic()
+    sources, dst = split_paths(paths)
+    if "-" in paths:
+        raise InputError("attack reads and writes files; - is for purify")
     options = AttackOptions(
         name=name,
         surrogate=surrogate,
@@ -130,7 +137,7 @@ def command(
     with progress_bar() as progress:
         task = progress.add_task("attack", total=None)
         result = attack_folder(
-            source,
+            sources,
             dst,
             options,
             recursive=recursive,
@@ -143,6 +150,6 @@ def command(
     details = {
         "seconds": round(time.monotonic() - started, 2),
         "linf": result.change,
-        "manifest": str(dst / MANIFEST),
+        "manifest": str(Path(dst) / MANIFEST) if Path(dst).is_dir() else None,
     }
     finish_folder(result, "attacked", details, json)

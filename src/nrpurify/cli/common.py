@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import sys
 import unicodedata
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from enum import StrEnum
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -25,6 +27,7 @@ from rich.progress import (
 from rich.table import Table
 
 from nrpurify.errors import InputError
+from nrpurify.files import log_left_out
 from nrpurify.fraction import read_distance
 
 if TYPE_CHECKING:
@@ -168,15 +171,46 @@ def _fitting(
     yield group
 
 
-def finish_folder(result: FolderResult, verb: str, details: dict[str, Any], as_json: bool) -> None:
+Paths = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="SRC... DST",
+        help="Images, folders or globs; then a folder, or for one image the name of a new file.",
+        show_default=False,
+    ),
+]
+
+
+def split_paths(paths: Sequence[str]) -> tuple[list[str], str]:
+    """Sources and destination: the last path, which must be a folder or new, or be ``-``.
+
+    Raises:
+        InputError: The last path is a file, as when a shell glob ends the command.
+    """
+    *sources, last = paths
+    if not sources or (last != "-" and os.path.lexists(last) and not Path(last).is_dir()):
+        raise InputError(
+            f"the last path, {last!r}, {'is a file' if sources else 'is the only one'}; expected "
+            "sources and then a destination: a folder, a name that ends in /, or a new name"
+        )
+    return sources, last
+
+
+def finish_folder(
+    result: FolderResult, verb: str, details: dict[str, Any], as_json: bool, where: str = ""
+) -> None:
     """Print a folder's summary and end with exit code 1 if files failed."""
+    failures = result.failures
     counts = f"{result.count('done')} {verb}, {result.count('skipped')} kept"
-    note(f"{counts}, {len(result.failures)} failed in {details['seconds']} s")
-    for item in result.failures:
-        note(f"  {item.reason}")
+    counts += f", {len(failures)} failed in {details['seconds']} s"
+    made = any(item.status != "failed" for item in result.items)
+    note(f"{counts}: {where or result.where}" if made else counts)
+    for _, reason in failures:
+        note(f"  {reason}")
+    log_left_out([left for left in result.left_out if not left.lost])
     if as_json:
         print_json({**result.to_dict(), **details})
-    if result.failures:
+    if failures:
         raise typer.Exit(1)
 
 

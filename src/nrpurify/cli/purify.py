@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -14,17 +20,21 @@ from nrpurify.cli.common import (
     AmpOption,
     Device,
     Json,
+    Paths,
     Recursive,
     Seed,
     finish_folder,
     progress_bar,
     resolve_amp,
     resolve_device,
+    split_paths,
 )
 from nrpurify.errors import InputError
 
 if TYPE_CHECKING:
     from torch import nn
+
+    from nrpurify.folders import FolderResult
 
 EXAMPLES = """Examples:
 
@@ -32,9 +42,21 @@ nrpurify purify attacked/ clean/ --recursive
 
 nrpurify purify 'photos/2024-*.jpg' out/ --purifier runs/mine/purifier.safetensors
 
+nrpurify purify *.jpg out/ --format webp
+
 nrpurify purify cat.jpg cat-purified.png
 
+nrpurify purify - - < cat.jpg > cat-purified.png
+
 nrpurify purify attacked/ clean/ --defense jpeg:quality=75+fast"""
+
+
+class Format(StrEnum):
+    """What ``--format`` takes."""
+
+    PNG = "png"
+    WEBP = "webp"
+    JPEG = "jpeg"
 
 
 class Mode(StrEnum):
@@ -46,10 +68,7 @@ class Mode(StrEnum):
 
 def command(
     context: typer.Context,
-    source: Annotated[str, typer.Argument(metavar="SRC", help="An image, a folder or a glob.")],
-    dst: Annotated[
-        Path, typer.Argument(metavar="DST", help="A folder; for one image also a name in .png.")
-    ],
+    paths: Paths,
     purifier: Annotated[str, typer.Option(help="A shipped purifier's name, or a file.")] = "fast",
     defense: Annotated[
         str | None,
@@ -61,8 +80,16 @@ def command(
     ] = None,
     recursive: Recursive = False,
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Make outputs anew that are there already.")
+        bool,
+        typer.Option("--overwrite", help="Make outputs of other settings or sources again."),
     ] = False,
+    format: Annotated[
+        Format | None,
+        typer.Option(
+            help="Of the outputs. WebP is lossless; JPEG changes what was purified.",
+            show_default="the suffix of DST, else png",
+        ),
+    ] = None,
     tile: Annotated[
         int, typer.Option(min=16, help="Side of the tiles in pixels that bound the memory.")
     ] = 512,
@@ -74,24 +101,31 @@ def command(
     amp: AmpOption = AmpChoice.AUTO,
     json: Json = False,
 ) -> None:
-    """Purify images into PNG files, keeping names, structure and transparency.
+    """Purify images into image files, keeping names, structure and transparency.
 
-    Outputs that are there already are kept.
+    A folder DST gets a manifest.jsonl with all settings and hashes; files that it does not list
+    are never replaced.
 
-    Broken files are passed over and listed at the end, with exit code 1.
+    After an interruption the same command continues; it makes what is missing or has changed.
+
+    - is standard input as SRC and standard output as DST.
+
+    Broken files are listed at the end, with exit code 1.
     """
     from nrpurify.folders import purify_folder
 
     started = time.monotonic()
+    sources, dst = split_paths(paths)
+    _check_pipes(sources, dst, json)
     device = resolve_device(device)
     if defense is not None:
         _check_exclusive(context)
     module, about = _load(purifier, mode, defense, device)
-    with progress_bar() as progress:
+    with _files(sources, dst, format) as (files, target), progress_bar() as progress:
         task = progress.add_task("purify", total=None)
         result = purify_folder(
-            source,
-            dst,
+            files,
+            target,
             module,
             recursive=recursive,
             overwrite=overwrite,
@@ -100,6 +134,8 @@ def command(
             seed=seed,
             device=device,
             amp=resolve_amp(amp),
+            format=None if format is None else format.value,
+            about=about,
             watch=lambda _, total: progress.update(task, advance=1, total=total),
         )
     details = {
@@ -109,7 +145,44 @@ def command(
         "device": device,
         "amp": amp.value,
     }
+    if "-" in (*sources, dst):
+        result = _with_pipe_names(result, files[0], dst)
     finish_folder(result, "purified", details, json)
+
+
+def _with_pipe_names(result: FolderResult, source: str, dst: str) -> FolderResult:
+    """The result with the user's names for the temporary files."""
+    name = "standard input" if Path(source).name == "stdin" else source
+    items = [replace(item, reason=item.reason.replace(source, name)) for item in result.items]
+    return replace(result, items=items, where="standard output" if dst == "-" else result.where)
+
+
+def _check_pipes(sources: Sequence[str], dst: str, json: bool) -> None:
+    if "-" in sources:
+        folder = Path(dst).is_dir() or dst.endswith(("/", os.sep)) or not Path(dst).suffix
+        if len(sources) > 1 or (folder and dst != "-"):
+            raise InputError("- (standard input) is one image; expected one SRC and a file as DST")
+    if dst == "-" and json:
+        raise InputError("- (standard output) takes the image, --json too; leave one out")
+    if dst == "-" and sys.stdout.isatty():
+        raise InputError("standard output is a terminal; send it to a file or a program")
+
+
+@contextmanager
+def _files(sources: list[str], dst: str, format: Format | None) -> Iterator[tuple[list[str], str]]:
+    """Sources and destination as files; standard input and output go through temporary ones."""
+    if "-" not in (*sources, dst):
+        yield sources, dst
+        return
+    with TemporaryDirectory(prefix="nrpurify-") as folder:
+        if sources == ["-"]:
+            sources = [str(Path(folder) / "stdin")]
+            Path(sources[0]).write_bytes(sys.stdin.buffer.read())
+        output = Path(folder) / f"stdout.{format or Format.PNG}"
+        yield sources, str(output) if dst == "-" else dst
+        if dst == "-" and output.exists():
+            sys.stdout.buffer.write(output.read_bytes())
+            sys.stdout.buffer.flush()
 
 
 def _check_exclusive(context: typer.Context) -> None:

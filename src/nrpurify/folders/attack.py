@@ -1,4 +1,4 @@
-"""Attacks on image files, with a manifest from which an interrupted run goes on."""
+"""Attacks on image files, with a manifest from which an interrupted run continues."""
 
 from __future__ import annotations
 
@@ -6,32 +6,23 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
-from typing import Any
 
 import torch
 
-import nrpurify
-from nrpurify.errors import ImageError, InputError
+from nrpurify.errors import InputError
 from nrpurify.evaluation import check_budget
 from nrpurify.floats import float_path, write_float
 from nrpurify.folders.attackers import prepare_attack
-from nrpurify.folders.jobs import (
-    FolderResult,
-    Item,
-    Job,
-    Watch,
-    collect,
-    image_generator,
-    plan_jobs,
-)
-from nrpurify.folders.manifest import Manifest
+from nrpurify.folders.jobs import FolderResult, Item, Job, Watch, collect, image_generator
+from nrpurify.folders.manifest import Head, Manifest, make_head
 from nrpurify.folders.options import Attacker, AttackOptions
+from nrpurify.folders.planning import Sources, plan_jobs
 from nrpurify.images import Image, from_uint8, read_image, to_uint8, write_png
-from nrpurify.precision import bf16_is_fast
+from nrpurify.precision import arithmetic
 
 
 def attack_folder(
-    source: str | Path,
+    source: Sources,
     dst: str | Path,
     options: AttackOptions,
     *,
@@ -40,56 +31,56 @@ def attack_folder(
     floats: bool = False,
     watch: Watch | None = None,
 ) -> FolderResult:
-    """Attack an image, a folder or a glob into PNG files with a ``manifest.json``.
+    """Attack images, folders or globs into PNG files with a ``manifest.jsonl``.
 
     Transparency is kept. A file that cannot be read, attacked or written, or that has no line in
-    the table of labels, becomes a failed item and the others go on. Called again after an
-    interruption it goes on with the same result.
+    the table of labels, becomes a failed item and the others continue. Called again after an
+    interruption it continues to the same result.
 
     Args:
         source: See :func:`nrpurify.folders.plan_jobs`.
-        dst: A folder.
+        dst: A folder; or for one source file a name in .png that does not exist, which gets no
+            manifest.
         options: The attack.
-        recursive: Look into sub-folders.
-        overwrite: Make everything anew, whatever is there.
+        recursive: Search sub-folders.
+        overwrite: Make outputs again, also those of other settings or sources. Files that the
+            manifest does not list are never replaced.
         floats: Also write the unrounded values, see :mod:`nrpurify.floats`.
         watch: Sees each file's result.
 
     Raises:
         InputError: Source, destination or an option that cannot be used, or images in ``dst`` that
-            were made with other settings.
+            were made with other settings or from other sources.
         WeightsError: The surrogate's weights are not to be had.
         AssertionError: The attack left its budget.
     """
-    jobs = plan_jobs(source, dst, recursive=recursive)
+    plan = plan_jobs(source, dst, recursive=recursive)
+    if plan.format != "png":
+        raise InputError(f"{str(dst)!r}: attacked images are PNG files; expected a name in .png")
     attacker = prepare_attack(options)
     if attacker.classes is not None:
-        attacker.classes.check_jobs(jobs)
+        attacker.classes.check_jobs(plan.jobs)
     head = _head(options, attacker)
-    manifest = Manifest.enter(Path(dst), head, jobs, overwrite=overwrite, floats=floats)
-    items = _Run(options, attacker, manifest).items(jobs)
-    return collect(items, len(jobs), watch)
+    manifest = Manifest.enter(plan.folder, head, plan.jobs, overwrite=overwrite, floats=floats)
+    items = _Run(options, attacker, manifest).items(plan.jobs)
+    result = collect(items, len(plan.jobs), watch, left_out=plan.left_out, where=plan.where)
+    manifest.finish()
+    return result
 
 
-def _head(options: AttackOptions, attacker: Attacker) -> dict[str, dict[str, Any]]:
-    half = options.amp is True or (
-        options.amp == "auto" and bf16_is_fast(torch.device(options.device))
-    )
-    return {
-        "settings": {
-            "attack": options.name,
-            "surrogate": attacker.surrogate,
-            "eps": options.eps,
-            "preset": options.preset,
-            **attacker.settings,
-            "batch": options.batch,
-            "seed": options.seed,
-            "device": options.device,
-            "precision": "bf16" if half else "fp32",
-        },
-        "versions": {"nrpurify": nrpurify.__version__, "torch": str(torch.__version__)},
-        "weights_sha256": attacker.weights_sha256(),
+def _head(options: AttackOptions, attacker: Attacker) -> Head:
+    settings = {
+        "attack": options.name,
+        "surrogate": attacker.surrogate,
+        "eps": options.eps,
+        "preset": options.preset,
+        **attacker.settings,
+        "batch": options.batch,
+        "seed": options.seed,
+        "device": options.device,
+        "precision": arithmetic(options.amp, options.device),
     }
+    return make_head(settings, attacker.weights_sha256())
 
 
 @dataclass(frozen=True)
@@ -102,12 +93,16 @@ class _Run:
         """Work chunk by chunk; a chunk that was interrupted is made again as a whole."""
         for first in range(0, len(jobs), self.options.batch):
             chunk = jobs[first : first + self.options.batch]
-            if all(self.manifest.holds(job) for job in chunk):
+            if all(self._holds(job) for job in chunk):
                 yield from (Item(job, "skipped") for job in chunk)
-                continue
-            items = self._attack_chunk(chunk)
-            self.manifest.save()
-            yield from items
+            else:
+                yield from self._attack_chunk(chunk)
+
+    def _holds(self, job: Job) -> bool:
+        try:
+            return self.manifest.holds(job)
+        except OSError:  # reading or writing it will tell why
+            return False
 
     def _attack_chunk(self, chunk: Sequence[Job]) -> list[Item]:
         readable: list[tuple[Job, Image]] = []
@@ -115,7 +110,7 @@ class _Run:
         for job in chunk:
             try:
                 readable.append((job, self._read(job)))
-            except (ImageError, InputError) as error:
+            except Exception as error:  # whatever one file does, the others are attacked
                 items.append(Item.failed(job, error))
         for _, group in groupby(readable, key=lambda pair: pair[1].rgb.shape):
             items += self._attack_group(list(group))
@@ -126,7 +121,9 @@ class _Run:
         generators = [image_generator(self.options.seed, job.relative) for job, _ in group]
         try:
             attacked = self.attacker.perturb(clean, generators, self._classes(group))
-        except RuntimeError as error:  # out of memory, or too small for the surrogate
+        except AssertionError:  # a fault of the attack, not of a file
+            raise
+        except Exception as error:  # out of memory, or too small for the surrogate
             return [Item.failed(job, error) for job, _ in group]
         check_budget(clean, attacked, self.options.eps)
         return [
@@ -137,6 +134,7 @@ class _Run:
     def _read(self, job: Job) -> Image:
         if self.attacker.classes is not None:
             self.attacker.classes.of(job)  # an image without a class is not attacked
+        job.check_output()
         return read_image(job.source)
 
     def _classes(self, group: list[tuple[Job, Image]]) -> torch.Tensor | None:
@@ -144,12 +142,14 @@ class _Run:
         return None if classes is None else torch.tensor([classes.of(job) for job, _ in group])
 
     def _write(self, job: Job, image: Image, attacked: torch.Tensor) -> Item:
+        change = float((from_uint8(to_uint8(attacked)) - image.rgb).abs().max())
         try:
+            self.manifest.begin(job)
             write_png(job.output, attacked, image.alpha)
             if self.manifest.floats:
                 write_float(float_path(job.output), attacked)
-        except ImageError as error:
+            unrounded = float((attacked - image.rgb).abs().max())
+            self.manifest.record(job, linf=change, float_linf=unrounded)
+        except (InputError, OSError) as error:
             return Item.failed(job, error)
-        change = float((from_uint8(to_uint8(attacked)) - image.rgb).abs().max())
-        self.manifest.record(job, change, float((attacked - image.rgb).abs().max()))
         return Item(job, "done", change=change)

@@ -1,136 +1,308 @@
-"""``manifest.json``: how the attacked images of a folder were made, and which are finished."""
+"""``manifest.jsonl``: how the outputs of a folder were made, and which are finished.
+
+JSON lines. A line with ``id`` describes a run: ``settings``, ``versions`` and ``weights_sha256``. A
+line with ``output`` describes a file: its path below the folder, ``source`` (the path below the
+source folder), ``path`` (the source, relative to the folder), ``source_sha256``, ``sha256`` and
+``run``, the id of its run. Attacks add ``linf``, the ‖δ‖∞ in [0, 1] after rounding to 8 bits, and
+with unrounded values ``float_sha256`` and ``float_linf``. Of several lines for one output the last
+counts. A line without ``sha256`` stands for an output that was begun.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Sequence
+import os
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from nrpurify.errors import InputError
-from nrpurify.files import read_json, write_json
+from nrpurify.files import atomic_path, read_json
 from nrpurify.floats import float_path
 from nrpurify.folders.jobs import Job
+from nrpurify.versions import versions
 from nrpurify.weights import file_hash
 
-MANIFEST = "manifest.json"
-_HEAD = ("settings", "versions", "weights_sha256")
+MANIFEST = "manifest.jsonl"
+OLD_MANIFEST = "manifest.json"
+"""The one JSON document that version 0.1.0 wrote; it is read, and replaced by the next run."""
+
+Head = dict[str, dict[str, Any]]
+_PARTS = ("settings", "versions", "weights_sha256")
+
+
+def make_head(settings: dict[str, Any], weights_sha256: Mapping[str, str] | None = None) -> Head:
+    """A run's description for the manifest, with the versions of this package and of torch."""
+    return {
+        "settings": settings,
+        "versions": {name: versions()[name] for name in ("nrpurify", "torch")},
+        "weights_sha256": dict(weights_sha256 or {}),
+    }
+
+
+@dataclass
+class Records:
+    """The contents of a manifest.
+
+    Attributes:
+        runs: ``settings``, ``versions`` and ``weights_sha256`` by run id.
+        files: What is known of each output, by its path below the folder.
+    """
+
+    runs: dict[str, Head] = field(default_factory=dict)
+    files: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    def head(self) -> Head:
+        """Settings, versions and weights of the one run that made all files.
+
+        Raises:
+            InputError: Several runs with different settings made them, or none.
+        """
+        used = {entry["run"] for entry in self.files.values()} or set(self.runs)
+        if len(used) != 1:
+            raise InputError(f"{len(used)} runs with different settings made the files; expected 1")
+        return self.runs[used.pop()]
+
+    def to_lines(self, run: str) -> str:
+        """The text of a manifest: ``run`` and others in use first, then files by name."""
+        used = {run, *(entry["run"] for entry in self.files.values())}
+        runs = [{"id": name, **head} for name, head in self.runs.items() if name in used]
+        files = [{"output": output, **self.files[output]} for output in sorted(self.files)]
+        return "".join(map(_line, [*runs, *files]))
+
+
+def read_records(folder: Path) -> Records | None:
+    """Read the manifest of a folder; None where there is none.
+
+    Raises:
+        InputError: It cannot be read.
+    """
+    path = folder / MANIFEST
+    try:
+        if path.exists():
+            return _read_lines(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise InputError(
+            f"{str(path)!r} is not a manifest of nrpurify ({str(error)[:80]}); move it away or "
+            "choose another folder"
+        ) from error
+    return _read_old(folder / OLD_MANIFEST)
+
+
+def _read_lines(text: str) -> Records:
+    records = Records()
+    for line in text.split("\n")[:-1]:  # a last line without an end was cut off by a kill
+        values = dict(json.loads(line))
+        if "id" in values:
+            records.runs[str(values["id"])] = {part: dict(values[part]) for part in _PARTS}
+        else:
+            records.files[str(values.pop("output"))] = values
+    for entry in records.files.values():
+        records.runs[entry["run"]]
+    return records
+
+
+def _read_old(path: Path) -> Records | None:
+    try:
+        found = read_json(path)
+        head = {part: dict(found[part]) for part in _PARTS}
+        files = {str(name): dict(entry) for name, entry in found["files"].items()}
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        return None  # absent, or of another program
+    run = _id(head)
+    return Records({run: head}, {name: {**entry, "run": run} for name, entry in files.items()})
+
+
+def _id(head: Head) -> str:
+    text = json.dumps(head, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def _line(values: dict[str, Any]) -> str:
+    return json.dumps(values, ensure_ascii=True, allow_nan=False) + "\n"
 
 
 @dataclass
 class Manifest:
-    """The manifest of one folder.
+    """The manifest of one folder, as one run sees it.
 
     Attributes:
-        folder: Where it lies, beside or above the images.
-        head: ``settings``, ``versions`` and ``weights_sha256``, as plain values.
-        files: By output, relative to the folder: ``source`` (relative), ``source_sha256``,
-            ``sha256`` of the output, and ``linf``: its ‖δ‖∞ in [0, 1] after rounding to 8 bits;
-            with ``floats`` also ``float_sha256`` and ``float_linf`` of the unrounded values.
+        folder: The folder, beside or above the outputs; None keeps no manifest.
+        head: ``settings``, ``versions`` and ``weights_sha256`` of this run, as plain values.
+        records: Its contents.
         floats: Whether each output has its unrounded values beside it.
     """
 
-    folder: Path
-    head: dict[str, dict[str, Any]]
-    files: dict[str, dict[str, Any]] = field(default_factory=dict)
+    folder: Path | None
+    head: Head
+    records: Records = field(default_factory=Records)
     floats: bool = False
 
     @classmethod
     def enter(
         cls,
-        folder: Path,
-        head: dict[str, dict[str, Any]],
+        folder: Path | None,
+        head: Head,
         jobs: Sequence[Job],
         *,
         overwrite: bool,
         floats: bool = False,
     ) -> Manifest:
-        """Go on with the manifest in ``folder`` or begin one; it is on disk afterwards.
+        """Continue the manifest in ``folder`` or begin one; it is on disk afterwards.
+
+        Args:
+            folder: None for one file without a manifest.
+            head: See :class:`Manifest`.
+            jobs: What will be written.
+            overwrite: Make outputs again that other settings or other sources made.
+            floats: See :class:`Manifest`.
 
         Raises:
-            InputError: Without ``overwrite``: the images there were made otherwise, there are
-                outputs without a manifest, or the manifest cannot be read.
+            InputError: An output is there and no manifest lists it, or the manifest cannot be read
+                or written. Without ``overwrite``: other settings or other sources made the
+                outputs.
         """
         manifest = cls(folder, json.loads(json.dumps(head)), floats=floats)
+        if folder is not None:
+            manifest.records = read_records(folder) or Records()
+        manifest._check_unlisted(jobs)
+        if folder is None:
+            return manifest
         if not overwrite:
-            if manifest.path.exists():
-                manifest.files = manifest._read()
-            else:
-                _check_unused(folder, jobs)
-        manifest.save()
+            manifest._check_settings()
+            manifest._check_sources(jobs)
+        for job in jobs if overwrite else ():
+            manifest._reset(job)
+        try:
+            manifest._write()
+            if _read_old(folder / OLD_MANIFEST):
+                (folder / OLD_MANIFEST).unlink()
+        except OSError as error:
+            reason = error.strerror or str(error)
+            raise InputError(
+                f"cannot write a manifest in {str(folder)!r}: {reason}; choose another folder"
+            ) from error
         return manifest
 
     @property
-    def path(self) -> Path:
-        """Where it is kept."""
-        return self.folder / MANIFEST
-
-    def _read(self) -> dict[str, dict[str, Any]]:
-        try:
-            found = read_json(self.path)
-            before = {part: dict(found[part]) for part in _HEAD}
-            files = {str(name): dict(entry) for name, entry in found["files"].items()}
-        except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-            raise InputError(
-                f"{str(self.path)!r} is no manifest of an attack; use --overwrite to replace it "
-                "or choose another folder"
-            ) from error
-        if changes := _changes(before, self.head):
-            raise InputError(
-                f"the images in {str(self.folder)!r} were made with other settings: "
-                f"{'; '.join(changes)}; use --overwrite to replace them or choose another folder"
-            )
-        return files
+    def run(self) -> str:
+        """The id of this run: runs with one head share it."""
+        return _id(self.head)
 
     def holds(self, job: Job) -> bool:
         """Whether the job's output is finished: made from this source, whole and unchanged."""
-        entry = self.files.get(self._key(job))
+        entry = self.records.files.get(self._key(job))
         return (
             entry is not None
+            and entry["run"] == self.run
             and _is(job.output, entry.get("sha256"))
             and _is(job.source, entry.get("source_sha256"))
             and (not self.floats or _is(float_path(job.output), entry.get("float_sha256")))
         )
 
-    def record(self, job: Job, linf: float, float_linf: float) -> None:
-        """Note a finished output; :meth:`save` makes it last."""
-        entry = {
-            "source": job.relative.as_posix(),
-            "source_sha256": file_hash(job.source),
-            "sha256": file_hash(job.output),
-            "linf": linf,
-        }
+    def begin(self, job: Job) -> None:
+        """Note an output just before it is written, so that a kill leaves no unlisted file."""
+        entry = {**self._of(job), "source_sha256": file_hash(job.source)}
+        if self.floats:
+            entry["float_sha256"] = None
+        self._append(job, entry)
+
+    def record(self, job: Job, *, linf: float | None = None, float_linf: float = 0.0) -> None:
+        """Note a finished output."""
+        entry = self.records.files[self._key(job)] | {"sha256": file_hash(job.output)}
+        if linf is not None:
+            entry["linf"] = linf
         if self.floats:
             entry["float_sha256"] = file_hash(float_path(job.output))
             entry["float_linf"] = float_linf
-        self.files[self._key(job)] = entry
+        self._append(job, entry)
 
-    def save(self) -> None:
-        """Write it, whole or not at all."""
-        write_json(self.path, {**self.head, "files": dict(sorted(self.files.items()))})
+    def finish(self) -> None:
+        """Write the manifest with one line for each output."""
+        if self.folder is not None:
+            self.records = read_records(self.folder) or self.records
+            self._write()
 
     def _key(self, job: Job) -> str:
-        return job.output.relative_to(self.folder).as_posix()
+        return job.output.relative_to(self.folder or job.output.parent).as_posix()
+
+    def _of(self, job: Job) -> dict[str, Any]:
+        return {"source": job.relative.as_posix(), "path": self._path(job), "run": self.run}
+
+    def _path(self, job: Job) -> str:
+        source = os.path.realpath(job.source)
+        try:
+            return Path(os.path.relpath(source, os.path.realpath(self.folder or "."))).as_posix()
+        except ValueError:  # on another drive
+            return Path(source).as_posix()
+
+    def _append(self, job: Job, entry: dict[str, Any]) -> None:
+        self.records.files[self._key(job)] = entry
+        if self.folder is not None:
+            with (self.folder / MANIFEST).open("a", encoding="utf-8", newline="\n") as file:
+                file.write(_line({"output": self._key(job), **entry}))
+                file.flush()
+                os.fsync(file.fileno())
+
+    def _reset(self, job: Job) -> None:
+        if self._key(job) in self.records.files:
+            self.records.files[self._key(job)] = self._of(job)
+
+    def _write(self) -> None:
+        if self.folder is None:
+            return
+        for output, entry in list(self.records.files.items()):
+            if "sha256" not in entry and not os.path.lexists(self.folder / output):
+                del self.records.files[output]
+        self.records.runs[self.run] = self.head
+        with atomic_path(self.folder / MANIFEST) as temporary:
+            temporary.write_text(self.records.to_lines(self.run), encoding="utf-8", newline="\n")
+
+    def _check_unlisted(self, jobs: Sequence[Job]) -> None:
+        for job in jobs:
+            entry = self.records.files.get(self._key(job))
+            taken = [] if entry is not None else [job.output]
+            if self.floats and (entry is None or "float_sha256" not in entry):
+                taken.append(float_path(job.output))
+            for path in taken:
+                if os.path.lexists(path) and not path.is_dir():
+                    raise InputError(
+                        f"{str(path)!r} is there already and no manifest of nrpurify lists it; "
+                        "move it away or choose another destination"
+                    )
+
+    def _check_settings(self) -> None:
+        for run in {entry["run"] for entry in self.records.files.values()} - {self.run}:
+            changes = "; ".join(_changes(self.records.runs[run], self.head))
+            raise InputError(
+                f"the images in {str(self.folder)!r} were made with other settings: {changes}; "
+                "use --overwrite to replace them or choose another folder"
+            )
+
+    def _check_sources(self, jobs: Sequence[Job]) -> None:
+        """Refuse sources of equal names from another place, unless their contents are equal."""
+        for job in jobs:
+            entry = self.records.files.get(self._key(job), {})
+            before, path = entry.get("path"), self._path(job)
+            if before in (None, path) or _is(job.source, entry.get("source_sha256")):
+                continue
+            raise InputError(
+                f"{str(job.output)!r} was made from {before!r} (relative to its folder), and "
+                f"{str(job.source)!r} would replace it; use --overwrite to replace it or choose "
+                "another folder"
+            )
 
 
 def _is(path: Path, sha256: str | None) -> bool:
-    return path.is_file() and file_hash(path) == sha256
+    return sha256 is not None and path.is_file() and file_hash(path) == sha256
 
 
-def _changes(before: dict[str, dict[str, Any]], now: dict[str, dict[str, Any]]) -> list[str]:
+def _changes(before: Head, now: Head) -> list[str]:
     return [
         f"{name} was {before[part].get(name)!r}, is {now[part].get(name)!r}"
-        for part in _HEAD
+        for part in _PARTS
         for name in sorted(before[part].keys() | now[part].keys())
         if before[part].get(name) != now[part].get(name)
     ]
-
-
-def _check_unused(folder: Path, jobs: Sequence[Job]) -> None:
-    for job in jobs:
-        if job.output.exists():
-            raise InputError(
-                f"{str(job.output)!r} is there already and no {MANIFEST} in {str(folder)!r} tells "
-                "how it was made; use --overwrite to replace it or choose another folder"
-            )

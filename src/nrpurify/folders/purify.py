@@ -1,32 +1,31 @@
-"""Purification of image files."""
+"""Purification of image files, with a manifest from which an interrupted run continues."""
 
 from __future__ import annotations
 
+import hashlib
+import logging
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import nn
 
 from nrpurify.defenses import reseed
-from nrpurify.errors import ImageError, InputError
+from nrpurify.errors import InputError
 from nrpurify.folders.defend import defend_image
-from nrpurify.folders.jobs import (
-    FolderResult,
-    Item,
-    Job,
-    Watch,
-    collect,
-    image_generator,
-    plan_jobs,
-)
-from nrpurify.images import read_image, write_png
-from nrpurify.precision import Amp
+from nrpurify.folders.jobs import FolderResult, Item, Job, Watch, collect, image_generator
+from nrpurify.folders.manifest import Manifest, make_head
+from nrpurify.folders.planning import Sources, plan_jobs
+from nrpurify.images import read_image, write_image
+from nrpurify.precision import Amp, arithmetic
 from nrpurify.purifiers import DynamicPurifier
+
+_LOGGER = logging.getLogger(__name__)
 
 
 def purify_folder(
-    source: str | Path,
+    source: Sources,
     dst: str | Path,
     defense: nn.Module,
     *,
@@ -37,49 +36,87 @@ def purify_folder(
     seed: int = 0,
     device: torch.device | str = "cpu",
     amp: Amp = "auto",
+    format: Literal["png", "webp", "jpeg"] | None = None,
+    about: Mapping[str, Any] | None = None,
     watch: Watch | None = None,
 ) -> FolderResult:
-    """Purify an image, a folder or a glob into PNG files, one image at a time in bounded memory.
+    """Purify images, folders or globs into image files, one at a time in bounded memory.
 
     Transparency is kept; it moves with the pixels where the defense moves them. A file that cannot
-    be read, processed or written becomes a failed item and the others go on.
+    be read, processed or written becomes a failed item and the others continue. A folder of outputs
+    gets a ``manifest.jsonl``: called again, only what is missing or has changed is made.
 
     Args:
         source: See :func:`nrpurify.folders.plan_jobs`.
-        dst: A folder; or for one source file a name that ends in ``.png``.
+        dst: A folder; or for one source file a name in .png, .webp, .jpg or .jpeg that does not
+            exist, which gets no manifest.
         defense: A purifier or another module from images to images, on ``device``. Memory is
             bounded by tiles for purifiers, also as parts of a chain. One pass of a random one.
-        recursive: Look into sub-folders.
-        overwrite: Make outputs anew that are there already, instead of keeping them.
+        recursive: Search sub-folders.
+        overwrite: Make outputs again, also those of other settings or sources. Files that the
+            manifest does not list are never replaced.
         tile: Side of the tiles in pixels.
         mode: ``static``, or ``dynamic``: behind a random step (appendix B.1).
         seed: Of all that is random; each image has its own, see
             :func:`nrpurify.folders.image_generator`.
         device: Where to work.
         amp: bf16 autocast: ``True``, ``False`` or ``"auto"`` (where the hardware has it).
+        format: Of the outputs; None for the suffix of ``dst``, else png. WebP is lossless. JPEG
+            changes what was purified and drops transparency.
+        about: Name and settings of ``defense`` for the manifest; by default its text form.
         watch: Sees each file's result.
 
     Raises:
-        InputError: Source, destination or a setting that cannot be used.
+        InputError: Source, destination or a setting that cannot be used, or outputs in ``dst`` of
+            other settings or other sources.
     """
     if mode not in ("static", "dynamic"):
         raise InputError(f"mode is {mode!r}; expected 'static' or 'dynamic'")
-    jobs = plan_jobs(source, dst, recursive=recursive, single=True)
+    plan = plan_jobs(source, dst, recursive=recursive, format=format)
+    if plan.format == "jpeg":
+        _LOGGER.warning("JPEG changes the purified values; PNG and WebP keep them")
+    settings = {
+        **(about or {"defense": repr(defense)}),
+        "state_sha256": _state_hash(defense),
+        "mode": mode,
+        "tile": tile,
+        "seed": seed,
+        "device": str(device),
+        "precision": arithmetic(amp, device),
+        "format": plan.format,
+    }
+    manifest = Manifest.enter(plan.folder, make_head(settings), plan.jobs, overwrite=overwrite)
     defense = DynamicPurifier(defense) if mode == "dynamic" else defense
 
     def work(job: Job) -> None:
         image = read_image(job.source)
         reseed(defense, image_generator(seed, job.relative))
         purified, alpha = defend_image(defense, image, device=device, tile=tile, amp=amp)
-        write_png(job.output, purified, alpha)
+        manifest.begin(job)
+        write_image(job.output, purified, alpha, format=plan.format)
+        manifest.record(job)
 
     def process(job: Job) -> Item:
-        if job.output.exists() and not overwrite:
-            return Item(job, "skipped")
         try:
+            job.check_output()
+            if manifest.holds(job):
+                return Item(job, "skipped")
             work(job)
-        except (ImageError, InputError, RuntimeError) as error:  # RuntimeError: out of memory
+        except Exception as error:  # whatever one file does, the others are made
             return Item.failed(job, error)
         return Item(job, "done")
 
-    return collect(map(process, jobs), len(jobs), watch)
+    result = collect(
+        map(process, plan.jobs), len(plan.jobs), watch, left_out=plan.left_out, where=plan.where
+    )
+    manifest.finish()
+    return result
+
+
+def _state_hash(module: nn.Module) -> str:
+    """sha256 of all weights and buffers, by name."""
+    digest = hashlib.sha256()
+    for name, value in module.state_dict().items():
+        digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+        digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+    return digest.hexdigest()

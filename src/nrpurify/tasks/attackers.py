@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path, PurePath
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,7 +16,7 @@ from nrpurify.evaluation.harness import Batch
 from nrpurify.evaluation.lookup import look_up
 from nrpurify.files import find_images, read_json
 from nrpurify.floats import float_path
-from nrpurify.folders import Attacker, AttackOptions, image_generator, prepare_attack
+from nrpurify.folders import Attacker, AttackOptions, image_generator, prepare_attack, read_records
 from nrpurify.images import to_uint8
 from nrpurify.tasks.plan import TaskPlan
 from nrpurify.tasks.segmentation_cells import Attacked
@@ -133,13 +132,17 @@ def made_before(folder: Path) -> Attacked:
         InputError: No manifest there, one that says too little, or no image.
     """
     try:
-        found = read_json(folder / MANIFEST)
-        said: dict[str, Any] = found.get("settings") or found["head"]
-        eps = max([float(said["eps"]), *(entry["linf"] for entry in found["files"].values())])
+        records = read_records(folder)
+        if records is None:  # made by an earlier run
+            found = read_json(folder / MANIFEST)
+            said, files = dict(found.get("settings") or found["head"]), found["files"]
+        else:
+            said, files = records.head()["settings"], records.files
+        eps = max([float(said["eps"]), *(entry["linf"] for entry in files.values())])
         name, steps, surrogate = str(said["attack"]), said.get("steps"), said.get("surrogate")
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise InputError(
-            f"{str(folder / MANIFEST)!r} is no manifest of an attack; give a folder that "
+            f"{str(folder)!r} has no manifest of one attack ({error}); give a folder that "
             "`nrpurify attack` made"
         ) from error
     settings = {"attacked": folder.name, "attacked_sha256": _folder_hash(folder), **said}

@@ -1,0 +1,177 @@
+"""Which file becomes which."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from nrpurify.errors import InputError
+from nrpurify.files import ImageFile, LeftOut, output_paths, search_images
+from nrpurify.folders.jobs import Job
+from nrpurify.folders.manifest import Records, read_records
+from nrpurify.images import OUTPUT_SUFFIXES
+
+Sources = str | Path | Sequence[str | Path]
+
+
+@dataclass(frozen=True)
+class JobPlan:
+    """What to read and where to write.
+
+    Attributes:
+        jobs: One for each image.
+        left_out: Entries of the sources that were not taken.
+        folder: The folder of the outputs; None where one file becomes one file.
+        format: What the outputs are: png, webp or jpeg.
+    """
+
+    jobs: list[Job]
+    left_out: list[LeftOut]
+    folder: Path | None
+    format: str
+
+    @property
+    def where(self) -> str:
+        """The folder or the file of the outputs."""
+        return str(self.folder or self.jobs[0].output)
+
+
+def plan_jobs(
+    source: Sources, dst: str | Path, *, recursive: bool, format: str | None = None
+) -> JobPlan:
+    """List what to read and where to write, without touching anything.
+
+    Sources that the manifest in ``dst`` lists keep the names of their outputs.
+
+    Args:
+        source: An image, a folder or a glob, see :func:`nrpurify.files.search_images`; or several.
+        dst: The folder of the outputs, whose files are no sources; with one source file also a
+            name in .png, .webp, .jpg or .jpeg that does not exist.
+        recursive: Search sub-folders, whose structure is kept.
+        format: png, webp or jpeg; None for the suffix of ``dst``, else png.
+
+    Raises:
+        InputError: No image found, ``dst`` cannot be used, two sources would have one output, or
+            an output would replace a source.
+    """
+    sources = [source] if isinstance(source, str | Path) else list(source)
+    target = Path(dst)
+    found, left_out = _search(sources, recursive)
+    single = _named_file(sources, str(dst))
+    format = _format(format, target if single else None)
+    if single:
+        jobs = [Job(found[0].path, found[0].relative, target)]
+    else:
+        if target.exists() and not target.is_dir():
+            raise InputError(f"{str(dst)!r} is a file; expected a folder for the outputs")
+        records = read_records(target) or Records()
+        found, own = _without_outputs(found, target, records)
+        if own:
+            left_out.append(LeftOut(target, f"{own} outputs are no sources", lost=False))
+        if not found:
+            raise InputError(f"{str(source)!r} holds no image but those in {str(dst)!r}")
+        jobs = _name(found, target, records, OUTPUT_SUFFIXES[format])
+    _check_sources_survive(jobs)
+    return JobPlan(jobs, left_out, None if single else target, format)
+
+
+def _search(
+    sources: Sequence[str | Path], recursive: bool
+) -> tuple[list[ImageFile], list[LeftOut]]:
+    files: dict[str, ImageFile] = {}
+    left_out: list[LeftOut] = []
+    for source in sources:
+        scan = search_images(source, recursive=recursive)
+        left_out += scan.left_out
+        for file in scan.files:
+            files.setdefault(str(file.path.absolute()), file)
+    return list(files.values()), left_out
+
+
+def _named_file(sources: Sequence[str | Path], dst: str) -> bool:
+    """Whether ``dst`` names one output rather than a folder."""
+    path = Path(dst)
+    if dst.endswith(("/", os.sep)) or path.is_dir() or path.suffix.lower() not in _IMAGE_NAMES:
+        return False
+    if len(sources) > 1 or not Path(sources[0]).is_file():
+        raise InputError(
+            f"{dst!r} names one file and the source is more than one; end it in / for a folder"
+        )
+    if path.suffix.lower() not in _FORMATS:
+        raise InputError(f"{dst!r}: expected a name in {', '.join(sorted(_FORMATS))}")
+    if os.path.lexists(path):
+        raise InputError(
+            f"{dst!r} is there already and no manifest of nrpurify lists it; move it away or "
+            "choose another name"
+        )
+    return True
+
+
+_FORMATS = {".png": "png", ".webp": "webp", ".jpg": "jpeg", ".jpeg": "jpeg"}
+_IMAGE_NAMES = {*_FORMATS, ".bmp", ".tif", ".tiff", ".gif", ".avif", ".heic", ".jpe", ".jp2"}
+
+
+def _format(wanted: str | None, target: Path | None) -> str:
+    if wanted is not None and wanted not in OUTPUT_SUFFIXES:
+        raise InputError(f"format is {wanted!r}; expected one of {', '.join(OUTPUT_SUFFIXES)}")
+    if target is None:
+        return wanted or "png"
+    named = _FORMATS[target.suffix.lower()]
+    if wanted not in (None, named):
+        raise InputError(f"{str(target)!r} and the format {wanted!r} differ; leave one out")
+    return named
+
+
+def _without_outputs(
+    found: Sequence[ImageFile], dst: Path, records: Records
+) -> tuple[list[ImageFile], int]:
+    """Leave out files of a ``dst`` inside the source, and outputs that its manifest lists."""
+    listed = {os.path.realpath(dst / output) for output in records.files}
+    kept = [
+        file
+        for file in found
+        if not _lies_in(file, dst) and os.path.realpath(file.path) not in listed
+    ]
+    return kept, len(found) - len(kept)
+
+
+def _lies_in(file: ImageFile, dst: Path) -> bool:
+    """Whether ``dst`` is a folder inside the source and ``file`` lies in it."""
+    base = Path(os.path.realpath(file.path.parents[len(file.relative.parts) - 1]))
+    folder = Path(os.path.realpath(dst))
+    return base in folder.parents and folder in (base / file.relative).parents
+
+
+def _name(found: Sequence[ImageFile], dst: Path, records: Records, suffix: str) -> list[Job]:
+    before = {
+        str(entry.get("source")): output
+        for output, entry in records.files.items()
+        if output.endswith(suffix)
+    }
+    fixed = [file for file in found if file.relative.as_posix() in before]
+    free = [file for file in found if file.relative.as_posix() not in before]
+    outputs = {file.path: dst / before[file.relative.as_posix()] for file in fixed}
+    taken = [dst / output for output in records.files]
+    names = output_paths(dst, [file.relative for file in free], suffix=suffix, taken=taken)
+    outputs |= {file.path: name for file, name in zip(free, names, strict=True)}
+    jobs = [Job(file.path, file.relative, outputs[file.path]) for file in found]
+    first: dict[Path, Job] = {}
+    for job in jobs:
+        other = first.setdefault(job.output, job)
+        if other is not job:
+            raise InputError(
+                f"{str(other.source)!r} and {str(job.source)!r} would both become "
+                f"{str(job.output)!r}; give them folders of their own"
+            )
+    return jobs
+
+
+def _check_sources_survive(jobs: Sequence[Job]) -> None:
+    sources = {os.path.realpath(job.source) for job in jobs}
+    for job in jobs:
+        if os.path.realpath(job.output) in sources:
+            raise InputError(
+                f"{str(job.output)!r} would replace a source image; choose another folder"
+            )
