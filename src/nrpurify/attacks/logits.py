@@ -12,6 +12,7 @@ from nrpurify.attacks.ascent import Objective
 from nrpurify.attacks.goal import Goal
 from nrpurify.attacks.surrogate import Model, classify
 from nrpurify.precision import Amp, at_least_fp32, autocast
+from nrpurify.scale import enlarged
 
 Transform = Callable[[Tensor], Tensor]
 """Maps one image 1×3×H×W to 1×3×H'×W'."""
@@ -66,7 +67,12 @@ def cross_entropy(
         inputs: Sequence[Tensor] = torch.split(images, 1)
         if diversity is not None:
             inputs = [draw(one) for draw, one in zip(diversity(), inputs, strict=True)]
-        return goal.loss(in_groups(lambda batch: ask(model, batch), inputs, amp))
+
+        def answer(batch: Tensor) -> Tensor:
+            with enlarged(images, batch):
+                return ask(model, batch)
+
+        return goal.loss(in_groups(answer, inputs, amp))
 
     return objective
 

@@ -19,6 +19,7 @@ from nrpurify.attacks.transforms import diverse_input
 from nrpurify.distances import feature_distance
 from nrpurify.features import FeatureExtractor
 from nrpurify.precision import Amp, autocast
+from nrpurify.scale import enlarged
 
 Diversity = Callable[[], Callable[[Tensor], Tensor]]
 
@@ -44,6 +45,15 @@ def _features(extractor: FeatureExtractor, images: Tensor, amp: Amp) -> tuple[Te
     return tuple(torch.cat(layer) for layer in zip(*single, strict=True))
 
 
+def _seen(
+    extractor: FeatureExtractor, transform: Callable[[Tensor], Tensor], images: Tensor, amp: Amp
+) -> tuple[Tensor, ...]:
+    """Features of transformed images; classifiers see enlarged ones enlarged."""
+    shown = transform(images)
+    with enlarged(images, shown):
+        return _features(extractor, shown, amp)
+
+
 def _compare(
     extractor: FeatureExtractor,
     reference: Tensor,
@@ -59,8 +69,8 @@ def _compare(
         transform = diversity()
         if fixed is None or diversity is not no_diversity:
             with torch.no_grad():
-                fixed = _features(extractor, transform(reference), amp)
-        features = _features(extractor, transform(images), amp)
+                fixed = _seen(extractor, transform, reference, amp)
+        features = _seen(extractor, transform, images, amp)
         return sign * feature_distance(features, fixed, name)
 
     return objective
@@ -98,7 +108,7 @@ def along(
     directions: list[Tensor] = []
 
     def objective(images: Tensor) -> Tensor:
-        pooled = _pooled(_features(extractor, diversity()(images), amp))
+        pooled = _pooled(_seen(extractor, diversity(), images, amp))
         if not directions:
             directions.extend(_direction(p, generator) for p in pooled)
         return _along_each(pooled, directions)
@@ -166,7 +176,7 @@ def _component(
     extractor: FeatureExtractor, directions: list[Tensor], diversity: Diversity, amp: Amp
 ) -> Objective:
     def objective(images: Tensor) -> Tensor:
-        pooled = _pooled(_features(extractor, diversity()(images), amp))
+        pooled = _pooled(_seen(extractor, diversity(), images, amp))
         return _along_each(pooled, directions)
 
     return objective

@@ -21,6 +21,7 @@ from nrpurify.defenses.registry import make
 from nrpurify.errors import InputError
 from nrpurify.preprocessing import Channels, Normalize, find_preprocessing
 from nrpurify.purifiers import DEFAULT, DynamicPurifier, load_purifier
+from nrpurify.scale import enlarged
 
 Range = Literal["unit", "normalized"]
 """Of the images that callers pass: [0, 1], or by mean and std."""
@@ -107,7 +108,9 @@ class Protected(nn.Module):
             return torch.cat([self._several(image, found) for image in given])
         if isinstance(given, Tensor):
             defended, frames = defend(self.defense, self._unit(given))
-            return bring_back(self._ask(found, self._shown(defended, given)), frames)
+            with enlarged(given, defended):
+                answer = self._ask(found, self._shown(defended, given))
+            return bring_back(answer, frames)
         each = [defend(self.defense, self._unit(image[None])) for image in given]
         shown = [self._shown(one, image)[0] for (one, _), image in zip(each, given, strict=True)]
         frames = [frame for _, places in each for frame in places]
@@ -136,7 +139,9 @@ class Protected(nn.Module):
 
     def _several(self, image: Tensor, found: Found) -> Tensor:
         copies = self._unit(image.expand(self.passes, *image.shape))
-        answers = self._ask(found, self._shown(self.defense(copies), image))
+        defended = self.defense(copies)
+        with enlarged(copies, defended):
+            answers = self._ask(found, self._shown(defended, image))
         if not isinstance(answers, Tensor) or answers.ndim != 2:
             raise InputError(
                 f"{self.passes} passes of a model that returns {type(answers).__name__} cannot be "

@@ -13,10 +13,10 @@ from nrpurify.errors import InputError
 class RandomPad(RandomDefense):
     """Resize to a random size in [low, high), put into high×high zeros at a random place.
 
-    The model sees high×high images and resizes them to its own input size, if it has one. The
-    defaults are made for 299×299 inputs; ``low=232, high=248`` has the same ratios for 224. Zeros
-    are black here; the published code pads zeros of [-1, 1], which are mid-gray, and mirrors the
-    images at random, which this does not.
+    The model sees high×high images. A :class:`~nrpurify.models.Classifier` sees them at its input
+    size times high over the side of the images as given. The defaults are made for 299×299 inputs;
+    ``low=232, high=248`` has the same ratios for 224. Zeros are black here; the published code pads
+    zeros of [-1, 1], which are mid-gray, and mirrors the images at random, which this does not.
 
     Args:
         low: Least side in pixels.

@@ -21,6 +21,7 @@ from nrpurify.evaluation.networks import Networks, generator, surrogate_names, t
 from nrpurify.evaluation.photos import Photos
 from nrpurify.evaluation.threats import WHITE_BOX, GradientCheck, check_gradients, target
 from nrpurify.precision import Amp, autocast, bf16_is_fast
+from nrpurify.scale import enlarged
 
 Source = Callable[[int, Batch], Tensor]
 """Maps a batch's number and the batch to its attacked images."""
@@ -271,4 +272,5 @@ def answers(
         return {name: protect(victim, defense)(images) for name, victim in victims.items()}
     with autocast(images.device, amp):
         defended = defense(images)
-    return {name: victim(defended.float()) for name, victim in victims.items()}
+    with enlarged(images, defended):
+        return {name: victim(defended.float()) for name, victim in victims.items()}

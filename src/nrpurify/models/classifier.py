@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from nrpurify.errors import InputError
 from nrpurify.images import check_range, check_shape
 from nrpurify.precision import at_least_fp32
+from nrpurify.scale import seen_size
 from nrpurify.weights import Preprocessing
 
 
@@ -14,8 +15,10 @@ class Classifier(nn.Module):
     """A network with its preprocessing inside, differentiable from the logits to the image.
 
     Images of another size than ``input_size`` are resized as a whole (bilinear, antialiased, no
-    crop, the aspect ratio gives way); then the channels are put into the network's order and
-    normalized by ``mean`` and ``std``, both of shape 3×1×1 in units of [0, 1].
+    crop, the aspect ratio gives way). Images that input diversity, R&P or super-resolution made r
+    times larger are seen at r times ``input_size``, unless ``fixed_size`` is set. Then the channels
+    are put into the network's order and normalized by ``mean`` and ``std``, both of shape 3×1×1 in
+    units of [0, 1].
 
     Args:
         network: Takes the preprocessed N×3×size×size and returns logits N×``num_classes``.
@@ -24,6 +27,7 @@ class Classifier(nn.Module):
         preprocessing: What ``network`` expects; None leaves the images as they are.
         check: Refuse images outside of [0, 1], unless their values are traced (``torch.export``,
             ``torch.compile``, ``torch.func``). It reads one value back from a GPU for each call.
+        fixed_size: Whether ``network`` takes no other side than its own, as transformers do.
     """
 
     mean: Tensor
@@ -37,6 +41,7 @@ class Classifier(nn.Module):
         num_classes: int | None,
         preprocessing: Preprocessing | None = None,
         check: bool = False,
+        fixed_size: bool = True,
     ) -> None:
         super().__init__()
         used = preprocessing or Preprocessing((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
@@ -46,16 +51,18 @@ class Classifier(nn.Module):
         self.input_size = used.size
         self.bgr = used.bgr
         self.check = check
+        self.fixed_size = fixed_size
         self.register_buffer("mean", torch.tensor(used.mean).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(used.std).view(3, 1, 1), persistent=False)
 
     def preprocess(self, images: Tensor) -> Tensor:
         """Return what the network sees: N×3×H×W in [0, 1] to N×3×size×size, normalized."""
-        size = self.input_size
-        if size is not None and images.shape[2:] != (size, size):
+        side = self.input_size
+        size = None if side is None else (side, side) if self.fixed_size else seen_size(side)
+        if size is not None and images.shape[2:] != size:
             resized = F.interpolate(
                 at_least_fp32(images),  # on the CPU resizing knows no half precision
-                (size, size),
+                size,
                 mode="bilinear",
                 align_corners=False,
                 antialias=True,

@@ -49,7 +49,11 @@ def _own(name: str, *, pretrained: bool) -> Classifier:
     if pretrained:
         network.load_state_dict(weights.load(name))
     return Classifier(
-        network, name=name, num_classes=1000, preprocessing=weights.get(name).preprocessing
+        network,
+        name=name,
+        num_classes=1000,
+        preprocessing=weights.get(name).preprocessing,
+        fixed_size=False,
     )
 
 

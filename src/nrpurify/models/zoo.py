@@ -57,6 +57,7 @@ def timm_classifier(name: str, *, pretrained: bool) -> Classifier:
         name=f"timm:{name}",
         num_classes=config["num_classes"],
         preprocessing=Preprocessing(config["mean"], config["std"], size=config["input_size"][-1]),
+        fixed_size=bool(config.get("fixed_input_size", False)),
     )
 
 
@@ -128,4 +129,5 @@ def torchvision_classifier(name: str, *, pretrained: bool) -> Classifier:
         name=f"torchvision:{name}",
         num_classes=len(weights.meta["categories"]),
         preprocessing=Preprocessing(tuple(used.mean), tuple(used.std), size=used.crop_size[0]),
+        fixed_size=name.startswith(("vit_", "swin", "maxvit")),
     )
