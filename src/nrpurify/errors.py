@@ -21,6 +21,10 @@ class ImageError(NrpurifyError, OSError):
     """An image file could not be read or written."""
 
 
+class DivergenceError(NrpurifyError, FloatingPointError):
+    """A training's loss or gradient is infinite or NaN."""
+
+
 class GradientWarning(UserWarning):
     """An attack met gradients of zeros, or NaN or infinite entries in them."""
 

@@ -172,3 +172,31 @@ def test_the_progress_bar_shows_cache_loss_and_validation():
     assert f"loss {1 / 42:.4f}" in text
     assert "step 42: psnr 31.250" in text
     assert "/s" in text
+
+
+def test_lines_without_a_terminal(monkeypatch):
+    console = Console(file=io.StringIO(), width=200)
+    clock = [0.0]
+    monkeypatch.setattr("nrpurify.cli.train.time.monotonic", lambda: clock[0])
+    with Progress(console=console, disable=True) as progress:
+        watcher = TrainingProgress(progress)
+        watcher.cached(1, 1)
+        for step in range(1, 101):
+            clock[0] += 1
+            watcher.stepped(step, 100, {"loss": 0.5})
+    assert console.file.getvalue().splitlines() == [
+        "adversaries 1/1",
+        "train 1/100, loss 0.5000",
+        "train 31/100, loss 0.5000, 69 s left",
+        "train 61/100, loss 0.5000, 39 s left",
+        "train 91/100, loss 0.5000, 9 s left",
+        "train 100/100, loss 0.5000",
+    ]
+
+
+def test_a_diverging_loss_is_one_line(train, tmp_path):
+    code, _, err = train("--out", tmp_path / "run", "--set", "losses.pixel=1e39")
+    assert code == 2
+    assert "error: the loss is " in err
+    assert "at step 0" in err
+    assert "lower optimization.lr" in err

@@ -159,9 +159,9 @@ def test_an_interrupted_shard_leaves_nothing(maker, tmp_path, monkeypatch):
 
 
 def test_count_grows_with_the_steps(maker, tmp_path):
-    growing = AdversaryCache(maker(cache={"shards": 2, "grow_every": 3}), tmp_path)
+    growing = AdversaryCache(maker(cache={"shards": 2, "grow_every": 3}, steps=40), tmp_path)
     assert [growing.count(step) for step in (0, 2, 3, 6)] == [2, 2, 3, 4]
-    fixed = AdversaryCache(maker(cache={"shards": 2}), tmp_path)
+    fixed = AdversaryCache(maker(cache={"shards": 2}, steps=2000), tmp_path)
     assert fixed.count(1000) == 2
     fresh = AdversaryCache(maker(cache={"shards": 0, "grow_every": 3}), tmp_path)
     assert fresh.count(1000) == 0  # fresh adversaries each step: nothing is kept
@@ -194,3 +194,16 @@ def test_a_generators_adversaries(maker, tmp_path):
     assert not torch.equal(adversarial, clean)
     with pytest.raises(InputError, match="no trained attack 'vgg16'"):
         maker(adversaries=[{"kind": "cda"}]).make(2, 32, seeded(0))
+
+
+def test_no_more_shards_than_the_steps_have_crops_for(maker, tmp_path):
+    cache = {"shards": 120, "shard_size": 16, "grow_every": 1, "crop": 40}
+    strong = {"strength": {"coarse": 2, "fine": 2}, "gate": {"steps": 20, "batch": 4}}
+    counts = {
+        (steps, step): AdversaryCache(
+            maker(cache=cache, steps=steps, batch=8, **strong), tmp_path
+        ).count(step)
+        for steps, step in ((3, 0), (3, 2), (3, 3), (0, 0), (1000, 5))
+    }
+    # 3 steps of 8 crops, with 20 of 4 for the gate behind them
+    assert counts == {(3, 0): 2, (3, 2): 2, (3, 3): 7, (0, 0): 5, (1000, 5): 125}

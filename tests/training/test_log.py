@@ -3,6 +3,7 @@ import sys
 
 import pytest
 
+from nrpurify.errors import WeightsError
 from nrpurify.training.log import RunLog
 
 
@@ -36,6 +37,28 @@ def test_later_and_half_written_lines_are_taken_out(tmp_path, no_board):
     again = RunLog(tmp_path, step=2)
     again.write("train", 3, {"loss": 2.0})
     assert [(row["step"], row["loss"]) for row in rows(tmp_path)] == [(1, 1.0), (2, 1.0), (3, 2.0)]
+
+
+@pytest.mark.parametrize("line", ["{}", "{1}", '{"step": "a", "seconds": 1}', '{"step": 1}'])
+def test_a_damaged_line_is_named(tmp_path, no_board, line):
+    RunLog(tmp_path).write("train", 1, {"loss": 1.0})
+    with (tmp_path / "log.jsonl").open("a") as out:
+        out.write(f"{line}\n")
+    with pytest.raises(WeightsError, match=r"log\.jsonl, line 2 is .* delete the line"):
+        RunLog(tmp_path)
+
+
+def test_a_log_that_is_no_text_is_named(tmp_path, no_board):
+    (tmp_path / "log.jsonl").write_bytes(b"\xff\xfe{}")
+    with pytest.raises(WeightsError, match=r"log\.jsonl cannot be read: .*; delete it"):
+        RunLog(tmp_path)
+
+
+def test_a_full_disk_is_named(tmp_path, no_board):
+    log = RunLog(tmp_path)
+    log.file = tmp_path
+    with pytest.raises(WeightsError, match="cannot be written"):
+        log.write("train", 1, {})
 
 
 def test_seconds_go_on_after_a_resume(tmp_path, no_board):

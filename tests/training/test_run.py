@@ -187,10 +187,103 @@ def test_an_existing_run_is_not_overwritten(go, tmp_path):
     assert file.read_bytes() == before
 
 
-def test_another_recipe_cannot_resume(go):
+def test_another_recipe_cannot_resume_and_its_settings_are_named(go):
     go("run", steps=2)
-    with pytest.raises(InputError, match=r"started with another recipe; .* another folder"):
-        go("run", steps=4, resume=True)
+    changes = {
+        "batch": 3,
+        "seed": 1,
+        "variation": {"clean": 0.5},
+        "adversaries": [{"steps": [2, 3]}],
+    }
+    with pytest.raises(InputError) as error:
+        go("run", steps=1, resume=True, **changes)
+    told = str(error.value)
+    assert "adversaries.0.starts was ['uniform', 'gaussian'] and is ['uniform']" in told
+    assert "batch was 2 and is 3" in told
+    assert "more; resume with the same" in told
+    with pytest.raises(InputError, match=r"another recipe: steps was 2 and is 1; .* another fold"):
+        go("run", steps=1, resume=True)
+
+
+def test_more_steps_extend_a_run(go, tmp_path):
+    gated = {"strength": {"coarse": 2, "fine": 2}, "gate": {"steps": 2, "batch": 1}}
+    go("run", steps=2, **gated)
+    with pytest.raises(KeyboardInterrupt):
+        go("run", steps=4, **gated, resume=True, watcher=Interrupted(3))
+    file = go("run", steps=4, **gated, resume=True)
+    card = load_purifier(file).card
+    assert (card.training["steps_done"], card.training["extended_from"]) == (4, [2])
+    assert load_purifier(file).gate is not None
+    rows = [(row["kind"], row["step"]) for row in log_rows(tmp_path / "run")]
+    assert [row for row in rows if row[0] != "validation"] == [
+        *(("train", step) for step in (1, 2, 3, 4)), ("gate", 5), ("gate", 6)
+    ]  # fmt: skip
+    with pytest.raises(InputError, match="steps was 4 and is 2"):
+        go("run", steps=2, **gated, resume=True)
+    assert "extended_from" not in load_purifier(go("whole", steps=1)).card.training
+
+
+DAMAGE = {
+    "empty": lambda data: b"",
+    "half": lambda data: data[: len(data) // 2],
+    "zeros": lambda data: bytes(len(data)),
+    "other": lambda data: b'{"a": 1}',
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE)
+def test_damaged_files_are_named_with_a_way_to_mend_them(go, tmp_path, damage):
+    go("run", steps=2)
+    folder = tmp_path / "run"
+    for name, mend in {
+        "recipe.json": "delete it if the settings are the same",
+        "origin.json": "delete it if photos and warm start are the same",
+        "state.pt": "delete it to start at step 0",
+        "validation.safetensors": "delete it, and it is made again",
+        "adversaries-0/shard-00000.safetensors": "delete it, and it is made again",
+    }.items():
+        whole = (folder / name).read_bytes()
+        (folder / name).write_bytes(damage(whole))
+        with pytest.raises(WeightsError) as error:
+            go("run", steps=2, resume=True)
+        told = str(error.value)
+        assert told.startswith(f"{folder / name} cannot be read: ")
+        assert mend in told
+        assert "\n" not in told
+        assert len(told) < 500
+        (folder / name).unlink()
+        go("run", steps=2, resume=True)
+
+
+def test_a_state_of_another_network_is_named(go, tmp_path):
+    go("run", steps=2)
+    kept = torch.load(tmp_path / "run" / "state.pt", weights_only=True)
+    del kept["trainer"]["network"]["head.weight"]
+    torch.save(kept, tmp_path / "run" / "state.pt")
+    with pytest.raises(WeightsError, match=r"state\.pt cannot be read: .*; delete it to start"):
+        go("run", steps=2, resume=True)
+
+
+@pytest.mark.parametrize(
+    ("writer", "file"),
+    [
+        ("nrpurify.training.run_folder.torch.save", "state.pt"),
+        ("nrpurify.training.trainer.save_purifier", "purifier.safetensors"),
+        ("nrpurify.training.adversaries.save_file", "shard-00000.safetensors"),
+        ("nrpurify.training.validation.save_file", "validation.safetensors"),
+        ("nrpurify.training.log.write_text", "log.jsonl"),
+        ("nrpurify.training.run_folder.write_json", "recipe.json"),
+    ],
+)
+def test_a_full_disk_is_named_and_the_run_goes_on_later(go, monkeypatch, tmp_path, writer, file):
+    def full(*arguments, **keywords):
+        raise RuntimeError("unexpected pos 64 vs 0\nat inline_container.cc")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(writer, full)
+        with pytest.raises(WeightsError, match=rf"{file} cannot be written: .* \(\d+ MB free\);"):
+            go("run", steps=2)
+    assert go("run", steps=2, resume=True).exists()
 
 
 def test_another_recipe_cannot_take_over_shards_of_a_run_without_checkpoint(go, tmp_path):

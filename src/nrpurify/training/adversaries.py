@@ -27,6 +27,7 @@ from nrpurify.features import FeatureExtractor, feature_extractor
 from nrpurify.files import atomic_path
 from nrpurify.images import from_uint8, to_uint8
 from nrpurify.training.diet import Adversary
+from nrpurify.training.file_errors import MADE_AGAIN, readable, writable
 from nrpurify.training.photos import random_crops
 from nrpurify.training.recipe import Recipe
 
@@ -41,6 +42,21 @@ class Pair(NamedTuple):
 
     clean: Tensor
     adversarial: Tensor
+
+
+def check_pair(clean: Tensor, adversarial: Tensor, least: int = 1) -> None:
+    """Refuse what is not N×3×H×W clean and attacked crops with sides of at least ``least``.
+
+    Raises:
+        ValueError: Shapes differ or are of another kind.
+    """
+    shape = tuple(clean.shape)
+    fits = len(shape) == 4 and shape[0] > 0 and shape[1] == 3 and min(shape[2:]) >= least
+    if not fits or clean.shape != adversarial.shape:
+        raise ValueError(
+            f"clean and adversarial are {shape} and {tuple(adversarial.shape)}; expected two "
+            f"N×3×H×W tensors with sides of at least {least}"
+        )
 
 
 def seeded(*numbers: int) -> Generator:
@@ -213,10 +229,18 @@ class AdversaryCache:
         self._strengthened: list[bool] = []
 
     def count(self, step: int) -> int:
-        """How many shards the recipe wants at ``step``."""
-        cache = self.maker.recipe.cache
-        grows = cache.shards and cache.grow_every
-        return cache.shards + (step // cache.grow_every if grows else 0)
+        """How many shards the recipe wants at ``step``, no more than all steps have crops for.
+
+        Behind the last step that is what the gate's training may see.
+        """
+        recipe, cache = self.maker.recipe, self.maker.recipe.cache
+        if not cache.shards:
+            return 0
+        crops = recipe.steps * recipe.batch
+        if step >= recipe.steps and recipe.gated:
+            crops += recipe.gate.steps * recipe.gate.batch
+        grown = cache.shards + (step // cache.grow_every if cache.grow_every else 0)
+        return min(grown, max(1, -(-crops // cache.shard_size)))
 
     def path(self, index: int) -> Path:
         """Where shard ``index`` is kept."""
@@ -227,9 +251,11 @@ class AdversaryCache:
         index = len(self._shards)
         if not self.path(index).exists():
             self._write(index)
-        with safe_open(self.path(index), "pt") as file:
-            told = json.loads((file.metadata() or {}).get("settings", "{}"))
-            pair = Pair(file.get_tensor("clean"), file.get_tensor("adversarial"))
+        with readable(self.path(index), MADE_AGAIN):
+            with safe_open(self.path(index), "pt") as file:
+                told = json.loads((file.metadata() or {}).get("settings", "{}"))
+                pair = Pair(file.get_tensor("clean"), file.get_tensor("adversarial"))
+            check_pair(*pair, least=self.maker.recipe.crop)
         self._shards.append(pair)
         self._strengthened.append(told.get("strengthen", True))
 
@@ -243,7 +269,7 @@ class AdversaryCache:
         tensors = {
             name: to_uint8(value).cpu().contiguous() for name, value in pair._asdict().items()
         }
-        with atomic_path(self.path(index)) as temporary:
+        with writable(self.path(index)), atomic_path(self.path(index)) as temporary:
             save_file(tensors, temporary, metadata={"settings": json.dumps(settings)})
 
     def draw(self, count: int, step: int, generator: Generator) -> Pair:

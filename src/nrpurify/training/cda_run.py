@@ -18,6 +18,7 @@ from nrpurify.models import load_classifier
 from nrpurify.purifiers import Card
 from nrpurify.training.attack_recipe import AttackValidation, CdaRecipe
 from nrpurify.training.cda_trainer import CdaTrainer
+from nrpurify.training.file_errors import writable
 from nrpurify.training.log import RunLog
 from nrpurify.training.photos import center_crops, split_photos
 from nrpurify.training.run import Silent, Watcher
@@ -70,8 +71,9 @@ class CdaRun:
         origin = Origin(files_hash([*self.photos, *self.held_out]))
         state = self.kept.enter(origin, resume=resume)
         if state is not None:
-            self.trainer.load_state(state["trainer"])
-            self.seconds, self.metrics = state["seconds"], state["metrics"]
+            with self.kept.reading_state():
+                self.trainer.load_state(state["trainer"])
+                self.seconds, self.metrics = state["seconds"], state["metrics"]
         self.kept.write_start(origin)
         started = time.monotonic() - self.seconds
         log, validate = RunLog(self.folder, self.trainer.step), self._validation()
@@ -109,7 +111,8 @@ class CdaRun:
 
     def _save(self) -> None:
         # the state last: a kill between the two repeats steps, and never leaves an old generator
-        save_generator(self.trainer.average, self.generator_file, self._card())
+        with writable(self.generator_file):
+            save_generator(self.trainer.average, self.generator_file, self._card())
         self.kept.save(
             {"trainer": self.trainer.state(), "seconds": self.seconds, "metrics": self.metrics}
         )

@@ -13,6 +13,7 @@ from torch import Tensor
 from nrpurify.attacks.box import Box
 from nrpurify.attacks.generator import BLOCKS, GeneratorNet
 from nrpurify.attacks.objectives import mean_vector
+from nrpurify.errors import DivergenceError
 from nrpurify.features import FeatureExtractor, feature_extractor
 from nrpurify.training.adversaries import seeded
 from nrpurify.training.attack_recipe import CdaRecipe
@@ -76,7 +77,7 @@ class CdaTrainer:
         """Attack one batch of crops and move the generator.
 
         Raises:
-            FloatingPointError: The loss is not finite.
+            DivergenceError: The loss is not finite.
         """
         clean = self._batch()
         self.generator.train()
@@ -87,7 +88,10 @@ class CdaTrainer:
             reference = self._logits(clean)
         loss = relativistic_loss(self._logits(attacked), reference)
         if not torch.isfinite(loss):
-            raise FloatingPointError(f"the loss is {float(loss.detach())} at step {self.step}")
+            raise DivergenceError(
+                f"the loss is {float(loss.detach())} at step {self.step}; lower lr (it is "
+                f"{self.recipe.lr:g}) and start again in another folder"
+            )
         rate = learning_rate(self.step, self.recipe.steps, self.recipe.schedule)
         set_rate(self.optimizer, rate)
         self.optimizer.zero_grad(set_to_none=True)

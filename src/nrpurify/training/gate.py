@@ -14,6 +14,7 @@ from torch import Generator, Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from nrpurify.draw import chance, random_integer
+from nrpurify.errors import DivergenceError
 from nrpurify.precision import autocast
 from nrpurify.purifiers.gate import Gate
 from nrpurify.training.adversaries import Pair, seeded
@@ -117,7 +118,11 @@ class GateTrainer:
         wanted = wanted.to(self.device)
         loss = F.binary_cross_entropy_with_logits(logits, wanted)
         if not torch.isfinite(loss):
-            raise FloatingPointError(f"the gate's loss is {float(loss.detach())}")
+            raise DivergenceError(
+                f"the gate's loss is {float(loss.detach())}; lower gate.lr (it is "
+                f"{self.recipe.gate.lr:g}) and start again in another folder, with this "
+                "run's purifier as warm start and steps 0"
+            )
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         self.optimizer.step()

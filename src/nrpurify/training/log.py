@@ -7,7 +7,9 @@ import time
 from pathlib import Path
 from typing import Any
 
+from nrpurify.errors import WeightsError
 from nrpurify.files import write_text
+from nrpurify.training.file_errors import readable, writable
 
 
 class RunLog:
@@ -17,20 +19,39 @@ class RunLog:
         folder: The run's folder.
         step: Lines of later steps, which a killed run may have left behind its last checkpoint,
             are taken out.
+
+    Raises:
+        WeightsError: ``log.jsonl`` is damaged or cannot be written.
     """
 
     def __init__(self, folder: Path, step: int = 0) -> None:
         self.file = folder / "log.jsonl"
-        kept = [line for line in self._lines() if json.loads(line)["step"] <= step]
-        write_text(self.file, "".join(f"{line}\n" for line in kept))
-        self._board = _summary_writer(folder / "tensorboard", step)
-        before = json.loads(kept[-1])["seconds"] if kept else 0.0
+        kept = [(line, row) for line, row in self._rows() if row["step"] <= step]
+        with writable(self.file):
+            write_text(self.file, "".join(f"{line}\n" for line, _ in kept))
+            self._board = _summary_writer(folder / "tensorboard", step)
+        before = kept[-1][1]["seconds"] if kept else 0.0
         self._start = time.monotonic() - before
 
-    def _lines(self) -> list[str]:
+    def _rows(self) -> list[tuple[str, dict[str, Any]]]:
+        """Whole lines with what they say; a kill leaves lines without an end."""
         if not self.file.exists():
             return []
-        return [line for line in self.file.read_text().splitlines() if line.endswith("}")]
+        with readable(self.file, "delete it, or mend it with an editor"):
+            lines = enumerate(self.file.read_text(encoding="utf-8").splitlines(), 1)
+        return [(line, self._row(number, line)) for number, line in lines if line.endswith("}")]
+
+    def _row(self, number: int, line: str) -> dict[str, Any]:
+        try:
+            row: dict[str, Any] = json.loads(line)
+            if row["step"] >= 0 and row["seconds"] >= 0:
+                return row
+        except (ValueError, KeyError, TypeError, RecursionError):
+            pass
+        raise WeightsError(
+            f"{self.file}, line {number} is {line[:60]!r}; expected a JSON object with step and "
+            "seconds: delete the line"
+        )
 
     def write(self, kind: str, step: int, values: dict[str, float]) -> None:
         """Append one line: ``kind`` (``train`` or ``validation``), step, seconds and values.
@@ -38,11 +59,12 @@ class RunLog:
         Seconds count those of the lines from before a resume.
         """
         row = {"kind": kind, "step": step, "seconds": round(time.monotonic() - self._start, 2)}
-        with self.file.open("a") as out:
-            out.write(json.dumps({**row, **values}) + "\n")
-        if self._board is not None:
-            for name, value in values.items():
-                self._board.add_scalar(f"{kind}/{name}", value, step)
+        with writable(self.file):
+            with self.file.open("a", encoding="utf-8") as out:
+                out.write(json.dumps({**row, **values}) + "\n")
+            if self._board is not None:
+                for name, value in values.items():
+                    self._board.add_scalar(f"{kind}/{name}", value, step)
 
     def close(self) -> None:
         """Flush everything."""

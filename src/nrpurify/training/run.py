@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -80,7 +81,8 @@ class Run:
         self.workers: Workers = join_workers(self.device)
         self.photos, self.held_out = split_photos(self.data, self.recipe.holdout)
         self.trainer = Trainer(self.recipe, self.photos, self.folder, self.device, self.workers)
-        self.kept = RunFolder(self.folder, self.recipe.to_dict(), _completed)
+        self.kept = RunFolder(self.folder, self.recipe.to_dict(), _completed, extends="steps")
+        self.extended: list[int] = []
         self.metrics: dict[str, float] = {}
         self.seconds = 0.0
 
@@ -88,7 +90,9 @@ class Run:
         """Train to the end and return the purifier's file.
 
         Args:
-            resume: Go on from ``state.pt`` in the folder; without one, start anew.
+            resume: Go on from ``state.pt`` in the folder; without one, start anew. A recipe with
+                more ``steps`` extends the run: it goes on by the longer schedule of learning
+                rates, and the gate is trained again. That is not the result of one longer run.
             warm_start: A purifier to begin from, of the same design or one that can grow
                 (:func:`nrpurify.training.growth.can_grow`).
 
@@ -96,6 +100,8 @@ class Run:
             InputError: The folder holds a run and ``resume`` is not given, or the run that it
                 holds follows another recipe, photos, warm start or number of processes, or not
                 every process finds the same state in it.
+            WeightsError: A file of the run is damaged or cannot be written.
+            DivergenceError: The loss is infinite or NaN.
         """
         with self.workers:
             return self._execute(resume, warm_start)
@@ -132,17 +138,23 @@ class Run:
                 first.card.sha256 if first else "",
             )
             state = self.kept.enter(origin, resume=resume)
+            if state is not None:
+                self._load(state)
         except Exception:
             self.workers.gather(_FAILED)  # the others wait for this process
             raise
-        self._agree(_NO_STATE if state is None else int(state["trainer"]["step"]))
-        if state is not None:
-            self.trainer.load_state(state["trainer"])
-            self.seconds, self.metrics = state["seconds"], state["metrics"]
-        elif first is not None:
+        self._agree(_NO_STATE if state is None else self.trainer.step)
+        if state is None and first is not None:
             self.trainer.start_from(first)
         if self.workers.rank == 0:
             self.kept.write_start(origin)
+
+    def _load(self, state: dict[str, Any]) -> None:
+        with self.kept.reading_state():
+            self.trainer.load_state(state["trainer"])
+            self.seconds, self.metrics = state["seconds"], state["metrics"]
+            planned = [*state.get("extended", []), json.loads(state["recipe"])["steps"]]
+            self.extended = [steps for steps in planned if steps < self.recipe.steps]
 
     def _check(self, warm_start: str | Path | None) -> None:
         recipe = self.recipe
@@ -199,7 +211,7 @@ class Run:
             log.write("gate", recipe.steps + step, values)
             self.watcher.gated(step, recipe.gate.steps, values)
 
-        self.trainer.train_gate(watch)
+        self.trainer.train_gate(watch, self.watcher.cached)
         self._validate(recipe.steps + recipe.gate.steps, log, validator)
         self.seconds = time.monotonic() - started
         self._save()
@@ -224,7 +236,12 @@ class Run:
         # the state last: a kill between the two repeats steps, and never leaves an old purifier
         self.trainer.save(self.purifier_file, self._training_card(), self.metrics)
         self.kept.save(
-            {"trainer": self.trainer.state(), "seconds": self.seconds, "metrics": self.metrics}
+            {
+                "trainer": self.trainer.state(),
+                "seconds": self.seconds,
+                "metrics": self.metrics,
+                "extended": self.extended,
+            }
         )
 
     def _training_card(self) -> dict[str, Any]:
@@ -232,6 +249,7 @@ class Run:
             "photos": len(self.photos),
             "held_out": len(self.held_out),
             "steps_done": self.trainer.step,
+            **({"extended_from": self.extended} if self.extended else {}),
             **self.kept.warm_start(),
             **circumstances(self.seconds, self.device, self.recipe.to_dict()),
         }

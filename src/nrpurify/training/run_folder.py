@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,10 @@ from typing import Any
 import torch
 
 import nrpurify
-from nrpurify.errors import InputError, WeightsError
-from nrpurify.files import atomic_path, write_json
+from nrpurify.errors import InputError
+from nrpurify.files import atomic_path, read_json, write_json
+from nrpurify.recipe_files import Place, dotted, shown
+from nrpurify.training.file_errors import readable, writable
 
 
 @dataclass(frozen=True)
@@ -45,11 +48,14 @@ class RunFolder:
         path: Where it lies.
         recipe: All settings, as plain values.
         complete: Gives settings that an older version wrote the defaults of those it did not know.
+        extends: Name of a number in the recipe that may be larger when the run goes on, such as
+            ``steps``; empty for none.
     """
 
     path: Path
     recipe: dict[str, Any]
     complete: Callable[[dict[str, Any]], dict[str, Any]] = dict
+    extends: str = ""
 
     @property
     def state_file(self) -> Path:
@@ -70,7 +76,7 @@ class RunFolder:
         Raises:
             InputError: It holds a run and ``resume`` is not given, or one of another recipe or
                 origin.
-            WeightsError: The state cannot be read.
+            WeightsError: A file of the run cannot be read.
         """
         if self.state_file.exists() and not resume:
             raise InputError(
@@ -79,15 +85,19 @@ class RunFolder:
             )
         self.path.mkdir(parents=True, exist_ok=True)
         if self._recipe_file.exists():
-            self._check(self._recipe_file.read_text(encoding="utf-8"))
+            mend = "delete it if the settings are the same, or name another folder"
+            with readable(self._recipe_file, mend):
+                self._check(read_json(self._recipe_file))
         self._check_origin(origin)
         return self._read() if self.state_file.exists() else None
 
     def write_start(self, origin: Origin) -> None:
         """Write recipe and origin: only these can use the folder from now on."""
-        write_json(self._recipe_file, self.recipe)
+        with writable(self._recipe_file):
+            write_json(self._recipe_file, self.recipe)
         if self._origin() is None:
-            write_json(self._origin_file, asdict(origin))
+            with writable(self._origin_file):
+                write_json(self._origin_file, asdict(origin))
 
     def warm_start(self) -> dict[str, str]:
         """What a card says of the weights that the run began with; nothing if there were none."""
@@ -95,14 +105,20 @@ class RunFolder:
         return {"warm_start": origin.warm_start} if origin and origin.warm_start else {}
 
     def save(self, state: dict[str, Any]) -> None:
-        """Write the state, tensors and plain values, whole or not at all."""
-        with atomic_path(self.state_file) as temporary:
+        """Write the state, tensors and plain values, whole or not at all.
+
+        Raises:
+            WeightsError: It cannot be written, as on a full disk.
+        """
+        with writable(self.state_file), atomic_path(self.state_file) as temporary:
             torch.save({**state, "recipe": json.dumps(self.recipe, sort_keys=True)}, temporary)
 
     def _origin(self) -> Origin | None:
         if not self._origin_file.exists():
             return None
-        return Origin(**json.loads(self._origin_file.read_text(encoding="utf-8")))
+        mend = "delete it if photos and warm start are the same, or name another folder"
+        with readable(self._origin_file, mend):
+            return Origin(**read_json(self._origin_file))
 
     def _check_origin(self, origin: Origin) -> None:
         before = self._origin()
@@ -126,24 +142,32 @@ class RunFolder:
                 raise InputError(f"{self.path} was started {text}, or name another folder")
 
     def _read(self) -> dict[str, Any]:
-        try:
+        with self.reading_state():
             state: dict[str, Any] = torch.load(
                 self.state_file, map_location="cpu", weights_only=True
             )
-        except Exception as error:
-            raise WeightsError(f"{self.state_file} cannot be read: {error}") from error
-        self._check(state["recipe"])
+            self._check(json.loads(state["recipe"]))
         return state
 
-    def _check(self, text: str) -> None:
-        written = json.loads(text)
-        if written == json.loads(json.dumps(self.recipe)):
+    def reading_state(self) -> AbstractContextManager[None]:
+        """Name the state's file when something in the block does not find in it what it needs."""
+        return readable(self.state_file, "delete it to start at step 0, or name another folder")
+
+    def _check(self, written: dict[str, Any]) -> None:
+        if written == _plain(self.recipe):
             return
-        if _sorted(self.complete(written)) != _sorted(self.complete(self.recipe)):
+        before, now = (_plain(self.complete(values)) for values in (written, self.recipe))
+        changes = [c for c in _differences(before, now) if not self._is_longer(*c)]
+        if changes:
+            rows = [f"{dotted(p)} was {shown(a)} and is {shown(b)}" for p, a, b in changes[:3]]
+            more = f", and {len(changes) - 3} more" if len(changes) > 3 else ""
             raise InputError(
-                f"{self.path} was started with another recipe; resume with the same settings "
-                "or name another folder"
+                f"{self.path} was started with another recipe: {', '.join(rows)}{more}; resume "
+                "with the same settings or name another folder"
             )
+
+    def _is_longer(self, place: Place, before: Any, now: Any) -> bool:
+        return place == (self.extends,) and now > before
 
 
 def circumstances(
@@ -159,6 +183,18 @@ def circumstances(
     }
 
 
-def _sorted(recipe: dict[str, Any]) -> str:
-    """A text that is the same whatever the order of the keys, which old states do not keep."""
-    return json.dumps(recipe, sort_keys=True)
+def _plain(values: Any) -> Any:
+    """As JSON gives it back: lists for tuples."""
+    return json.loads(json.dumps(values))
+
+
+def _differences(before: Any, now: Any, place: Place = ()) -> Iterator[tuple[Place, Any, Any]]:
+    """Settings that differ, each with its place and both values; None where there is no setting."""
+    if isinstance(before, dict) and isinstance(now, dict):
+        for key in sorted(before.keys() | now.keys()):
+            yield from _differences(before.get(key), now.get(key), (*place, key))
+    elif isinstance(before, list) and isinstance(now, list) and len(before) == len(now):
+        for index, (a, b) in enumerate(zip(before, now, strict=True)):
+            yield from _differences(a, b, (*place, index))
+    elif before != now:
+        yield place, before, now

@@ -13,12 +13,13 @@ import torch.nn.functional as F
 from torch import Generator, Tensor
 
 from nrpurify.draw import random_integer
-from nrpurify.errors import InputError
+from nrpurify.errors import DivergenceError, InputError
 from nrpurify.models.segmenters.checkpoint import ARCHITECTURE, load_segnet, save_segnet
 from nrpurify.models.segmenters.segnet import SegNetBasic
 from nrpurify.purifiers.card import Card
 from nrpurify.tasks.camvid import CAMVID, IGNORED, ClassTable, Pair, Sample, find_pairs
 from nrpurify.training.adversaries import seeded
+from nrpurify.training.file_errors import writable
 from nrpurify.training.log import RunLog
 from nrpurify.training.optim import learning_rate, set_rate, update_average
 from nrpurify.training.photos import rank
@@ -63,6 +64,11 @@ class SegNetTrainer:
         set_rate(self.optimizer, rate)
         self.network.train()
         loss = F.cross_entropy(self.network(images), masks, ignore_index=IGNORED)
+        if not torch.isfinite(loss):
+            raise DivergenceError(
+                f"the loss is {float(loss.detach())} at step {self.step}; lower lr (it is "
+                f"{self.recipe.lr:g}) and start again in another folder"
+            )
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         self.optimizer.step()
@@ -178,11 +184,14 @@ def train_segnet(
     origin = Origin(files, warm_start=first[1].sha256 if first else "")
     state = run.enter(origin, resume=resume)
     run.write_start(origin)
+    before = 0.0
     if state is not None:
-        trainer.load_state(state["trainer"])
+        with run.reading_state():
+            trainer.load_state(state["trainer"])
+            before = float(state["seconds"])
     elif first is not None:
         trainer.start_from(first[0])
-    seconds = _run(trainer, run, state["seconds"] if state is not None else 0.0, watch)
+    seconds = _run(trainer, run, before, watch)
     trainer.settle()
     held = measure(trainer.average, _read(held_out, table), place) if held_out else None
     return _save(trainer, run, held, len(held_out), seconds)
@@ -219,7 +228,8 @@ def _save(
     arguments = {"num_classes": len(trainer.table.names)}
     card = Card("segnet-basic", ARCHITECTURE, arguments, training, metrics)
     file = run.path / "segmenter.safetensors"
-    save_segnet(trainer.average, card, file)
+    with writable(file):
+        save_segnet(trainer.average, card, file)
     return file
 
 

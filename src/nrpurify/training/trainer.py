@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
-from nrpurify.errors import InputError
+from nrpurify.errors import DivergenceError, InputError
 from nrpurify.precision import autocast
 from nrpurify.purifiers import Card, Gate, Purifier, Strength, build_purifier, save_purifier
 from nrpurify.training import losses
@@ -26,6 +26,7 @@ from nrpurify.training.adversaries import (
 )
 from nrpurify.training.critic import Critic
 from nrpurify.training.distributed import Workers
+from nrpurify.training.file_errors import writable
 from nrpurify.training.gate import GateTrainer
 from nrpurify.training.growth import grow
 from nrpurify.training.honest import honest_crops
@@ -190,16 +191,24 @@ class Trainer:
         clip: float,
     ) -> float:
         if not torch.isfinite(loss):
-            raise FloatingPointError(f"the loss is {float(loss.detach())} at step {self.step}")
+            raise self._diverged(f"the loss is {float(loss.detach())}")
         set_rate(optimizer, rate)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         limit = clip or float("inf")
         norm = float(nn.utils.clip_grad_norm_(module.parameters(), limit))
         if not math.isfinite(norm):
-            raise FloatingPointError(f"the gradient's norm is {norm} at step {self.step}")
+            raise self._diverged(f"the gradient's norm is {norm}")
         optimizer.step()
         return norm
+
+    def _diverged(self, what: str) -> DivergenceError:
+        settings = self.recipe.optimization
+        return DivergenceError(
+            f"{what} at step {self.step}, so the weights stay as they were; lower optimization.lr "
+            f"(it is {settings.lr:g}) or set optimization.clip (it is {settings.clip:g}), and "
+            "start again in another folder"
+        )
 
     def state(self) -> dict[str, Any]:
         """All that a resumed run needs, for :func:`torch.save`."""
@@ -229,10 +238,14 @@ class Trainer:
         grow(purifier.network, self.purifier.network)
         self.average.load_state_dict(self.purifier.network.state_dict())
 
-    def train_gate(self, watch: Callable[[int, dict[str, float]], None]) -> None:
-        """Train the gate of the averaged weights; ``watch(step, values)``."""
+    def train_gate(
+        self,
+        watch: Callable[[int, dict[str, float]], None],
+        cached: Callable[[int, int], None] | None = None,
+    ) -> None:
+        """Train the gate of the averaged weights; ``watch(step, values)``, ``cached`` as above."""
         recipe = self.recipe
-        self.fill_cache()
+        self.fill_cache(cached)
         if not self.cache.has_known():
             recipe = replace(recipe, gate=replace(recipe.gate, known=0.0))
 
@@ -253,7 +266,8 @@ class Trainer:
     def save(self, path: Path, training: dict[str, Any], metrics: dict[str, float]) -> Card:
         """Write the averaged weights with their card, in float16."""
         card = replace(self.purifier.card, training=training, metrics=dict(metrics))
-        return save_purifier(self._purifier(card), path, dtype=torch.float16)
+        with writable(path):
+            return save_purifier(self._purifier(card), path, dtype=torch.float16)
 
     def _purifier(self, card: Card) -> Purifier:
         return Purifier(self.average, card, self.recipe.strength, self.gate)

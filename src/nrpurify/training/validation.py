@@ -15,8 +15,9 @@ from nrpurify.distances import feature_distance
 from nrpurify.features import feature_extractor
 from nrpurify.files import atomic_path
 from nrpurify.images import from_uint8, to_uint8
-from nrpurify.training.adversaries import seeded
+from nrpurify.training.adversaries import check_pair, seeded
 from nrpurify.training.diet import Adversary
+from nrpurify.training.file_errors import MADE_AGAIN, readable, writable
 from nrpurify.training.photos import center_crops
 from nrpurify.training.recipe import Recipe
 
@@ -52,8 +53,10 @@ class Validator:
         self.victim = load_classifier(victim).to(self.device) if victim else None
         if not self.file.exists():
             self._attack()
-        tensors = load_file(self.file)
-        self.clean, self.attacked = (from_uint8(tensors[k]) for k in ("clean", "attacked"))
+        with readable(self.file, MADE_AGAIN):
+            tensors = load_file(self.file)
+            self.clean, self.attacked = (from_uint8(tensors[k]) for k in ("clean", "attacked"))
+            check_pair(self.clean, self.attacked)
 
     def _attack(self) -> None:
         plan = self.recipe.validation
@@ -72,7 +75,7 @@ class Validator:
             for part in torch.split(clean, 8)
         ]
         tensors = {"clean": to_uint8(clean), "attacked": to_uint8(torch.cat(parts)).contiguous()}
-        with atomic_path(self.file) as temporary:
+        with writable(self.file), atomic_path(self.file) as temporary:
             save_file(tensors, temporary)
 
     @torch.no_grad()
