@@ -14,6 +14,7 @@ from nrpurify.errors import InputError, WeightsError
 from nrpurify.purifiers import Card, Purifier, build_purifier, load_purifier, save_purifier
 from nrpurify.purifiers.registry import Design
 from nrpurify.training import Silent
+from nrpurify.training.run_folder import Origin, RunFolder, files_hash
 
 GAN = {"pixel": 10, "pixel_norm": "l1", "adversarial": 0.05}
 KILLED = -signal.SIGKILL
@@ -352,6 +353,28 @@ def test_no_held_out_photos_no_validation(go, tmp_path):
 def test_no_photos_to_validate_with_no_validation(go, tmp_path):
     card = load_purifier(go("run", steps=1, validation={"photos": 0})).card
     assert card.metrics == {}
+
+
+def test_photos_of_the_same_names_and_sizes_cannot_take_over_a_run(tmp_path):
+    photo, folder = tmp_path / "a.jpg", RunFolder(tmp_path / "run", {})
+    photo.write_bytes(b"one")
+    before = files_hash([photo])
+    folder.enter(Origin(before), resume=False)
+    folder.write_start(Origin(before))
+    photo.write_bytes(b"two")
+    with pytest.raises(InputError, match="was started on other files"):
+        folder.enter(Origin(files_hash([photo])), resume=True)
+    photo.write_bytes(b"one")
+    folder.enter(Origin(files_hash([photo])), resume=True)
+
+
+def test_a_run_of_an_older_version_goes_on_with_files_of_the_same_names_and_sizes(tmp_path):
+    photo, folder = tmp_path / "a.jpg", RunFolder(tmp_path / "run", {})
+    photo.write_bytes(b"one")
+    before = Origin(files_hash([photo]).split("-")[0])
+    folder.enter(before, resume=False)
+    folder.write_start(before)
+    folder.enter(Origin(files_hash([photo])), resume=True)
 
 
 def test_other_photos_cannot_take_over_a_run(go, photo_folder, tmp_path):

@@ -52,7 +52,8 @@ class Tiny:
         (target / self.archive.name).write_bytes(self.archive.read_bytes())
 
     def leftovers(self) -> list[str]:
-        return [p.name for p in self.cache.glob("*") if p.suffix not in (".lock", ".safetensors")]
+        kept = (".lock", ".safetensors", ".sqlite3")
+        return [p.name for p in self.cache.glob("*") if p.suffix not in kept]
 
     def change(self, monkeypatch, **changes) -> None:
         weight = table.TABLE["tiny"]

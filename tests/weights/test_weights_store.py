@@ -1,4 +1,5 @@
 import logging
+import os
 import pickle
 import threading
 import time
@@ -10,7 +11,7 @@ from safetensors.torch import load_file, save_file
 
 from nrpurify import weights
 from nrpurify.errors import InputError, WeightsError
-from nrpurify.weights import places
+from nrpurify.weights import places, remembered, store
 
 
 def expected() -> torch.Tensor:
@@ -180,10 +181,77 @@ def test_contents_of_another_network(tiny, monkeypatch, tmp_path):
         weights.fetch("tiny", file=member)
 
 
-def test_broken_cache_file(tiny):
-    weights.fetch("tiny").write_bytes(b"\0" * 20)
-    with pytest.raises(WeightsError, match="nrpurify weights fetch tiny --force"):
+def flip(file):
+    """Change one bit of the values; size and time of modification stay."""
+    times = file.stat().st_atime_ns, file.stat().st_mtime_ns
+    data = bytearray(file.read_bytes())
+    data[-1] ^= 1
+    file.write_bytes(data)
+    os.utime(file, ns=times)
+
+
+@pytest.mark.parametrize("damage", [flip, lambda file: file.write_bytes(b"\0" * 20)])
+def test_a_damaged_file_in_the_cache_is_fetched_again(tiny, damage, caplog):
+    damage(weights.fetch("tiny"))
+    assert weights.verify("tiny") is False
+    assert torch.equal(weights.load("tiny")["conv.weight"], expected())
+    assert "is damaged" in caplog.text
+    assert len(tiny.commands) == 2
+    assert weights.verify("tiny") is True
+
+
+def test_a_damaged_file_is_refused_where_nothing_can_be_fetched(tiny):
+    def fail(target):
+        raise WeightsError("offline")
+
+    flip(weights.fetch("tiny"))
+    tiny.before_copy = fail
+    with pytest.raises(WeightsError, match="offline"):
         weights.load("tiny")
+
+
+def test_an_unchanged_file_is_hashed_once(tiny, monkeypatch):
+    file = weights.fetch("tiny")
+    monkeypatch.setattr(remembered, "_FRESH", -(10**10))
+    calls = []
+    real = store._digest
+    monkeypatch.setattr(store, "_digest", lambda path: calls.append(path) or real(path))
+    for _ in range(3):
+        weights.path("tiny")
+    assert calls == [file]
+    flip(file)
+    weights.path("tiny")
+    assert len(tiny.commands) == 2
+
+
+def test_hub_weights_with_other_values_are_refused(tiny, monkeypatch):
+    def fail(target):
+        raise WeightsError("offline")
+
+    tiny.before_copy = fail
+    tiny.change(monkeypatch, hub="timm:tiny_net")
+    monkeypatch.setattr(places, "load_from_hub", lambda *_: {"conv.weight": expected() + 1})
+    with pytest.raises(WeightsError, match="has other values"):
+        weights.load("tiny")
+    assert weights.cached("tiny") is None
+    assert weights.verify("tiny") is None
+
+
+@pytest.mark.parametrize("damage", ["text", "folder", "nothing"])
+def test_hashes_need_no_memory(tiny, tmp_path, monkeypatch, damage):
+    monkeypatch.setattr(remembered, "_FRESH", -(10**10))
+    tiny.cache.mkdir()
+    if damage == "text":
+        (tiny.cache / remembered.FILE).write_bytes(b"no database" * 500)
+    elif damage == "folder":
+        (tiny.cache / remembered.FILE).mkdir()
+    paths = [tmp_path / name for name in ("a", "b\udce9")]
+    for path in paths:
+        path.write_bytes(b"1")
+    first = weights.content_hashes(paths)
+    assert weights.content_hashes(paths) == first == [weights.file_hash(path) for path in paths]
+    paths[0].write_bytes(b"2")
+    assert weights.content_hashes(paths)[0] != first[0]
 
 
 def test_cache_that_cannot_be_written(tiny, monkeypatch, tmp_path):

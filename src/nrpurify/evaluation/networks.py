@@ -159,7 +159,7 @@ def surrogate_names(attack: GridAttack) -> tuple[str, ...]:
 def weights_hash(name: str, module: nn.Module) -> str:
     """sha256 of the cached weight file of that name, else of the module's tensors, if any."""
     if name in weights.names() and (path := weights.cached(name)):
-        return weights.file_hash(path)
+        return weights.content_hashes([path])[0]
     tensors = module.state_dict()
     return tensors_hash(tensors) if tensors else ""
 

@@ -14,7 +14,7 @@ from nrpurify.evaluation.harness import Batch
 from nrpurify.images import load_batch
 from nrpurify.labels import LabeledImage, labeled_images, read_labeled_folder
 from nrpurify.recipe_files import RecipeError, at
-from nrpurify.weights import file_hash
+from nrpurify.weights import content_hashes
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ def open_photos(
     return Photos(
         [f"{index:05d}-{item.path.stem[:60]}" for index, item in enumerate(chosen)],
         chosen,
-        [file_hash(item.path) for item in chosen],
+        content_hashes([item.path for item in chosen]),
         given.size,
         device,
         Path(given.folder).name or chosen[0].path.parent.name,

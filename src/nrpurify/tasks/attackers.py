@@ -20,7 +20,7 @@ from nrpurify.folders import Attacker, AttackOptions, image_generator, prepare_a
 from nrpurify.images import to_uint8
 from nrpurify.tasks.plan import TaskPlan
 from nrpurify.tasks.segmentation_cells import Attacked
-from nrpurify.weights import file_hash
+from nrpurify.weights import content_hashes
 
 
 def prepare_attacks(plan: TaskPlan, folder: Path) -> list[Attacked]:
@@ -154,4 +154,5 @@ def _folder_hash(folder: Path) -> str:
     images = find_images(folder, recursive=True)
     paths = [path for image in images for path in (image.path, float_path(image.path))]
     held = [path for path in paths if path.is_file()]
-    return digest([[path.relative_to(folder).as_posix(), file_hash(path)] for path in held])
+    names = [path.relative_to(folder).as_posix() for path in held]
+    return digest([list(row) for row in zip(names, content_hashes(held), strict=True)])

@@ -30,7 +30,7 @@ from nrpurify.tasks.segmentation import LabeledFolder, evaluate_segmentation
 from nrpurify.tasks.segmentation_cells import CLEAN, Attacked, Cell, CellMaker
 from nrpurify.tasks.strips import SHOWN, View
 from nrpurify.versions import versions
-from nrpurify.weights import file_hash
+from nrpurify.weights import content_hashes
 
 VOID = 255
 """The value of void pixels in masks that are not CamVid's."""
@@ -210,14 +210,16 @@ class DetectVictim:
         )
 
     def _scenes(self) -> str:
-        return digest([_told(scene) for scene in self.scenes.items])
+        scenes = self.scenes.items
+        hashes = content_hashes([scene.path for scene in scenes])
+        return digest([_told(*pair) for pair in zip(scenes, hashes, strict=True)])
 
 
-def _told(scene: Scene) -> dict[str, Any]:
+def _told(scene: Scene, sha256: str) -> dict[str, Any]:
     """All of a scene that decides what is measured on it."""
     return {
         "name": scene.name,
-        "file": file_hash(scene.path),
+        "file": sha256,
         "boxes": scene.boxes.tolist(),
         "labels": scene.labels.tolist(),
         "crowd": scene.crowd.tolist(),
@@ -290,7 +292,8 @@ class SegmentVictim:
         return kept.cells()
 
     def _files(self) -> str:
-        return digest([[file_hash(p.image), file_hash(p.mask)] for p in self.images.pairs])
+        files = [path for pair in self.images.pairs for path in (pair.image, pair.mask)]
+        return digest(content_hashes(files))
 
     def _ids(
         self,

@@ -17,6 +17,7 @@ from nrpurify.errors import InputError
 from nrpurify.files import atomic_path, read_json, write_json
 from nrpurify.recipe_files import Place, dotted, shown
 from nrpurify.training.file_errors import readable, writable
+from nrpurify.weights import content_hashes
 
 
 @dataclass(frozen=True)
@@ -35,9 +36,20 @@ class Origin:
 
 
 def files_hash(paths: Iterable[Path]) -> str:
-    """sha256 over the files' names and sizes in bytes, in any order."""
-    rows = sorted(f"{path.name} {path.stat().st_size}" for path in paths)
-    return hashlib.sha256("\n".join(rows).encode(errors="surrogatepass")).hexdigest()
+    """sha256 over the files' names and sizes in bytes, a dash, and one over names and contents.
+
+    The order of the files does not matter. Runs of older versions have the first part only.
+    """
+    files = list(paths)
+    sizes = [f"{path.name} {path.stat().st_size}" for path in files]
+    hashes = content_hashes(files)
+    contents = [f"{path.name} {value}" for path, value in zip(files, hashes, strict=True)]
+    return f"{_rows_hash(sizes)}-{_rows_hash(contents)}"
+
+
+def _rows_hash(rows: list[str]) -> str:
+    text = "\n".join(sorted(rows))
+    return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -126,7 +138,7 @@ class RunFolder:
             return
         need_warm_start = origin.warm_start or not self.state_file.exists()
         for same, text in (
-            (before.data == origin.data, "on other files; resume with the same"),
+            (_same_data(before.data, origin.data), "on other files; resume with the same"),
             (
                 before.processes == origin.processes,
                 f"by {before.processes} processes, these are {origin.processes}; resume with as "
@@ -181,6 +193,10 @@ def circumstances(
         "nrpurify": nrpurify.__version__,
         "recipe": recipe,
     }
+
+
+def _same_data(before: str, now: str) -> bool:
+    return before == now or ("-" not in before and now.startswith(f"{before}-"))
 
 
 def _plain(values: Any) -> Any:

