@@ -5,7 +5,8 @@ import torch
 from torch import nn
 
 from nrpurify import defenses
-from nrpurify.defenses import Protected, protect, reseed
+from nrpurify.callables import Function
+from nrpurify.defenses import MajorityVote, Protected, protect, reseed
 from nrpurify.errors import InputError
 
 MANY = "noise:std=0.3,passes=9,seed=5"
@@ -105,3 +106,21 @@ def test_what_several_passes_cannot_do(greys):
         Protected(Victim(), nn.Identity(), passes=0)
     with pytest.raises(InputError, match="no defense 'fats'; did you mean fast"):
         protect(Victim(), "fats")
+
+
+@pytest.mark.parametrize("combine", ["mean", "vote"])
+def test_nan_is_no_vote_for_class_0(greys, combine):
+    def broken(images):
+        return torch.tensor([[0.0, 1.0, torch.nan]]).expand(len(images), 3)
+
+    assert protect(broken, f"{MANY},combine={combine}")(greys).isnan().any(1).all()
+    assert MajorityVote(Function(broken), 2)(greys).isnan().all()
+
+
+SPECS = (MANY, f"{MANY},combine=vote", "rp:passes=3", "nips-r3:passes=3", "jpeg+noise:passes=2")
+
+
+@pytest.mark.parametrize("spec", [*SPECS, "tiny:mode=dynamic,passes=3", "median", "none"])
+def test_no_images_have_no_answers(spec):
+    assert protect(Victim(), spec)(torch.zeros(0, 3, 8, 6)).shape == (0, 3)
+    assert protect(Victim(), spec, mode="dynamic")(torch.zeros(0, 3, 8, 6)).shape == (0, 3)

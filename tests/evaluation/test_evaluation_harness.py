@@ -105,3 +105,36 @@ def test_budget_check_refuses_nan(broken):
     images[broken][0, 1, 0, 1] = torch.nan
     with pytest.raises(AssertionError, match=f"the {broken} images hold NaN"):
         check_budget(images["clean"], images["attacked"], 0.1)
+
+
+def spoil(images):
+    images = images.clone()
+    images[2, 1, 0, 0] = torch.nan
+    return images
+
+
+def test_purified_images_that_are_not_finite_end_the_work():
+    with pytest.raises(InputError, match=r"images behind the defense 'fast' hold NaN .* for c;"):
+        run(purifier=spoil, defense="fast")
+
+
+class Undecided(nn.Module):
+    """NaN for bright images: an argmax would say class 0."""
+
+    def forward(self, images):
+        scores = torch.zeros(len(images), 2)
+        scores[images.mean((1, 2, 3)) > 0.5] = torch.nan
+        return scores
+
+
+@pytest.mark.parametrize(
+    ("purifier", "said"),
+    [
+        (brighten, r"logits of u behind the defense 'none' hold NaN .* for b and 1 more images"),
+        (torch.ones_like, "behind the defense 'purifier' hold NaN .* for a and 3 more images"),
+    ],
+)
+def test_logits_that_are_not_finite_are_no_class(purifier, said):
+    batch = BATCH if purifier is brighten else Batch(CLEAN / 2, LABELS, list("abcd"))
+    with pytest.raises(InputError, match=said):
+        evaluate([batch], {"u": Undecided()}, attack=darken, purifier=purifier, eps=0.1)

@@ -6,7 +6,9 @@ from dataclasses import replace
 
 import pytest
 import torch
+from torch import nn
 
+from nrpurify.callables import Function
 from nrpurify.errors import InputError
 from nrpurify.evaluation import (
     GridAttack,
@@ -17,6 +19,8 @@ from nrpurify.evaluation import (
     compact_table,
     run_grid,
 )
+from nrpurify.evaluation.bench import answers
+from nrpurify.evaluation.harness import Batch
 from nrpurify.evaluation.strips import shown_defense
 from nrpurify.images import load_batch, read_image
 from nrpurify.labels import read_labeled_folder
@@ -365,3 +369,20 @@ def test_items_take_the_place_of_a_folder(recipe, photos, tmp_path):
     assert run["images"]["n"] == 2
     assert run["images"]["folder"] == "1"
     assert load_batch([items[2].path], 32, crop=True).shape == (1, 3, 32, 32)
+
+
+@pytest.mark.parametrize(
+    ("defense", "said"),
+    [
+        (lambda images: images * torch.nan, "images behind the defense 'median' hold NaN"),
+        (lambda images: images, "logits of colors behind the defense 'median' hold NaN"),
+    ],
+)
+def test_a_cell_of_nan_ends_the_run_and_names_defense_and_image(defense, said):
+    class Lost(nn.Module):
+        def forward(self, images):
+            return images.mean((2, 3)).log() * torch.nan
+
+    batch = Batch(torch.rand(2, 3, 4, 4), torch.tensor([0, 1]), ["a.png", "b.png"])
+    with pytest.raises(InputError, match=rf"{said} .* for a\.png and 1 more"):
+        answers(Function(defense), {"colors": Lost()}, batch, False, "median")

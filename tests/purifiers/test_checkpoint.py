@@ -197,10 +197,21 @@ def test_a_message_names_the_first_wrong_tensors_only(tmp_path):
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_values_that_are_no_numbers_are_refused(file, purifier, value):
-    purifier.network.state_dict()["head.weight"][0, 0, 0, 0] = value
-    save_purifier(purifier, file)
-    with pytest.raises(WeightsError, match=r"head\.weight has NaN or infinite values"):
+    weights = purifier.network.state_dict()
+    weights["head.weight"][0, 0, 0, 0] = value
+    write(file, weights, purifier.card)
+    before = file.read_bytes()
+    with pytest.raises(WeightsError, match=r"head\.weight has NaN or infinite values; train"):
         load_purifier(file)
+    with pytest.raises(WeightsError, match=r"head\.weight has NaN or infinite .* nothing was writ"):
+        save_purifier(purifier, file)
+    assert file.read_bytes() == before
+
+
+def test_values_beyond_half_precision_are_not_written(file, purifier):
+    purifier.network.state_dict()["head.weight"][0, 0, 0, 0] = 1e6
+    with pytest.raises(WeightsError, match=r"in torch\.float16, so nothing was written"):
+        save_purifier(purifier, file, dtype=torch.float16)
 
 
 def test_a_full_disk_is_an_os_error(monkeypatch, file, purifier):

@@ -169,3 +169,8 @@ def test_no_object_at_all_is_told_before_anything_is_measured(scenes):
     scenes.items = [scene for scene in scenes.items if not len(scene.labels)]
     with pytest.raises(InputError, match=r"none of the 1 images has an object; .*: 3\.png"):
         evaluate_detection(lambda images: pytest.fail("too late"), scenes, {}, victim="x")
+
+
+def test_defended_images_of_nan_end_the_work(scenes):
+    with pytest.raises(InputError, match=r"images behind the defense 'lost' hold NaN .* for "):
+        evaluate_detection(bright_boxes, scenes, {"lost": lambda x: x * torch.nan}, victim="v")

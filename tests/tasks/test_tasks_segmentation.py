@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from nrpurify.callables import Function
 from nrpurify.defenses import make
 from nrpurify.errors import InputError
 from nrpurify.evaluation.lookup import look_up
@@ -180,3 +181,9 @@ def test_passes_are_averaged_and_told(segmenter, folder):
     many, once = (cells["clean", name, "pixel accuracy"] for name in defenses)
     assert (many["draws"], once["draws"]) == (25, 1)
     assert many["value"] > once["value"] + 0.05
+
+
+def test_logits_of_nan_are_no_class(segmenter, folder):
+    segmenter.network = Function(lambda x: Threshold()(x) * torch.nan)
+    with pytest.raises(InputError, match=r"behind the defense 'none' hold NaN .* for "):
+        evaluate_segmentation(segmenter, folder, {"none": nn.Identity()})

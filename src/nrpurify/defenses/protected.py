@@ -152,7 +152,8 @@ class Protected(nn.Module):
 
 
 def _one_hot(scores: Tensor) -> Tensor:
-    return F.one_hot(scores.argmax(1), scores.shape[1]).float()
+    votes = F.one_hot(scores.argmax(1), scores.shape[1]).float()
+    return votes.masked_fill(scores.isnan().any(1, keepdim=True), torch.nan)  # NaN is no class 0
 
 
 class MajorityVote(nn.Module):

@@ -14,6 +14,7 @@ from nrpurify.defenses import protect
 from nrpurify.evaluation.adversaries import Adversaries, checked, digest, slug
 from nrpurify.evaluation.attackers import perturber, settings_in_force
 from nrpurify.evaluation.cells import Cell, Unit, cell_id, counted, describe, is_own_surrogate
+from nrpurify.evaluation.finite import check_finite
 from nrpurify.evaluation.grid_recipe import GridAttack, GridRecipe
 from nrpurify.evaluation.harness import Batch
 from nrpurify.evaluation.meter import Meter
@@ -158,7 +159,8 @@ class Bench:
         found: dict[str, list[Tensor]] = {name: [] for name in victims}
         done = 0
         for index, batch in enumerate(self.photos.batches(self.recipe.batch)):
-            for name, scores in answers(defense, victims, source(index, batch), amp).items():
+            shown = batch._replace(images=source(index, batch))
+            for name, scores in answers(defense, victims, shown, amp, unit.defense).items():
                 found[name].append((scores.argmax(1) == batch.labels).cpu())
             done += len(batch.names)
             self.progress(unit.title, done, len(self.photos))
@@ -262,15 +264,24 @@ def _is_half(amp: Amp, device: str) -> bool:
 
 @torch.no_grad()
 def answers(
-    defense: nn.Module, victims: dict[str, nn.Module], images: Tensor, amp: Amp
+    defense: nn.Module, victims: dict[str, nn.Module], batch: Batch, amp: Amp, spec: str
 ) -> dict[str, Tensor]:
     """What victims say of N×3×H×W images behind a defense: N×classes scores by victim.
 
     A defense of one pass works once for all victims; one of several passes anew for each.
+
+    Raises:
+        InputError: Defended images or scores are not finite.
     """
+    images, names = batch.images, batch.names
     if getattr(defense, "passes", 1) > 1:
-        return {name: protect(victim, defense)(images) for name, victim in victims.items()}
-    with autocast(images.device, amp):
-        defended = defense(images)
-    with enlarged(images, defended):
-        return {name: victim(defended.float()) for name, victim in victims.items()}
+        found = {name: protect(victim, defense)(images) for name, victim in victims.items()}
+    else:
+        with autocast(images.device, amp):
+            defended = defense(images)
+        check_finite(defended, names, "images", spec)
+        with enlarged(images, defended):
+            found = {name: victim(defended.float()) for name, victim in victims.items()}
+    for name, scores in found.items():
+        check_finite(scores, names, f"logits of {name}", spec)
+    return found

@@ -75,6 +75,7 @@ def evaluate_images(
         purifier=lambda images: purifier.purify(images, amp=plan.amp),
         eps=planned.eps,
         observe=observe,
+        defense=str(plan.purifier),
     )
     if len(broken) == len(items):
         raise InputError(f"none of the {len(items)} images can be read; the first: {broken[0]}")

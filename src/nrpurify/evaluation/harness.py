@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from nrpurify.errors import InputError
+from nrpurify.evaluation.finite import check_finite
 from nrpurify.evaluation.metrics import wilson_interval
 
 CONDITIONS = ("clean", "attacked", "purified", "purified_clean")
@@ -41,10 +42,13 @@ class Views:
     names: list[str]
 
     @classmethod
-    def of(cls, batch: Batch, attack: Attack, purifier: ImageMap, eps: float) -> Views:
+    def of(
+        cls, batch: Batch, attack: Attack, purifier: ImageMap, eps: float, defense: str
+    ) -> Views:
         """Attack and purify a batch.
 
         Raises:
+            InputError: Purified images that are not finite.
             AssertionError: The attack left its budget ``eps`` or [0, 1].
         """
         clean = batch.images
@@ -56,6 +60,8 @@ class Views:
             "purified": purifier(attacked),
             "purified_clean": purifier(clean),
         }
+        for name in ("purified", "purified_clean"):
+            check_finite(images[name], batch.names, "images", defense)
         return cls(images, batch.labels, batch.names)
 
 
@@ -123,6 +129,7 @@ def evaluate(
     purifier: ImageMap,
     eps: float,
     observe: Observer | None = None,
+    defense: str = "purifier",
 ) -> dict[str, Tally]:
     """Count right answers under the four conditions: clean, attacked, purified, purified clean.
 
@@ -133,14 +140,16 @@ def evaluate(
         purifier: Maps images to purified ones.
         eps: The attack's budget; the harness checks it.
         observe: Called after each batch.
+        defense: The purifier's name in errors.
 
     Raises:
-        InputError: A label that a victim has no class for.
+        InputError: A label that a victim has no class for, or purified images or logits that are
+            not finite.
     """
     tallies = {name: Tally() for name in victims}
     for batch in batches:
-        views = Views.of(batch, attack, purifier, eps)
-        logits = {name: _logits(victim, views, name) for name, victim in victims.items()}
+        views = Views.of(batch, attack, purifier, eps, defense)
+        logits = {name: _logits(victim, views, name, defense) for name, victim in victims.items()}
         for name, by_view in logits.items():
             tallies[name].add({v: out.argmax(1) == batch.labels for v, out in by_view.items()})
         if observe is not None:
@@ -148,8 +157,11 @@ def evaluate(
     return tallies
 
 
-def _logits(victim: nn.Module, views: Views, name: str) -> dict[str, Tensor]:
+def _logits(victim: nn.Module, views: Views, name: str, defense: str) -> dict[str, Tensor]:
     found = {view: victim(images) for view, images in views.images.items()}
+    for view, logits in found.items():
+        before = defense if view.startswith("purified") else "none"
+        check_finite(logits, views.names, f"logits of {name}", before)
     classes, worst = found["clean"].shape[1], int(views.labels.max())
     if worst >= classes or int(views.labels.min()) < 0:
         raise InputError(f"label {worst} given; {name} has classes 0 to {classes - 1}")

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
+from nrpurify.evaluation.finite import check_finite
 from nrpurify.evaluation.harness import Batch
 from nrpurify.evaluation.metrics import wilson_interval
 from nrpurify.recipe_files import Place, RecipeError
@@ -63,6 +64,9 @@ def check_labels(
 def asked(victims: Mapping[str, nn.Module], images: Tensor) -> tuple[Tensor, dict[str, int]]:
     """V×N classes that V victims say of N×3×H×W images, and how many classes each knows."""
     answers = {name: victim(images) for name, victim in victims.items()}
+    for name, scores in answers.items():
+        places = [f"image {number}" for number in range(1, len(images) + 1)]
+        check_finite(scores, places, f"logits of {name}", "none")
     classes = {name: scores.shape[1] for name, scores in answers.items()}
     return torch.stack([scores.argmax(1) for scores in answers.values()]), classes
 

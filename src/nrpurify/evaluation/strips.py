@@ -104,7 +104,10 @@ def _write(
     folder: Path,
 ) -> list[dict[str, Any]]:
     network, none = {victim: bench.networks.victims[victim]}, bench.networks.defense("none")
-    scores = {key: answers(none, network, view, False)[victim] for key, view in images.items()}
+    scores = {
+        key: answers(none, network, batch._replace(images=view), False, key)[victim]
+        for key, view in images.items()
+    }
     name_of = _class_names(bench.classes[victim])
     strips = []
     for row, name in enumerate(batch.names):

@@ -16,6 +16,7 @@ from nrpurify import attacks, defenses
 from nrpurify.attacks import BPDA, EOT, random_targets
 from nrpurify.defenses import Protected
 from nrpurify.errors import InputError
+from nrpurify.evaluation.finite import check_finite
 from nrpurify.evaluation.label_check import FIRST, asked, label_doubt
 from nrpurify.evaluation.networks import networks_seen
 from nrpurify.evaluation.warnings import find_warnings
@@ -82,7 +83,10 @@ class _Scene:
 
 @torch.no_grad()
 def _answers(model: nn.Module, images: Tensor) -> Tensor:
-    return torch.cat([model(part) for part in torch.split(images, 8)])
+    found = torch.cat([model(part) for part in torch.split(images, 8)])
+    names = [f"image {number}" for number in range(1, len(images) + 1)]
+    check_finite(found, names, "logits", "none or nrp")
+    return found
 
 
 def _check_labels(bench: Bench, victim: Classifier, images: Tensor, labels: Tensor) -> None:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from nrpurify import models
 from nrpurify.evaluation import wilson_interval
+from nrpurify.evaluation.finite import check_finite
 from nrpurify.files import write_json
 from nrpurify.paper.attacked import attacked_images
 from nrpurify.paper.bench import Bench
@@ -21,7 +22,11 @@ def top5(network: nn.Module, images: Tensor, labels: Tensor, batch: int = 10) ->
     """How many of N×3×H×W images in [0, 1] have their label among the first five answers."""
     right = 0
     for part, truth in zip(torch.split(images, batch), torch.split(labels, batch), strict=True):
-        right += int((network(part).topk(5, 1).indices == truth[:, None]).any(1).sum())
+        scores = network(part)
+        check_finite(
+            scores, [f"image {number + 1}" for number in range(len(part))], "logits", "none"
+        )
+        right += int((scores.topk(5, 1).indices == truth[:, None]).any(1).sum())
     return right
 
 

@@ -31,8 +31,15 @@ def write_carded(
 
     Raises:
         OSError: The file cannot be written.
+        WeightsError: NaN or infinity among the values, which no file keeps.
     """
     stored = {n: value.detach().to("cpu", dtype).contiguous() for n, value in tensors.items()}
+    for name, value in stored.items():
+        if not value.isfinite().all():
+            raise WeightsError(
+                f"{path}: {name} has NaN or infinite values in {dtype}, so nothing was written; "
+                "expected finite ones: the training diverged, or take another dtype"
+            )
     card = card.with_hash(stored)
     with atomic_path(path) as temporary:
         metadata = {"format": "pt", "card": card.to_json()}

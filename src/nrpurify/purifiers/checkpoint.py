@@ -174,6 +174,8 @@ def _copy_in_order(network: nn.Module, given: dict[str, Tensor], path: Path) -> 
             raise WeightsError(
                 f"{path}: {key} is {tuple(value.shape)}; expected {name} {tuple(target.shape)}"
             )
+        if not value.isfinite().all():
+            raise WeightsError(f"{path}: {key} has NaN or infinite values; expected finite ones")
         target.copy_(value)
 
 

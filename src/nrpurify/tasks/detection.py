@@ -13,6 +13,7 @@ from torch import Generator, Tensor
 from nrpurify.attacks.ssp import ssp
 from nrpurify.errors import InputError
 from nrpurify.evaluation.adversaries import digest
+from nrpurify.evaluation.finite import check_finite
 from nrpurify.evaluation.harness import Attack, Batch, check_budget
 from nrpurify.evaluation.meter import Meter
 from nrpurify.features import FeatureExtractor
@@ -280,8 +281,12 @@ def _measure(
         attacked = _attacked(attack, image.to(plan.device), plan, index, scene.name)
         for name, defense in defenses.items():
             with Meter(plan.device) as meter:
-                found = detector([defense(attacked)[0]])[0]
+                defended = defense(attacked)
+                found = detector([defended[0]])[0]
             rows[name].timed(meter)
+            check_finite(defended, [scene.name], "images", name)
+            for key in ("boxes", "scores"):
+                check_finite(found[key][None], [scene.name], key, name)
             rows[name].precision.update(found, truth)
         if watch is not None:
             watch(attack.name, index + 1, len(scenes))

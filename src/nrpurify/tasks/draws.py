@@ -84,4 +84,5 @@ def scores(segmenter: ImageMap, defense: ImageMap, images: Tensor) -> Tensor:
 
 
 def _votes(logits: Tensor) -> Tensor:
-    return F.one_hot(logits.argmax(1), logits.shape[1]).movedim(-1, 1).to(logits)
+    votes = F.one_hot(logits.argmax(1), logits.shape[1]).movedim(-1, 1).to(logits)
+    return votes.masked_fill(logits.isnan().any(1, keepdim=True), torch.nan)

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from nrpurify.errors import InputError
+from nrpurify.evaluation.finite import check_finite
 from nrpurify.evaluation.harness import Batch, ImageMap, check_budget
 from nrpurify.evaluation.meter import Meter
 from nrpurify.models.segmenters import Segmenter
@@ -166,8 +167,10 @@ def _measure(
             images = _images(sample, condition, device)
             for name, defense in defenses.items():
                 begun = time.perf_counter()
-                predicted = draws.scores(segmenter, defense, images).argmax(1).cpu()
+                logits = draws.scores(segmenter, defense, images)
+                predicted = logits.argmax(1).cpu()
                 seconds[name] += time.perf_counter() - begun
+                check_finite(logits, [sample.name], f"logits of {segmenter.name}", name)
                 found = confusion(predicted, sample.mask[None], len(segmenter.classes))
                 counts[name].append(found)
             watch(done)
