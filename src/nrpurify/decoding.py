@@ -25,12 +25,10 @@ import numpy.typing as npt
 from PIL import Image as PilImage
 
 from nrpurify.errors import ImageError
+from nrpurify.files import MAX_PIXELS
 
 Frames = Literal["refuse", "first"]
 """What becomes of files with several frames or pages: an error, or the first one is read."""
-
-MAX_PIXELS = 200_000_000
-"""More pixels are neither read, unless that is asked for, nor made by resizing."""
 
 _PLUGINS = {
     "JPEG": "JpegImagePlugin",
@@ -76,6 +74,11 @@ def formats() -> tuple[str, ...]:
     return tuple(found)
 
 
+def set_pixel_limit(max_pixels: int) -> None:
+    """Raise Pillow's own limit, a global of the process, to ``max_pixels``."""
+    PilImage.MAX_IMAGE_PIXELS = max_pixels
+
+
 @contextmanager
 def open_picture(
     path: str | Path, *, max_pixels: int = MAX_PIXELS, frames: Frames = "refuse"
@@ -105,7 +108,8 @@ def _check_header(
     if width * height > max_pixels:
         raise ImageError(
             f"cannot read {str(path)!r}: {width}×{height} = {width * height:,} pixels are "
-            f"more than the limit of {max_pixels:,}; shrink it or raise max_pixels"
+            f"more than the limit of {max_pixels:,}; shrink it or raise the limit "
+            "(--max-pixels, max_pixels=)"
         )
     still = picture.format == "MPO"  # a JPEG photo followed by previews or depth maps
     if frames == "refuse" and not still and getattr(picture, "is_animated", False):

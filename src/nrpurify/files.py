@@ -31,6 +31,9 @@ _UNREAD = HEIF_SUFFIXES | (
 )
 """Endings of images that are not read: a search names them instead of passing them over."""
 
+MAX_PIXELS = 200_000_000
+"""More pixels are neither read, unless that is asked for, nor made by resizing."""
+
 _LOGGER = logging.getLogger(__name__)
 
 

@@ -14,9 +14,9 @@ from PIL import Image as PilImage
 from PIL import UnidentifiedImageError
 from torch import Tensor
 
-from nrpurify.decoding import MAX_PIXELS, Frames, decode, formats, has_heif
+from nrpurify.decoding import Frames, decode, formats, has_heif
 from nrpurify.errors import ImageError, InputError
-from nrpurify.files import HEIF_SUFFIXES, atomic_path
+from nrpurify.files import HEIF_SUFFIXES, MAX_PIXELS, atomic_path
 
 _TOLERANCE = 1e-6
 

@@ -475,3 +475,18 @@ def test_defenses_that_cannot_be_used(run, photos, tmp_path, options, message):
     code, _, err = run("purify", photos, tmp_path / "out", "--defense", "jpeg", *options)
     assert code == 2
     assert message in err
+
+
+def test_large_images_and_animations_are_refused_or_read(run, tmp_path, monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1)  # which the command raises
+    frames = [Image.new("L", (16, 16), value) for value in (0, 255)]
+    frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:])
+    code, _, err = run("purify", tmp_path, tmp_path / "out", "--defense", "none")
+    assert code == 1
+    assert "a.gif': it has several frames or pages" in err
+    args = ("purify", tmp_path, tmp_path / "out", "--defense", "none", "--frames", "first")
+    code, _, err = run(*args, "--max-pixels", 255)
+    assert code == 1
+    assert "16×16 = 256 pixels are more than the limit of 255; shrink it or raise the limit" in err
+    assert run(*args, "--max-pixels", 256)[0] == 0
+    assert read(tmp_path / "out" / "a.png").max() == 0

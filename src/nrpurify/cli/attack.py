@@ -12,7 +12,10 @@ from nrpurify.cli.common import (
     AmpChoice,
     AmpOption,
     Device,
+    FramesChoice,
+    FramesOption,
     Json,
+    MaxPixels,
     Paths,
     Recursive,
     Seed,
@@ -25,6 +28,7 @@ from nrpurify.cli.common import (
     split_paths,
 )
 from nrpurify.errors import InputError
+from nrpurify.files import MAX_PIXELS
 
 EXAMPLES = """Examples:
 
@@ -92,6 +96,8 @@ def command(
     floats: Annotated[
         bool, typer.Option("--floats", help="Also write unrounded values, NAME.safetensors.")
     ] = False,
+    frames: FramesOption = FramesChoice.REFUSE,
+    max_pixels: MaxPixels = MAX_PIXELS,
     seed: Seed = 0,
     device: Device = None,
     amp: AmpOption = AmpChoice.AUTO,
@@ -107,9 +113,11 @@ def command(
     Broken files and those without a label are listed at the end, with exit code 1.
     """
     from nrpurify.attacks import get
+    from nrpurify.decoding import set_pixel_limit
     from nrpurify.folders import MANIFEST, AttackOptions, attack_folder
 
     started = time.monotonic()
+    set_pixel_limit(max_pixels)
     sources, dst = split_paths(paths)
     if "-" in paths:
         raise InputError("attack reads and writes files; - is for purify")
@@ -143,6 +151,8 @@ def command(
             recursive=recursive,
             overwrite=overwrite,
             floats=floats,
+            frames=frames.value,
+            max_pixels=max_pixels,
             watch=lambda _, total: progress.update(task, advance=1, total=total),
         )
     if result.change is not None:

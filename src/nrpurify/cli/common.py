@@ -43,6 +43,13 @@ class AmpChoice(StrEnum):
     OFF = "off"
 
 
+class FramesChoice(StrEnum):
+    """What ``--frames`` takes."""
+
+    REFUSE = "refuse"
+    FIRST = "first"
+
+
 Seed = Annotated[int, typer.Option(min=0, help="Start of everything random.")]
 Device = Annotated[
     str | None, typer.Option(help="cpu, cuda, cuda:1 ... By default cuda if there is one.")
@@ -51,6 +58,12 @@ AmpOption = Annotated[
     AmpChoice, typer.Option("--amp", help="bf16 arithmetic; auto: where the hardware has it.")
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
+FramesOption = Annotated[
+    FramesChoice, typer.Option("--frames", help="Of animations and files with several pages.")
+]
+MaxPixels = Annotated[
+    int, typer.Option(min=1, help="Larger images are refused before a pixel is decoded.")
+]
 Recursive = Annotated[bool, typer.Option("--recursive", "-r", help="Look into sub-folders.")]
 
 

@@ -19,7 +19,10 @@ from nrpurify.cli.common import (
     AmpChoice,
     AmpOption,
     Device,
+    FramesChoice,
+    FramesOption,
     Json,
+    MaxPixels,
     Paths,
     Recursive,
     Seed,
@@ -30,6 +33,7 @@ from nrpurify.cli.common import (
     split_paths,
 )
 from nrpurify.errors import InputError
+from nrpurify.files import MAX_PIXELS
 
 if TYPE_CHECKING:
     from torch import nn
@@ -96,6 +100,8 @@ def command(
     mode: Annotated[
         Mode, typer.Option(help="dynamic: behind a random step, for adaptive attackers.")
     ] = Mode.STATIC,
+    frames: FramesOption = FramesChoice.REFUSE,
+    max_pixels: MaxPixels = MAX_PIXELS,
     seed: Seed = 0,
     device: Device = None,
     amp: AmpOption = AmpChoice.AUTO,
@@ -112,9 +118,11 @@ def command(
 
     Broken files are listed at the end, with exit code 1.
     """
+    from nrpurify.decoding import set_pixel_limit
     from nrpurify.folders import purify_folder
 
     started = time.monotonic()
+    set_pixel_limit(max_pixels)
     sources, dst = split_paths(paths)
     _check_pipes(sources, dst, json)
     device = resolve_device(device)
@@ -136,6 +144,8 @@ def command(
             amp=resolve_amp(amp),
             format=None if format is None else format.value,
             about=about,
+            frames=frames.value,
+            max_pixels=max_pixels,
             watch=lambda _, total: progress.update(task, advance=1, total=total),
         )
     details = {

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import groupby
 from pathlib import Path
 
 import torch
 
+from nrpurify.decoding import Frames
 from nrpurify.errors import InputError
 from nrpurify.evaluation import check_budget
+from nrpurify.files import MAX_PIXELS
 from nrpurify.floats import float_path, write_float
 from nrpurify.folders.attackers import prepare_attack
 from nrpurify.folders.jobs import FolderResult, Item, Job, Watch, collect, image_generator
@@ -29,6 +32,8 @@ def attack_folder(
     recursive: bool = False,
     overwrite: bool = False,
     floats: bool = False,
+    frames: Frames = "refuse",
+    max_pixels: int = MAX_PIXELS,
     watch: Watch | None = None,
 ) -> FolderResult:
     """Attack images, folders or globs into PNG files with a ``manifest.jsonl``.
@@ -46,6 +51,8 @@ def attack_folder(
         overwrite: Make outputs again, also those of other settings or sources. Files that the
             manifest does not list are never replaced.
         floats: Also write the unrounded values, see :mod:`nrpurify.floats`.
+        frames: Of files with several frames or pages: ``refuse`` them, or read the ``first``.
+        max_pixels: Larger images are failed items.
         watch: Sees each file's result.
 
     Raises:
@@ -62,7 +69,8 @@ def attack_folder(
         attacker.classes.check_jobs(plan.jobs)
     head = _head(options, attacker)
     manifest = Manifest.enter(plan.folder, head, plan.jobs, overwrite=overwrite, floats=floats)
-    items = _Run(options, attacker, manifest).items(plan.jobs)
+    read = partial(read_image, max_pixels=max_pixels, frames=frames)
+    items = _Run(options, attacker, manifest, read).items(plan.jobs)
     result = collect(items, len(plan.jobs), watch, left_out=plan.left_out, where=plan.where)
     manifest.finish()
     return result
@@ -88,6 +96,7 @@ class _Run:
     options: AttackOptions
     attacker: Attacker
     manifest: Manifest
+    read: Callable[[Path], Image]
 
     def items(self, jobs: Sequence[Job]) -> Iterator[Item]:
         """Work chunk by chunk; a chunk that was interrupted is made again as a whole."""
@@ -135,7 +144,7 @@ class _Run:
         if self.attacker.classes is not None:
             self.attacker.classes.of(job)  # an image without a class is not attacked
         job.check_output()
-        return read_image(job.source)
+        return self.read(job.source)
 
     def _classes(self, group: list[tuple[Job, Image]]) -> torch.Tensor | None:
         classes = self.attacker.classes

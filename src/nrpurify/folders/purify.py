@@ -11,8 +11,10 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
+from nrpurify.decoding import Frames
 from nrpurify.defenses import reseed
 from nrpurify.errors import InputError
+from nrpurify.files import MAX_PIXELS
 from nrpurify.folders.defend import defend_image
 from nrpurify.folders.jobs import FolderResult, Item, Job, Watch, collect, image_generator
 from nrpurify.folders.manifest import Manifest, make_head
@@ -38,6 +40,8 @@ def purify_folder(
     amp: Amp = "auto",
     format: Literal["png", "webp", "jpeg"] | None = None,
     about: Mapping[str, Any] | None = None,
+    frames: Frames = "refuse",
+    max_pixels: int = MAX_PIXELS,
     watch: Watch | None = None,
 ) -> FolderResult:
     """Purify images, folders or globs into image files, one at a time in bounded memory.
@@ -64,6 +68,8 @@ def purify_folder(
         format: Of the outputs; None for the suffix of ``dst``, else png. WebP is lossless. JPEG
             changes what was purified and drops transparency.
         about: Name and settings of ``defense`` for the manifest; by default its text form.
+        frames: Of files with several frames or pages: ``refuse`` them, or read the ``first``.
+        max_pixels: Larger images are failed items.
         watch: Sees each file's result.
 
     Raises:
@@ -89,7 +95,7 @@ def purify_folder(
     defense = DynamicPurifier(defense) if mode == "dynamic" else defense
 
     def work(job: Job) -> None:
-        image = read_image(job.source)
+        image = read_image(job.source, max_pixels=max_pixels, frames=frames)
         reseed(defense, image_generator(seed, job.relative))
         purified, alpha = defend_image(defense, image, device=device, tile=tile, amp=amp)
         manifest.begin(job)

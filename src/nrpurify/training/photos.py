@@ -89,7 +89,7 @@ def read_resized(path: Path, short: int, kernel: Kernel = KERNELS[0]) -> Tensor:
     Raises:
         ImageError: It cannot be read, or one side is over 16 times the other.
     """
-    photo = read_image(path).rgb[None]
+    photo = read_image(path, frames="first").rgb[None]
     height, width = photo.shape[-2:]
     scale = short / min(height, width)
     size = (round(height * scale), round(width * scale))
