@@ -80,11 +80,11 @@ def interrupt_after(monkeypatch, count):
     """Let the files after the first ``count`` raise KeyboardInterrupt when they are read."""
     original, seen = attack_module.read_image, []
 
-    def read_image(path):
+    def read_image(path, **options):
         if len(seen) == count:
             raise KeyboardInterrupt
         seen.append(path)
-        return original(path)
+        return original(path, **options)
 
     monkeypatch.setattr(attack_module, "read_image", read_image)
 
