@@ -150,3 +150,26 @@ def test_class_numbers_beyond_any_classifier_are_refused(tmp_path):
     touch(tmp_path, "1/a.png", f"{2**63}/b.png")
     with pytest.raises(InputError, match=r"'9223372036854775808' is too large a class number"):
         read_labeled_folder(tmp_path)
+
+
+def test_entries_of_class_folders_that_cannot_be_used_are_given(tmp_path, table):
+    folder = touch(tmp_path / "d", "0/a.png", "1/b.png")
+    (tmp_path / "more").mkdir()
+    (tmp_path / "more" / "c.png").touch()
+    (folder / "1" / "more").symlink_to(tmp_path / "more")
+    (folder / "1" / "gone.png").symlink_to("nowhere")
+    left_out = []
+    items, _ = read_labeled_folder(folder, left_out=left_out)
+    assert [(item.path.name, item.label) for item in items] == [
+        ("a.png", 0),
+        ("b.png", 1),
+        ("c.png", 1),
+    ]
+    assert [left.path.name for left in left_out] == ["gone.png"]
+    left_out.clear()
+    paired = labeled_images(folder, table("image,label\na,3\n"), left_out=left_out)
+    assert len(paired.unlabeled) == 2
+    assert [left.path.name for left in left_out] == ["gone.png"]
+    (folder / "2").symlink_to("nowhere")
+    with pytest.raises(InputError, match="link to nothing"):
+        read_labeled_folder(folder)

@@ -14,7 +14,7 @@ from nrpurify.errors import MissingExtraError
 from nrpurify.evaluation.folder import evaluate_images
 from nrpurify.evaluation.harness import Views
 from nrpurify.evaluation.plan import Plan
-from nrpurify.files import write_json
+from nrpurify.files import check_writable, write_json
 from nrpurify.labels import LabeledImage
 from nrpurify.models import imagenet_classes
 from nrpurify.purifiers import DEFAULT
@@ -104,6 +104,8 @@ def run_demo(
         MissingExtraError: A package of the extra ``demo`` is not installed.
         WeightsError: Weights cannot be fetched.
     """
+    folder = Path(out)
+    check_writable(folder / "results.json")
     items = foolbox_photos() if items is None else items
     plan = plan or Plan()
     plan = replace(plan, batch=min(plan.batch, 5))
@@ -111,7 +113,6 @@ def run_demo(
     strips = _Strips(shown)
     result = evaluate_images(items, plan, observe=strips, watch=watch).result
     result["notes"] = _notes(result, plan)
-    folder = Path(out)
     write_json(folder / "results.json", result)
     write_demo(folder / "report.html", result, strips.strips, victim=shown)
     return result

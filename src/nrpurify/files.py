@@ -113,7 +113,7 @@ def _sync(path: Path) -> None:
 
 
 def check_writable(path: str | Path) -> None:
-    """Check before long work that a file `path` can be written after it; creates its folder.
+    """Check before long work that a file `path` can be written after it; nothing is created.
 
     Raises:
         InputError: it is a folder, or its folder cannot be created or written to.
@@ -123,18 +123,13 @@ def check_writable(path: str | Path) -> None:
     try:
         if path.is_dir():
             raise InputError(f"cannot write {str(path)!r}: it is a folder; give the name of a file")
-        with atomic_path(path) as temporary:
-            temporary.touch()
-            raise _Enough
-    except _Enough:
-        return
+        above = next(folder for folder in path.absolute().parents if folder.exists())
+        probe = above / temporary_name("")
+        probe.touch()
+        probe.unlink()
     except OSError as error:
         reason = error.strerror or str(error)
         raise InputError(f"cannot write {str(path)!r}: {reason}; choose another place") from error
-
-
-class _Enough(Exception):  # noqa: N818 -- ends a block, reports nothing
-    """The file could be created."""
 
 
 def write_text(path: str | Path, text: str) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from nrpurify.errors import InputError
-from nrpurify.files import SUFFIXES, list_images
+from nrpurify.files import SUFFIXES, LeftOut, log_left_out, scan_images
 
 _FORMS = {("ImageId", "TrueLabel"): 1, ("image", "label"): 0}
 _TARGETS = {("ImageId", "TargetClass"): 1}
@@ -135,8 +135,13 @@ def _label(text: str | None, first: int, where: str) -> int:
     return number - first
 
 
-def labeled_images(images_dir: str | Path, csv_path: str | Path) -> LabeledImages:
+def labeled_images(
+    images_dir: str | Path, csv_path: str | Path, *, left_out: list[LeftOut] | None = None
+) -> LabeledImages:
     """Pair the images below `images_dir` (recursively) with the labels in a CSV file.
+
+    Entries that the search leaves out are added to `left_out`; without it they are named in the
+    log.
 
     Raises:
         InputError: the table is wrong (:func:`read_labels_csv`), no image has a label, or two
@@ -144,7 +149,7 @@ def labeled_images(images_dir: str | Path, csv_path: str | Path) -> LabeledImage
 
     """
     labels = read_labels_csv(csv_path)
-    files = [file.path for file in list_images(Path(images_dir), recursive=True)]
+    files = _search(Path(images_dir), left_out)
     _check_names(path for path in files if path.stem in labels)
     items = [LabeledImage(path, labels[path.stem]) for path in files if path.stem in labels]
     if not items:
@@ -159,6 +164,15 @@ def labeled_images(images_dir: str | Path, csv_path: str | Path) -> LabeledImage
     )
 
 
+def _search(folder: Path, left_out: list[LeftOut] | None) -> list[Path]:
+    scan = scan_images(folder, recursive=True)
+    if left_out is None:
+        log_left_out(scan.left_out)
+    else:
+        left_out += scan.left_out
+    return [file.path for file in scan.files]
+
+
 def _check_names(files: Iterable[Path]) -> None:
     seen: dict[str, Path] = {}
     for path in files:
@@ -169,25 +183,29 @@ def _check_names(files: Iterable[Path]) -> None:
             )
 
 
-def read_labeled_folder(folder: str | Path) -> tuple[list[LabeledImage], dict[int, str]]:
+def read_labeled_folder(
+    folder: str | Path, *, left_out: list[LeftOut] | None = None
+) -> tuple[list[LabeledImage], dict[int, str]]:
     """Read a folder that holds one sub-folder per class.
 
     When all sub-folders are named by digits, the number is the class; otherwise the classes are
-    numbered from 0 in alphabetical order. Hidden sub-folders are ignored.
+    numbered from 0 in alphabetical order. Hidden sub-folders are ignored. Entries that the search
+    leaves out are added to `left_out`; without it they are named in the log.
 
     Returns:
         The images, class by class, and {class: name of its folder}.
 
     Raises:
-        InputError: no sub-folder, two that mean the same number, or no image in any of them.
+        InputError: no sub-folder, two that mean the same number, a link to nothing, or no image
+            in any of them.
 
     """
     folder = Path(folder)
     names = _class_folders(folder)
     items = [
-        LabeledImage(file.path, label)
+        LabeledImage(path, label)
         for label, name in names.items()
-        for file in list_images(folder / name, recursive=True)
+        for path in _search(folder / name, left_out)
     ]
     if not items:
         raise InputError(
@@ -199,7 +217,11 @@ def read_labeled_folder(folder: str | Path) -> tuple[list[LabeledImage], dict[in
 def _class_folders(folder: Path) -> dict[int, str]:
     if not folder.is_dir():
         raise InputError(f"{str(folder)!r} is not a folder; expected one sub-folder per class")
-    found = sorted(p.name for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
+    entries = [path for path in folder.iterdir() if not path.name.startswith(".")]
+    for path in entries:
+        if path.is_symlink() and not path.exists():  # without it other classes get its number
+            raise InputError(f"{str(path)!r} is a link to nothing; mend or remove it")
+    found = sorted(path.name for path in entries if path.is_dir())
     if not all(name.isdecimal() for name in found):
         return dict(enumerate(found))
     names = {int(name): name for name in sorted(found, key=int)}

@@ -160,7 +160,7 @@ def test_evaluate_lists_broken_images_and_exits_1(run, tmp_path, monkeypatch):
     code, text, err = run("evaluate", tmp_path, "--device", "cpu")
     assert code == 1
     assert "70.5" in text
-    assert "2 images could not be read" in err
+    assert "2 could not be read" in err
     assert "b.png: not an image" in err
 
 
@@ -179,3 +179,33 @@ def test_a_table_too_wide_for_the_terminal_becomes_several(monkeypatch, capsys):
     monkeypatch.setenv("COLUMNS", "5")
     print_wide_table(header, rows)
     print_wide_table(["", "x"], [])
+
+
+def test_a_result_that_cannot_be_written_is_noticed_before_the_work(run, tmp_path, monkeypatch):
+    def work(*_, **__):
+        raise AssertionError
+
+    for name in (
+        "evaluation.evaluate_folder",
+        "evaluation.grid._prepare",
+        "demo.evaluate_images",
+        "tasks.run.open_victim",
+        "training.fff_run.feature_extractor",
+    ):
+        monkeypatch.setattr(f"nrpurify.{name}", work)
+    (tmp_path / "file").touch()
+    (tmp_path / "masks").mkdir()
+    out = ("--out", tmp_path / "file" / "x.json")
+    for command in (
+        ("evaluate", tmp_path),
+        ("evaluate", tmp_path, "--task", "segment", "--masks", tmp_path / "masks"),
+        ("grid", "quick"),
+        ("demo",),
+        ("train-attack", "fff"),
+        ("paper", "run", "table1"),
+    ):
+        code, _, err = run(*command, *out)
+        assert code == 2, command
+        assert "cannot write" in err
+        assert "Not a directory" in err
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "masks"]

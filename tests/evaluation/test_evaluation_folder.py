@@ -99,12 +99,14 @@ def test_csv_with_gaps_and_a_broken_image(photos, plan, tmp_path):
     rows = [f"photo{c}{n},{c}" for c in range(3) for n in range(2)]
     csv = tmp_path / "labels.csv"
     csv.write_text("\n".join(["image,label", *rows[1:], "lost,0"]) + "\n")
+    (flat / "photo21.jpg").symlink_to("nowhere")
     outcome = evaluate_folder(flat, plan, labels=csv)
     assert outcome.result["n"] == 4
+    assert "photo21.jpg': a link to nothing" in outcome.broken[0]
     text = " ".join(outcome.notes)
     assert "lost" in text
     assert "photo00" in text
-    assert "photo10.png" in outcome.broken[0]
+    assert "photo10.png" in outcome.broken[1]
 
 
 def test_labels_off_by_one_are_noticed_first(photos, plan):

@@ -25,6 +25,7 @@ from nrpurify.training import (
 from nrpurify.training.cda_run import agreement
 from nrpurify.training.cda_trainer import clip_through, pooled_logits, relativistic_loss
 from nrpurify.training.settings import from_dict
+from nrpurify.weights.lock import locked
 
 MICRO = {
     "size": "small", "network": "vgg16", "layer": "conv2", "steps": 4, "batch": 2, "crop": 12,
@@ -126,6 +127,12 @@ def test_resume_equals_an_uninterrupted_run(go, tmp_path):
     for part in ("generator", "average"):
         first, second = (state(tmp_path / name)[part] for name in ("whole", "cut"))
         assert all(torch.equal(value, second[name]) for name, value in first.items())
+
+
+def test_two_runs_in_one_folder_at_once(go, tmp_path):
+    (tmp_path / "run").mkdir()
+    with locked(tmp_path / "run" / "run.lock"), pytest.raises(InputError, match="is training in"):
+        go("run", steps=2)
 
 
 def test_steps_move_the_generator_and_lower_the_loss(go):

@@ -15,6 +15,7 @@ from nrpurify.purifiers import Card, Purifier, build_purifier, load_purifier, sa
 from nrpurify.purifiers.registry import Design
 from nrpurify.training import Silent
 from nrpurify.training.run_folder import Origin, RunFolder, files_hash
+from nrpurify.weights.lock import locked
 
 GAN = {"pixel": 10, "pixel_norm": "l1", "adversarial": 0.05}
 KILLED = -signal.SIGKILL
@@ -186,6 +187,16 @@ def test_an_existing_run_is_not_overwritten(go, tmp_path):
     with pytest.raises(InputError, match=r"holds a run already; add --resume .* another folder"):
         go("run", steps=2)
     assert file.read_bytes() == before
+
+
+def test_two_runs_in_one_folder_at_once(go, tmp_path):
+    (tmp_path / "run").mkdir()
+    with locked(tmp_path / "run" / "run.lock"):
+        for resume in (False, True):
+            with pytest.raises(InputError, match=r"another process is training in .*run"):
+                go("run", steps=2, resume=resume)
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["run.lock"]
+    assert go("run", steps=2).exists()
 
 
 def test_another_recipe_cannot_resume_and_its_settings_are_named(go):

@@ -15,6 +15,7 @@ from nrpurify.training.segnet import split_pairs, train_segnet
 from nrpurify.training.segnet_data import random_view, recolor
 from nrpurify.training.segnet_finish import measure, settle_norms
 from nrpurify.training.segnet_recipe import SegNetRecipe, Stage
+from nrpurify.weights.lock import locked
 
 PLAN = SegNetRecipe(
     stages=(Stage(2, 2, (16, 32), (0.5, 0.8)), Stage(2, 1, (32, 16), (1.0, 1.0))),
@@ -119,6 +120,12 @@ def test_other_images_cannot_take_over_a_run(camvid, tmp_path):
         (camvid / part / "7.png").unlink()
     with pytest.raises(InputError, match="was started on other files"):
         run(camvid, tmp_path / "run", resume=True)
+
+
+def test_two_runs_in_one_folder_at_once(camvid, tmp_path):
+    (tmp_path / "run").mkdir()
+    with locked(tmp_path / "run" / "run.lock"), pytest.raises(InputError, match="is training in"):
+        run(camvid, tmp_path / "run")
 
 
 def test_a_broken_state_is_named(camvid, tmp_path):

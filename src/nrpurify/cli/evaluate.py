@@ -19,6 +19,7 @@ from nrpurify.cli.common import (
     progress_bar,
     resolve_device,
 )
+from nrpurify.files import check_writable, write_json
 
 EXAMPLES = """Examples:
 
@@ -110,6 +111,8 @@ def command(
     if task is not evaluate_task.TaskChoice.CLASSIFY:
         evaluate_task.run(task, folder, context.params)
         return
+    if out is not None:
+        check_writable(out)
     given = {
         "attack": evaluate_task.one_attack(attack),
         "victims": victims.split(",") if victims else None,
@@ -133,11 +136,9 @@ def command(
         note(text)
     show_accuracy(outcome.result, json)
     if out is not None:
-        from nrpurify.files import write_json
-
         write_json(out, outcome.result)
     if outcome.broken:
-        note(f"{len(outcome.broken)} images could not be read and are in no number:")
+        note(f"{len(outcome.broken)} could not be read and are in no number:")
         for text in outcome.broken:
             note(f"  {text}")
         raise typer.Exit(1)

@@ -17,6 +17,7 @@ from nrpurify.evaluation.label_check import FIRST, asked, label_doubt
 from nrpurify.evaluation.networks import networks_seen, weights_hash
 from nrpurify.evaluation.plan import Plan
 from nrpurify.evaluation.planned_attack import PlannedAttack, planned_attack
+from nrpurify.files import LeftOut, log_left_out
 from nrpurify.images import load_batch
 from nrpurify.labels import LabeledImage, labeled_images, read_labeled_folder
 from nrpurify.purifiers import Purifier, load_purifier
@@ -29,7 +30,8 @@ class Outcome:
 
     Attributes:
         result: See :func:`nrpurify.evaluation.harness.summarize`.
-        broken: Images that could not be read, with reasons; they are in no number.
+        broken: Images and entries of the folder that could not be read, with reasons; they are in
+            no number.
         notes: What else the user should know, such as labels without images.
     """
 
@@ -104,13 +106,16 @@ def evaluate_folder(
         InputError: As in :func:`evaluate_images`, or labels that cannot be read.
     """
     notes: list[str] = []
+    left_out: list[LeftOut] = []
     if labels is None:
-        items, _ = read_labeled_folder(folder)
+        items, _ = read_labeled_folder(folder, left_out=left_out)
     else:
-        paired = labeled_images(folder, labels)
+        paired = labeled_images(folder, labels, left_out=left_out)
         items, notes = paired.items, paired.notes()
+    log_left_out([left for left in left_out if not left.lost])
     outcome = evaluate_images(items[:limit], plan, watch=watch)
-    return Outcome(outcome.result, outcome.broken, [*notes, *outcome.notes])
+    lost = [f"cannot read {left}" for left in left_out if left.lost]
+    return Outcome(outcome.result, [*lost, *outcome.broken], [*notes, *outcome.notes])
 
 
 def _check_labels(

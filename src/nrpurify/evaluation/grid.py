@@ -20,7 +20,7 @@ from nrpurify.evaluation.networks import Networks
 from nrpurify.evaluation.photos import Photos, open_photos
 from nrpurify.evaluation.strips import write_strips
 from nrpurify.evaluation.warnings import Warned, find_warnings
-from nrpurify.files import write_json, write_text
+from nrpurify.files import check_writable, write_json, write_text
 from nrpurify.labels import LabeledImage
 from nrpurify.recipe_files import to_yaml
 from nrpurify.versions import versions
@@ -104,6 +104,7 @@ def _enter(folder: Path, resume: bool) -> Path:
         raise InputError(
             f"{str(folder)!r} holds a run; resume it (--resume) or choose another folder"
         )
+    check_writable(folder / "run.json")
     return folder
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from nrpurify.errors import InputError, NrpurifyError
-from nrpurify.files import write_json
+from nrpurify.files import check_writable, write_json
 from nrpurify.paper.bench import Bench
 from nrpurify.paper.catalogue import EXPERIMENTS, get
 from nrpurify.paper.compare import Row, paper_entries, side_by_side
@@ -56,6 +56,7 @@ def run_experiment(name: str, bench: Bench) -> Result:
         raise InputError(
             f"{str(bench.out)!r} holds a run; add --resume to go on with it, or name another folder"
         )
+    check_writable(bench.out / "run.json")
     with tiny_networks() if bench.scale == "smoke" else nullcontext():
         outcome = experiment.work(bench)
     run = finished(experiment, bench, outcome)

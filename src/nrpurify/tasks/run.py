@@ -18,7 +18,7 @@ from nrpurify.evaluation.cells import same_network
 from nrpurify.evaluation.networks import derived_seed, networks_seen, weights_hash
 from nrpurify.evaluation.strips import shown_defense
 from nrpurify.evaluation.threats import is_random
-from nrpurify.files import read_json, write_json
+from nrpurify.files import check_writable, read_json, write_json
 from nrpurify.tasks.attackers import prepare_attacks
 from nrpurify.tasks.draws import Draws, check_one_pass, remembered
 from nrpurify.tasks.plan import TaskPlan
@@ -63,6 +63,7 @@ def evaluate_task(
         raise InputError(
             f"{str(folder)!r} holds a run; resume it (--resume) or choose another folder"
         )
+    check_writable(folder / RUN)
     made = {spec: _defense(plan, spec) for spec in plan.specs}
     bench = _Bench(
         plan,

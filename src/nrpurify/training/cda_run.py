@@ -65,9 +65,13 @@ class CdaRun:
             resume: Go on from ``state.pt`` in the folder; without one, start anew.
 
         Raises:
-            InputError: The folder holds a run and ``resume`` is not given, or the run that it
-                holds follows another recipe or photos.
+            InputError: Another process trains in the folder, it holds a run and ``resume`` is not
+                given, or the run that it holds follows another recipe or photos.
         """
+        with self.kept.alone():
+            return self._execute(resume)
+
+    def _execute(self, resume: bool) -> Path:
         origin = Origin(files_hash([*self.photos, *self.held_out]))
         state = self.kept.enter(origin, resume=resume)
         if state is not None:

@@ -12,6 +12,7 @@ from nrpurify.attacks.ascent import Callback
 from nrpurify.attacks.fff import fff_perturbation
 from nrpurify.attacks.trained import PATTERN, save_pattern
 from nrpurify.features import feature_extractor
+from nrpurify.files import check_writable
 from nrpurify.purifiers import Card
 from nrpurify.training.attack_recipe import FffRecipe
 
@@ -35,9 +36,10 @@ def make_fff(
         The card as written.
 
     Raises:
-        InputError: No such network or layer.
+        InputError: No such network or layer, or ``path`` cannot be written.
         WeightsError: The network's weights are not to be had.
     """
+    check_writable(path)
     started, taken = time.monotonic(), 0
 
     def count(step: int, value: torch.Tensor) -> None:

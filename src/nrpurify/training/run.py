@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -97,14 +98,23 @@ class Run:
                 (:func:`nrpurify.training.growth.can_grow`).
 
         Raises:
-            InputError: The folder holds a run and ``resume`` is not given, or the run that it
-                holds follows another recipe, photos, warm start or number of processes, or not
-                every process finds the same state in it.
+            InputError: Another process trains in the folder, it holds a run and ``resume`` is not
+                given, or the run that it holds follows another recipe, photos, warm start or
+                number of processes, or not every process finds the same state in it.
             WeightsError: A file of the run is damaged or cannot be written.
             DivergenceError: The loss is infinite or NaN.
         """
-        with self.workers:
+        with self.workers, ExitStack() as stack:
+            if self.workers.rank == 0:
+                self._lock(stack)
             return self._execute(resume, warm_start)
+
+    def _lock(self, stack: ExitStack) -> None:
+        try:
+            stack.enter_context(self.kept.alone())
+        except Exception:
+            self.workers.gather(_FAILED)  # the others wait for this process
+            raise
 
     def _execute(self, resume: bool, warm_start: str | Path | None) -> Path:
         self._enter(resume, warm_start)

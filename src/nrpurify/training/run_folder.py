@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from nrpurify.files import atomic_path, read_json, write_json
 from nrpurify.recipe_files import Place, dotted, shown
 from nrpurify.training.file_errors import readable, writable
 from nrpurify.weights import content_hashes
+from nrpurify.weights.lock import locked_at_once
 
 
 @dataclass(frozen=True)
@@ -81,6 +82,22 @@ class RunFolder:
     @property
     def _origin_file(self) -> Path:
         return self.path / "origin.json"
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Make the folder, and keep other processes from training in it during the block.
+
+        Raises:
+            InputError: Another process trains in it.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        with locked_at_once(self.path / "run.lock") as got:
+            if not got:
+                raise InputError(
+                    f"another process is training in {self.path}; wait for its end, or name "
+                    "another folder"
+                )
+            yield
 
     def enter(self, origin: Origin, *, resume: bool) -> dict[str, Any] | None:
         """Make the folder; return the state to go on from, on the CPU, None when there is none.

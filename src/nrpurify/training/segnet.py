@@ -182,19 +182,20 @@ def train_segnet(
     first = None if warm_start is None else load_segnet(warm_start)
     files = files_hash(path for pair in pairs for path in (pair.image, pair.mask))
     origin = Origin(files, warm_start=first[1].sha256 if first else "")
-    state = run.enter(origin, resume=resume)
-    run.write_start(origin)
-    before = 0.0
-    if state is not None:
-        with run.reading_state():
-            trainer.load_state(state["trainer"])
-            before = float(state["seconds"])
-    elif first is not None:
-        trainer.start_from(first[0])
-    seconds = _run(trainer, run, before, watch)
-    trainer.settle()
-    held = measure(trainer.average, _read(held_out, table), place) if held_out else None
-    return _save(trainer, run, held, len(held_out), seconds)
+    with run.alone():
+        state = run.enter(origin, resume=resume)
+        run.write_start(origin)
+        before = 0.0
+        if state is not None:
+            with run.reading_state():
+                trainer.load_state(state["trainer"])
+                before = float(state["seconds"])
+        elif first is not None:
+            trainer.start_from(first[0])
+        seconds = _run(trainer, run, before, watch)
+        trainer.settle()
+        held = measure(trainer.average, _read(held_out, table), place) if held_out else None
+        return _save(trainer, run, held, len(held_out), seconds)
 
 
 def _run(trainer: SegNetTrainer, run: RunFolder, before: float, watch: Watch | None) -> float:

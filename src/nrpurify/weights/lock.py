@@ -38,3 +38,17 @@ def locked(path: Path, poll: float = 0.1) -> Iterator[None]:
         while not _try(file.fileno()):
             time.sleep(poll)
         yield
+
+
+@contextmanager
+def locked_at_once(path: Path) -> Iterator[bool]:
+    """Hold the lock file ``path`` without waiting; gives False where another process holds it.
+
+    On a file system without locks it gives True.
+    """
+    with path.open("a+b") as file:
+        try:
+            got = _try(file.fileno())
+        except OSError:
+            got = True
+        yield got
