@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from nrpurify import features
+from nrpurify import attacks, features
 from nrpurify.errors import InputError
 from nrpurify.features import FeatureExtractor, feature_extractor
 from nrpurify.preprocessing import Normalize
@@ -203,6 +203,21 @@ def test_classifiers_are_extractors_too():
         feature_extractor("mobilenet_v1_025", pretrained=False)
     with pytest.raises(InputError, match="vgg61"):
         feature_extractor("vgg61", "conv1")
+
+
+def test_an_unknown_network_is_told_what_there_is():
+    for layers in (None, "conv1"):
+        with pytest.raises(InputError, match=r"no network 'vgg19'; expected one of vgg16, .*NAME"):
+            feature_extractor("vgg19", layers)
+
+
+@pytest.mark.parametrize("model", [nn.Conv2d(3, 2, 1), "vgg16", lambda x: {"logits": x}])
+def test_attacks_on_features_say_what_they_need(images, model):
+    with pytest.raises(InputError, match=r"works on features.*FeatureExtractor\(model"):
+        attacks.ssp(model, images)
+    if isinstance(model, nn.Module):
+        with pytest.raises(InputError, match=r"works on features"):
+            attacks.fff_perturbation(model, (8, 8))
 
 
 def test_squeezenet_takes_images_as_they_are():

@@ -173,3 +173,33 @@ def test_entries_of_class_folders_that_cannot_be_used_are_given(tmp_path, table)
     (folder / "2").symlink_to("nowhere")
     with pytest.raises(InputError, match="link to nothing"):
         read_labeled_folder(folder)
+
+
+def test_folders_by_a_list_of_names(tmp_path, caplog):
+    touch(tmp_path, "cat/a.png", "dog/b.png")
+    names = tmp_path / "names.txt"
+    names.write_text("zebra\ndog\n cat \n\n", encoding="utf-8-sig")
+    with caplog.at_level("INFO", logger="nrpurify"):
+        items, found = read_labeled_folder(tmp_path, names)
+        assert not caplog.messages
+        assert read_labeled_folder(tmp_path)[1] == {0: "cat", 1: "dog"}
+    assert "(0 is cat, 1 is dog); --classes FILE" in caplog.text
+    assert found == {1: "dog", 2: "cat"}
+    assert [item.label for item in items] == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("dog\n", "1 of the 2 sub-folders of .* are not in .*names.txt', such as cat"),
+        ("cat\n\ndog\n", "line 2: no name"),
+        ("cat\ncat\n", "line 2: 'cat' came before in line 1"),
+    ],
+)
+def test_wrong_lists_of_names(tmp_path, text, message):
+    touch(tmp_path, "cat/a.png", "dog/b.png")
+    (tmp_path / "names.txt").write_text(text)
+    with pytest.raises(InputError, match=message):
+        read_labeled_folder(tmp_path, tmp_path / "names.txt")
+    with pytest.raises(InputError, match="cannot read the class names"):
+        read_labeled_folder(tmp_path, tmp_path / "nothere")

@@ -131,6 +131,22 @@ def check_layers(network: nn.Module, layers: tuple[str, ...]) -> None:
             raise InputError(f"no layer {layer!r} in the network; did you mean {', '.join(near)}?")
 
 
+def features_of(extractor: Callable[[Tensor], object], images: Tensor) -> tuple[Tensor, ...]:
+    """What an extractor gives for N×3×H×W images in [0, 1]: one N×... tensor a layer.
+
+    Raises:
+        InputError: It is a classifier, or something else that gives no tuple of features.
+    """
+    found = extractor(images) if callable(extractor) else None
+    if not isinstance(found, list | tuple) or not all(isinstance(f, Tensor) for f in found):
+        raise InputError(
+            f"this attack works on features, and {type(extractor).__name__} gives none; expected a "
+            "feature extractor: FeatureExtractor(model, 'LAYER') of your own model, or "
+            "feature_extractor('vgg16')"
+        )
+    return tuple(found)
+
+
 def vgg16_body() -> nn.Sequential:
     """The 13 convolutions of VGG16, every layer by its usual name (conv1_1, relu1_1, pool1...)."""
     body = nn.Sequential()
@@ -196,13 +212,18 @@ def feature_extractor(
         InputError: No such network or layer.
         WeightsError: The weights are not to be had.
     """
+    from nrpurify import models
+
     layers = layers or DEFAULT_LAYERS.get(name)
+    if name not in _BODIES and name not in models.names() and ":" not in name:
+        raise InputError(
+            f"there is no network {name!r}; expected one of {', '.join(_BODIES)}; or, with a "
+            f"layer, {', '.join(models.names())}, timm:NAME or torchvision:NAME"
+        )
     if layers is None:
         raise InputError(f"no layer given for {name!r}; name one, for instance a block's output")
     if name not in _BODIES:
-        from nrpurify.models import load_classifier
-
-        return FeatureExtractor(load_classifier(name, pretrained=pretrained), layers)
+        return FeatureExtractor(models.load_classifier(name, pretrained=pretrained), layers)
     body = _BODIES[name]()
     if pretrained:
         body.load_state_dict(weights.load(name))

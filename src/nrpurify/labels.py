@@ -1,7 +1,8 @@
 """Which image has which class: label tables in CSV form and folders of classes."""
 
 import csv
-from collections.abc import Iterable, Iterator
+import logging
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -9,6 +10,7 @@ from typing import NamedTuple
 from nrpurify.errors import InputError
 from nrpurify.files import SUFFIXES, LeftOut, log_left_out, scan_images
 
+_log = logging.getLogger("nrpurify.labels")
 _FORMS = {("ImageId", "TrueLabel"): 1, ("image", "label"): 0}
 _TARGETS = {("ImageId", "TargetClass"): 1}
 _MOST = 2**31
@@ -184,24 +186,33 @@ def _check_names(files: Iterable[Path]) -> None:
 
 
 def read_labeled_folder(
-    folder: str | Path, *, left_out: list[LeftOut] | None = None
+    folder: str | Path,
+    classes: str | Path | None = None,
+    *,
+    left_out: list[LeftOut] | None = None,
 ) -> tuple[list[LabeledImage], dict[int, str]]:
     """Read a folder that holds one sub-folder per class.
 
-    When all sub-folders are named by digits, the number is the class; otherwise the classes are
-    numbered from 0 in alphabetical order. Hidden sub-folders are ignored. Entries that the search
-    leaves out are added to `left_out`; without it they are named in the log.
+    With `classes`, a sub-folder's class is the place of its name in that list. Without, when all
+    sub-folders are named by digits, the number is the class; otherwise the classes are numbered
+    from 0 in alphabetical order, which the logger ``nrpurify.labels`` tells at level
+    INFO. Hidden sub-folders are ignored.
+
+    Args:
+        folder: the folder.
+        classes: a text file with one name per line, in the order of the labels from 0.
+        left_out: entries that the search leaves out are added; without it they are logged.
 
     Returns:
         The images, class by class, and {class: name of its folder}.
 
     Raises:
-        InputError: no sub-folder, two that mean the same number, a link to nothing, or no image
-            in any of them.
+        InputError: no sub-folder, one that is not in the list, two that mean the same number, a
+            link to nothing, or no image in any of them.
 
     """
     folder = Path(folder)
-    names = _class_folders(folder)
+    names = _class_folders(folder, classes)
     items = [
         LabeledImage(path, label)
         for label, name in names.items()
@@ -214,7 +225,36 @@ def read_labeled_folder(
     return items, names
 
 
-def _class_folders(folder: Path) -> dict[int, str]:
+def read_class_names(path: str | Path) -> list[str]:
+    """Read names of classes, one per line, in the order of the labels from 0.
+
+    Raises:
+        InputError: the file cannot be read, has an empty line, or a name comes twice.
+
+    """
+    try:
+        names = Path(path).read_text(encoding="utf-8-sig").rstrip().split("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"cannot read the class names in {str(path)!r}: {error}") from error
+    names = [name.strip() for name in names]
+    first: dict[str, int] = {}
+    for line, name in enumerate(names, 1):
+        if not name or first.setdefault(name, line) != line:
+            problem = f"{_short(name)} came before in line {first[name]}" if name else "no name"
+            raise InputError(f"{path}, line {line}: {problem}; expected a new name on each line")
+    return names
+
+
+def _numbering(names: Mapping[int, str]) -> str:
+    rows = [f"{label} is {name}" for label, name in names.items()]
+    shown = rows if len(rows) <= 4 else [*rows[:3], "…", rows[-1]]
+    return (
+        f"classes are numbered by the alphabetical order of their folders ({', '.join(shown)}); "
+        "--classes FILE gives the order of the model"
+    )
+
+
+def _class_folders(folder: Path, classes: str | Path | None) -> dict[int, str]:
     if not folder.is_dir():
         raise InputError(f"{str(folder)!r} is not a folder; expected one sub-folder per class")
     entries = [path for path in folder.iterdir() if not path.name.startswith(".")]
@@ -222,8 +262,12 @@ def _class_folders(folder: Path) -> dict[int, str]:
         if path.is_symlink() and not path.exists():  # without it other classes get its number
             raise InputError(f"{str(path)!r} is a link to nothing; mend or remove it")
     found = sorted(path.name for path in entries if path.is_dir())
+    if classes is not None:
+        return _listed(folder, found, read_class_names(classes), classes)
     if not all(name.isdecimal() for name in found):
-        return dict(enumerate(found))
+        names = dict(enumerate(found))
+        _log.info("%s", _numbering(names))
+        return names
     names = {int(name): name for name in sorted(found, key=int)}
     if names and max(names) >= _MOST:
         raise InputError(
@@ -233,3 +277,17 @@ def _class_folders(folder: Path) -> dict[int, str]:
     if len(names) < len(found):
         raise InputError(f"{str(folder)!r}: two sub-folders have the same number; rename one")
     return names
+
+
+def _listed(
+    folder: Path, found: Sequence[str], names: Sequence[str], source: str | Path
+) -> dict[int, str]:
+    """Sub-folders by the places of their names in a list."""
+    known, here = set(names), set(found)
+    if unknown := [name for name in found if name not in known]:
+        raise InputError(
+            f"{len(unknown)} of the {len(found)} sub-folders of {str(folder)!r} are not in "
+            f"{str(source)!r}, such as {', '.join(unknown[:3])}; expected their names there, one "
+            "per line in the order of the labels"
+        )
+    return {label: name for label, name in enumerate(names) if name in here}

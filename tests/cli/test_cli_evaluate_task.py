@@ -239,13 +239,16 @@ def test_options_that_do_not_belong_are_named(run, tmp_path, args, said):
         (("--attack", "fgsm"), "fgsm attacks classifiers; other tasks take noise, fff, cda, ssp"),
         (("--attacked", "frames"), "has no manifest of one attack"),
         (("--defense", "rp"), "needs defenses that keep the size"),
+        (("--masks", "nothere"), "'nothere' is no folder"),
+        (("--task", "detect", "--annotations", "nothere"), "there are no annotations 'nothere'"),
         (("--eps", "0.001"), "expected 1/255 to 1"),
     ],
 )
 def test_what_cannot_be_used_is_told(run, frames, monkeypatch, args, said):
     monkeypatch.chdir(frames)
-    args = ("--task", "segment", "--masks", "masks", "--out", "run", *args)
-    args += () if "--defense" in args else ("--defense", "none")
+    args = ("--task", "segment", *args) if "--task" not in args else args
+    args = ("--masks", "masks", *args) if "detect" not in args and "--masks" not in args else args
+    args += ("--out", "run") + (() if "--defense" in args else ("--defense", "none"))
     code, _, err = run("evaluate", "frames", *args)
     assert code == 2
     assert said in err

@@ -17,7 +17,7 @@ from nrpurify.attacks.presets import choose
 from nrpurify.attacks.surrogate import frozen
 from nrpurify.attacks.trained import load_pattern
 from nrpurify.errors import InputError
-from nrpurify.features import FeatureExtractor
+from nrpurify.features import FeatureExtractor, features_of
 from nrpurify.images import check_images
 from nrpurify.precision import Amp, at_least_fp32
 
@@ -128,7 +128,9 @@ def _excite(
 
 def excitation(extractor: FeatureExtractor, images: Tensor) -> Tensor:
     """Mean over layers of the logarithm of the features' L2 norm, N values."""
-    norms = [at_least_fp32(layer).flatten(1).norm(dim=1) for layer in extractor(images)]
+    norms = [
+        at_least_fp32(layer).flatten(1).norm(dim=1) for layer in features_of(extractor, images)
+    ]
     return torch.stack([norm.clamp_min(1e-20).log() for norm in norms]).mean(0)
 
 

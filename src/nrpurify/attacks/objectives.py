@@ -17,7 +17,7 @@ from torch import Generator, Tensor
 from nrpurify.attacks.ascent import Objective
 from nrpurify.attacks.transforms import diverse_input
 from nrpurify.distances import feature_distance
-from nrpurify.features import FeatureExtractor
+from nrpurify.features import FeatureExtractor, features_of
 from nrpurify.precision import Amp, autocast
 from nrpurify.scale import enlarged
 
@@ -40,8 +40,8 @@ def _features(extractor: FeatureExtractor, images: Tensor, amp: Amp) -> tuple[Te
     """In fp32 on the CPU image by image: kernels round by batch size, and signs would flip."""
     with autocast(images.device, amp):
         if images.device.type != "cpu" or torch.is_autocast_enabled("cpu"):
-            return extractor(images)  # type: ignore[no-any-return]
-        single = [extractor(image) for image in torch.split(images, 1)]
+            return features_of(extractor, images)
+        single = [features_of(extractor, image) for image in torch.split(images, 1)]
     return tuple(torch.cat(layer) for layer in zip(*single, strict=True))
 
 

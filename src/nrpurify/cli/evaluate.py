@@ -41,6 +41,12 @@ def command(
     labels: Annotated[
         Path | None, typer.Option(help="CSV: image,label (from 0) or ImageId,TrueLabel (from 1).")
     ] = None,
+    classes: Annotated[
+        Path | None,
+        typer.Option(
+            help="One sub-folder a class: their names, one a line, in the victims' order."
+        ),
+    ] = None,
     victims: Annotated[
         str | None,
         typer.Option(help="Classifiers, with commas between.", show_default="the demo's five"),
@@ -131,7 +137,8 @@ def command(
         "check_labels": check_labels,
         "device": resolve_device(device),
     }
-    outcome = _evaluate(folder, {k: v for k, v in given.items() if v is not None}, labels, limit)
+    plan = {k: v for k, v in given.items() if v is not None}
+    outcome = _evaluate(folder, plan, labels, classes, limit)
     for text in outcome.notes:
         note(text)
     show_accuracy(outcome.result, json)
@@ -144,7 +151,13 @@ def command(
         raise typer.Exit(1)
 
 
-def _evaluate(folder: Path, plan: dict[str, Any], labels: Path | None, limit: int | None) -> Any:
+def _evaluate(
+    folder: Path,
+    plan: dict[str, Any],
+    labels: Path | None,
+    classes: Path | None,
+    limit: int | None,
+) -> Any:
     from nrpurify.evaluation import Plan, evaluate_folder
 
     with progress_bar() as progress:
@@ -153,6 +166,7 @@ def _evaluate(folder: Path, plan: dict[str, Any], labels: Path | None, limit: in
             folder,
             Plan(**plan),
             labels=labels,
+            classes=classes,
             limit=limit,
             watch=lambda done, total: progress.update(task, completed=done, total=total),
         )

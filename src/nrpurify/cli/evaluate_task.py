@@ -70,7 +70,9 @@ Resume = Annotated[
 ]
 
 _OWN: Mapping[str, tuple[str, ...]] = {
-    **dict.fromkeys(("labels", "victims", "uint8", "purifier", "size", "batch"), ("classify",)),
+    **dict.fromkeys(
+        ("labels", "classes", "victims", "uint8", "purifier", "size", "batch"), ("classify",)
+    ),
     "check_labels": ("classify",),
     **dict.fromkeys(("annotations", "longest"), ("detect", "instances")),
     "masks": ("segment",),

@@ -45,6 +45,12 @@ def command(
     labels: Annotated[
         Path | None, typer.Option(help="CSV: image,label (from 0) or ImageId,TrueLabel (from 1).")
     ] = None,
+    classes: Annotated[
+        Path | None,
+        typer.Option(
+            help="One sub-folder a class: their names, one a line, in the victims' order."
+        ),
+    ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Use the first images only.")] = None,
     seed: Annotated[
         int | None, typer.Option(min=0, help="Start of everything random.", show_default="recipe's")
@@ -60,7 +66,7 @@ def command(
     from nrpurify.evaluation import read_grid, run_grid
 
     loaded, marks = read_grid(recipe)
-    loaded = _changed(loaded, images, labels, limit, seed)
+    loaded = _changed(loaded, images, labels, classes, limit, seed)
     device = resolve_device(device)
     with marks.naming_lines(), progress_bar() as progress:
         run = run_grid(
@@ -79,18 +85,20 @@ def _changed(
     recipe: GridRecipe,
     images: Path | None,
     labels: Path | None,
+    classes: Path | None,
     limit: int | None,
     seed: int | None,
 ) -> GridRecipe:
     from dataclasses import replace
 
     given: dict[str, Any] = {}
-    if labels is not None and images is None and not recipe.images.folder:
-        raise InputError(f"--labels {labels} goes with images; give their folder by --images")
+    tables = {"labels": labels, "classes": classes}
+    for name, file in tables.items():
+        if file is not None and images is None and not recipe.images.folder:
+            raise InputError(f"--{name} {file} goes with images; give their folder by --images")
     if images is not None:
-        given = {"folder": str(images), "labels": ""}
-    if labels is not None:
-        given["labels"] = str(labels)
+        given = {"folder": str(images), "labels": "", "classes": ""}
+    given |= {name: str(file) for name, file in tables.items() if file is not None}
     if limit is not None:
         given["limit"] = limit
     changed = replace(recipe, images=replace(recipe.images, **given))

@@ -90,6 +90,7 @@ def evaluate_folder(
     plan: Plan,
     *,
     labels: str | Path | None = None,
+    classes: str | Path | None = None,
     limit: int | None = None,
     watch: Callable[[int, int], None] | None = None,
 ) -> Outcome:
@@ -99,6 +100,8 @@ def evaluate_folder(
         folder: Images, or with no ``labels`` one sub-folder a class.
         plan: What to do.
         labels: A CSV, see :func:`nrpurify.labels.read_labels_csv`.
+        classes: Without ``labels``: names of the sub-folders in the order of the victims' classes,
+            see :func:`nrpurify.labels.read_class_names`.
         limit: Use the first so many images, in the order of their names.
         watch: As in :func:`evaluate_images`.
 
@@ -108,7 +111,9 @@ def evaluate_folder(
     notes: list[str] = []
     left_out: list[LeftOut] = []
     if labels is None:
-        items, _ = read_labeled_folder(folder, left_out=left_out)
+        items, _ = read_labeled_folder(folder, classes, left_out=left_out)
+    elif classes is not None:
+        raise InputError("classes goes with one sub-folder a class; leave it or labels out")
     else:
         paired = labeled_images(folder, labels, left_out=left_out)
         items, notes = paired.items, paired.notes()

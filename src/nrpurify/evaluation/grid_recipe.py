@@ -34,6 +34,8 @@ class GridImages:
         folder: Images or, without ``labels``, one sub-folder a class; empty when the caller has
             the images.
         labels: A CSV, see :func:`nrpurify.labels.read_labels_csv`.
+        classes: Without ``labels``: a text file of the sub-folders' names in the order of the
+            victims' classes; empty for numbers, or alphabetical order.
         limit: The first so many by name; None for all.
         size: Side in pixels: short side resized, center cropped.
         check_labels: Refuse to run when the undefended victims are no better than chance.
@@ -41,6 +43,7 @@ class GridImages:
 
     folder: str = ""
     labels: str = ""
+    classes: str = ""
     limit: int | None = None
     size: int = 224
     check_labels: bool = True

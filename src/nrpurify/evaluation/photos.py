@@ -101,12 +101,15 @@ def _items(
         return list(items), []
     if not given.folder:
         raise RecipeError((("images", "folder"), "is missing; expected a folder of images"))
+    if given.labels and given.classes:
+        problem = "goes with one sub-folder a class; leave it or labels out"
+        raise RecipeError((("images", "classes"), problem))
     if given.labels:
         with at("images", "labels"):
             paired = labeled_images(given.folder, given.labels)
         return paired.items, paired.notes()
-    with at("images", "folder"):
-        return read_labeled_folder(given.folder)[0], []
+    with at("images", "classes" if given.classes else "folder"):
+        return read_labeled_folder(given.folder, given.classes or None)[0], []
 
 
 def _broken(items: Sequence[LabeledImage], size: int) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from nrpurify.errors import InputError
 from nrpurify.tasks.coco import read_coco
 from nrpurify.tasks.scenes import Scenes
 from nrpurify.tasks.yolo import read_yolo
@@ -19,5 +20,10 @@ def read_annotations(annotations: Path, images: Path) -> Scenes:
     Raises:
         InputError: The annotations cannot be read, or belong to no photo.
     """
+    if not annotations.exists():
+        raise InputError(
+            f"there are no annotations {str(annotations)!r}; expected a COCO JSON file or a folder "
+            "of YOLO text files"
+        )
     read = read_yolo if annotations.is_dir() else read_coco
     return read(annotations, images)
