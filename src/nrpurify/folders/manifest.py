@@ -5,7 +5,8 @@ line with ``output`` describes a file: its path below the folder, ``source`` (th
 source folder), ``path`` (the source, relative to the folder), ``source_sha256``, ``sha256`` and
 ``run``, the id of its run. Attacks add ``linf``, the ‖δ‖∞ in [0, 1] after rounding to 8 bits, and
 with unrounded values ``float_sha256`` and ``float_linf``. Of several lines for one output the last
-counts. A line without ``sha256`` stands for an output that was begun.
+counts. A line without ``sha256`` stands for an output that was begun, one with ``removed`` for one
+that another took the place of.
 """
 
 from __future__ import annotations
@@ -97,6 +98,8 @@ def _read_lines(text: str) -> Records:
         values = dict(json.loads(line))
         if "id" in values:
             records.runs[str(values["id"])] = {part: dict(values[part]) for part in _PARTS}
+        elif values.get("removed"):
+            records.files.pop(str(values["output"]), None)
         else:
             records.files[str(values.pop("output"))] = values
     for entry in records.files.values():
@@ -218,6 +221,7 @@ class Manifest:
             entry["float_sha256"] = file_hash(float_path(job.output))
             entry["float_linf"] = float_linf
         self._append(job, entry)
+        self._remove_replaced(job)
 
     def finish(self) -> None:
         """Write the manifest with one line for each output."""
@@ -238,11 +242,24 @@ class Manifest:
         except ValueError:  # on another drive
             return Path(source).as_posix()
 
+    def _remove_replaced(self, job: Job) -> None:
+        """Remove what other settings made of the same source under another name or suffix."""
+        for output, entry in list(self.records.files.items()):
+            same = all(entry.get(name) == self._of(job)[name] for name in ("source", "path"))
+            if self.folder is not None and same and entry["run"] != self.run:
+                if _is(self.folder / output, entry.get("sha256")):  # unless the user changed it
+                    (self.folder / output).unlink()
+                del self.records.files[output]
+                self._append_line({"output": output, "removed": True})
+
     def _append(self, job: Job, entry: dict[str, Any]) -> None:
         self.records.files[self._key(job)] = entry
+        self._append_line({"output": self._key(job), **entry})
+
+    def _append_line(self, values: dict[str, Any]) -> None:
         if self.folder is not None:
             with (self.folder / MANIFEST).open("a", encoding="utf-8", newline="\n") as file:
-                file.write(_line({"output": self._key(job), **entry}))
+                file.write(_line(values))
                 file.flush()
                 os.fsync(file.fileno())
 
@@ -300,9 +317,10 @@ def _is(path: Path, sha256: str | None) -> bool:
 
 
 def _changes(before: Head, now: Head) -> list[str]:
-    return [
+    changes = [
         f"{name} was {before[part].get(name)!r}, is {now[part].get(name)!r}"
         for part in _PARTS
         for name in sorted(before[part].keys() | now[part].keys())
         if before[part].get(name) != now[part].get(name)
     ]
+    return changes[:5] + [f"{len(changes) - 5} more"] * (len(changes) > 5)
