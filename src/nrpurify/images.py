@@ -79,7 +79,7 @@ def read_image(
 def _reason(error: Exception, path: Path | None = None) -> str:
     if isinstance(error, UnidentifiedImageError):
         if path is not None and path.suffix.lower() in HEIF_SUFFIXES and not has_heif():
-            return "HEIC needs the package pillow-heif; mend: pip install pillow-heif"
+            return "HEIC needs the package pillow-heif; install it with pip"
         return f"not an image, or a broken one; expected one of {', '.join(formats())}"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
