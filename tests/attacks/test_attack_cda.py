@@ -1,10 +1,19 @@
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from nrpurify.attacks import cda, load_generator
 from nrpurify.attacks.generator import BLOCKS, GeneratorNet
-from nrpurify.attacks.trained import GENERATOR, PATTERN, save_generator, save_pattern, shipped
+from nrpurify.attacks.trained import (
+    GENERATOR,
+    PATTERN,
+    convert_generator,
+    read_trained,
+    save_generator,
+    save_pattern,
+    shipped,
+)
 from nrpurify.errors import InputError, WeightsError
 from nrpurify.purifiers import Card
 
@@ -29,6 +38,93 @@ def test_parameters(size, count):
     with torch.device("meta"):
         network = GeneratorNet(BLOCKS[size])
     assert sum(weight.numel() for weight in network.parameters()) == count
+
+
+def published(blocks, width):
+    """A state dict with the names and shapes of the authors' generators, random values."""
+    convolutions = {
+        "block1.1": (width, 3, 7, 7),
+        "block2.0": (2 * width, width, 3, 3),
+        "block3.0": (4 * width, 2 * width, 3, 3),
+        "upsampl1.0": (4 * width, 2 * width, 3, 3),
+        "upsampl2.0": (2 * width, width, 3, 3),
+        "blockf.1": (3, width, 7, 7),
+    }
+    norms = {"block1.2": 1, "block2.1": 2, "block3.1": 4, "upsampl1.1": 2, "upsampl2.1": 1}
+    for k in range(1, blocks + 1):
+        for part in (1, 6):
+            convolutions[f"resblock{k}.block.{part}"] = (4 * width, 4 * width, 3, 3)
+            norms[f"resblock{k}.block.{part + 1}"] = 4
+    found = {f"{name}.weight": torch.randn(shape) / 9 for name, shape in convolutions.items()}
+    for name, times in norms.items():
+        for kind in ("weight", "bias", "running_mean"):
+            found[f"{name}.{kind}"] = torch.randn(times * width)
+        found[f"{name}.running_var"] = 1 + torch.rand(times * width)
+        found[f"{name}.num_batches_tracked"] = torch.tensor(7)
+    return found | {"blockf.1.bias": torch.randn(3)}
+
+
+def as_published(tensors, x, blocks):
+    """The authors' network, written out for sides that are multiples of 4."""
+
+    def norm(x, name):
+        kinds = ("running_mean", "running_var", "weight", "bias")
+        return F.batch_norm(x, *(tensors[f"{name}.{kind}"] for kind in kinds))
+
+    def conv(x, name, pad, **options):
+        padded = F.pad(x, 4 * (pad,), mode="reflect") if pad else x
+        return F.conv2d(padded, tensors[f"{name}.weight"], tensors.get(f"{name}.bias"), **options)
+
+    x = norm(conv(x, "block1.1", 3), "block1.2").relu()
+    for block in ("block2", "block3"):
+        x = norm(conv(x, f"{block}.0", 0, stride=2, padding=1), f"{block}.1").relu()
+    for k in range(1, blocks + 1):
+        name = f"resblock{k}.block"
+        inner = norm(conv(x, f"{name}.1", 1), f"{name}.2").relu()
+        x = x + norm(conv(inner, f"{name}.6", 1), f"{name}.7")
+    for block in ("upsampl1", "upsampl2"):
+        weight = tensors[f"{block}.0.weight"]
+        x = F.conv_transpose2d(x, weight, stride=2, padding=1, output_padding=1)
+        x = norm(x, f"{block}.1").relu()
+    return (conv(x, "blockf.1", 3).tanh() + 1) / 2
+
+
+@pytest.mark.parametrize(("blocks", "prefix"), [(2, ""), (6, "module.")])
+def test_the_authors_generators_are_converted(tmp_path, blocks, prefix):
+    torch.manual_seed(0)
+    tensors = published(blocks, 4)
+    torch.save({prefix + name: value for name, value in tensors.items()}, tmp_path / "netG.pth")
+    card = convert_generator(tmp_path / "netG.pth", tmp_path / "cda.safetensors")
+    assert card.arguments == {"blocks": blocks, "width": 4}
+    images = torch.rand(2, 3, 16, 12)
+    made = load_generator(tmp_path / "cda.safetensors")(images)
+    torch.testing.assert_close(made, as_published(tensors, images, blocks))
+
+
+def test_what_is_no_generator_is_not_converted(tmp_path):
+    for change, message in (
+        ({"block1.1.weight": torch.zeros(3)}, "no generator of CDA"),
+        ({"more.weight": torch.zeros(3)}, "more.weight is missing, or one too many"),
+        ({"blockf.1.bias": torch.zeros(4)}, r"blockf.1.bias is \(4,\); expected \(3,\)"),
+        ({"state_dict": {}}, "no generator of CDA"),
+    ):
+        torch.save(published(2, 4) | change, tmp_path / "netG.pth")
+        with pytest.raises(WeightsError, match=message):
+            convert_generator(tmp_path / "netG.pth", tmp_path / "cda.safetensors")
+    assert not (tmp_path / "cda.safetensors").exists()
+
+
+def test_files_by_name(tmp_path):
+    (tmp_path / "a").touch()
+    assert read_trained([f"cda={tmp_path / 'a'}"]) == {"cda": tmp_path / "a"}
+    for given, message in (
+        (["cda"], "expected NAME=FILE with one of cda, fff"),
+        (["ssp=x"], "expected NAME=FILE"),
+        ([f"cda={tmp_path / 'a'}"] * 2, "names cda twice"),
+        (["cda=nothere"], "no trained attack 'nothere'"),
+    ):
+        with pytest.raises(InputError, match=message):
+            read_trained(given)
 
 
 @pytest.mark.parametrize("shape", [(3, 5), (8, 8), (13, 18), (32, 3)])

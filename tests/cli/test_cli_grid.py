@@ -60,6 +60,18 @@ def test_options_change_the_recipe(run, runs, tmp_path):
     assert others["resume"]
 
 
+def test_files_of_trained_attacks(run, runs, tmp_path):
+    (tmp_path / "r.yaml").write_text("attacks: [{name: cda}, {name: noise}]\nvictims: [b]\n")
+    file = tmp_path / "mine.safetensors"
+    file.touch()
+    given = ("grid", tmp_path / "r.yaml", "--out", tmp_path / "o", "--device", "cpu", "--trained")
+    assert run(*given, f"cda={file}")[0] == 0
+    assert [attack.trained for attack in runs[0][0].attacks] == [str(file), ""]
+    code, _, err = run(*given, f"fff={file}")
+    assert code == 2
+    assert "--trained names fff; no attack of the recipe can take it" in err
+
+
 def test_errors_name_file_and_line(run, tmp_path):
     path = Path(tmp_path) / "r.yaml"
     path.write_text("victims: [a]\nattacks:\n  - name: ssp\n    eps: 16\n")

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 
+from nrpurify.attacks.trained import PATTERN, save_pattern
 from nrpurify.callables import Function
 from nrpurify.errors import InputError
 from nrpurify.evaluation import (
@@ -20,11 +21,12 @@ from nrpurify.evaluation import (
     run_grid,
 )
 from nrpurify.evaluation.bench import answers
+from nrpurify.evaluation.grid_checks import check_grid
 from nrpurify.evaluation.harness import Batch
 from nrpurify.evaluation.strips import shown_defense
 from nrpurify.images import load_batch, read_image
 from nrpurify.labels import read_labeled_folder
-from nrpurify.purifiers import build_purifier
+from nrpurify.purifiers import Card, build_purifier
 
 pytestmark = pytest.mark.usefixtures("offline")
 EPS = 0.5
@@ -152,6 +154,25 @@ def test_without_a_purifier_pictures_show_the_best_defense():
     assert shown_defense(defenses, cells) == "b"
     assert shown_defense(defenses | {"p": build_purifier("micro")}, cells) == "p"
     assert shown_defense({"none": torch.nn.Identity()}, cells) is None
+
+
+def test_trained_attacks_of_other_files_are_told_apart(recipe, tmp_path):
+    torch.manual_seed(0)
+    pattern = torch.rand(3, 8, 8) - 0.5
+    save_pattern(pattern, tmp_path / "mine.safetensors", Card("mine", PATTERN))
+    attacks = (
+        GridAttack("fff", (EPS,)),
+        GridAttack("fff", (EPS,), trained=str(tmp_path / "mine.safetensors")),
+    )
+    run = run_grid(replace(recipe, attacks=attacks, defenses=("none",)), tmp_path / "run")
+    cells = [cell for cell in run["cells"] if cell["attack"] == "fff"]
+    assert len({cell["id"] for cell in cells}) == 2 * len(recipe.victims)
+    assert {cell["settings"].get("trained") for cell in cells} == {None, "mine.safetensors"}
+    assert {"trained fff", "trained fff mine.safetensors"} <= run["weights_sha256"].keys()
+    with pytest.raises(InputError, match=r"attacks\.0\.trained: given; noise is not trained"):
+        check_grid(replace(recipe, attacks=(GridAttack("noise", trained="x"),)))
+    with pytest.raises(InputError, match=r"attacks\.0\.trained: no trained attack 'x'"):
+        check_grid(replace(recipe, attacks=(GridAttack("fff", trained="x"),)))
 
 
 def test_a_finished_run_is_refused_or_resumed(recipe, tmp_path):

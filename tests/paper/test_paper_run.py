@@ -1,6 +1,7 @@
 """Smoke runs: no download, run folders as the report reads them, both numbers in print."""
 
 import json
+import shutil
 from importlib import import_module
 from types import SimpleNamespace
 
@@ -8,11 +9,12 @@ import pytest
 import torch
 
 from nrpurify import attacks
+from nrpurify.attacks.trained import shipped
 from nrpurify.cli import main
 from nrpurify.errors import InputError
 from nrpurify.evaluation.warnings import find_warnings
 from nrpurify.images import read_image
-from nrpurify.paper import SMOKE_WARNING, Bench, run_all, run_experiment, table1
+from nrpurify.paper import SMOKE_WARNING, Bench, figure5, run_all, run_experiment, table1
 from nrpurify.paper import run as run_module
 from nrpurify.paper.catalogue import get
 from nrpurify.paper.trained import train_one
@@ -227,13 +229,49 @@ def test_table_1_trains_what_it_compares_at_one_budget(tmp_path, monkeypatch, sc
     monkeypatch.setattr(table1, "measure", lambda bench, name, title, grid: seen.append(grid))
     table1.EXPERIMENT.work(Bench(scale, tmp_path, data=tmp_path, steps=7))
     assert {name: recipe for name, (recipe, _) in trained.items()} == {
-        "hgd": "hgd", "ape-gan": "ape-gan", "sr": "sr", "nrp-equal": "fast",
+        "hgd": "hgd", "ape-gan": "ape-gan", "sr": "sr",
+        "nrp-equal": "paper" if scale == "full" else "fast",
     }  # fmt: skip
     own = trained.pop("nrp-equal")[1]
     assert own.pop("purifier") == design
     assert all(changes == own for _, changes in trained.values())
     assert own["steps"] == 7
     assert seen[0].defenses[table1.EQUAL] == str(tmp_path / "nrp-equal.safetensors")
+
+
+@pytest.mark.parametrize(("scale", "base"), [("small", "fast"), ("full", "paper")])
+def test_trained_defenses_extend_one_recipe(tmp_path, monkeypatch, scale, base):
+    plans = {}
+
+    def train(data, folder, plan, **_):
+        plans[folder.name] = plan
+        return folder / "purifier.safetensors"
+
+    monkeypatch.setattr("nrpurify.training.train", train)
+    bench = Bench(scale, tmp_path, data=tmp_path)
+    for name in figure5.VARIANTS:
+        figure5.variant(bench, name)
+    table1._train(bench)
+    assert {"gnp", "fgsp", "hgd", "sr", "nrp-equal"} <= plans.keys()
+    settings = load_recipe(base)
+    assert {plan.extends for plan in plans.values() if plan.defense != "nrp"} == {base}
+    assert {plan.eps for plan in plans.values()} == {settings.eps}
+    assert plans["nrp"].adversaries == settings.adversaries
+    if scale == "full":
+        assert {plan.steps for plan in plans.values()} == {settings.steps}
+        assert {plan.resize for plan in plans.values()} == {settings.resize}
+        assert plans["nrp-without-gan"].losses.features == settings.losses.features
+
+
+def test_cdas_domains_have_columns_of_their_own(tmp_path):
+    file = tmp_path / "comics.safetensors"
+    shutil.copy(shipped()["cda"], file)
+    result = smoke("table2", tmp_path / "run", trained={"comics": file})
+    here = {row.column for row in result.rows if row.here != "—"}
+    assert here == {"No Attack", "ImageNet ε 8", "ImageNet ε 16", "Comics ε 8", "Comics ε 16"}
+    tasks = {row.row.split(" · ")[0] for row in result.rows if row.here != "—"}
+    assert tasks == {"Classification", "Detection"}
+    assert any("Paintings" in w["text"] for w in result.run["warnings"])
 
 
 def test_a_training_of_another_budget_is_not_taken(tmp_path, monkeypatch):

@@ -57,6 +57,14 @@ Device = Annotated[
 AmpOption = Annotated[
     AmpChoice, typer.Option("--amp", help="bf16 arithmetic; auto: where the hardware has it.")
 ]
+Trained = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="NAME=FILE",
+        help="A generator (cda) or pattern (fff) of your own. May be given several times.",
+        show_default="the shipped ones",
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
 FramesOption = Annotated[
     FramesChoice, typer.Option("--frames", help="Of animations and files with several pages.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,6 +13,7 @@ from nrpurify.cli.common import (
     Device,
     Json,
     Seed,
+    Trained,
     note,
     parse_eps,
     print_json,
@@ -84,6 +86,7 @@ def command(
     step_size: Annotated[
         str | None, typer.Option(help="Its step, as a fraction or a number.")
     ] = None,
+    trained: Trained = None,
     attacked: Annotated[
         Path | None,
         typer.Option(help="Folder of attacked images made before, in place of an attack."),
@@ -121,6 +124,7 @@ def command(
         check_writable(out)
     given = {
         "attack": evaluate_task.one_attack(attack),
+        "trained": _trained_for(evaluate_task.one_attack(attack), trained or ()),
         "victims": victims.split(",") if victims else None,
         "surrogate": surrogate,
         "eps": parse_eps(eps),
@@ -149,6 +153,21 @@ def command(
         for text in outcome.broken:
             note(f"  {text}")
         raise typer.Exit(1)
+
+
+def _trained_for(attack: str | None, given: Sequence[str]) -> Path | None:
+    """The file of the one attack, None without any.
+
+    Raises:
+        InputError: A file for another attack.
+    """
+    from nrpurify.attacks.trained import read_trained
+    from nrpurify.errors import InputError
+
+    files = read_trained(given)
+    if idle := sorted(files.keys() - {attack}):
+        raise InputError(f"--trained names {idle[0]}; the attack is {attack or 'ssp'}")
+    return files.get(attack or "")
 
 
 def _evaluate(

@@ -20,6 +20,7 @@ from nrpurify.cli.common import (
 from nrpurify.errors import InputError
 
 if TYPE_CHECKING:
+    from nrpurify.attacks.trained import read_trained
     from nrpurify.tasks.plan import TaskPlan
 
 
@@ -94,7 +95,7 @@ def check_options(context: typer.Context, task: TaskChoice) -> None:
                 f"--{name.replace('_', '-')} does not belong to --task {task}; it goes with --task "
                 f"{' or '.join(_OWN[name])}"
             )
-    settings = {"attack", "steps", "step_size", "surrogate", "layer", "preset"}
+    settings = {"attack", "steps", "step_size", "surrogate", "layer", "preset", "trained"}
     if task is not TaskChoice.CLASSIFY:  # there the images made before are checked against eps
         settings.add("eps")
     making = sorted(given & settings)
@@ -178,6 +179,7 @@ def _plan(task: TaskChoice, folder: Path, options: Mapping[str, Any]) -> TaskPla
     given = {name: options[name] for name in same}
     attacks, defenses, step = options["attack"], options["defense"], options["step_size"]
     given |= {
+        "trained": read_trained(options["trained"] or ()),
         "eps": tuple(parse_eps(text) for text in options["eps"].split(",")),
         "attacks": tuple(n.strip() for part in attacks for n in part.split(","))
         if attacks

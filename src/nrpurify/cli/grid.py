@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,6 +11,7 @@ import typer
 from nrpurify.cli.common import (
     Device,
     Json,
+    Trained,
     note,
     print_json,
     print_table,
@@ -52,6 +54,7 @@ def command(
         ),
     ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Use the first images only.")] = None,
+    trained: Trained = None,
     seed: Annotated[
         int | None, typer.Option(min=0, help="Start of everything random.", show_default="recipe's")
     ] = None,
@@ -67,6 +70,7 @@ def command(
 
     loaded, marks = read_grid(recipe)
     loaded = _changed(loaded, images, labels, classes, limit, seed)
+    loaded = _with_trained(loaded, trained or ())
     device = resolve_device(device)
     with marks.naming_lines(), progress_bar() as progress:
         run = run_grid(
@@ -103,6 +107,22 @@ def _changed(
         given["limit"] = limit
     changed = replace(recipe, images=replace(recipe.images, **given))
     return changed if seed is None else replace(changed, seed=seed)
+
+
+def _with_trained(recipe: GridRecipe, given: Sequence[str]) -> GridRecipe:
+    """The recipe with files for those of its trained attacks that name none."""
+    from dataclasses import replace
+
+    from nrpurify.attacks.trained import read_trained
+
+    files = read_trained(given)
+    if idle := sorted(files.keys() - {a.name for a in recipe.attacks if not a.trained}):
+        raise InputError(f"--trained names {idle[0]}; no attack of the recipe can take it")
+    attacks = [
+        replace(a, trained=str(files[a.name])) if a.name in files and not a.trained else a
+        for a in recipe.attacks
+    ]
+    return replace(recipe, attacks=tuple(attacks)) if files else recipe
 
 
 def _demo_photos(limit: int | None) -> list[LabeledImage]:

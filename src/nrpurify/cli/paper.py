@@ -76,6 +76,13 @@ def run_command(
     checkpoints: Annotated[
         Path | None, typer.Option(help="Finished trainings: NAME/purifier.safetensors.")
     ] = None,
+    trained: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=FILE",
+            help="CDA's generators by domain (imagenet, comics, paintings) or FFF's pattern (fff).",
+        ),
+    ] = None,
     purifier: Annotated[str, typer.Option(help="What stands for NRP: a name or file.")] = "fast",
     steps: Annotated[int | None, typer.Option(min=1, help="Training steps.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on in OUT.")] = False,
@@ -87,7 +94,9 @@ def run_command(
 
     OUT gets a run that `nrpurify report OUT` shows.
     """
+    from nrpurify.attacks.trained import read_trained
     from nrpurify.paper import Bench, run_all, run_experiment
+    from nrpurify.paper.bench import TRAINED
 
     bench = Bench(
         scale=scale.value,
@@ -101,6 +110,7 @@ def run_command(
         masks=masks,
         data=data,
         checkpoints=checkpoints,
+        trained=read_trained(trained or (), TRAINED),
         purifier=purifier,
         steps=steps,
         seed=seed,

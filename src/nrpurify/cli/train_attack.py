@@ -60,6 +60,23 @@ def train_cda(
         print_json({**result, "metrics": run.metrics})
 
 
+@app.command("convert")
+def convert(
+    source: Annotated[
+        Path, typer.Argument(metavar="FILE", help="A generator of CDA's authors (.pth).")
+    ],
+    out: Annotated[Path, typer.Option(help="The file to write.")] = Path("cda.safetensors"),
+    json: Json = False,
+) -> None:
+    """Convert a generator that CDA's authors published, for --trained."""
+    from nrpurify.attacks.trained import convert_generator
+
+    card = convert_generator(source, out, name=out.stem)
+    note(f"{card.arguments['blocks']} residual blocks: {out}")
+    if json:
+        print_json({"generator": str(out), **card.arguments, "sha256": card.sha256})
+
+
 @app.command("fff")
 def train_fff(
     out: Annotated[Path, typer.Option(help="The file to write.")] = Path("fff.safetensors"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from torch import Generator, Tensor, nn
@@ -12,6 +13,7 @@ from nrpurify.attacks import registry
 from nrpurify.attacks.ensemble import Ensemble
 from nrpurify.attacks.ssp import default_layer
 from nrpurify.attacks.ssp import settings as ssp_settings
+from nrpurify.attacks.trained import LOADERS
 from nrpurify.errors import InputError
 from nrpurify.precision import Amp
 
@@ -34,7 +36,8 @@ def load_surrogate(
     layers: Sequence[str],
     preset: str,
     load: Callable[[str], nn.Module],
-) -> nn.Module | None:
+    trained: str | Path = "",
+) -> nn.Module | Tensor | None:
     """What an attack looks at: a feature extractor, a classifier or an ensemble, or nothing.
 
     Args:
@@ -43,12 +46,15 @@ def load_surrogate(
         layers: Of the feature extractor.
         preset: Names the layer when none is given.
         load: Loads a classifier by name.
+        trained: File of a generator (cda) or pattern (fff); empty for the shipped one.
 
     Raises:
         InputError: No such attack, network or layer.
         WeightsError: Weights are not to be had.
     """
     kind = registry.get(attack).surrogate
+    if trained and attack in LOADERS:
+        return LOADERS[attack](trained)
     if kind == "features":
         name = next(iter(names), "vgg16")
         chosen = layers or default_layer(name, ssp_settings(preset))
@@ -61,7 +67,7 @@ def load_surrogate(
 
 def perturber(
     attack: str,
-    model: nn.Module | None,
+    model: nn.Module | Tensor | None,
     *,
     eps: float,
     preset: str = "paper",

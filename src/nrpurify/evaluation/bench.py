@@ -178,7 +178,9 @@ class Bench:
             batch.images, make(index, batch), eps, self.recipe.rounding
         )
 
-    def _attack(self, attack: GridAttack, eps: float, model: nn.Module | None, amp: Amp) -> Source:
+    def _attack(
+        self, attack: GridAttack, eps: float, model: nn.Module | Tensor | None, amp: Amp
+    ) -> Source:
         perturb = perturber(
             attack.name,
             model,
@@ -255,6 +257,8 @@ def _settings(attack: GridAttack) -> dict[str, Any]:
         for name, value in chosen.items()
     }
     named = {"layers": list(attack.layer), "labels": attack.labels, "purifier": attack.purifier}
+    if attack.trained:
+        named["trained"] = Path(attack.trained).name
     return {**plain, "preset": attack.preset, **named, "bpda": attack.bpda}
 
 

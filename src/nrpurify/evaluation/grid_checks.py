@@ -10,6 +10,7 @@ from typing import Any
 from nrpurify.attacks import registry
 from nrpurify.attacks.presets import choose
 from nrpurify.attacks.registry import Entry
+from nrpurify.attacks.trained import LOADERS, locate
 from nrpurify.errors import InputError
 from nrpurify.evaluation.grid_recipe import SCORE_BASED, GridAttack, GridRecipe, distance
 from nrpurify.recipe_files import Place, RecipeError
@@ -120,6 +121,10 @@ def _surrogate_problems(attack: GridAttack, entry: Entry) -> Iterator[tuple[str,
         yield "surrogate", f"given; {attack.name} with {attack.threat} has none, leave it out"
     if len(attack.surrogate) > 1 and entry.surrogate == "features":
         yield "surrogate", f"{len(attack.surrogate)} given; {attack.name} attacks one network"
+    if attack.trained and attack.name not in LOADERS:
+        yield "trained", f"given; {attack.name} is not trained, only {' and '.join(LOADERS)} are"
+    elif attack.trained:
+        yield from _refused("trained", partial(locate, attack.trained))
     if attack.layer and not (entry.surrogate == "features" or "features" in entry.settings):
         yield "layer", f"given; {attack.name} has no such setting, leave it out"
 

@@ -69,6 +69,7 @@ class GridAttack:
         draws: Passes through a random defense for one gradient (EOT).
         bpda: For EOT: the identity's gradient through the defense.
         purifier: The attacker's own defense, for ``surrogate purifier + BPDA``.
+        trained: File of a generator (cda) or pattern (fff); empty for the shipped one.
     """
 
     name: str
@@ -84,6 +85,7 @@ class GridAttack:
     draws: int = 1
     bpda: bool = False
     purifier: str = ""
+    trained: str = ""
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
     @property

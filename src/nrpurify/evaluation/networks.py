@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Generator, Tensor, nn
 
 from nrpurify import defenses, models, weights
-from nrpurify.attacks.trained import shipped
+from nrpurify.attacks.trained import LOADERS, locate, shipped
 from nrpurify.errors import InputError
 from nrpurify.evaluation.attackers import load_surrogate
 from nrpurify.evaluation.grid_recipe import GridAttack, GridRecipe
@@ -58,7 +59,7 @@ class Networks:
     device: str
     seed: int
     victims: dict[str, nn.Module] = field(default_factory=dict)
-    surrogates: dict[int, nn.Module | None] = field(default_factory=dict)
+    surrogates: dict[int, nn.Module | Tensor | None] = field(default_factory=dict)
     facts: dict[str, DefenseFacts] = field(default_factory=dict)
     hashes: dict[str, str] = field(default_factory=dict)
     _loaded: dict[str, nn.Module] = field(default_factory=dict)
@@ -89,8 +90,8 @@ class Networks:
         for index, attack in enumerate(recipe.attacks):
             if attack.transfers:
                 found.surrogates[index] = found._surrogate(index, attack)
-            if attack.name in (trained := shipped()):
-                card, _ = read_carded(trained[attack.name])
+            if attack.name in LOADERS and (attack.trained or attack.name in shipped()):
+                card, _ = read_carded(locate(attack.trained or attack.name))
                 found.hashes[trained_name(attack)] = card.sha256
         return found
 
@@ -126,13 +127,20 @@ class Networks:
                 f"BPDA ({', '.join(identity)}); leave one of them out"
             )
 
-    def _surrogate(self, index: int, attack: GridAttack) -> nn.Module | None:
+    def _surrogate(self, index: int, attack: GridAttack) -> nn.Module | Tensor | None:
         with at("attacks", index, "surrogate"):
             model = load_surrogate(
-                attack.name, attack.surrogate, attack.layer, attack.preset, self._classifier
+                attack.name,
+                attack.surrogate,
+                attack.layer,
+                attack.preset,
+                self._classifier,
+                attack.trained,
             )
-        if model is None:
-            return None
+        if model is None or isinstance(model, Tensor):
+            return None if model is None else model.to(self.device)
+        if attack.trained:
+            return model.to(self.device)
         names = surrogate_names(attack)
         if names[0] not in self._loaded:
             self.hashes[f"features of {names[0]}"] = weights_hash(names[0], model)
@@ -146,7 +154,7 @@ class Networks:
 
 def trained_name(attack: GridAttack) -> str:
     """Under which the hash of a trained attack's own weights is kept (cda, fff)."""
-    return f"trained {attack.name}"
+    return " ".join(filter(None, ("trained", attack.name, Path(attack.trained).name)))
 
 
 def surrogate_names(attack: GridAttack) -> tuple[str, ...]:

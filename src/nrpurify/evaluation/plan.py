@@ -35,6 +35,7 @@ class Plan:
         step_size: In units of [0, 1] images; ``None`` for the preset's.
         purifier: A shipped name or a file.
         attack: A name in :func:`nrpurify.attacks.names`; attacks that use labels get the true ones.
+        trained: File of a generator (cda) or pattern (fff); None for the shipped one.
         size: Side of the images in pixels: short side resized, center cropped.
         batch: Images at a time.
         seed: Of the attack.
@@ -55,6 +56,7 @@ class Plan:
     step_size: float | None = None
     purifier: str | Path = "fast"
     attack: str = "ssp"
+    trained: str | Path | None = None
     size: int = 224
     batch: int = 10
     seed: int = 0

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from nrpurify import models
 from nrpurify.attacks import registry
 from nrpurify.attacks.registry import Entry
-from nrpurify.attacks.trained import shipped
+from nrpurify.attacks.trained import LOADERS, locate
 from nrpurify.errors import InputError
 from nrpurify.evaluation.attackers import load_surrogate, perturber, settings_in_force
 from nrpurify.evaluation.harness import Attack, Batch
@@ -61,11 +61,15 @@ def planned_attack(plan: Plan) -> PlannedAttack:
         made = _rounded(_made_before(plan.attacked, plan.eps), plan)
         return PlannedAttack(made, dict.fromkeys(_MAKING), {}, plan.eps + HALF_STEP)
     entry = registry.get(plan.attack)
+    if plan.trained is not None and entry.name not in LOADERS:
+        raise InputError(f"trained was given; {entry.name} has no such setting, leave it out")
     names, layers = _surrogates(plan, entry), _layers(plan, entry)
-    model = load_surrogate(plan.attack, names, layers, plan.preset, models.load_classifier)
+    model = load_surrogate(
+        plan.attack, names, layers, plan.preset, models.load_classifier, plan.trained or ""
+    )
     if model is not None:
         model = model.to(plan.device)
-        if layers and entry.surrogate == "classifier":
+        if layers and isinstance(model, nn.Module) and entry.surrogate == "classifier":
             check_layers(model, layers)
     given = _given(plan)
     perturb = perturber(
@@ -89,9 +93,13 @@ def planned_attack(plan: Plan) -> PlannedAttack:
         "layer": ",".join(layers) or None,
         **{name: force.get(name) for name in ("steps", "step_size")},
     }
-    hashes = {} if model is None else {network: weights_hash(network, model)}
-    if plan.attack in (trained := shipped()):
-        hashes[f"trained {plan.attack}"] = read_carded(trained[plan.attack])[0].sha256
+    hashes = {}
+    if plan.attack in LOADERS:
+        settings["trained"] = Path(plan.trained or plan.attack).name
+        card, _ = read_carded(locate(plan.trained or plan.attack))
+        hashes[f"trained {plan.attack}"] = card.sha256
+    elif isinstance(model, nn.Module):
+        hashes[network] = weights_hash(network, model)
     return PlannedAttack(_rounded(attack, plan), settings, hashes, plan.eps)
 
 

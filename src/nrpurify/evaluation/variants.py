@@ -7,7 +7,7 @@ from typing import Any
 
 from nrpurify.attacks import registry
 
-_SHARED = ("layers", "preset", "purifier", "bpda", "labels", "targets")
+_SHARED = ("layers", "preset", "purifier", "bpda", "labels", "targets", "trained")
 """Settings that attacks of every name have."""
 _ELSEWHERE = {"eps", "steps", "generator", "amp", "callback"}
 """What tables have columns for, and what is no setting of the attack."""

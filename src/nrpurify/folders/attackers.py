@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import Any
+from collections.abc import Sequence
 
 from torch import Generator, Tensor
 
@@ -12,7 +10,7 @@ from nrpurify import features
 from nrpurify.attacks import registry
 from nrpurify.attacks.registry import Entry
 from nrpurify.attacks.ssp import default_layer, settings, ssp
-from nrpurify.attacks.trained import load_generator, load_pattern, locate
+from nrpurify.attacks.trained import LOADERS, locate
 from nrpurify.errors import InputError
 from nrpurify.folders.classifiers import prepare_classifier
 from nrpurify.folders.options import Attacker, AttackOptions
@@ -42,7 +40,7 @@ def _check_settings(options: AttackOptions, entry: Entry) -> None:
         ("layer", options.layers, knows_layers),
         ("targets", options.targets, "targets" in entry.settings),
         ("surrogate", options.surrogate, entry.surrogate != "none"),
-        ("trained", options.trained, entry.name in _LOADERS),
+        ("trained", options.trained, entry.name in LOADERS),
     ):
         if given and not known:
             raise InputError(f"{name} was given; {entry.name} has no such setting, leave it out")
@@ -77,16 +75,13 @@ def _prepare_ssp(options: AttackOptions) -> Attacker:
     return Attacker(perturb, surrogate, None, chosen, (surrogate,))
 
 
-_LOADERS: dict[str, Callable[[Path], Any]] = {"cda": load_generator, "fff": load_pattern}
-
-
 def _prepare_model(options: AttackOptions) -> Attacker:
     """Noise, and attacks whose work was done in training."""
     entry = registry.get(options.name)
     model, chosen = None, entry.in_force(options.preset)
-    if entry.name in _LOADERS:
+    if entry.name in LOADERS:
         file = locate(options.trained or entry.name)
-        model = _LOADERS[entry.name](file).to(options.device)
+        model = LOADERS[entry.name](file).to(options.device)
         card, _ = read_carded(file)
         chosen = {**chosen, "trained": file.name, "trained_sha256": card.sha256}
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
 from torch import Generator, Tensor
 
 from nrpurify import models
+from nrpurify.attacks.trained import shipped
 from nrpurify.demo import foolbox_photos
 from nrpurify.errors import InputError
 from nrpurify.images import load_batch
@@ -22,6 +23,8 @@ from nrpurify.paper.standins import stand_in
 SIDES: dict[Scale, int] = {"smoke": smoke.SIDE, "small": 224, "full": 299}
 """Side of the images in pixels: short side resized, center cropped."""
 
+TRAINED = ("imagenet", "comics", "paintings", "cda", "fff")
+"""Names of trained attacks, see :class:`Bench`."""
 _IMAGES = ("images", "labels", "scenes", "annotations", "frames", "masks", "data")
 """What of :class:`Bench` names images."""
 
@@ -48,6 +51,8 @@ class Bench:
         data: Unlabeled photos for experiments that train.
         checkpoints: Folder of purifiers trained before, ``NAME.safetensors`` or
             ``NAME/purifier.safetensors``.
+        trained: Files of trained attacks: CDA's generators by their domain, ``imagenet``,
+            ``comics`` or ``paintings`` (``cda`` is the first), and FFF's pattern, ``fff``.
         purifier: What stands for NRP: a shipped name or a file.
         steps: Training steps of experiments that train; None for their own.
         seed: Of everything random.
@@ -67,6 +72,7 @@ class Bench:
     masks: Path | None = None
     data: Path | None = None
     checkpoints: Path | None = None
+    trained: Mapping[str, Path] = field(default_factory=dict)
     purifier: str = "fast"
     steps: int | None = None
     seed: int = 0
@@ -82,6 +88,12 @@ class Bench:
                 f"{', '.join(given)} given; the scale smoke runs on generated pictures and uses no "
                 "others: leave it out, or choose --scale small or full"
             )
+
+    def generators(self) -> dict[str, Path]:
+        """CDA's generators by the paper's name of their domain; the shipped one is ImageNet's."""
+        first = self.trained.get("imagenet", self.trained.get("cda", shipped().get("cda")))
+        others = {name: self.trained.get(name.lower()) for name in ("Comics", "Paintings")}
+        return {k: v for k, v in {"ImageNet": first, **others}.items() if v is not None}
 
     @property
     def side(self) -> int:

@@ -109,6 +109,12 @@ def _attack(cell: Cell) -> str:
     return f"{cell['attack'].upper()} ε {round(255 * cell['eps'])}" if cell["eps"] else "No Attack"
 
 
+def _attack_and_domain(cell: Cell) -> str:
+    if cell["attack"] == "cda":
+        return f"CDA-{cell['settings']['domain']}"
+    return "SSP" if cell["attack"] == "ssp" else "No Attack"
+
+
 def by_defense(cell: Cell, defense: str) -> tuple[str, str]:
     """Defense in the row, attack in the column."""
     return defense, _attack(cell)
@@ -205,7 +211,7 @@ EXPERIMENTS = (
                 {"cda": (8, 16), "ssp": (8, 16)},
                 UNDEFENDED,
                 lambda cell, _: (
-                    {"cda": "CDA-ImageNet", "ssp": "SSP"}.get(cell["attack"], "No Attack"),
+                    _attack_and_domain(cell),
                     f"ε {round(255 * cell['eps'])}" if cell["eps"] else "Mask-RCNN",
                 ),
             ),

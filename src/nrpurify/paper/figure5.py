@@ -9,7 +9,7 @@ from nrpurify.paper.bench import Bench
 from nrpurify.paper.budget import budget
 from nrpurify.paper.experiment import Experiment, Finding, Outcome
 from nrpurify.paper.grids import Grid, Line, Spot, measure
-from nrpurify.paper.trained import train_one, with_checkpoint
+from nrpurify.paper.trained import base, train_one, with_checkpoint
 from nrpurify.training import load_recipe
 
 CLAIMS = (
@@ -20,15 +20,15 @@ CLAIMS = (
     "FGSP is better than GNP and worse than NRP",
 )
 VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
-    "NRP": ("fast", {}),
-    "NRP without GAN": ("fast", {"adversarial": 0.0}),
-    "NRP, vanilla GAN": ("fast", {"gan": "vanilla"}),
-    "NRP without pixel loss": ("fast", {"pixel": 0.0}),
-    "NRP without feature loss": ("fast", {"features": ()}),
+    "NRP": ("", {}),
+    "NRP without GAN": ("", {"adversarial": 0.0}),
+    "NRP, vanilla GAN": ("", {"gan": "vanilla"}),
+    "NRP without pixel loss": ("", {"pixel": 0.0}),
+    "NRP without feature loss": ("", {"features": ()}),
     "GNP": ("gnp", {}),
     "FGSP": ("fgsp", {}),
 }
-"""Recipe, and the changes of its losses, which else are those of :data:`WEIGHTS`."""
+"""Recipe, empty for the one that all extend, and the changes of its losses, see :data:`WEIGHTS`."""
 WEIGHTS = {"adversarial": 5e-3, "pixel_late": None, "diversity": 0.0}
 """All three losses count from the first step to the last."""
 SMALL_CROP = 64
@@ -43,7 +43,8 @@ WEAK = {"Inc-v3": "squeezenet1_1", "Inc-v4": "mobilenet_v1_025"}
 def variant(bench: Bench, name: str) -> str:
     """The spec of a variant, trained at the budget that all share."""
     recipe, changed = VARIANTS[name]
-    losses = load_recipe(recipe).to_dict()["losses"]
+    recipe = recipe or base(bench)
+    losses = load_recipe(recipe, base=base(bench)).to_dict()["losses"]
     losses |= WEIGHTS | ({"adversarial": 0.0} if bench.scale == "smoke" else {}) | changed
     if bench.scale != "full":
         losses["features"] = [
@@ -112,7 +113,7 @@ EXPERIMENT = Experiment(
             "pixels on --data or taken from --checkpoints; NRP without the critic and SSP (10 "
             "steps) besides; EfficientNet-Lite2 asked; SqueezeNet and MobileNetV1 as the ensemble"
         ),
-        "full": "purifiers of the paper's design, trained with the steps of their recipes",
+        "full": "purifiers of the paper's design, all trained by the recipe paper but for one part",
     },
     cost={"smoke": "1 minute", "small": "2 hours with training", "full": "weeks on a GPU"},
     work=_work,

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from nrpurify import attacks
-from nrpurify.attacks.trained import shipped
+from nrpurify.attacks.trained import LOADERS, shipped
 from nrpurify.evaluation import GridRecipe, grid_from_dict, run_grid
 from nrpurify.evaluation.grid import SilentGrid
 from nrpurify.paper import trained
@@ -36,12 +37,14 @@ class Line:
         attack: A name in :func:`nrpurify.attacks.names`.
         source: The paper's networks that are attacked; none for SSP's VGG16 and trained attacks.
         options: Further settings of :class:`nrpurify.evaluation.GridAttack`.
+        domain: Of CDA's generator, see :meth:`Bench.generators`.
     """
 
     heading: str
     attack: str
     source: tuple[str, ...] = ()
     options: Mapping[str, Any] = field(default_factory=dict)
+    domain: str = "ImageNet"
 
 
 @dataclass(frozen=True)
@@ -117,15 +120,26 @@ class Cast:
 
 def _attack(bench: Bench, grid: Grid, line: Line) -> dict[str, Any] | None:
     names = [bench.network(name, grid.small) for name in line.source]
-    untrained = line.attack in ("cda", "fff") and line.attack not in shipped()
-    if None in names or untrained:
+    trained = _trained(bench, line)
+    if None in names or (trained is None and line.attack in LOADERS):
         return None
     chosen: dict[str, Any] = {"name": line.attack, "eps": [f"{eps}/255" for eps in grid.eps]}
     chosen |= {"surrogate": names} if names else {}
     chosen |= line.options
+    if trained is not None and trained != shipped().get(line.attack):
+        chosen["trained"] = str(trained)
     if bench.scale == "smoke" and "steps" in attacks.get(line.attack).settings:
         chosen["steps"] = min(SMOKE_STEPS, chosen.get("steps", SMOKE_STEPS))
     return chosen
+
+
+def _trained(bench: Bench, line: Line) -> Path | None:
+    """What CDA or FFF has learned; None where there is nothing, and for other attacks."""
+    if line.attack == "cda":
+        return bench.generators().get(line.domain)
+    if line.attack == "fff":
+        return bench.trained.get("fff", shipped().get("fff"))
+    return None
 
 
 def _spec(bench: Bench, defense: str) -> str | None:
@@ -151,6 +165,7 @@ def _made_by(cell: Cell, attack: Mapping[str, Any]) -> bool:
         and (not attack.get("surrogate") or cell["surrogate"] == ",".join(attack["surrogate"]))
         and cell["threat"] == attack.get("threat", "oblivious transfer")
         and own.get("purifier", "") == attack.get("purifier", "")
+        and own.get("trained", "") == Path(attack.get("trained", "")).name
         and attack.get("steps") in (None, cell["steps"])
         and ([layer] if isinstance(layer, str) else list(layer)) == list(own.get("layers", []))
     )

@@ -141,18 +141,23 @@ def ssp_on(bench: Bench, eps: int) -> SceneAttack:
     return replace(attack, settings=known)
 
 
-def cda_on(bench: Bench, eps: int) -> SceneAttack | None:
-    """CDA of the shipped generator; None without one."""
-    if "cda" not in shipped():
+def cda_on(bench: Bench, eps: int, domain: str = "ImageNet") -> SceneAttack | None:
+    """CDA of the generator of a domain; None without one."""
+    file = bench.generators().get(domain)
+    if file is None:
         return None
-    used = {"trained cda": read_carded(shipped()["cda"])[0].sha256}
-    network, attack = load_generator(device=bench.device), attacks.get("cda").function
+    used = {f"trained cda {file.name}": read_carded(file)[0].sha256}
+    network, attack = load_generator(file, device=bench.device), attacks.get("cda").function
 
     def run(image: Tensor, _: Generator) -> Tensor:
         return attack(network, image, eps=eps / 255)
 
     return SceneAttack(
-        "cda", eps / 255, run, surrogate="shipped generator", settings={"weights_sha256": used}
+        "cda",
+        eps / 255,
+        run,
+        surrogate="shipped generator" if file == shipped().get("cda") else file.name,
+        settings={"weights_sha256": used, "domain": domain, "trained": file.name},
     )
 
 
@@ -264,6 +269,10 @@ def _attacked(bench: Bench, attack: SceneAttack) -> Attacked:
 def budgets(bench: Bench, name: str, eps: Sequence[int]) -> Iterator[SceneAttack]:
     """The attack ``ssp`` or ``cda`` at budgets in 1/255; none without a generator."""
     for value in eps:
-        attack = ssp_on(bench, value) if name == "ssp" else cda_on(bench, value)
-        if attack is not None:
-            yield attack
+        if name == "ssp":
+            yield ssp_on(bench, value)
+            continue
+        for domain in bench.generators():
+            attack = cda_on(bench, value, domain)
+            if attack is not None:
+                yield attack

@@ -6,7 +6,7 @@ from nrpurify.paper.bench import Bench
 from nrpurify.paper.budget import budget
 from nrpurify.paper.experiment import Experiment, Outcome, quote
 from nrpurify.paper.grids import Grid, Line, Spot, measure
-from nrpurify.paper.trained import RECIPES, train_one
+from nrpurify.paper.trained import RECIPES, base, train_one
 
 COLUMNS = {
     "FGSM": "fgsm",
@@ -100,7 +100,7 @@ def _train(bench: Bench) -> dict[str, str]:
         if name in RECIPES:
             train_one(bench, name, name, shared)
     design = {"purifier": "micro" if bench.scale == "small" else "nrp"}
-    return DEFENSES | {EQUAL: str(train_one(bench, "nrp-equal", "fast", shared | design))}
+    return DEFENSES | {EQUAL: str(train_one(bench, "nrp-equal", base(bench), shared | design))}
 
 
 def _work(bench: Bench) -> Outcome:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from nrpurify.attacks.trained import shipped
 from nrpurify.paper.bench import Bench
 from nrpurify.paper.cross_task import Part
 from nrpurify.paper.experiment import Cell, Experiment, Outcome, quote
@@ -19,6 +18,7 @@ COLUMNS = (
     "Paintings ε 8",
     "Paintings ε 16",
 )
+DOMAINS = ("ImageNet", "Comics", "Paintings")
 DEFENSES = {
     "No Defense": "none",
     "JPEG (q=75)": "jpeg:quality=75",
@@ -61,20 +61,21 @@ SEGMENTATION = {
 }
 
 
-def _column(eps: int) -> str:
-    return f"ImageNet ε {eps}" if eps else "No Attack"
+def _column(domain: str, eps: int) -> str:
+    return f"{domain} ε {eps}" if eps else "No Attack"
 
 
 def _place(spot: Spot) -> tuple[str, str] | None:
-    return f"Classification · {spot.defense}", _column(spot.eps)
+    return f"Classification · {spot.defense}", _column(spot.line, spot.eps)
 
 
 def _label(task: str, cell: Cell, defense: str) -> tuple[str, str]:
-    return f"{task} · {defense}", _column(round(255 * (cell["eps"] or 0)))
+    eps = round(255 * (cell["eps"] or 0))
+    return f"{task} · {defense}", _column(cell["settings"].get("domain", ""), eps)
 
 
 GRID = Grid(
-    lines=(Line("CDA", "cda"),),
+    lines=tuple(Line(domain, "cda", domain=domain) for domain in DOMAINS),
     victims=("IncRes-v2-ens",),
     defenses=DEFENSES,
     eps=(8, 16),
@@ -98,7 +99,7 @@ def _work(bench: Bench) -> Outcome:
     found: list[Measured] = []
     for part in PARTS:
         reason = part.lacking(bench)
-        if not reason and "cda" not in shipped():
+        if not reason and not bench.generators():
             reason = "there is no trained generator"
         if reason:
             text = f"{part.victim}, {part.task}: {reason}"

@@ -8,7 +8,7 @@ from nrpurify.paper.bench import Bench
 from nrpurify.paper.budget import budget
 from nrpurify.paper.experiment import Experiment, Outcome, quote
 from nrpurify.paper.grids import Grid, Line, Spot, measure
-from nrpurify.paper.trained import train_one
+from nrpurify.paper.trained import base, train_one
 
 VICTIMS = ("Inc-v3", "Inc-v4", "IncRes-v2", "Adv-v3", "Inc-v3-ens3", "IncRes-v2-ens")
 PLAIN = "Res-152 · DIM-TI"
@@ -25,8 +25,7 @@ def own_purifier(bench: Bench, name: str) -> str:
     """The file of the attacker's purifier, trained like the defense on the same photos."""
     design = dict(zip(("smoke", "small", "full"), DESIGNS[name], strict=True))[bench.scale]
     changes: dict[str, Any] = {**budget(bench), "purifier": design, "seed": len(name)}
-    recipe = "paper" if bench.scale == "full" else "fast"
-    return str(train_one(bench, f"own-{name.lower()}", recipe, changes))
+    return str(train_one(bench, f"own-{name.lower()}", base(bench), changes))
 
 
 def _place(spot: Spot) -> tuple[str, str] | None:

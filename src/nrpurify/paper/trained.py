@@ -71,6 +71,11 @@ def photos(bench: Bench) -> Path:
     return bench.data
 
 
+def base(bench: Bench) -> str:
+    """The recipe that all trained defenses extend: the paper's own at the scale full."""
+    return "paper" if bench.scale == "full" else "fast"
+
+
 def train_one(bench: Bench, name: str, recipe: str, changes: dict[str, Any]) -> Path:
     """The purifier ``name``, trained now unless it is there; a broken-off run goes on.
 
@@ -89,7 +94,7 @@ def train_one(bench: Bench, name: str, recipe: str, changes: dict[str, Any]) -> 
 
     found = find(bench, name)
     folder = bench.out / "training" / name
-    plan = load_recipe(recipe, **changes)
+    plan = load_recipe(recipe, base=base(bench), **changes)
     unfinished = (folder / "state.pt").exists()
     own = found is not None and found.parent == folder
     if own:

@@ -104,6 +104,7 @@ def _options(plan: TaskPlan, name: str, eps: float) -> AttackOptions:
         preset=plan.preset,
         steps=plan.steps if "steps" in entry.settings else None,
         step_size=plan.step_size if "step_size" in entry.settings else None,
+        trained=plan.trained.get(name),
         seed=plan.seed,
         device=plan.device,
     )

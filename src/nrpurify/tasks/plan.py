@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from nrpurify.errors import InputError
@@ -43,6 +43,8 @@ class TaskPlan:
         layer: Its layer; None for the default.
         attacked: A folder that ``nrpurify attack`` made, in place of attacks.
         defenses: Specs, see :func:`nrpurify.defenses.make`; ``none`` is always among them.
+        trained: Files of a generator (cda) or pattern (fff) by the attack's name; the shipped ones
+            otherwise.
         limit: Use the first so many images.
         longest: For detect and instances: images are scaled down to this longer side.
         seed: Of attacks, random defenses and bootstrap.
@@ -64,6 +66,7 @@ class TaskPlan:
     layer: str | None = None
     attacked: Path | None = None
     defenses: tuple[str, ...] = ("none", "fast")
+    trained: Mapping[str, Path] = field(default_factory=dict)
     limit: int | None = None
     longest: int | None = None
     seed: int = 0

@@ -198,6 +198,7 @@ class _Bench:
 def _plain(plan: TaskPlan) -> dict[str, Any]:
     """The plan for the record; of paths the names only."""
     named = {k: v.name if isinstance(v, Path) else v for k, v in vars(plan).items()}
+    named["trained"] = {name: file.name for name, file in plan.trained.items()}
     return {**named, "victim": plan.model_name, "defenses": list(plan.specs)}
 
 

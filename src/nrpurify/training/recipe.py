@@ -306,28 +306,34 @@ def shipped_recipes() -> dict[str, Path]:
     return settings.shipped_files("recipes")
 
 
-def load_recipe(source: str | Path, **changes: Any) -> Recipe:
+def load_recipe(source: str | Path, *, base: str = "", **changes: Any) -> Recipe:
     """Read a shipped recipe by name, or a YAML file; ``changes`` replace top-level settings.
 
     A recipe that ``extends`` another one replaces top-level settings of it; that one may extend a
     third.
+
+    Args:
+        source: A shipped recipe's name, or a file.
+        base: A recipe to extend in place of the one that ``source`` extends; empty for that one.
+        changes: Settings that replace those of the recipe.
 
     Raises:
         InputError: No such recipe, one that cannot be used (lines are named), or recipes that
             extend each other.
         MissingExtraError: PyYAML or pydantic is not installed.
     """
-    values, marks = _read(str(source), ())
+    values, marks = _read(str(source), (), base)
     return settings.checked(Recipe, values, marks, changes)
 
 
-def _read(source: str, before: tuple[str, ...]) -> tuple[dict[str, Any], Marks]:
+def _read(source: str, before: tuple[str, ...], base: str = "") -> tuple[dict[str, Any], Marks]:
     """The settings of a recipe over those of what it extends, and the lines of its own."""
     if source in before:
         raise InputError(f"recipes extend each other: {' -> '.join((*before, source))}")
     values, marks = settings.read_recipe(source, shipped_recipes())
     if values.get("extends"):
-        base, base_marks = _read(str(values["extends"]), (*before, source))
-        settings.checked(Recipe, base, base_marks)
-        values = {**base, **values}
+        extended = base or str(values["extends"])
+        below, below_marks = _read(extended, (*before, source))
+        settings.checked(Recipe, below, below_marks)
+        values = {**below, **values, "extends": extended}
     return values, marks
