@@ -128,7 +128,7 @@ def test_a_demo_of_twenty_photographs_is_small(result):
     html = render_demo(result, [Strip("a.jpg", "ramp", 2 * panels)])
     # noise of the whole budget in each value is the dearest that an attack can be
     assert 20 * len(html) < 6_000_000
-    assert "compressed (WebP, quality 80); the numbers are of the exact ones" in text_of(html)
+    assert "compressed (WebP, quality 70); the numbers are of the exact ones" in text_of(html)
 
 
 def test_images_are_embedded(result, strip):

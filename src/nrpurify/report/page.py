@@ -16,7 +16,7 @@ from nrpurify.errors import InputError
 from nrpurify.files import write_text
 from nrpurify.report.environment import data_uri, environment, to_json
 
-QUALITY = 80
+QUALITY = 70
 """Of the pictures, so that twenty photographs take less than 2 MB."""
 CONDITIONS = {
     "clean": "Clean",
