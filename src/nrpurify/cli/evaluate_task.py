@@ -20,7 +20,6 @@ from nrpurify.cli.common import (
 from nrpurify.errors import InputError
 
 if TYPE_CHECKING:
-    from nrpurify.attacks.trained import read_trained
     from nrpurify.tasks.plan import TaskPlan
 
 
@@ -170,6 +169,7 @@ def run(task: TaskChoice, folder: Path, options: Mapping[str, Any]) -> None:
 
 
 def _plan(task: TaskChoice, folder: Path, options: Mapping[str, Any]) -> TaskPlan:
+    from nrpurify.attacks.trained import read_trained
     from nrpurify.tasks.plan import TaskPlan
 
     same = (
