@@ -93,6 +93,16 @@ def test_targeted_pgd_is_judged_by_three_attackers(tmp_path):
     result = smoke("appendix-table1", tmp_path)
     threats = {c["threat"]: c["draws"] for c in result.run["cells"] if c["defense"] != "none"}
     assert threats == {"none": 1, "BPDA": 1, "full gradient": 1, "EOT": 2}
+    columns = {row.column for row in result.rows if row.row == "NRP" and row.here != "—"}
+    assert columns == {
+        "Clean",
+        "Adversarial ε 16/255",
+        *(f"Adversarial ε 16/255, {way}" for way in ("full gradient", "EOT", "authors' recipe")),
+    }
+    starts = [c["settings"].get("start") for c in result.run["cells"]]
+    assert starts.count("clean") == 1
+    ids = {cell["id"] for cell in result.run["cells"]}
+    assert len(ids) == len(result.run["cells"]) == 7
     warned = [warning["text"] for warning in find_warnings(result.run["cells"])]
     assert any("random and was judged on one draw" in text for text in warned)
     assert any("attacked through one draw a step; use EOT" in text for text in warned)
