@@ -1,3 +1,6 @@
+import struct
+import zlib
+
 import numpy as np
 import pytest
 import torch
@@ -42,6 +45,18 @@ def test_grey_masks_hold_values(tmp_path):
 def test_deep_grey_masks_hold_values(tmp_path):
     path = written(tmp_path / "m.png", VALUES.astype(np.uint16))
     assert torch.equal(read_mask(path, TABLE, (2, 3)), MASK)
+
+
+@pytest.mark.parametrize(("bits", "rows"), [(2, (b"\x18", b"\xd0")), (4, (b"\1\x20", b"\x31\0"))])
+def test_masks_of_few_bits_hold_values(tmp_path, bits, rows):
+    def chunk(kind, data):
+        crc = zlib.crc32(kind + data)
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", crc)
+
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", 3, 2, bits, 0, 0, 0, 0))
+    pixels = chunk(b"IDAT", zlib.compress(b"".join(b"\0" + row for row in rows)))
+    (tmp_path / "m.png").write_bytes(b"\x89PNG\r\n\x1a\n" + header + pixels + chunk(b"IEND", b""))
+    assert torch.equal(read_mask(tmp_path / "m.png", TABLE, (2, 3)), MASK)
 
 
 def test_palette_masks_hold_indices(tmp_path):
