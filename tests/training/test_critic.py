@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 from nrpurify.errors import InputError
-from nrpurify.training.critic import Critic
+from nrpurify.training.critic import Critic, PairCritic
 
 
 @pytest.mark.parametrize("side", [32, 64])
@@ -34,3 +34,16 @@ def test_side_is_checked(side, multiple):
         Critic(side)
     with pytest.raises(InputError, match="multiples of 4"):
         Critic(6, (2, 2))
+
+
+@pytest.mark.parametrize("joint", [True, False])
+def test_halves_in_one_batch_or_in_two(joint):
+    torch.manual_seed(0)
+    critic = Critic(32, (4, 4, 4, 4, 4))
+    purified, clean = torch.rand(2, 4, 3, 32, 32)
+    first, second = PairCritic(critic, joint=joint)(purified, clean)
+    together = critic(torch.cat([purified, clean]))
+    apart = torch.cat([critic(purified), critic(clean)])
+    wanted, other = (together, apart) if joint else (apart, together)
+    torch.testing.assert_close(torch.cat([first, second]), wanted)
+    assert (torch.cat([first, second]) - other).abs().max() > 1e-3

@@ -169,3 +169,15 @@ def test_guide_loss_is_the_mean_l1_of_the_logits(monkeypatch, images):
 
 def test_no_terms_cost_nothing(images):
     assert losses.FeatureLoss(())(images, images).tolist() == [0] * len(images)
+
+
+def test_eq7_compares_each_crop_with_its_own_original():
+    purified, clean = torch.tensor([[1.0], [3.0]]), torch.tensor([[2.0], [0.0]])
+    above = purified - clean
+    expected = -above.sigmoid().log().mean()
+    torch.testing.assert_close(losses.purifier_loss("eq7", purified, clean), expected)
+    torch.testing.assert_close(
+        losses.critic_loss("eq7", purified, clean), -(-above).sigmoid().log().mean()
+    )
+    swapped = clean.flip(0)
+    assert losses.purifier_loss("eq7", purified, swapped) != expected

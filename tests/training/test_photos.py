@@ -60,6 +60,16 @@ def test_short_side_is_resized(tmp_path):
     assert random_crop([tmp_path / "wide.png"], 30, (5, 6), seeded()).shape == (3, 30, 30)
 
 
+def test_a_square_ignores_the_aspect(tmp_path):
+    photo = torch.rand(3, 20, 50)
+    write_png(tmp_path / "wide.png", photo)
+    square = read_resized(tmp_path / "wide.png", 20, square=True)
+    assert square.shape == (3, 20, 20)
+    torch.testing.assert_close(square.mean(), photo.mean(), atol=0.02, rtol=0)
+    crop = random_crop([tmp_path / "wide.png"], 20, (20, 20), seeded(), square=True)
+    assert torch.equal(crop, square)
+
+
 def test_broken_photos_are_passed_over(photo_folder):
     photos, _ = split_photos(photo_folder, 0)
     for path in photos[:3]:

@@ -38,10 +38,29 @@ def test_paper_recipe_is_section_4_1():
     assert not recipe.cache.shards
 
 
+def test_paper_recipe_leaves_no_aspect_and_mixes_no_batches():
+    recipe = load_recipe("paper")
+    assert recipe.square
+    assert (recipe.losses.critic_batches, recipe.losses.gan) == ("separate", "relativistic")
+
+
+def test_smoke_has_every_part():
+    recipe = load_recipe("smoke")
+    assert recipe.gated
+    assert recipe.cache.shards
+    assert recipe.losses.adversarial > 0
+    assert recipe.losses.features
+    assert recipe.validation.victim
+    assert recipe.checkpoint_every < recipe.steps
+    assert recipe.adversaries == load_recipe("fast").adversaries
+
+
 def test_defaults_are_the_papers_too():
     paper, defaults = load_recipe("paper"), Recipe()
-    for name in ("purifier", "steps", "batch", "crop", "resize", "eps", "losses", "adversaries"):
+    for name in ("purifier", "steps", "batch", "crop", "resize", "eps", "adversaries"):
         assert getattr(paper, name) == getattr(defaults, name), name
+    # runs of older versions, whose recipes lack it, go on with the default
+    assert paper.losses == replace(defaults.losses, critic_batches="separate")
 
 
 @pytest.mark.parametrize("name", ["hgd", "ape-gan", "sr", "gnp", "fgsp"])

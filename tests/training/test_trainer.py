@@ -12,9 +12,10 @@ GAN = {"pixel": 10, "pixel_norm": "l1", "adversarial": 0.05}
 
 @pytest.fixture
 def trainer(micro, photo_folder, tmp_path):
-    def make(folder="run", **changes):
+    def make(folder="run", threads=0, **changes):
         photos, _ = split_photos(photo_folder, 0.3)
-        return Trainer(micro.recipe(**changes), photos, tmp_path / folder, CPU)
+        recipe = micro.recipe(**changes)
+        return Trainer(recipe, photos, tmp_path / folder, CPU, loader_threads=threads)
 
     return make
 
@@ -50,9 +51,11 @@ def test_reported_losses_are_weighted_and_add_up(trainer):
     assert set(trainer().train_step()) == {"loss", "feature", "pixel", "gradient_norm", "lr"}
 
 
-@pytest.mark.parametrize("gan", ["relativistic", "vanilla"])
-def test_critic_learns_beside_the_purifier(trainer, gan):
-    run = trainer(losses={**GAN, "gan": gan})
+@pytest.mark.parametrize(
+    ("gan", "batches"), [("relativistic", "joint"), ("vanilla", "joint"), ("eq7", "separate")]
+)
+def test_critic_learns_beside_the_purifier(trainer, gan, batches):
+    run = trainer(losses={**GAN, "gan": gan, "critic_batches": batches})
     before = {name: value.clone() for name, value in run.critic.state_dict().items()}
     purifier_before = weights(run)
     values = run.train_step()
@@ -122,6 +125,17 @@ def test_no_cache_makes_fresh_adversaries(trainer, tmp_path):
     run.train_step()
     assert not torch.equal(run._batch().clean, first.clean)
     assert not list((tmp_path / "run").rglob("*.safetensors"))
+
+
+def test_threads_that_read_ahead_change_nothing(trainer):
+    changes = {"cache": {"shards": 0}, "adversaries": [{"kind": "noise"}, {"steps": [1, 1]}]}
+    plain, ahead = trainer(**changes), trainer("ahead", threads=2, **changes)
+    for _ in range(4):
+        assert plain.train_step() == ahead.train_step()
+    ahead.load_state({**ahead.state(), "step": 1})
+    plain.step = 1
+    assert torch.equal(plain._batch().adversarial, ahead._batch().adversarial)
+    ahead.crops.close()
 
 
 def test_cache_grows_with_the_steps(trainer):

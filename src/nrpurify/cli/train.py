@@ -114,6 +114,10 @@ def command(
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Change a setting of the recipe."),
     ] = None,
+    loader_threads: Annotated[
+        int,
+        typer.Option(min=0, help="Threads that read photos ahead; results do not depend on them."),
+    ] = 2,
     list_recipes: Annotated[
         bool, typer.Option("--list", help="List the shipped recipes and end.")
     ] = False,
@@ -136,7 +140,8 @@ def command(
     assignments = [*(changes or [])]
     assignments += [f"{k}={v}" for k, v in (("steps", steps), ("seed", seed)) if v is not None]
     folder = out or Path("runs") / Path(recipe).stem
-    result = _train(data, folder, recipe, assignments, resolve_device(device), resume, warm_start)
+    place = resolve_device(device)
+    result = _train(data, folder, recipe, assignments, place, resume, warm_start, loader_threads)
     if json:
         print_json(result)
 
@@ -149,6 +154,7 @@ def _train(
     device: str,
     resume: bool,
     warm_start: str | None,
+    loader_threads: int,
 ) -> dict[str, Any]:
     import torch
 
@@ -159,7 +165,7 @@ def _train(
         plan = change_recipe(plan, assignments)
     with progress_bar(RateColumn(), TextColumn("{task.fields[info]}")) as progress:
         watcher = TrainingProgress(progress)
-        run = Run(plan, data, folder, torch.device(device), watcher)
+        run = Run(plan, data, folder, torch.device(device), watcher, loader_threads)
         file = run.execute(resume=resume, warm_start=warm_start)
     gate = f", {plan.gate.steps} of the gate," if plan.gated else ""
     note(f"{plan.steps} steps{gate} in {run.seconds:.0f} s: {file}")

@@ -37,6 +37,14 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
+class Crops(NamedTuple):
+    """N×3×S×S clean crops in [0, 1], and with what they are to be attacked."""
+
+    kind: Adversary
+    layer: str
+    clean: Tensor
+
+
 class Pair(NamedTuple):
     """Clean and attacked crops, N×3×S×S; float in [0, 1] or uint8."""
 
@@ -96,12 +104,27 @@ class AdversaryMaker:
         self._classifiers: dict[str, Classifier] = {}
         self._generators: dict[str, GeneratorNet] = {}
 
-    def make(self, count: int, side: int, generator: Generator) -> tuple[Pair, dict[str, object]]:
-        """Attack ``count`` fresh crops with one kind of adversary; also say which it was."""
-        kinds = self.recipe.adversaries
+    def draw(self, count: int, side: int, generator: Generator) -> Crops:
+        """The part of :meth:`make` that comes before the attack: what a loader can do ahead."""
+        recipe, kinds = self.recipe, self.recipe.adversaries
         kind = kinds[_weighted([k.weight for k in kinds], generator)]
         layer = _pick(kind.layers, generator)
-        clean = random_crops(self.photos, count, side, self.recipe.resize, generator)
+        square = recipe.square
+        clean = random_crops(self.photos, count, side, recipe.resize, generator, square=square)
+        return Crops(kind, layer, clean)
+
+    def make(
+        self, count: int, side: int, generator: Generator, drawn: Crops | None = None
+    ) -> tuple[Pair, dict[str, object]]:
+        """Attack ``count`` fresh crops with one kind of adversary; also return its settings.
+
+        Args:
+            count: N of the N×3×side×side crops.
+            side: Their side.
+            generator: Of all that is random; the one that drew ``drawn``.
+            drawn: What :meth:`draw` returned for the same arguments; None to call it.
+        """
+        kind, layer, clean = drawn or self.draw(count, side, generator)
         clean = clean.to(self.device).contiguous(memory_format=torch.channels_last)
         told: dict[str, object] = {"strengthen": kind.strengthen}
         if kind.kind != "features":

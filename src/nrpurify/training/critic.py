@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -42,6 +43,27 @@ class Critic(nn.Module):
         hidden = F.leaky_relu(self.hidden(self.features(images).flatten(1)), 0.2)
         score: Tensor = self.score(hidden)
         return score
+
+
+class PairCritic(nn.Module):
+    """A critic's scores of purified and clean crops.
+
+    Args:
+        critic: Maps N×3×S×S crops to N×1 logits.
+        joint: One batch of both halves, so that batch norm takes its statistics from the mixture;
+            else each half is a batch of its own.
+    """
+
+    def __init__(self, critic: nn.Module, *, joint: bool = True) -> None:
+        super().__init__()
+        self.critic, self.joint = critic, joint
+
+    def forward(self, purified: Tensor, clean: Tensor) -> tuple[Tensor, Tensor]:
+        """Two N×3×S×S tensors in [0, 1] to two N×1 float32 logits, high for clean."""
+        if self.joint:
+            first, second = self.critic(torch.cat([purified, clean])).float().chunk(2)
+            return first, second
+        return self.critic(purified).float(), self.critic(clean).float()
 
 
 def _layer(inputs: int, outputs: int, *, size: int, stride: int, norm: bool) -> list[nn.Module]:

@@ -149,8 +149,11 @@ def purifier_loss(gan: str, purified: Tensor, clean: Tensor) -> Tensor:
 
     ``relativistic``: Eq. 7 in its two-sided average form (Jolicoeur-Martineau, 2018): purified
     crops should look more real than the average clean one and the other way round.
+    ``eq7``: Eq. 7 as printed, −log σ(C(purified) − C(clean)) of each crop and its own original.
     ``vanilla``: the non-saturating loss (Goodfellow et al., 2014).
     """
+    if gan == "eq7":
+        return _entropy(purified - clean, real=True)
     if gan == "vanilla":
         return _entropy(purified, real=True)
     return _relativistic(purified, clean)
@@ -158,6 +161,8 @@ def purifier_loss(gan: str, purified: Tensor, clean: Tensor) -> Tensor:
 
 def critic_loss(gan: str, purified: Tensor, clean: Tensor) -> Tensor:
     """What the critic minimizes, from its N×1 logits; see :func:`purifier_loss`."""
+    if gan == "eq7":
+        return _entropy(clean - purified, real=True)
     if gan == "vanilla":
         return (_entropy(clean, real=True) + _entropy(purified, real=False)) / 2
     return _relativistic(clean, purified)

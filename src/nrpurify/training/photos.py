@@ -59,10 +59,13 @@ def random_crop(
     resize: tuple[int, int],
     generator: Generator,
     kernel: Kernel = KERNELS[0],
+    *,
+    square: bool = False,
 ) -> Tensor:
     """Cut one 3×side×side crop in [0, 1] out of a random photo.
 
-    The photo's short side is first resized to a random length in ``resize`` (at least ``side``).
+    The photo's short side is first resized to a random length in ``resize`` (at least ``side``);
+    with ``square`` both sides are, whatever the photo's aspect.
     A photo that cannot be read is passed over.
 
     Raises:
@@ -73,7 +76,7 @@ def random_crop(
         path = photos[random_integer(0, len(photos) - 1, generator)]
         short = max(random_integer(*resize, generator), side)
         try:
-            photo = read_resized(path, short, kernel)
+            photo = read_resized(path, short, kernel, square=square)
         except ImageError as error:
             problem = error
             continue
@@ -83,8 +86,12 @@ def random_crop(
     raise ImageError(f"ten photos in a row cannot be read; the last: {problem}") from problem
 
 
-def read_resized(path: Path, short: int, kernel: Kernel = KERNELS[0]) -> Tensor:
+def read_resized(
+    path: Path, short: int, kernel: Kernel = KERNELS[0], *, square: bool = False
+) -> Tensor:
     """Read a photo, its short side resized to ``short`` pixels: 3×H×W in steps of 1/255.
+
+    With ``square`` both sides are.
 
     Raises:
         ImageError: It cannot be read, or one side is over 16 times the other.
@@ -92,7 +99,7 @@ def read_resized(path: Path, short: int, kernel: Kernel = KERNELS[0]) -> Tensor:
     photo = read_image(path, frames="first").rgb[None]
     height, width = photo.shape[-2:]
     scale = short / min(height, width)
-    size = (round(height * scale), round(width * scale))
+    size = (short, short) if square else (round(height * scale), round(width * scale))
     if max(size) > 16 * short:
         raise ImageError(f"{str(path)!r} is {width}×{height}; expected sides within 1:16")
     resized = F.interpolate(
@@ -102,10 +109,17 @@ def read_resized(path: Path, short: int, kernel: Kernel = KERNELS[0]) -> Tensor:
 
 
 def random_crops(
-    photos: list[Path], count: int, side: int, resize: tuple[int, int], generator: Generator
+    photos: list[Path],
+    count: int,
+    side: int,
+    resize: tuple[int, int],
+    generator: Generator,
+    *,
+    square: bool = False,
 ) -> Tensor:
     """``count`` crops as N×3×side×side images in [0, 1]; see :func:`random_crop`."""
-    return torch.stack([random_crop(photos, side, resize, generator) for _ in range(count)])
+    crops = [random_crop(photos, side, resize, generator, square=square) for _ in range(count)]
+    return torch.stack(crops)
 
 
 def center_crops(photos: list[Path], side: int) -> Tensor:

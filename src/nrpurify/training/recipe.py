@@ -75,7 +75,11 @@ class Losses:
             ``mse``, ``l2`` is Eq. 6's norm.
         adversarial: α, 0 for no critic.
         adversarial_from: First step with the adversarial loss.
-        gan: ``relativistic`` (Eq. 7) or the ablation's ``vanilla``.
+        gan: ``relativistic``, the two-sided average form of Eq. 7 that the text names and ESRGAN
+            has; ``eq7``, Eq. 7 as it is printed: crop by crop, one-sided; or the ablation's
+            ``vanilla``.
+        critic_batches: Whether the critic sees purified and clean crops in one ``joint`` batch,
+            so that its batch norms mix them, or in ``separate`` ones.
         guide: Classifier under which the logits of purified and clean crops are compared by L1
             (HGD, Liao et al., 2018); empty for none.
         guide_weight: Weight of that term.
@@ -91,7 +95,8 @@ class Losses:
     pixel_norm: Literal["l1", "mse", "rmse", "l2"] = "l2"
     adversarial: float = 5e-3
     adversarial_from: int = 0
-    gan: Literal["relativistic", "vanilla"] = "relativistic"
+    gan: Literal["relativistic", "eq7", "vanilla"] = "relativistic"
+    critic_batches: Literal["joint", "separate"] = "joint"
     guide: str = ""
     guide_weight: float = 1.0
     balance: float = 0.0
@@ -232,7 +237,9 @@ class GateTraining:
 
 @dataclass(frozen=True)
 class Recipe:
-    """A training run of Algorithm 2; the defaults are the paper's (Sec. 4.1).
+    """A training run of Algorithm 2.
+
+    The defaults are the paper's (Sec. 4.1), except ``square`` and ``losses.critic_batches``.
 
     Attributes:
         defense: What comes of it: ``nrp``, or the defense that is trained here to be compared with
@@ -246,6 +253,7 @@ class Recipe:
         batch: Crops a step and process.
         crop: Side of the training crops.
         resize: Least and greatest length of a photo's short side before cropping.
+        square: Whether the long side is resized to that length too, whatever the photo's aspect.
         eps: Budget of the adversaries in (0, 1].
         holdout: Share of the photos kept for validation.
         seed: Of everything random.
@@ -263,6 +271,7 @@ class Recipe:
     batch: int = 16
     crop: int = 128
     resize: tuple[int, int] = (480, 480)
+    square: bool = False
     eps: float = 16 / 255
     holdout: float = 0.02
     seed: int = 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -70,6 +70,8 @@ class Run:
         folder: Where the run lives.
         device: Where to train.
         watcher: Sees progress.
+        loader_threads: Threads that read and crop photos ahead where the recipe has no cache;
+            results do not depend on them.
     """
 
     recipe: Recipe
@@ -77,11 +79,19 @@ class Run:
     folder: Path
     device: torch.device
     watcher: Watcher = field(default_factory=Silent)
+    loader_threads: int = 2
 
     def __post_init__(self) -> None:
         self.workers: Workers = join_workers(self.device)
         self.photos, self.held_out = split_photos(self.data, self.recipe.holdout)
-        self.trainer = Trainer(self.recipe, self.photos, self.folder, self.device, self.workers)
+        self.trainer = Trainer(
+            self.recipe,
+            self.photos,
+            self.folder,
+            self.device,
+            self.workers,
+            loader_threads=self.loader_threads,
+        )
         self.kept = RunFolder(self.folder, self.recipe.to_dict(), _completed, extends="steps")
         self.extended: list[int] = []
         self.metrics: dict[str, float] = {}
@@ -104,7 +114,7 @@ class Run:
             WeightsError: A file of the run is damaged or cannot be written.
             DivergenceError: The loss is infinite or NaN.
         """
-        with self.workers, ExitStack() as stack:
+        with self.workers, closing(self.trainer.crops), ExitStack() as stack:
             if self.workers.rank == 0:
                 self._lock(stack)
             return self._execute(resume, warm_start)

@@ -15,7 +15,8 @@ from nrpurify.training.recipe import Recipe, recipe_from_dict
 def shard_settings(recipe: Recipe) -> dict[str, Any]:
     """What in a recipe decides its shards, given the photos."""
     settings = recipe.to_dict()
-    named = {name: settings[name] for name in ("seed", "adversaries", "eps", "resize", "holdout")}
+    names = ("seed", "adversaries", "eps", "resize", "square", "holdout")
+    named = {name: settings[name] for name in names}
     cache = {name: settings["cache"][name] for name in ("shard_size", "crop")}
     return {**named, **cache, "amp": settings["optimization"]["amp"]}
 

@@ -20,17 +20,19 @@ from nrpurify.training import losses
 from nrpurify.training.adversaries import (
     AdversaryCache,
     AdversaryMaker,
+    Crops,
     Pair,
     cache_folder,
     seeded,
 )
-from nrpurify.training.critic import Critic
+from nrpurify.training.critic import Critic, PairCritic
 from nrpurify.training.distributed import Workers
 from nrpurify.training.file_errors import writable
 from nrpurify.training.gate import GateTrainer
 from nrpurify.training.growth import grow
 from nrpurify.training.honest import honest_crops
 from nrpurify.training.optim import learning_rate, set_rate, update_average
+from nrpurify.training.prefetch import Prefetch
 from nrpurify.training.recipe import Recipe
 from nrpurify.training.variation import flip, sub_crop, vary
 
@@ -47,6 +49,7 @@ class Trainer:
         folder: Where the adversary cache is kept.
         device: Where to train.
         workers: The processes that share the work.
+        loader_threads: Threads that read and crop photos ahead where there is no cache.
     """
 
     def __init__(
@@ -56,6 +59,8 @@ class Trainer:
         folder: Path,
         device: torch.device,
         workers: Workers | None = None,
+        *,
+        loader_threads: int = 0,
     ) -> None:
         self.recipe, self.device = recipe, device
         self.workers = workers or Workers()
@@ -66,7 +71,9 @@ class Trainer:
         self.average = copy.deepcopy(network).requires_grad_(False)
         self.critic = Critic(recipe.crop).to(device) if recipe.losses.adversarial else None
         self.network = self.workers.wrap(network)
-        self.judge = self.workers.wrap(self.critic) if self.critic else None
+        joint = recipe.losses.critic_batches == "joint"
+        self.pair_critic = PairCritic(self.critic, joint=joint) if self.critic else None
+        self.judge = self.workers.wrap(self.pair_critic) if self.pair_critic else None
         self.optimizer = self._adam(network)
         self.critic_optimizer = self._adam(self.critic) if self.critic else None
         self.feature_loss = losses.FeatureLoss(recipe.losses.features, recipe.losses.diversity)
@@ -76,6 +83,7 @@ class Trainer:
         self.maker = AdversaryMaker(recipe, photos, device)
         rank = self.workers.rank
         self.cache = AdversaryCache(self.maker, cache_folder(folder, rank), rank)
+        self.crops = Prefetch(self._draw, recipe.steps, loader_threads)
         self.gate: Gate | None = None
         self.step = 0
 
@@ -110,17 +118,26 @@ class Trainer:
 
     def _batch(self) -> Pair:
         recipe = self.recipe
-        generator = seeded(recipe.seed, 2, self.step, self.workers.rank)
         if not recipe.cache.shards:
-            pair, _ = self.maker.make(recipe.batch, recipe.crop, generator)
+            drawn, generator = self.crops.get(self.step)
+            pair, _ = self.maker.make(recipe.batch, recipe.crop, generator, drawn)
             pair = Pair(*(part.cpu() for part in pair))
         else:
+            generator = self._generator(self.step)
             self.fill_cache()
             pair = self.cache.draw(recipe.batch, self.step, generator)
             pair = sub_crop(pair, recipe.crop, generator)
         pair = flip(pair, generator) if recipe.variation.flip else pair
         pair = vary(pair, recipe.variation, recipe.eps, generator)
         return Pair(*(self._place(part) for part in pair))
+
+    def _generator(self, step: int) -> Generator:
+        return seeded(self.recipe.seed, 2, step, self.workers.rank)
+
+    def _draw(self, step: int) -> tuple[Crops, Generator]:
+        """The crops of a step, and the generator with which the step goes on."""
+        generator = self._generator(step)
+        return self.maker.draw(self.recipe.batch, self.recipe.crop, generator), generator
 
     def _place(self, images: Tensor) -> Tensor:
         return images.to(self.device).contiguous(memory_format=torch.channels_last)
@@ -167,17 +184,17 @@ class Trainer:
         return small.clamp(0, 1)
 
     def _fooling(self, purified: Tensor, clean: Tensor) -> Tensor:
-        assert self.critic is not None
-        self.critic.requires_grad_(False)
-        scores = self.critic(torch.cat([purified, clean])).float().chunk(2)
-        self.critic.requires_grad_(True)
+        assert self.pair_critic is not None
+        self.pair_critic.requires_grad_(False)
+        scores = self.pair_critic(purified, clean)
+        self.pair_critic.requires_grad_(True)
         return losses.purifier_loss(self.recipe.losses.gan, *scores)
 
     def _update_critic(self, purified: Tensor, clean: Tensor, rate: float) -> float:
         assert self.judge is not None
         assert self.critic_optimizer is not None
         with autocast(self.device, self.recipe.optimization.amp):
-            scores = self.judge(torch.cat([purified, clean])).float().chunk(2)
+            scores = self.judge(purified, clean)
         loss = losses.critic_loss(self.recipe.losses.gan, *scores)
         self._descend(self.critic_optimizer, loss, self.judge, rate, 0.0)
         return float(loss.detach())
