@@ -118,7 +118,7 @@ def test_changes_replace_top_level_settings():
         ({"losses": {"features": [{"layer": ["x"]}]}}, r"losses\.features\.0\.layer: Unexpected"),
         ({"steps": "many"}, r"steps: Input should be a valid integer"),
         ({"resize": [1, 2, 3]}, r"resize: Tuple should have at most 2 items"),
-        ({"losses": {"gan": "wasserstein"}}, r"losses\.gan: .*'relativistic' or 'vanilla'"),
+        ({"losses": {"gan": "wasserstein"}}, r"losses\.gan: .*'eq7' or 'vanilla'"),
         ({"adversaries": [{"goals": {"down": 1}}]}, r"adversaries\.0\.goals\.down"),
         ({"optimization": {"schedule": "flat"}}, r"optimization\.schedule"),
         ({"batch": 0}, r"batch: is 0; expected at least 1"),
