@@ -59,6 +59,23 @@ def test_attack_stays_in_its_budget_and_tells_everything(run, photos, tmp_path):
     assert found["files"]["a.png"]["linf"] == pytest.approx(8 / 255, abs=1e-6)
 
 
+def test_a_limit_takes_the_first_and_counts_the_others(run, photos, tmp_path):
+    out = tmp_path / "out"
+    code, text, err = run("attack", photos, out, *QUICK, "-r", "--limit", 2, "--json")
+    assert code == 0
+    assert "the first 2 of 3 images are attacked" in err
+    assert json.loads(text)["done"] == 2
+    first = contents(out)
+    assert {str(path) for path in first} == {"a.png", "b.png", "manifest.jsonl"}
+    code, text, _ = run("attack", photos, out, *QUICK, "-r", "--json")
+    summary = json.loads(text)
+    assert (code, summary["done"], summary["skipped"]) == (0, 1, 2)
+    whole = tmp_path / "whole"
+    assert run("attack", photos, whole, *QUICK, "-r")[0] == 0
+    pngs = {path: data for path, data in contents(whole).items() if path.suffix == ".png"}
+    assert pngs == {p: data for p, data in contents(out).items() if p.suffix == ".png"}
+
+
 def test_the_weights_hash_is_noted(run, photos, tmp_path, monkeypatch):
     file = tmp_path / "vgg16.safetensors"
     file.write_bytes(b"weights")

@@ -1,5 +1,6 @@
 import io
 import json
+import runpy
 import subprocess
 import sys
 
@@ -51,6 +52,44 @@ def test_every_command_takes_seed_device_and_json(run, monkeypatch, command):
     _, out, _ = run(command, "--help")
     for flag in ("--seed", "--device", "--json"):
         assert flag in out
+
+
+@pytest.mark.parametrize("command", ["", "attack", "weights", "weights fetch", "train-attack cda"])
+def test_h_is_help(run, monkeypatch, command):
+    monkeypatch.setenv("COLUMNS", "80")
+    short, long = (run(*command.split(), flag) for flag in ("-h", "--help"))
+    assert short == long
+    assert "Usage: nrpurify" in short[1]
+
+
+@pytest.mark.parametrize("command", ["evaluate", "attack", "purify"])
+def test_help_fits_80_columns(run, monkeypatch, command):
+    monkeypatch.setenv("COLUMNS", "80")
+    lines = run(command, "-h")[1].splitlines()
+    assert max(map(len, lines)) <= 80
+    assert len(lines) < 110
+
+
+def test_python_m_is_the_command_line(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["nrpurify", "--version"])
+    with pytest.raises(SystemExit) as leaving:
+        runpy.run_module("nrpurify", run_name="__main__")
+    assert leaving.value.code == 0
+    assert capsys.readouterr().out == f"nrpurify {nrpurify.__version__}\n"
+
+
+def test_quiet_leaves_errors_and_results(run, photos, tiny_file, tmp_path):
+    (photos / "bad.png").write_bytes(b"bad")
+    command = ("purify", photos, tmp_path / "out", "--purifier", tiny_file, "--device", "cpu")
+    code, out, err = run(*command, "--quiet", "--json")
+    assert code == 1
+    assert json.loads(out)
+    (line,) = err.splitlines()
+    assert "bad.png" in line
+    code, _, err = run("purify", tmp_path / "nothing", tmp_path / "out", "--quiet")
+    assert code == 2
+    assert "error: " in err
+    assert "failed in" in run(*command)[2]  # the next command is not quiet
 
 
 def test_version(run):

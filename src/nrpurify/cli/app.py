@@ -24,7 +24,8 @@ from nrpurify.cli import (
     train_segmenter,
     weights,
 )
-from nrpurify.cli.common import note, weights_log
+from nrpurify.cli.common import complain, set_quiet, weights_log
+from nrpurify.cli.options import build
 from nrpurify.errors import NrpurifyError
 
 app = typer.Typer(
@@ -64,12 +65,13 @@ def _root(
 
 
 def _run_app(args: list[str] | None) -> None:
-    app(args, prog_name="nrpurify")
+    build(app)(args, prog_name="nrpurify")
 
 
 def run(args: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code; see :func:`nrpurify.cli.main`."""
     code = 0
+    set_quiet(False)
     if isinstance(sys.stdout, io.TextIOWrapper):  # a name that its encoding lacks ends no command
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
@@ -80,11 +82,11 @@ def run(args: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         code = INTERRUPTED
     except (NrpurifyError, OSError) as error:
-        note(f"nrpurify: error: {error}")
+        complain(f"nrpurify: error: {error}")
         code = 2
     if code == INTERRUPTED:
         given = sys.argv[1:] if args is None else list(args)
-        note(f"nrpurify: interrupted{_way_on(given)}")
+        complain(f"nrpurify: interrupted{_way_on(given)}")
     return code
 
 

@@ -89,6 +89,9 @@ def command(
         typer.Option(help="CSV of classes to attack toward (ImageId,TargetClass from 1)."),
     ] = None,
     recursive: Recursive = False,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="Attack the first images only, by name.")
+    ] = None,
     overwrite: Annotated[
         bool,
         typer.Option("--overwrite", help="Make outputs of other settings or sources again."),
@@ -153,6 +156,7 @@ def command(
             floats=floats,
             frames=frames.value,
             max_pixels=max_pixels,
+            limit=limit,
             watch=lambda _, total: progress.update(task, advance=1, total=total),
         )
     if result.change is not None:

@@ -110,7 +110,7 @@ def resolve_amp(choice: AmpChoice) -> Amp:
 
 def progress_bar(*extra: ProgressColumn) -> Progress:
     """A progress bar on stderr that stays silent where stderr is no terminal."""
-    console = Console(stderr=True)
+    console = Console(stderr=True, quiet=_quiet)
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(),
@@ -123,8 +123,23 @@ def progress_bar(*extra: ProgressColumn) -> Progress:
     )
 
 
+_quiet = False
+
+
+def set_quiet(value: bool) -> None:
+    """Whether progress and notes are left out."""
+    global _quiet
+    _quiet = value
+
+
 def note(text: str) -> None:
-    """Tell the user something on stderr; control characters are shown as escapes."""
+    """Print a remark on stderr, except with ``--quiet``; control characters become escapes."""
+    if not _quiet:
+        complain(text)
+
+
+def complain(text: str) -> None:
+    """Print an error or what failed on stderr; control characters become escapes."""
     typer.echo(printable(text), err=True)
 
 
@@ -227,7 +242,7 @@ def finish_folder(
     made = any(item.status != "failed" for item in result.items)
     note(f"{counts}: {where or result.where}" if made else counts)
     for _, reason in failures:
-        note(f"  {reason}")
+        complain(f"  {reason}")
     log_left_out([left for left in result.left_out if not left.lost])
     if as_json:
         print_json({**result.to_dict(), **details})
@@ -237,7 +252,8 @@ def finish_folder(
 
 class _ToStderr(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
-        note(self.format(record))
+        show = complain if record.levelno >= logging.WARNING else note
+        show(self.format(record))
 
 
 @contextmanager

@@ -32,7 +32,7 @@ class TaskChoice(StrEnum):
     SEGMENT = "segment"
 
 
-Task = Annotated[TaskChoice, typer.Option(help="What the models do.")]
+Task = Annotated[TaskChoice, typer.Option(help="classify, detect, instances or segment.")]
 Annotations = Annotated[
     Path | None,
     typer.Option(help="detect, instances: a COCO JSON file, or a folder of YOLO text files."),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -23,6 +24,8 @@ from nrpurify.folders.planning import Sources, plan_jobs
 from nrpurify.images import Image, from_uint8, read_image, to_uint8, write_png
 from nrpurify.precision import arithmetic
 
+_LOG = logging.getLogger(__name__)
+
 
 def attack_folder(
     source: Sources,
@@ -34,6 +37,7 @@ def attack_folder(
     floats: bool = False,
     frames: Frames = "refuse",
     max_pixels: int = MAX_PIXELS,
+    limit: int | None = None,
     watch: Watch | None = None,
 ) -> FolderResult:
     """Attack images, folders or globs into PNG files with a ``manifest.jsonl``.
@@ -53,6 +57,7 @@ def attack_folder(
         floats: Also write the unrounded values, see :mod:`nrpurify.floats`.
         frames: Of files with several frames or pages: ``refuse`` them, or read the ``first``.
         max_pixels: Larger images are failed items.
+        limit: Only the first so many images, in the order of their names; None for all.
         watch: Sees each file's result.
 
     Raises:
@@ -64,14 +69,22 @@ def attack_folder(
     plan = plan_jobs(source, dst, recursive=recursive)
     if plan.format != "png":
         raise InputError(f"{str(dst)!r}: attacked images are PNG files; expected a name in .png")
+    if limit is not None and limit < 1:
+        raise InputError(f"limit is {limit}; expected at least 1, or None for all images")
+    jobs = plan.jobs[:limit]
+    if len(jobs) < len(plan.jobs):
+        _LOG.info("the first %d of %d images are attacked", len(jobs), len(plan.jobs))
     attacker = prepare_attack(options)
     if attacker.classes is not None:
-        attacker.classes.check_jobs(plan.jobs)
+        attacker.classes.check_jobs(jobs)
     head = _head(options, attacker)
     manifest = Manifest.enter(plan.folder, head, plan.jobs, overwrite=overwrite, floats=floats)
     read = partial(read_image, max_pixels=max_pixels, frames=frames)
     items = _Run(options, attacker, manifest, read).items(plan.jobs)
     result = collect(items, len(plan.jobs), watch, left_out=plan.left_out, where=plan.where)
+    manifest = Manifest.enter(plan.folder, head, jobs, overwrite=overwrite, floats=floats)
+    items = _Run(options, attacker, manifest).items(jobs)
+    result = collect(items, len(jobs), watch, left_out=plan.left_out, where=plan.where)
     manifest.finish()
     return result
 

@@ -1,0 +1,80 @@
+"""What all commands share: ``-h``, ``--quiet``, panels and short types in their help."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperOption
+
+from nrpurify.cli.common import set_quiet
+
+_PANELS = {
+    "Data": "labels annotations masks targets recursive size longest limit batch attacked classes "
+    "floats overwrite out resume frames max_pixels",
+    "Models": "task victims victim purifier defense strength passes mean std",
+    "Attack": "name attack surrogate layer eps preset steps step_size restarts trained uint8 float",
+    "Checks": "check_labels",
+}
+_METAVARS = {
+    "N": "steps restarts batch seed size limit longest passes loader_threads max_pixels",
+    "EPS": "eps step_size",
+    "NAME": "name attack surrogate layer preset victims victim purifier defense device recipe",
+    "TASK": "task",
+    "PATH": "labels annotations masks targets attacked out data trained warm_start",
+}
+_PANEL_OF = {name: panel for panel, names in _PANELS.items() for name in names.split()}
+_METAVAR_OF = {name: metavar for metavar, names in _METAVARS.items() for name in names.split()}
+_MANY = 14
+"""Commands with more options than this have their options in panels."""
+
+
+def build(app: typer.Typer) -> Any:
+    """The command of ``app``, and its sub-commands, with the shared options."""
+    root = typer.main.get_command(app)
+    for command in _all(root):
+        command.context_settings.setdefault("help_option_names", ["-h", "--help"])
+        if not hasattr(command, "commands"):
+            command.params.append(_quiet())
+            _arrange(command)
+    return root
+
+
+def _all(command: Any) -> Iterator[Any]:
+    yield command
+    for child in getattr(command, "commands", {}).values():
+        yield from _all(child)
+
+
+def _quiet() -> Any:
+    """The option as typer makes it; commands do not see its value."""
+    made = typer.Typer(add_completion=False)
+
+    @made.command()
+    def _(
+        quiet: Annotated[
+            bool,
+            typer.Option(
+                "--quiet",
+                callback=set_quiet,
+                is_eager=True,
+                help="Show no progress and no notes, only results and errors.",
+            ),
+        ] = False,
+    ) -> None: ...
+
+    option = typer.main.get_command(made).params[0]
+    option.expose_value = False
+    return option
+
+
+def _arrange(command: Any) -> None:
+    """Put many options into panels, and long types into short words, so that 80 columns do."""
+    options = [option for option in command.params if isinstance(option, TyperOption)]
+    for option in options:
+        name = option.name or ""
+        if len(options) > _MANY and option.rich_help_panel is None:
+            option.rich_help_panel = _PANEL_OF.get(name)
+        if option.metavar is None and not option.is_flag:
+            option.metavar = _METAVAR_OF.get(name)
