@@ -78,12 +78,9 @@ def attack_folder(
     if attacker.classes is not None:
         attacker.classes.check_jobs(jobs)
     head = _head(options, attacker)
-    manifest = Manifest.enter(plan.folder, head, plan.jobs, overwrite=overwrite, floats=floats)
-    read = partial(read_image, max_pixels=max_pixels, frames=frames)
-    items = _Run(options, attacker, manifest, read).items(plan.jobs)
-    result = collect(items, len(plan.jobs), watch, left_out=plan.left_out, where=plan.where)
     manifest = Manifest.enter(plan.folder, head, jobs, overwrite=overwrite, floats=floats)
-    items = _Run(options, attacker, manifest).items(jobs)
+    read = partial(read_image, max_pixels=max_pixels, frames=frames)
+    items = _Run(options, attacker, manifest, read).items(jobs)
     result = collect(items, len(jobs), watch, left_out=plan.left_out, where=plan.where)
     manifest.finish()
     return result
