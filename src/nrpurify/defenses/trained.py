@@ -38,7 +38,7 @@ def purifier(
         noise: Of the random step, see :class:`nrpurify.purifiers.DynamicPurifier`.
         eps: Bound of the random step.
         passes: How often the model is asked; only ``dynamic`` has a use for more than 1.
-        combine: ``vote`` (the paper's majority vote) or ``mean``.
+        combine: ``vote`` (a majority vote, which the paper does not have) or ``mean``.
         generator: A CPU generator.
 
     Raises:

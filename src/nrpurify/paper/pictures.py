@@ -76,8 +76,9 @@ _GALLERIES = (
         "figure7",
         "Figure 7",
         "Pictures under DIM and DIM-TI, purified",
-        "A picture under DIM and DIM-TI of the ensemble at ε 16/255; DIM: Welsh Springer (0.52) "
-        "becomes Pomeranian (0.88), DIM-TI: Cocker (0.71) becomes Pomeranian (0.86).",
+        "A picture of a Pomeranian under DIM and DIM-TI of the ensemble at ε 16/255; DIM: Welsh "
+        "Springer (0.52), purified Pomeranian (0.88); DIM-TI: Cocker (0.71), purified Pomeranian "
+        "(0.86).",
         (DIM, DIM_TI),
         _CLEANED,
         "an ensemble of four",
