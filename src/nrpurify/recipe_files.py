@@ -69,6 +69,28 @@ def at(*place: str | int) -> Iterator[None]:
         raise RecipeError((place, str(error))) from error
 
 
+class Gathered:
+    """Problems of a recipe, gathered so that the user sees all of them at once."""
+
+    def __init__(self) -> None:
+        self.problems: list[tuple[Place, str]] = []
+
+    @contextmanager
+    def at(self, *place: str | int) -> Iterator[None]:
+        """Keep an InputError raised in the block, with this place in the recipe."""
+        try:
+            yield
+        except RecipeError as error:
+            self.problems += error.problems
+        except InputError as error:
+            self.problems.append((place, str(error)))
+
+    def end(self) -> None:
+        """Raise a :class:`RecipeError` if there were problems."""
+        if self.problems:
+            raise RecipeError(*self.problems)
+
+
 @dataclass(frozen=True)
 class Marks:
     """The lines of a file's settings.

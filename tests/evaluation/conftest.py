@@ -19,7 +19,7 @@ class Colors(nn.Module):
         return torch.cat([scores, scores.new_full((len(scores), 997), -1.0)], 1)
 
 
-def load_colors(name):
+def load_colors(name, **_):
     """A classifier by any name but those that begin with "no"."""
     if name.startswith("no"):
         raise InputError(f"there is no classifier {name!r}")

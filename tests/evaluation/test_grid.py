@@ -27,6 +27,7 @@ from nrpurify.evaluation.strips import shown_defense
 from nrpurify.images import load_batch, read_image
 from nrpurify.labels import read_labeled_folder
 from nrpurify.purifiers import Card, build_purifier
+from nrpurify.recipe_files import RecipeError
 
 pytestmark = pytest.mark.usefixtures("offline")
 EPS = 0.5
@@ -272,6 +273,27 @@ def test_places_of_what_cannot_be_loaded(recipe, tmp_path):
     with pytest.raises(InputError, match="no labeled image was given"):
         run_grid(recipe, tmp_path / "run", items=[])
     assert not (tmp_path / "run").exists()
+
+
+def test_all_that_is_wrong_comes_at_once(recipe, tmp_path):
+    wrong = {"victims": ("b", "nobody"), "defenses": ("jpg", "median")}
+    with pytest.raises(RecipeError) as caught:
+        run_grid(replace(recipe, **wrong), tmp_path / "run")
+    assert [place for place, _ in caught.value.problems] == [("victims", 1), ("defenses", 0)]
+    wrong |= {
+        "images": GridImages("nowhere"),
+        "attacks": (GridAttack("fgsm", surrogate=("none",), steps=2), GridAttack("nois")),
+    }
+    with pytest.raises(RecipeError) as caught:
+        run_grid(replace(recipe, **wrong), tmp_path / "run")
+    assert [place for place, _ in caught.value.problems] == [
+        ("attacks", 0, "steps"),
+        ("attacks", 1, "name"),
+        ("images", "folder"),
+        ("victims", 1),
+        ("attacks", 0, "surrogate"),
+        ("defenses", 0),
+    ]
 
 
 def test_lines_are_named_while_loading(photos, tmp_path):

@@ -133,6 +133,17 @@ def test_all_problems_come_at_once(tmp_path):
     assert "line 9" in message
 
 
+def test_values_of_the_wrong_kind_do_not_hide_other_problems(tmp_path):
+    text = GOOD.replace("steps: 5", "steps: many").replace("fgsm", "fgms")
+    message = refusal(tmp_path, text.replace("[b]", "[b, b]") + "batch: 0\n")
+    for problem in ("steps: 'many' given", "fgms", "victims.1: came before", "batch: 0 given"):
+        assert problem in message
+    assert message.count("line ") == 4
+    text = GOOD.replace("    surrogate: a", "    surrogate: a\n    threat: BPDAA")
+    message = refusal(tmp_path, text + "seed: x\n")
+    assert message.count("line ") == 2
+
+
 def test_a_list_is_no_recipe(tmp_path):
     assert "holds list; expected a mapping" in refusal(tmp_path, "- 1\n")
 

@@ -16,13 +16,13 @@ from nrpurify.evaluation.cells import Cell, Unit, read_cell, save_cell, units
 from nrpurify.evaluation.grid_checks import check_grid
 from nrpurify.evaluation.grid_recipe import GridRecipe, read_grid
 from nrpurify.evaluation.label_check import FIRST, check_labels
-from nrpurify.evaluation.networks import Networks
+from nrpurify.evaluation.networks import Networks, name_problems
 from nrpurify.evaluation.photos import Photos, open_photos
 from nrpurify.evaluation.strips import write_strips
 from nrpurify.evaluation.warnings import Warned, find_warnings
 from nrpurify.files import check_writable, write_json, write_text
 from nrpurify.labels import LabeledImage
-from nrpurify.recipe_files import to_yaml
+from nrpurify.recipe_files import Gathered, to_yaml
 from nrpurify.versions import versions
 
 
@@ -91,10 +91,9 @@ def run_grid(
         read, marks = read_grid(recipe)
         with marks.naming_lines():
             return run_grid(read, out, items=items, resume=resume, device=device, watch=watch)
-    check_grid(recipe)
     folder = _enter(Path(out), resume)
     watch = watch or SilentGrid()
-    bench = _prepare(recipe, folder, items, device, watch)
+    bench = _prepare(recipe, _photos(recipe, items, device), folder, device, watch)
     write_text(folder / "recipe.yaml", to_yaml(recipe.to_dict()))
     return _Run(bench, folder, watch, list(units(recipe))).all()
 
@@ -108,15 +107,29 @@ def _enter(folder: Path, resume: bool) -> Path:
     return folder
 
 
+def _photos(recipe: GridRecipe, items: Sequence[LabeledImage] | None, device: str) -> Photos:
+    """The images, once the recipe is checked; all that is wrong so far comes in one error."""
+    gathered, photos = Gathered(), None
+    with gathered.at():
+        check_grid(recipe)
+    if not any(place[:1] == ("images",) for place, _ in gathered.problems):
+        with gathered.at("images"):
+            photos = open_photos(recipe.images, items, device)
+    if photos is None or gathered.problems:
+        gathered.problems += name_problems(recipe)
+        gathered.end()
+    assert photos is not None
+    return photos
+
+
 def _prepare(
     recipe: GridRecipe,
+    photos: Photos,
     folder: Path,
-    items: Sequence[LabeledImage] | None,
     device: str,
     watch: GridWatcher,
 ) -> Bench:
     """Load and try everything once, before any time is spent on attacks."""
-    photos = open_photos(recipe.images, items, device)
     networks = Networks.load(recipe, photos.batch(0, 1).images, device)
     classes = check_labels(
         networks.victims,

@@ -163,8 +163,38 @@ def grid_from_dict(values: Mapping[str, Any]) -> GridRecipe:
     except ValidationError as error:
         problems += [(found["loc"], _reason(found)) for found in error.errors()]
     if problems:
-        raise RecipeError(*problems)
+        raise RecipeError(*problems, *_other_problems(plain, [place for place, _ in problems]))
     return recipe
+
+
+def _other_problems(plain: dict[str, Any], places: list[Place]) -> list[tuple[Place, str]]:
+    """What else is wrong with a recipe, apart from settings and attacks at these ``places``."""
+    from pydantic import TypeAdapter, ValidationError
+
+    from nrpurify.evaluation.grid_checks import check_grid
+
+    if not all(places):
+        return []
+    top = {place[0] for place in places if place[:1] != ("attacks",)}
+    spoiled = {place[1] for place in places if place[:1] == ("attacks",) and len(place) > 1}
+    rest: dict[str, Any] = {"attacks": [], "victims": ["any"]}
+    rest |= {name: value for name, value in plain.items() if name not in top}
+    stand_in = {"name": "noise"}
+    if isinstance(rest["attacks"], list):
+        rest["attacks"] = [
+            stand_in if index in spoiled else attack for index, attack in enumerate(rest["attacks"])
+        ]
+    try:
+        check_grid(TypeAdapter(GridRecipe).validate_python(rest))
+    except ValidationError:
+        return []
+    except RecipeError as error:
+        return [
+            (place, text)
+            for place, text in error.problems
+            if place[0] not in top and not (place[0] == "attacks" and place[1] in spoiled)
+        ]
+    return []
 
 
 def _reason(error: Any) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,15 +13,16 @@ import torch
 from torch import Generator, Tensor, nn
 
 from nrpurify import defenses, models, weights
+from nrpurify.attacks import registry
 from nrpurify.attacks.trained import LOADERS, locate, shipped
-from nrpurify.errors import InputError
+from nrpurify.errors import InputError, MissingExtraError, WeightsError
 from nrpurify.evaluation.attackers import load_surrogate
 from nrpurify.evaluation.grid_recipe import GridAttack, GridRecipe
 from nrpurify.evaluation.threats import behind_own_purifier, is_random
 from nrpurify.purifiers import Card
 from nrpurify.purifiers.card import tensors_hash
 from nrpurify.purifiers.carded import read_carded
-from nrpurify.recipe_files import at
+from nrpurify.recipe_files import Gathered, Place, at
 
 
 @dataclass(frozen=True)
@@ -75,24 +77,27 @@ class Networks:
             device: Where to put them.
 
         Raises:
-            RecipeError: An unknown network, layer or defense, with its place.
+            RecipeError: Unknown networks, layers or defenses, each with its place.
             WeightsError: Weights are not to be had.
         """
-        found = cls(device, recipe.seed)
+        found, gathered = cls(device, recipe.seed), Gathered()
         for index, name in enumerate(recipe.victims):
-            with at("victims", index):
+            with gathered.at("victims", index):
                 found.victims[name] = found._classifier(name)
         found.facts["none"] = DefenseFacts(False, 1, False, (), "")
         for index, spec in enumerate(recipe.defenses):
-            with at("defenses", index):
+            with gathered.at("defenses", index):
                 found.facts[spec] = found._facts(spec, probe)
                 found._check_size(spec, recipe)
         for index, attack in enumerate(recipe.attacks):
             if attack.transfers:
-                found.surrogates[index] = found._surrogate(index, attack)
+                with gathered.at("attacks", index):
+                    found.surrogates[index] = found._surrogate(index, attack)
             if attack.name in LOADERS and (attack.trained or attack.name in shipped()):
-                card, _ = read_carded(locate(attack.trained or attack.name))
-                found.hashes[trained_name(attack)] = card.sha256
+                with gathered.at("attacks", index, "trained"):
+                    card, _ = read_carded(locate(attack.trained or attack.name))
+                    found.hashes[trained_name(attack)] = card.sha256
+        gathered.end()
         return found
 
     def defense(self, spec: str) -> nn.Module:
@@ -150,6 +155,24 @@ class Networks:
             self.hashes[attack.purifier] = weights_hash(attack.purifier, purifier)
             model = behind_own_purifier(model, purifier)
         return model.to(self.device)
+
+
+def name_problems(recipe: GridRecipe) -> list[tuple[Place, str]]:
+    """What a recipe names and nothing has, found without any weights, each with its place."""
+    gathered = Gathered()
+    named: list[tuple[Place, str]] = [
+        (("victims", index), name) for index, name in enumerate(recipe.victims)
+    ]
+    for index, attack in enumerate(recipe.attacks):
+        if attack.name in registry.names() and registry.get(attack.name).surrogate == "classifier":
+            named += [(("attacks", index, "surrogate"), name) for name in attack.surrogate]
+    for place, name in named:
+        with suppress(MissingExtraError, WeightsError), gathered.at(*place):
+            models.load_classifier(name, pretrained=False)
+    for index, spec in enumerate(recipe.defenses):
+        with suppress(MissingExtraError, WeightsError), gathered.at("defenses", index):
+            defenses.make(spec, seed=0)
+    return gathered.problems
 
 
 def trained_name(attack: GridAttack) -> str:
