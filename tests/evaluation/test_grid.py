@@ -303,10 +303,20 @@ def test_lines_are_named_while_loading(photos, tmp_path):
         run_grid(path, tmp_path / "run")
 
 
-def test_unreadable_images_are_refused(recipe, photos, tmp_path):
+def test_unreadable_images_are_left_out_and_named(recipe, photos, tmp_path):
     (photos / "0" / "photo00.png").write_bytes(b"no image")
-    with pytest.raises(InputError, match="1 of 6 images cannot be read"):
-        run_grid(recipe, tmp_path / "run")
+    (photos / "1" / "gone.png").symlink_to("nowhere")
+    run = run_grid(recipe, tmp_path / "run")
+    assert run["images"]["n"] == 5
+    gone, photo = run["images"]["broken"]
+    assert "gone.png': a link to nothing" in gone
+    assert "photo00.png" in photo
+    assert [w["text"][:12] for w in run["warnings"] if w["kind"] == "images"] == ["2 left out: "]
+    for path in photos.rglob("*.png"):
+        path.unlink()
+        path.write_bytes(b"no image")
+    with pytest.raises(InputError, match="no image can be read"):
+        run_grid(recipe, tmp_path / "other")
 
 
 def test_labels_from_a_table_and_what_it_lacks(recipe, photos, tmp_path):

@@ -63,7 +63,8 @@ def command(
 ) -> None:
     """Measure attacks x eps x defenses x victims from one recipe, cell by cell.
 
-    RUN_DIR gets run.json, recipe.yaml and all attacked images. A recipe without a folder of images
+    RUN_DIR gets run.json, recipe.yaml and all attacked images. Images that cannot be read are in
+    no number; they are listed, with exit code 1. A recipe without a folder of images
     takes the demo's 20 photographs.
     """
     from nrpurify.evaluation import read_grid, run_grid
@@ -83,6 +84,8 @@ def command(
         )
     _show(run, json)
     note(f"run: {out / 'run.json'}")
+    if run["images"].get("broken"):
+        raise typer.Exit(1)
 
 
 def _changed(

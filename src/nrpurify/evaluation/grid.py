@@ -202,6 +202,7 @@ def _head(bench: Bench) -> dict[str, Any]:
             "n": len(photos),
             "size": photos.size,
             "rule": photos.rule,
+            **({"broken": photos.broken} if photos.broken else {}),
         },
         "settings": recipe.to_dict(),
         "versions": bench.versions,
@@ -211,4 +212,7 @@ def _head(bench: Bench) -> dict[str, Any]:
 
 
 def _image_notes(photos: Photos) -> list[Warned]:
-    return [{"kind": "images", "text": note, "cells": []} for note in photos.notes]
+    texts = list(photos.notes)
+    if photos.broken:
+        texts.append(f"{len(photos.broken)} left out: {'; '.join(photos.broken)}")
+    return [{"kind": "images", "text": text, "cells": []} for text in texts]

@@ -11,6 +11,7 @@ import torch
 from nrpurify.errors import ImageError
 from nrpurify.evaluation.grid_recipe import GridImages
 from nrpurify.evaluation.harness import Batch
+from nrpurify.files import LeftOut, log_left_out
 from nrpurify.images import load_batch
 from nrpurify.labels import LabeledImage, labeled_images, read_labeled_folder
 from nrpurify.recipe_files import RecipeError, at
@@ -30,6 +31,8 @@ class Photos:
         folder: Name of the folder.
         rule: How they were chosen.
         notes: What the user should know.
+        broken: Images and entries of the folder that could not be read, with reasons; they are in
+            no number.
     """
 
     names: list[str]
@@ -40,6 +43,7 @@ class Photos:
     folder: str
     rule: str
     notes: list[str] = field(default_factory=list)
+    broken: list[str] = field(default_factory=list)
 
     def __len__(self) -> int:
         return len(self.items)
@@ -68,17 +72,16 @@ def open_photos(
         device: Where batches go.
 
     Raises:
-        RecipeError: No images, or some that cannot be read.
+        RecipeError: No images, or none that can be read.
     """
-    found, notes = _items(given, items)
-    chosen = found[: given.limit]
-    if broken := _broken(chosen, given.size):
+    left_out: list[LeftOut] = []
+    found, notes = _items(given, items, left_out)
+    log_left_out([left for left in left_out if not left.lost])
+    broken = [f"cannot read {left}" for left in left_out if left.lost]
+    chosen = _readable(found[: given.limit], given.size, broken)
+    if not chosen:
         raise RecipeError(
-            (
-                ("images", "folder"),
-                f"{len(broken)} of {len(chosen)} images cannot be read, mend or remove them: "
-                + "; ".join(broken[:3]),
-            )
+            (("images", "folder"), f"no image can be read, mend them: {'; '.join(broken[:3])}")
         )
     return Photos(
         [f"{index:05d}-{item.path.stem[:60]}" for index, item in enumerate(chosen)],
@@ -89,11 +92,12 @@ def open_photos(
         Path(given.folder).name or chosen[0].path.parent.name,
         f"the first {len(chosen)} of {len(found)} labeled images, in the order of their paths",
         notes,
+        broken,
     )
 
 
 def _items(
-    given: GridImages, items: Sequence[LabeledImage] | None
+    given: GridImages, items: Sequence[LabeledImage] | None, left_out: list[LeftOut]
 ) -> tuple[list[LabeledImage], list[str]]:
     if items is not None:
         if not items:
@@ -106,17 +110,19 @@ def _items(
         raise RecipeError((("images", "classes"), problem))
     if given.labels:
         with at("images", "labels"):
-            paired = labeled_images(given.folder, given.labels)
+            paired = labeled_images(given.folder, given.labels, left_out=left_out)
         return paired.items, paired.notes()
     with at("images", "classes" if given.classes else "folder"):
-        return read_labeled_folder(given.folder, given.classes or None)[0], []
+        found, _ = read_labeled_folder(given.folder, given.classes or None, left_out=left_out)
+        return found, []
 
 
-def _broken(items: Sequence[LabeledImage], size: int) -> list[str]:
-    reasons = []
+def _readable(items: Sequence[LabeledImage], size: int, broken: list[str]) -> list[LabeledImage]:
+    kept = []
     for item in items:
         try:
             load_batch([item.path], size, crop=True)
+            kept.append(item)
         except ImageError as error:
-            reasons.append(str(error))
-    return reasons
+            broken.append(str(error))
+    return kept
