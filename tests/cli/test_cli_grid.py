@@ -16,7 +16,7 @@ CELL = {
     "value": 0.705,
     "settings": {"in_mean": True},
 }
-RUN = {"cells": [CELL]}
+RUN = {"cells": [CELL], "images": {}}
 
 
 @pytest.fixture
