@@ -203,7 +203,7 @@ def _of_8_bits(key: Any, raw: str) -> Any:
     """A PNG's transparent color, which counts in the file's bits, as Pillow scales pixels."""
     if isinstance(key, tuple):
         return tuple(value & 255 for value in key)
-    most = {"L;2": 3, "L;4": 15}.get(raw, 255)
+    most = {"1": 1, "L;2": 3, "L;4": 15}.get(raw, 255)
     return (key & most) * (255 // most)
 
 
