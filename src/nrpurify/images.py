@@ -17,6 +17,7 @@ from torch import Tensor
 from nrpurify.decoding import Frames, decode, formats, has_heif
 from nrpurify.errors import ImageError, InputError
 from nrpurify.files import HEIF_SUFFIXES, MAX_PIXELS, atomic_path
+from nrpurify.tracing import has_values
 
 _TOLERANCE = 1e-6
 
@@ -243,16 +244,6 @@ def check_range(
             f"{name} (shape {tuple(images.shape)}) has values from {low:.6g} to {high:.6g}; "
             f"expected [0, 1]: {_range_advice(low, high, advice)}"
         )
-
-
-def has_values(images: Tensor) -> bool:
-    """Whether there are values and they can be read: not those of a tensor that is traced."""
-    if images.is_meta or torch.compiler.is_compiling() or torch._C._is_tracing():
-        return False
-    functorch = getattr(torch._C, "_functorch", None)
-    if functorch is not None and functorch.is_functorch_wrapped_tensor(images):
-        return False
-    return images.numel() > 0
 
 
 def _range_advice(low: float, high: float, advice: str) -> str:

@@ -4,13 +4,26 @@ import pickle
 import pytest
 import torch
 from torch import nn
+from torch.export import Dim
+from torch.func import grad, vmap
 
 from nrpurify import attacks
 from nrpurify.defenses import MajorityVote, Protected, protect
 from nrpurify.errors import InputError
 from nrpurify.models import as_classifier
-from nrpurify.purifiers import DynamicPurifier, Purifier, build_purifier, save_purifier
+from nrpurify.purifiers import (
+    DESIGNS,
+    Card,
+    Design,
+    DynamicPurifier,
+    Purifier,
+    Strength,
+    build_purifier,
+    load_purifier,
+    save_purifier,
+)
 from nrpurify.purifiers import checkpoint as checkpoint_module
+from nrpurify.purifiers.gate import Gate
 from nrpurify.weights import Preprocessing
 
 
@@ -291,13 +304,67 @@ def test_data_parallel(victim, purifier, images):
     torch.testing.assert_close(parallel(images, bias=2.0), protected(images, bias=2.0))
 
 
-@pytest.mark.parametrize("size", [(16, 16), (13, 21)])
-def test_export(victim, purifier, size):
+def exported(module, key=None):
+    """Its program with batch, height and width left open, traced on images of odd sides."""
+    sides = {0: Dim("batch", min=1), 2: Dim("height", min=17), 3: Dim("width", min=17)}
+    shapes = (sides,) if key is None else {key: (sides,)}
+    return torch.export.export(module, (torch.rand(2, 3, 37, 53),), dynamic_shapes=shapes).module()
+
+
+def gated(design):
+    """A purifier that corrects, with strength and gate."""
+    torch.manual_seed(2)
+    network = design.build()
+    for weight in network.parameters():
+        if weight.ndim > 1:
+            nn.init.normal_(weight, std=(2 / weight[0].numel()) ** 0.5)
+    card = Card("small", design.architecture, dict(design.arguments))
+    return Purifier(network, card, Strength(2, 1.5), Gate()).eval()
+
+
+SIZES = [(1, 18, 19), (3, 48, 32), (2, 33, 64), (1, 17, 130)]
+
+
+@pytest.mark.parametrize("given", [{}, {"mean": MEAN, "std": STD}])
+def test_export_leaves_batch_and_sides_open(victim, given):
+    design = Design("unshuffle-unet", {"widths": [12, 14], "blocks": [1, 1], "factor": 2})
+    protected = protect(victim, gated(design) if given else "none", **given).eval()
+    program = exported(protected, "args")
+    for size in SIZES:
+        images = torch.rand(size[0], 3, *size[1:])
+        torch.testing.assert_close(program(images), protected(images))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["fast", "tiny", "nrp", "resg", "unet", "hgd", "ape-gan", "edsr"])
+def test_every_network_is_exported(name):
+    if name in ("fast", "tiny"):
+        purifier = load_purifier(name)
+    else:
+        small = {"nrp": Design("nrp", {"width": 6, "blocks": 1, "growth": 3})}
+        purifier = build_purifier(name) if name == "edsr" else gated(small.get(name, DESIGNS[name]))
+    program = exported(purifier)
+    for size in SIZES:
+        images = torch.rand(size[0], 3, *size[1:])
+        torch.testing.assert_close(program(images), purifier(images), atol=1e-5, rtol=1e-5)
+
+
+def test_export_of_a_protected_model_with_fixed_sides(victim, purifier):
     protected = protect(victim, purifier).eval()
-    images = torch.rand(2, 3, *size)
-    program = torch.export.export(protected, (images,))
-    fresh = torch.rand(2, 3, *size)
+    program = torch.export.export(protected, (torch.rand(2, 3, 13, 21),))
+    fresh = torch.rand(2, 3, 13, 21)
     torch.testing.assert_close(program.module()(fresh), protected(fresh))
+
+
+@pytest.mark.filterwarnings("ignore:There is a performance drop")
+@pytest.mark.parametrize("defense", ["gated", "jpeg", "median"])
+def test_vmap_of_a_gradient(victim, images, defense):
+    design = Design("unshuffle-unet", {"widths": [12, 14], "blocks": [1, 1], "factor": 2})
+    protected = protect(victim, gated(design) if defense == "gated" else defense)
+    found = vmap(grad(lambda image: protected(image[None])[0, 1]))(images)
+    images.requires_grad_(True)
+    (expected,) = torch.autograd.grad(protected(images)[:, 1].sum(), images)
+    torch.testing.assert_close(found, expected, atol=1e-6, rtol=1e-4)
 
 
 def test_compile(victim, purifier):

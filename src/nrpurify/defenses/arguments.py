@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from nrpurify.errors import InputError
-from nrpurify.images import check_range, check_shape, has_values
+from nrpurify.images import check_range, check_shape
+from nrpurify.tracing import has_values
 
 Images = Tensor | list[Tensor]
 

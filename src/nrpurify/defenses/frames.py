@@ -36,6 +36,12 @@ class Frame:
     shown: tuple[int, int]
     place: Place | None
 
+    @classmethod
+    def still(cls, image: Tensor) -> Frame:
+        """That of an image ...×H×W whose pixels stay in their places."""
+        height, width = image.shape[-2:]
+        return cls((height, width), (height, width), (0, 0, width, height))
+
     @property
     def moved(self) -> bool:
         """Whether pixels of the two differ in their places."""
@@ -93,7 +99,7 @@ def pads(defense: nn.Module) -> bool:
 
 
 def defend(defense: nn.Module, images: Tensor) -> tuple[Tensor, list[Frame]]:
-    """Defended images, and the frame of each.
+    """Defended images, and the frame of each; none where no pixel moves.
 
     A defense that changes the size and does not pad is taken to resize the whole image.
 
@@ -103,6 +109,8 @@ def defend(defense: nn.Module, images: Tensor) -> tuple[Tensor, list[Frame]]:
     """
     if not pads(defense):
         defended = defense(images)
+        if defended.shape[-2:] == images.shape[-2:]:
+            return defended, []
         height, width = defended.shape[-2:]
         return defended, _frames(images, defended, [(0, 0, width, height)] * len(images))
     defended, shares = _follow(defense, images)

@@ -12,9 +12,24 @@ from torch import Tensor, nn
 
 class _Opaque(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, images: Tensor, process: Callable[[Tensor], Tensor]) -> Tensor:
+    def forward(images: Tensor, process: Callable[[Tensor], Tensor]) -> Tensor:
         processed = [process(image) for image in images.detach().float().cpu()]
         return torch.stack(processed).clamp(0, 1).to(images)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        pass
+
+    @staticmethod
+    def vmap(
+        info: Any,
+        in_dims: tuple[int | None, ...],
+        images: Tensor,
+        process: Callable[[Tensor], Tensor],
+    ) -> tuple[Tensor, int]:
+        every = images.movedim(in_dims[0] or 0, 0)
+        processed: Tensor = _Opaque.apply(every.flatten(0, 1), process)
+        return processed.reshape(every.shape[:2] + processed.shape[1:]), 0
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:

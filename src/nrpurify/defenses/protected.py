@@ -15,7 +15,7 @@ from torch import Generator, Tensor, nn
 from nrpurify.callables import as_module, check_callable
 from nrpurify.defenses.arguments import Found, check_values, find_images
 from nrpurify.defenses.chain import passes_of
-from nrpurify.defenses.frames import bring_back, defend
+from nrpurify.defenses.frames import Frame, bring_back, defend
 from nrpurify.defenses.randomness import Combine, check_passes, reseed
 from nrpurify.defenses.registry import make
 from nrpurify.errors import InputError
@@ -113,7 +113,11 @@ class Protected(nn.Module):
             return bring_back(answer, frames)
         each = [defend(self.defense, self._unit(image[None])) for image in given]
         shown = [self._shown(one, image)[0] for (one, _), image in zip(each, given, strict=True)]
-        frames = [frame for _, places in each for frame in places]
+        frames = [
+            frame
+            for (_, places), image in zip(each, given, strict=True)
+            for frame in places or [Frame.still(image)]
+        ]
         return bring_back(self._ask(found, shown), frames)
 
     def _check(self, found: Found) -> None:

@@ -36,7 +36,8 @@ class EDSR(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """N×3×H×W to N×3×2H×2W; not clamped."""
-        enlarged = F.interpolate(images, scale_factor=2.0, mode="bicubic", align_corners=False)
+        size = [2 * side for side in images.shape[2:]]
+        enlarged = F.interpolate(images, size, mode="bicubic", align_corners=False)
         x = self.head(images)
         x = x + self.body(self.trunk(x))
         detail: Tensor = self.tail(self.shuffle(self.up(x)))

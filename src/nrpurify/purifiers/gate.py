@@ -9,8 +9,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nrpurify.images import as_floats
+from nrpurify.purifiers.shapes import pad_to_multiple
 from nrpurify.purifiers.tiling import tile_sizes
 from nrpurify.purifiers.window import window_mean
+from nrpurify.tracing import exporting
 
 BLOCK = 2
 """Pixel blocks of this side become channels first."""
@@ -47,7 +49,7 @@ class Gate(nn.Module):
 
     def logits(self, images: Tensor, purified: Tensor) -> Tensor:
         """N values, above 0 for images that look attacked; ``images`` may be uint8 too."""
-        total = purified.new_zeros(len(images), self.last.in_features)
+        total = purified.new_zeros(images.shape[0], self.last.in_features)
         area = 0
         for rows in _pieces(images, purified, 2):
             for part in _pieces(*rows, 3):
@@ -59,6 +61,8 @@ class Gate(nn.Module):
 
 
 def _pieces(images: Tensor, purified: Tensor, axis: int) -> Iterable[tuple[Tensor, Tensor]]:
+    if exporting():  # their number would depend on the size
+        return [(images, purified)]
     sizes = tile_sizes(images.shape[axis], SIDE)
     return zip(torch.split(images, sizes, axis), torch.split(purified, sizes, axis), strict=True)
 
@@ -71,5 +75,4 @@ def _shown(images: Tensor, purified: Tensor) -> Tensor:
 
 
 def _blocks(x: Tensor) -> Tensor:
-    bottom, right = (-side % BLOCK for side in x.shape[2:])
-    return F.pixel_unshuffle(F.pad(x, (0, right, 0, bottom)) if bottom or right else x, BLOCK)
+    return F.pixel_unshuffle(pad_to_multiple(x, BLOCK), BLOCK)

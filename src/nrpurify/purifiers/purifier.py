@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
 from nrpurify.errors import InputError
@@ -14,6 +13,7 @@ from nrpurify.images import as_floats, check_images, to_uint8
 from nrpurify.precision import Amp, autocast
 from nrpurify.purifiers.card import Card
 from nrpurify.purifiers.gate import Gate
+from nrpurify.purifiers.shapes import crop, pad_to_multiple
 from nrpurify.purifiers.strength import PLAIN, WINDOW, Strength, apply_strength
 from nrpurify.purifiers.tiling import apply_tiled
 
@@ -61,7 +61,7 @@ class Purifier(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Purify N×3×H×W images in [0, 1], also none; differentiable, output clamped to [0, 1]."""
-        if not len(images):
+        if images.shape[0] == 0:
             height, width = (self.scale * side for side in images.shape[-2:])
             return images.new_empty(0, 3, height, width)
         weight = next(self.network.parameters(), images)
@@ -74,12 +74,8 @@ class Purifier(nn.Module):
     def _network_says(self, images: Tensor) -> Tensor:
         multiple = int(self.network.multiple)  # type: ignore[arg-type]
         height, width = images.shape[-2:]
-        bottom, right = -height % multiple, -width % multiple
-        padded = images
-        if bottom or right:
-            padded = F.pad(images, (0, right, 0, bottom), mode="replicate")
-        purified: Tensor = self.network(padded)
-        return purified[..., : self.scale * height, : self.scale * width].to(images.dtype)
+        purified: Tensor = self.network(pad_to_multiple(images, multiple, "replicate"))
+        return crop(purified, self.scale * height, self.scale * width).to(images.dtype)
 
     def _factors(self, images: Tensor, purified: Tensor) -> Tensor:
         if self.gate is None:

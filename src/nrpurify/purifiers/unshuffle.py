@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from nrpurify.purifiers.rrdb import RRDB
+from nrpurify.purifiers.shapes import halve
 
 
 def _start_as_identity(head: nn.Conv2d, tail: nn.Conv2d, gain: float) -> None:
@@ -118,7 +119,7 @@ class UnshuffleUNet(nn.Module):
         for encode, down in zip(self.encode, self.down, strict=False):
             x = encode(x)
             kept.append(x)
-            x = down(x)
+            x = halve(down, x)  # type: ignore[arg-type]
         x = self.encode[-1](x)
         for up, decode in zip(self.up, self.decode, strict=True):
             x = decode(kept.pop() + up(x))

@@ -6,13 +6,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from nrpurify.tracing import in_functorch
+
 
 def window_mean(x: Tensor, side: int) -> Tensor:
     """The mean of N×C×H×W values over side×side windows, ``side`` odd, of what lies inside.
 
     It is computed in the precision of ``x``, under autocast too.
     """
-    x = x.contiguous(memory_format=torch.channels_last)  # else it takes six times as long
+    if not in_functorch(x):  # vmap knows no memory formats
+        x = x.contiguous(memory_format=torch.channels_last)  # else it takes six times as long
     height, width = (_inside(length, side, x) for length in x.shape[2:])
     with torch.autocast(x.device.type, enabled=False):
         total = _sums(_sums(x, side, 1), 1, side) if side > 3 else _sums(x, side, side)
