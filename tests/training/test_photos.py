@@ -99,3 +99,15 @@ def test_center_crop_is_the_center(tmp_path):
     photo[:, :, 10:20] = 1
     write_png(tmp_path / "a.png", photo)
     assert center_crops([tmp_path / "a.png"], 10).min() == 1
+
+
+def test_photos_that_cannot_be_read_are_counted_and_named_once(photo_folder, caplog):
+    photos, _ = split_photos(photo_folder, 0)
+    for path in photos[:2]:
+        path.write_bytes(b"no image")
+    for _ in range(2):
+        random_crops(photos, 20, 8, (8, 12), seeded())
+        center_crops(photos, 8)
+    lines = [line for line in caplog.messages if "not trained on" in line]
+    assert len(lines) == 2
+    assert all(any(str(path) in line for line in lines) for path in photos[:2])

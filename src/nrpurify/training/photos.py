@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,6 +15,8 @@ from nrpurify.draw import random_integer
 from nrpurify.errors import ImageError, InputError
 from nrpurify.files import find_images
 from nrpurify.images import from_uint8, read_image, to_uint8
+
+_LOGGER = logging.getLogger(__name__)
 
 
 class Kernel(NamedTuple):
@@ -66,7 +69,7 @@ def random_crop(
 
     The photo's short side is first resized to a random length in ``resize`` (at least ``side``);
     with ``square`` both sides are, whatever the photo's aspect.
-    A photo that cannot be read is passed over.
+    A photo that cannot be read is passed over, and named in the log the first time.
 
     Raises:
         ImageError: Ten photos in a row cannot be read.
@@ -79,11 +82,21 @@ def random_crop(
             photo = read_resized(path, short, kernel, square=square)
         except ImageError as error:
             problem = error
+            _name_once(path, error)
             continue
         top = random_integer(0, photo.shape[1] - side, generator)
         left = random_integer(0, photo.shape[2] - side, generator)
         return photo[:, top : top + side, left : left + side]
     raise ImageError(f"ten photos in a row cannot be read; the last: {problem}") from problem
+
+
+_named: set[Path] = set()
+
+
+def _name_once(path: Path, error: ImageError) -> None:
+    if path not in _named:
+        _named.add(path)
+        _LOGGER.warning("not trained on (%d photos so far): %s", len(_named), error)
 
 
 def read_resized(
@@ -128,7 +141,8 @@ def center_crops(photos: list[Path], side: int) -> Tensor:
     for path in photos:
         try:
             photo = read_resized(path, side)
-        except ImageError:
+        except ImageError as error:
+            _name_once(path, error)
             continue
         top, left = (photo.shape[1] - side) // 2, (photo.shape[2] - side) // 2
         crops.append(photo[:, top : top + side, left : left + side])
