@@ -84,3 +84,19 @@ def test_values_that_are_no_finite_number(small, value):
 def test_cells_that_are_no_list_of_ids(small, cells):
     with pytest.raises(InputError, match="an entry of 'paper' has the cells"):
         beside(small({"value": 0.5}, paper=[entry("x", "y", 0.5, cells=cells)]))
+
+
+def test_a_wide_table_of_two_metrics_is_shown_in_two(small):
+    def entries(metric, count):
+        return [
+            {"where": "Table 5", "row": "SSP", "column": f"{metric} {k}", "value": 5,
+             "metric": metric}
+            for k in range(count)
+        ]  # fmt: skip
+
+    wide = beside(small({"value": 0.5}, paper=entries("top-1", 8) + entries("top-5", 8)))
+    assert [(one.where, len(one.columns), one.metrics) for one in wide] == [
+        ("Table 5", 8, ("top-1",)),
+        ("Table 5", 8, ("top-5",)),
+    ]
+    assert len(beside(small({"value": 0.5}, paper=entries("a", 3) + entries("b", 3)))) == 1

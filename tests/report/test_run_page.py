@@ -11,6 +11,7 @@ import torch
 from nrpurify.errors import ImageError, InputError, MissingExtraError
 from nrpurify.images import write_png
 from nrpurify.report import parse_run, render_run, write_report
+from nrpurify.report.environment import environment
 
 EVIL = "<script>alert('x')</script>\"&|_%"
 VOID = {"meta", "link", "img", "br", "wbr"}
@@ -228,3 +229,15 @@ def test_strips_without_panels(raw, tmp_path):
     (tmp_path / "run.json").write_text(json.dumps(raw))
     with pytest.raises(InputError, match="has the panels None; expected a list of objects"):
         write_report(tmp_path)
+
+
+def test_names_break_at_their_marks_and_leave_no_crumbs():
+    breakable = environment().filters["breakable"]
+    assert str(breakable("efficientnet_lite0")) == "efficientnet_<wbr>lite0"
+    assert str(breakable("squeezenet1_1")) == "squeezenet1_1"
+    assert str(breakable("jpeg:quality=75+<b>")) == "jpeg:<wbr>quality=75+<wbr>&lt;b&gt;"
+
+
+def test_without_defenses_nothing_is_told_of_bold(small):
+    html = render_run(small({"attack": "clean", "value": 0.5}))
+    assert "bold: the best" not in html

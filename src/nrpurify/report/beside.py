@@ -13,6 +13,9 @@ from nrpurify.report.choose import grouped, mean, strongest
 from nrpurify.report.environment import eps_text
 from nrpurify.report.run import Cell, Run, check_names
 
+WIDE = 10
+"""Columns beyond which a table is shown in parts."""
+
 
 @dataclass(frozen=True)
 class Pair:
@@ -69,7 +72,19 @@ def beside(run: Run) -> list[Beside]:
         if "cells" in entry:
             check_names(entry["cells"], "an entry of 'paper'")
         tables.setdefault(str(entry["where"]), []).append(entry)
-    return [_table(where, entries, run.cells) for where, entries in tables.items()]
+    parts = [(where, part) for where, entries in tables.items() for part in _narrow(entries)]
+    return [_table(where, part, run.cells) for where, part in parts]
+
+
+def _narrow(entries: list[Mapping[str, Any]]) -> list[list[Mapping[str, Any]]]:
+    """A table too wide for a page as one for each metric, where each has columns of its own."""
+    by_metric: dict[str, list[Mapping[str, Any]]] = {}
+    for entry in entries:
+        by_metric.setdefault(str(entry.get("metric", "")), []).append(entry)
+    columns = [{str(entry["column"]) for entry in part} for part in by_metric.values()]
+    every = set().union(*columns)
+    apart = len(every) == sum(map(len, columns))
+    return list(by_metric.values()) if apart and len(every) > WIDE else [entries]
 
 
 def _is_number(value: Any) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from base64 import b64encode
 from functools import cache
 from io import BytesIO
@@ -97,6 +98,5 @@ def _breakable(spec: str) -> Markup:
     """A name or spec that may be broken over lines behind its separators."""
     from markupsafe import Markup, escape
 
-    for mark in ",:+_":
-        spec = spec.replace(mark, f"{mark}\0")
-    return Markup(str(escape(spec)).replace("\0", "<wbr>"))
+    parted = re.sub(r"[,:+]|_(?=\w{3})", lambda mark: f"{mark[0]}\0", spec)
+    return Markup(str(escape(parted)).replace("\0", "<wbr>"))

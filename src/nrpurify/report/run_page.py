@@ -18,7 +18,7 @@ from nrpurify.report.breakdown import Breakdown, breakdowns, interval
 from nrpurify.report.curves import Plot, plots
 from nrpurify.report.drawings import Drawing
 from nrpurify.report.environment import data_uri, environment, to_json
-from nrpurify.report.matrix import Matrix, matrix
+from nrpurify.report.matrix import NO_DEFENSE, Matrix, matrix
 from nrpurify.report.page import Strip
 from nrpurify.report.run import MISJUDGED, Cell, Run
 from nrpurify.report.summary import sentence
@@ -37,6 +37,11 @@ class Part:
     matrix: Matrix
     breakdowns: Sequence[Breakdown]
     plots: Sequence[Plot]
+
+    @property
+    def compares(self) -> bool:
+        """Whether several defenses stand in its matrix."""
+        return len([name for name in self.matrix.defenses if name != NO_DEFENSE]) > 1
 
 
 def render_run(run: Run, strips: Sequence[Strip] = (), drawings: Sequence[Drawing] = ()) -> str:

@@ -82,6 +82,8 @@ def _undefended(matrix: Matrix) -> str:
     if len(attacks) < 2:
         return f"{told}."
     worst = min(attacks, key=lambda r: r.means[NO_DEFENSE].value)
+    if worst.means[NO_DEFENSE].value == row.means[NO_DEFENSE].value:
+        return f"{told}."
     return f"{told}; the strongest attack, {worst.label}, leaves {_bare(worst)}."
 
 
