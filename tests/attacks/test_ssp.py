@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from nrpurify.attacks import PRESETS, SSP, SspSettings, ssp
+from nrpurify.attacks.runner import AttackRunner
 from nrpurify.attacks.ssp import settings as ssp_settings
 from nrpurify.distances import feature_distance
 from nrpurify.errors import GradientWarning, InputError
@@ -131,7 +132,7 @@ def test_result_is_in_the_box_and_farther_away(eps, start, distance, switches, s
 
 @pytest.mark.parametrize("distance", ["mae", "mse", "cosine", "wasserstein"])
 @pytest.mark.parametrize("changes", [{}, {"momentum": 1.0, "smoothing": 5}])
-def test_batch_size_does_not_matter_in_fp32(distance, changes):
+def test_groups_of_one_size_make_the_number_of_images_immaterial(distance, changes):
     torch.manual_seed(1)
     deep = nn.Sequential(
         nn.Conv2d(3, 16, 3, padding=1), nn.ReLU(), nn.Conv2d(16, 32, 3, padding=1), nn.ReLU(),
@@ -140,10 +141,14 @@ def test_batch_size_does_not_matter_in_fp32(distance, changes):
     extractor = FeatureExtractor(deep, ("3", "5"))
     images = torch.rand(4, 3, 24, 30)
     arguments = {"steps": 15, "distance": distance, **changes}
-    together = ssp(extractor, images, generator=seeded(1), **arguments)
-    generator = seeded(1)
-    apart = [ssp(extractor, image[None], generator=generator, **arguments) for image in images]
-    torch.testing.assert_close(together, torch.cat(apart), rtol=0, atol=1e-6)
+
+    def perturb(part, _, generators):
+        return ssp(extractor, part, generator=generators, **arguments)
+
+    attack = AttackRunner(perturb, extractor, group=3, seed=1)
+    together = attack(images)
+    apart = [attack(image[None]) for image in images]
+    assert torch.equal(together, torch.cat(apart))
 
 
 def test_eps_per_sample_equals_separate_runs(extractor, images):

@@ -106,12 +106,12 @@ def interrupt_after(monkeypatch, count):
     monkeypatch.setattr(attack_module, "read_image", read_image)
 
 
-@pytest.mark.parametrize("batch", [1, 2])
+@pytest.mark.parametrize("group", [1, 2])
 def test_an_interrupted_run_resumes_to_the_same_bytes(
-    run, photos, photo, tmp_path, monkeypatch, batch
+    run, photos, photo, tmp_path, monkeypatch, group
 ):
     photo(photos / "d.png", 7)
-    args = (*QUICK, "--recursive", "--batch", batch)
+    args = (*QUICK, "--recursive", "--group", group)
     assert run("attack", photos, tmp_path / "whole", *args)[0] == 0
     with monkeypatch.context() as patch:
         interrupt_after(patch, 3)
@@ -119,7 +119,7 @@ def test_an_interrupted_run_resumes_to_the_same_bytes(
     assert 0 < len(manifest(tmp_path / "parts")["files"]) < 4
     code, _, err = run("attack", photos, tmp_path / "parts", *args)
     assert code == 0
-    assert f"{4 - 3 // batch * batch} attacked, {3 // batch * batch} kept" in err
+    assert f"{4 - 3 // group * group} attacked, {3 // group * group} kept" in err
     assert contents(tmp_path / "parts") == contents(tmp_path / "whole")
 
 

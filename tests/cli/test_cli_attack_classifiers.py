@@ -10,7 +10,8 @@ from torch import nn
 
 from nrpurify import attacks, weights
 from nrpurify.attacks import get, names
-from nrpurify.folders import image_generator, read_records
+from nrpurify.core.random import derive_generator, pixels_hash
+from nrpurify.folders import read_records
 from nrpurify.images import read_image
 from nrpurify.models import as_classifier
 
@@ -105,7 +106,7 @@ def test_files_get_what_the_function_gives(run, photos, table, tmp_path):
         read_image(source).rgb[None],
         torch.tensor([0]),
         steps=3,
-        generator=[image_generator(4, source.relative_to(photos))],
+        generator=[derive_generator(4, "attack", pixels_hash(read_image(source).rgb))],
     )
     found = pixels(tmp_path / "a.png").transpose(2, 0, 1)
     assert abs(found - 255 * expected[0].numpy()).max() <= 0.5 + 1e-4
@@ -114,16 +115,19 @@ def test_files_get_what_the_function_gives(run, photos, table, tmp_path):
     assert settings["step_size"] == pytest.approx(16 / 255 / 3)
 
 
-@pytest.mark.parametrize("batch", [1, 3])
-def test_batches_and_interruptions_change_nothing(run, photos, photo, table, tmp_path, batch):
+@pytest.mark.parametrize("group", [1, 2])
+@pytest.mark.parametrize("name", ["dim", "pgd", "square", "apgd-ce"])
+def test_batches_and_interruptions_change_nothing(run, photos, photo, table, tmp_path, name, group):
     photo(photos / "b.jpg", 3)
-    args = ("--name", "dim", "--labels", table, "-r", "--amp", "off", "--steps", 3)
+    args = ("--name", name, "--labels", table, "-r", "--amp", "off", "--steps", 3)
+    args += ("--group", group)
     assert run("attack", photos, tmp_path / "whole", *args)[0] == 0
-    assert run("attack", photos, tmp_path / "parts", *args, "--batch", batch)[0] == 0
+    assert run("attack", photos, tmp_path / "parts", *args, "--batch", 4)[0] == 0
+    assert manifest(tmp_path / "parts") == manifest(tmp_path / "whole")
     (tmp_path / "parts" / "a.png").unlink()
-    code, _, err = run("attack", photos, tmp_path / "parts", *args, "--batch", batch)
+    code, _, err = run("attack", photos, tmp_path / "parts", *args, "--batch", 4)
     assert code == 0
-    assert f"{batch} attacked, {3 - batch} kept" in err
+    assert f"{group} attacked, {3 - group} kept" in err
     for name in ("a.png", "b.png", "sub/c.png"):
         assert (pixels(tmp_path / "whole" / name) == pixels(tmp_path / "parts" / name)).all()
 

@@ -50,9 +50,9 @@ def test_attacks_without_steps_or_with_their_own(photos, plan, attack, settings,
     assert (found["surrogate"], found["layer"]) == (settings.get("surrogate"), None)
 
 
-def test_ssp_has_30_steps_unless_others_are_asked_for(plan):
+def test_ssp_has_the_steps_of_its_preset_unless_others_are_given(plan):
     planned = planned_attack(replace(plan, steps=None))
-    assert planned.settings["steps"] == 30
+    assert planned.settings["steps"] == 100
     assert (planned.settings["surrogate"], planned.settings["layer"]) == ("vgg16", "conv3_3")
 
 

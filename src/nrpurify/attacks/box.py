@@ -9,6 +9,7 @@ from torch import Tensor
 
 from nrpurify.errors import InputError
 from nrpurify.fraction import hint_of_255
+from nrpurify.images import from_uint8, to_uint8
 from nrpurify.precision import HALF
 
 Eps = float | Tensor
@@ -65,3 +66,23 @@ class Box:
         over, under = (wide > self.upper).short(), (wide < self.lower).short()
         # neighbors of a value that is not negative differ by one in their bits
         return (rounded.view(torch.int16) - over + under).view(dtype)
+
+
+def round_within(attacked: Tensor, clean: Tensor, eps: float) -> Tensor:
+    """Attacked images as an 8-bit file holds them, within ``eps`` of the clean ones there.
+
+    Each value goes to the nearest of the 256 levels; where that is further than ``eps`` from the
+    clean value, rounded to 8 bits too, to the next one toward it.
+
+    Args:
+        attacked: N×3×H×W in [0, 1], or a single image 3×H×W.
+        clean: Of the same shape.
+        eps: L∞ budget in (0, 1]; below 1/255 nothing can change.
+
+    Returns:
+        Multiples of 1/255, float32.
+    """
+    whole = int(255 * eps + 1e-3)  # 255 times 16/255 may be a little less than 16
+    base, nearest = (to_uint8(images).short() for images in (clean, attacked))
+    held = torch.minimum(torch.maximum(nearest, base - whole), base + whole)
+    return from_uint8(held.clamp(0, 255).to(torch.uint8))

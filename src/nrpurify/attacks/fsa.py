@@ -11,7 +11,7 @@ from nrpurify.attacks.ascent import Callback, Objective, ascend
 from nrpurify.attacks.box import Eps, per_sample
 from nrpurify.attacks.draws import Source, per_image, start_each
 from nrpurify.attacks.inference import with_gradients
-from nrpurify.attacks.logits import ask, in_groups
+from nrpurify.attacks.logits import ask, together
 from nrpurify.attacks.presets import Plan, choose
 from nrpurify.attacks.surrogate import Model, frozen
 from nrpurify.attacks.transport import cosine_cost, sinkhorn
@@ -96,8 +96,7 @@ def fsa(
 
 def _objective(model: Model, clean: Tensor, regularization: float, amp: Amp) -> Objective:
     def logits(images: Tensor) -> Tensor:
-        answers = in_groups(lambda part: ask(model, part), torch.split(images, 1), amp)
-        return answers.mean(1)
+        return together(lambda part: ask(model, part), images, amp).mean(1)
 
     with torch.no_grad():
         reference = logits(clean)

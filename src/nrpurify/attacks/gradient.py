@@ -49,7 +49,9 @@ def gradient_attack(
         eps: L∞ budget in (0, 1], one value or one an image.
         targets: N class indices from 0 toward which it leads, in place of ``labels``.
         generator: Makes what is random reproducible: one on the CPU for all, or one an image.
-        amp: bf16 autocast: ``True``, ``False`` (batch-size independent on the CPU) or ``"auto"``.
+        amp: bf16 autocast: ``True``, ``False`` or ``"auto"``. The images of one call go through the
+            network together, and kernels round by their number; see
+            :class:`nrpurify.attacks.runner.AttackRunner` for results that do not depend on it.
         callback: Called after each step with its number from 1 and the N losses before it
             (minus the loss when targeted).
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import sys
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -107,7 +107,12 @@ def counting(images: object) -> Iterator[None]:
         yield
     finally:
         _running.reset(token)
-    counts, log = attack.counts(), _log.get()
+    report(attack.counts())
+
+
+def report(counts: Sequence[GradientCount]) -> None:
+    """Add counts to the log of the block around; without one issue warnings."""
+    log = _log.get()
     if log is not None:
         log.images += counts
         return

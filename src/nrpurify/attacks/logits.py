@@ -21,8 +21,9 @@ Transform = Callable[[Tensor], Tensor]
 def groups(inputs: Sequence[Tensor]) -> list[list[int]]:
     """Which of the N inputs, each 1×3×H×W, go through a model together.
 
-    In fp32 on the CPU each goes alone: kernels round by batch size, and signs would flip.
-    Elsewhere those of one shape go together.
+    Which of them have one shape, or are still attacked, depends on the others. So in fp32 on the
+    CPU each goes alone: kernels round by batch size, and signs would flip. Elsewhere those of one
+    shape go together.
     """
     if inputs[0].device.type == "cpu" and not torch.is_autocast_enabled("cpu"):
         return [[index] for index in range(len(inputs))]
@@ -39,6 +40,12 @@ def in_groups(function: Model, inputs: Sequence[Tensor], amp: Amp = False) -> Te
         answers = [function(torch.cat([inputs[index] for index in part])) for part in parts]
     order = torch.tensor([index for part in parts for index in part], device="cpu")
     return torch.cat(answers)[order.argsort()]
+
+
+def together(function: Model, images: Tensor, amp: Amp = False) -> Tensor:
+    """``function`` of N×3×H×W images that always go through it together; N rows."""
+    with autocast(images.device, amp):
+        return function(images)
 
 
 def ask(model: Model, images: Tensor) -> Tensor:
@@ -64,9 +71,10 @@ def cross_entropy(
     """
 
     def objective(images: Tensor) -> Tensor:
-        inputs: Sequence[Tensor] = torch.split(images, 1)
-        if diversity is not None:
-            inputs = [draw(one) for draw, one in zip(diversity(), inputs, strict=True)]
+        if diversity is None:
+            return goal.loss(together(lambda batch: ask(model, batch), images, amp))
+        pairs = zip(diversity(), torch.split(images, 1), strict=True)
+        inputs = [draw(one) for draw, one in pairs]
 
         def answer(batch: Tensor) -> Tensor:
             with enlarged(images, batch):
@@ -80,5 +88,4 @@ def cross_entropy(
 @torch.no_grad()
 def predict(model: Model, images: Tensor, amp: Amp = False) -> Tensor:
     """The N classes that the model sees in N×3×H×W images."""
-    answers = in_groups(lambda batch: ask(model, batch), torch.split(images, 1), amp)
-    return answers.mean(1).argmax(1)
+    return together(lambda batch: ask(model, batch), images, amp).mean(1).argmax(1)

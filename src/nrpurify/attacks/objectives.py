@@ -37,12 +37,8 @@ def input_diversity(images: Tensor, probability: float, generator: Generator | N
 
 
 def _features(extractor: FeatureExtractor, images: Tensor, amp: Amp) -> tuple[Tensor, ...]:
-    """In fp32 on the CPU image by image: kernels round by batch size, and signs would flip."""
     with autocast(images.device, amp):
-        if images.device.type != "cpu" or torch.is_autocast_enabled("cpu"):
-            return features_of(extractor, images)
-        single = [features_of(extractor, image) for image in torch.split(images, 1)]
-    return tuple(torch.cat(layer) for layer in zip(*single, strict=True))
+        return features_of(extractor, images)
 
 
 def _seen(

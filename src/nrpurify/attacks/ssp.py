@@ -103,7 +103,9 @@ def ssp(
         preset: ``paper`` or ``authors``; whatever follows overrides it (see SspSettings).
         generator: Makes the random start (and diversity) reproducible: one on the CPU for all, or
             one an image.
-        amp: bf16 autocast: ``True``, ``False`` (batch-size independent fp32) or ``"auto"``.
+        amp: bf16 autocast: ``True``, ``False`` or ``"auto"``. The images of one call go through the
+            network together, and kernels round by their number; see
+            :class:`nrpurify.attacks.runner.AttackRunner` for results that do not depend on it.
         callback: Called after each step with its number and the N feature distances.
 
     Returns:

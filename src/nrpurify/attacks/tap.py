@@ -13,7 +13,7 @@ from nrpurify.attacks.box import Eps, per_sample
 from nrpurify.attacks.draws import Source
 from nrpurify.attacks.goal import Goal, given_goal
 from nrpurify.attacks.inference import with_gradients
-from nrpurify.attacks.logits import groups, predict
+from nrpurify.attacks.logits import predict
 from nrpurify.attacks.presets import Plan, choose
 from nrpurify.attacks.probe import Calls, Features, Probe
 from nrpurify.attacks.surrogate import Model, frozen
@@ -135,10 +135,7 @@ def _objective(probe: Probe, clean: Tensor, goal: Goal, plan: TapPlan, amp: Amp)
 
 
 def _split(images: Tensor, probe: Probe) -> tuple[Tensor, ...]:
-    if max(probe.passes, default=1) > 1:
-        return torch.split(images, 1)
-    together = len(groups(torch.split(images, 1))[0])
-    return torch.split(images, together)
+    return torch.split(images, 1 if max(probe.passes, default=1) > 1 else len(images))
 
 
 def _distance(calls: Calls, references: list[Tensor], power: float, count: int) -> Tensor:

@@ -75,7 +75,15 @@ def command(
         ),
     ] = None,
     batch: Annotated[
-        int, typer.Option(min=1, help="Images at a time, where neighbors have the same size.")
+        int, typer.Option(min=1, help="Without effect, kept for old scripts; --group decides.")
+    ] = 1,
+    group: Annotated[
+        int,
+        typer.Option(
+            min=1,
+            help="Images of one size that the network sees together; changes the last bits of"
+            " the result.",
+        ),
     ] = 1,
     labels: Annotated[
         Path | None,
@@ -137,6 +145,7 @@ def command(
         labels=labels,
         targets=targets,
         batch=batch,
+        group=group,
         seed=seed,
         device=resolve_device(device),
         amp=resolve_amp(amp),
@@ -161,9 +170,12 @@ def command(
         )
     if result.change is not None:
         note(f"greatest change in the 8-bit files: {255 * result.change:.2f}/255")
+    for text in result.notes:
+        note(text)
     details = {
         "seconds": round(time.monotonic() - started, 2),
         "linf": result.change,
+        "notes": result.notes,
         "manifest": str(Path(dst) / MANIFEST) if Path(dst).is_dir() else None,
     }
     finish_folder(result, "attacked", details, json)

@@ -7,7 +7,7 @@ import logging
 import os
 import sys
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
@@ -151,6 +151,12 @@ def printable(text: str) -> str:
         else character
         for character in text
     )
+
+
+def note_precision(values: Mapping[str, Any], what: str) -> None:
+    """Name the arithmetic that was used, where the result records it."""
+    if used := values.get("precision"):
+        note(f"{what} ran in {used}")
 
 
 def print_json(values: object) -> None:

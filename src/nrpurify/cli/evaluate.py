@@ -10,15 +10,19 @@ import typer
 
 from nrpurify.cli import evaluate_task
 from nrpurify.cli.common import (
+    AmpChoice,
+    AmpOption,
     Device,
     Json,
     Seed,
     Trained,
     note,
+    note_precision,
     parse_eps,
     print_json,
     print_table,
     progress_bar,
+    resolve_amp,
     resolve_device,
 )
 from nrpurify.files import check_writable, write_json
@@ -68,9 +72,7 @@ def command(
     layer: Annotated[
         str | None, typer.Option(help="Its layer (ssp, tap).", show_default="vgg16's conv3_3")
     ] = None,
-    preset: Annotated[
-        str, typer.Option(help="The attack's settings: paper or authors.")
-    ] = "authors",
+    preset: Annotated[str, typer.Option(help="The attack's settings: paper or authors.")] = "paper",
     eps: Annotated[
         str,
         typer.Option(
@@ -80,7 +82,7 @@ def command(
     steps: Annotated[
         int | None,
         typer.Option(
-            min=1, help="The attack's iterations.", show_default="30 for ssp, else the preset's"
+            min=1, help="The attack's iterations.", show_default="the preset's, 100 for ssp"
         ),
     ] = None,
     step_size: Annotated[
@@ -92,15 +94,24 @@ def command(
         typer.Option(help="Folder of attacked images made before, in place of an attack."),
     ] = None,
     uint8: Annotated[
-        bool, typer.Option("--uint8", help="Round attacked images to 8 bits first.")
-    ] = False,
+        bool,
+        typer.Option("--uint8/--float", help="Round attacked images to 8 bits first, or not."),
+    ] = True,
     purifier: Annotated[str, typer.Option(help="A shipped purifier's name, or a file.")] = "fast",
     defense: evaluate_task.Defense = None,
     longest: evaluate_task.Longest = None,
     resume: evaluate_task.Resume = False,
     size: Annotated[int, typer.Option(min=16, help="Side of the images in pixels.")] = 224,
     limit: Annotated[int | None, typer.Option(min=1, help="Use the first images only.")] = None,
-    batch: Annotated[int | None, typer.Option(min=1, help="Images at a time.")] = None,
+    batch: Annotated[int | None, typer.Option(min=1, help="Images read at a time.")] = None,
+    group: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Images that a network sees together; changes the last bits of the result.",
+            show_default="4",
+        ),
+    ] = None,
     check_labels: Annotated[
         bool, typer.Option(help="Refuse labels that the victims' answers to the first images deny.")
     ] = True,
@@ -110,6 +121,7 @@ def command(
     ] = None,
     seed: Seed = 0,
     device: Device = None,
+    amp: AmpOption = AmpChoice.AUTO,
     json: Json = False,
 ) -> None:
     """Measure classifiers on labeled images: clean, attacked, purified, and clean ones purified.
@@ -137,6 +149,8 @@ def command(
         "purifier": purifier,
         "size": size,
         "batch": batch,
+        "group": group,
+        "amp": resolve_amp(amp),
         "seed": seed,
         "check_labels": check_labels,
         "device": resolve_device(device),
@@ -146,6 +160,7 @@ def command(
     for text in outcome.notes:
         note(text)
     show_accuracy(outcome.result, json)
+    note_precision(outcome.result["settings"], "attack and purifier")
     if out is not None:
         write_json(out, outcome.result)
     if outcome.broken:

@@ -15,6 +15,7 @@ from nrpurify.cli.common import (
     print_json,
     print_table,
     progress_bar,
+    resolve_amp,
     resolve_device,
 )
 from nrpurify.errors import InputError
@@ -71,7 +72,8 @@ Resume = Annotated[
 
 _OWN: Mapping[str, tuple[str, ...]] = {
     **dict.fromkeys(
-        ("labels", "classes", "victims", "uint8", "purifier", "size", "batch"), ("classify",)
+        ("labels", "classes", "victims", "uint8", "purifier", "size", "batch", "group"),
+        ("classify",),
     ),
     "check_labels": ("classify",),
     **dict.fromkeys(("annotations", "longest"), ("detect", "instances")),
@@ -187,5 +189,6 @@ def _plan(task: TaskChoice, folder: Path, options: Mapping[str, Any]) -> TaskPla
         "defenses": tuple(defenses) if defenses else None,
         "step_size": None if step is None else parse_eps(step, "--step-size"),
         "device": resolve_device(options["device"]),
+        "amp": resolve_amp(options["amp"]),
     }
     return TaskPlan(str(task), folder, **{k: v for k, v in given.items() if v is not None})

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from nrpurify.cli.common import (
+    AmpChoice,
     Device,
     Json,
     Trained,
     note,
+    note_precision,
     print_json,
     print_table,
     progress_bar,
+    resolve_amp,
     resolve_device,
 )
 from nrpurify.errors import InputError
@@ -59,6 +63,14 @@ def command(
         int | None, typer.Option(min=0, help="Start of everything random.", show_default="recipe's")
     ] = None,
     device: Device = None,
+    amp: Annotated[
+        AmpChoice | None,
+        typer.Option(
+            "--amp",
+            help="bf16 arithmetic; auto: where the hardware has it.",
+            show_default="recipe's",
+        ),
+    ] = None,
     json: Json = False,
 ) -> None:
     """Measure attacks x eps x defenses x victims from one recipe, cell by cell.
@@ -72,6 +84,8 @@ def command(
     loaded, marks = read_grid(recipe)
     loaded = _changed(loaded, images, labels, classes, limit, seed)
     loaded = _with_trained(loaded, trained or ())
+    if amp is not None:
+        loaded = replace(loaded, amp=resolve_amp(amp))
     device = resolve_device(device)
     with marks.naming_lines(), progress_bar() as progress:
         run = run_grid(
@@ -83,6 +97,7 @@ def command(
             watch=_Watcher(progress),
         )
     _show(run, json)
+    note_precision(run, "transfers")
     note(f"run: {out / 'run.json'}")
     if run["images"].get("broken"):
         raise typer.Exit(1)
@@ -96,8 +111,6 @@ def _changed(
     limit: int | None,
     seed: int | None,
 ) -> GridRecipe:
-    from dataclasses import replace
-
     given: dict[str, Any] = {}
     tables = {"labels": labels, "classes": classes}
     for name, file in tables.items():

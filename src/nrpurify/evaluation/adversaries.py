@@ -13,10 +13,12 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from nrpurify.attacks.box import round_within
+from nrpurify.attacks.gradient_log import GradientCount, log_gradients
 from nrpurify.evaluation.harness import Batch, check_budget
 from nrpurify.files import read_json, write_json
 from nrpurify.floats import read_float, write_float
-from nrpurify.images import from_uint8, read_image, to_uint8, write_png
+from nrpurify.images import read_image, write_png
 from nrpurify.weights import file_hash
 
 Rounding = Literal["float", "uint8"]
@@ -37,15 +39,13 @@ def digest(values: object) -> str:
 
 
 def checked(clean: Tensor, attacked: Tensor, eps: float, rounding: Rounding) -> Tensor:
-    """The attacked images within their budget, rounded to 8 bits if so asked.
-
-    Rounding comes after the check: where eps is no multiple of 1/255 it may add up to half of one.
+    """The attacked images within their budget; ``uint8`` rounds them to 8 bits inside it.
 
     Raises:
         AssertionError: The attack left its budget or [0, 1].
     """
     check_budget(clean, attacked, eps)
-    return from_uint8(to_uint8(attacked)).to(clean) if rounding == "uint8" else attacked
+    return round_within(attacked, clean, eps).to(clean) if rounding == "uint8" else attacked
 
 
 @dataclass
@@ -53,19 +53,20 @@ class Adversaries:
     """The attacked images of one attack at one eps: a folder with a manifest.
 
     ``manifest.json`` holds the ``head`` (all that decides the images), ``seconds`` spent, and by
-    file ``source_sha256``, ``sha256`` and ``linf``, the ‖δ‖∞ as it is stored.
+    file ``source_sha256``, ``sha256`` and ``linf``, the ‖δ‖∞ as it is stored; where gradients led
+    nowhere, ``gradient`` with the counts of :class:`nrpurify.attacks.gradient_log.GradientCount`.
 
     Attributes:
         folder: Where they are.
         head: Settings, versions and hashes of weights, as plain values.
-        make: Attacks a batch, whose number is given.
+        make: Attacks a batch.
         eps: The budget.
         rounding: ``uint8`` keeps PNG files, ``float`` safetensors.
     """
 
     folder: Path
     head: dict[str, Any]
-    make: Callable[[int, Batch], Tensor]
+    make: Callable[[Batch], Tensor]
     eps: float
     rounding: Rounding
     files: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -81,11 +82,10 @@ class Adversaries:
         except (OSError, ValueError, TypeError, KeyError):
             self.files = {}  # made anew: what no manifest vouches for is not used
 
-    def get(self, index: int, batch: Batch, hashes: Sequence[str]) -> Tensor:
+    def get(self, batch: Batch, hashes: Sequence[str]) -> Tensor:
         """The attacked images of a batch, from disk if all are there, whole and unchanged.
 
         Args:
-            index: Number of the batch.
             batch: Clean images.
             hashes: sha256 of their files.
 
@@ -94,7 +94,7 @@ class Adversaries:
         """
         paths = [self._path(name) for name in batch.names]
         if not all(self._holds(path, sha) for path, sha in zip(paths, hashes, strict=True)):
-            self._make(index, batch, paths, hashes)
+            self._make(batch, paths, hashes)
         return torch.stack([self._read(path) for path in paths]).to(batch.images)
 
     def _path(self, name: str) -> Path:
@@ -115,18 +115,26 @@ class Adversaries:
             and entry.get("sha256") == file_hash(path)
         )
 
-    def _make(self, index: int, batch: Batch, paths: Sequence[Path], hashes: Sequence[str]) -> None:
+    def gradients(self) -> list[GradientCount]:
+        """What the attack met at each image made so far."""
+        return [GradientCount.from_dict(entry.get("gradient")) for entry in self.files.values()]
+
+    def _make(self, batch: Batch, paths: Sequence[Path], hashes: Sequence[str]) -> None:
         begun = time.perf_counter()
-        attacked = checked(batch.images, self.make(index, batch), self.eps, self.rounding)
+        with log_gradients() as log:
+            made = self.make(batch)
+        counts = log.images or [GradientCount()] * len(paths)
+        attacked = checked(batch.images, made, self.eps, self.rounding)
         self.seconds += time.perf_counter() - begun
         write = write_png if self.rounding == "uint8" else write_float
-        rows = zip(paths, hashes, attacked, batch.images, strict=True)
-        for path, source, image, clean in rows:
+        rows = zip(paths, hashes, attacked, batch.images, counts, strict=True)
+        for path, source, image, clean, count in rows:
             write(path, image)
             self.files[self._key(path)] = {
                 "source_sha256": source,
                 "sha256": file_hash(path),
                 "linf": float((image - clean).abs().max()),
+                **({"gradient": known} if (known := count.to_dict()) else {}),
             }
         write_json(
             self.folder / MANIFEST,

@@ -11,14 +11,12 @@ from torch import Generator, Tensor, nn
 from nrpurify import features
 from nrpurify.attacks import registry
 from nrpurify.attacks.ensemble import Ensemble
+from nrpurify.attacks.runner import Perturb
 from nrpurify.attacks.ssp import default_layer
 from nrpurify.attacks.ssp import settings as ssp_settings
 from nrpurify.attacks.trained import LOADERS
 from nrpurify.errors import InputError
 from nrpurify.precision import Amp
-
-Perturb = Callable[[Tensor, Tensor, Generator], Tensor]
-"""Maps N×3×H×W images in [0, 1], their N labels and a CPU generator to attacked images."""
 
 
 def settings_in_force(name: str, preset: str, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -100,14 +98,14 @@ def perturber(
     if layers and "features" in entry.settings:
         given["features"] = tuple(layers)
 
-    def perturb(images: Tensor, labels: Tensor, generator: Generator) -> Tensor:
+    def perturb(images: Tensor, labels: Tensor | None, generators: Sequence[Generator]) -> Tensor:
         return entry.function(
             model,
             images,
             labels if use_labels else None,
             eps=eps,
             preset=preset,
-            generator=generator,
+            generator=generators,
             amp=amp,
             **given,
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,22 +10,27 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from nrpurify.attacks.gradient_log import GradientCount, log_gradients
+from nrpurify.attacks.runner import AttackRunner
+from nrpurify.core.groups import InGroups, span
+from nrpurify.core.random import derive_generator
 from nrpurify.defenses import protect
+from nrpurify.defenses.randomness import reseed
 from nrpurify.evaluation.adversaries import Adversaries, checked, digest, slug
 from nrpurify.evaluation.attackers import perturber, settings_in_force
 from nrpurify.evaluation.cells import Cell, Unit, cell_id, counted, describe, is_own_surrogate
 from nrpurify.evaluation.finite import check_finite
 from nrpurify.evaluation.grid_recipe import GridAttack, GridRecipe
-from nrpurify.evaluation.harness import Batch
+from nrpurify.evaluation.harness import Attack, Batch
 from nrpurify.evaluation.meter import Meter
-from nrpurify.evaluation.networks import Networks, generator, surrogate_names, trained_name
+from nrpurify.evaluation.networks import Networks, surrogate_names, trained_name
 from nrpurify.evaluation.photos import Photos
 from nrpurify.evaluation.threats import WHITE_BOX, GradientCheck, check_gradients, target
-from nrpurify.precision import Amp, autocast, bf16_is_fast
+from nrpurify.precision import Amp, arithmetic, autocast
 from nrpurify.scale import enlarged
 
-Source = Callable[[int, Batch], Tensor]
-"""Maps a batch's number and the batch to its attacked images."""
+Source = Callable[[Batch, Sequence[str]], Tensor]
+"""Maps a batch and the hashes of its files to its attacked images."""
 Progress = Callable[[str, int, int], None]
 """Called with what is being done, images done and images in all."""
 _PROBED = 4
@@ -53,6 +58,7 @@ class Bench:
     versions: dict[str, str]
     progress: Progress
     _adversaries: dict[str, Adversaries] = field(default_factory=dict)
+    _grouped: dict[str, nn.Module] = field(default_factory=dict)
 
     def cell_id(self, unit: Unit, victim: str) -> str:
         """The cell's name, another one as soon as anything is that decides its value."""
@@ -72,7 +78,7 @@ class Bench:
         return {
             "size": self.photos.size,
             "seed": self.recipe.seed,
-            "batch": self.recipe.batch,
+            "group": self.recipe.group,
             "rounding": self.recipe.rounding,
             "precision": self._precision(attack is None or attack.transfers),
             "weights_sha256": used,
@@ -80,7 +86,7 @@ class Bench:
         }
 
     def _precision(self, may_be_half: bool) -> str:
-        return "bf16" if may_be_half and _is_half(self.recipe.amp, self.photos.device) else "fp32"
+        return arithmetic(self.recipe.amp, self.photos.device) if may_be_half else "fp32"
 
     def measure(self, unit: Unit, clean: dict[str, Tensor]) -> dict[str, tuple[Cell, Tensor]]:
         """Measure the cells of a unit.
@@ -100,11 +106,13 @@ class Bench:
         adversaries = self._made(unit)
         with Meter(self.photos.device) as meter:
             gradients = self._gradients(unit, defense)
-            hits = self._hits(unit, defense, self._source(unit, defense, adversaries))
+            with log_gradients() as log:
+                hits = self._hits(unit, defense, self._source(unit, defense, adversaries))
         shared = {
             **self._facts(unit),
             **({} if gradients is None else gradients._asdict()),
             **({} if adversaries is None else _kept(adversaries)),
+            **_met(log.images if adversaries is None else adversaries.gradients()),
         }
         return {
             victim: (
@@ -155,32 +163,60 @@ class Bench:
 
     def _hits(self, unit: Unit, defense: nn.Module, source: Source) -> dict[str, Tensor]:
         victims = {name: self.networks.victims[name] for name in unit.victims}
-        amp = self.recipe.amp if not unit.white_box else False
+        judge = self._judge(unit, defense, victims)
         found: dict[str, list[Tensor]] = {name: [] for name in victims}
         done = 0
-        for index, batch in enumerate(self.photos.batches(self.recipe.batch)):
-            shown = batch._replace(images=source(index, batch))
-            for name, scores in answers(defense, victims, shown, amp, unit.defense).items():
+        for batch, hashes in self.batches():
+            shown = batch._replace(images=source(batch, hashes))
+            for name, scores in judge(shown, hashes).items():
                 found[name].append((scores.argmax(1) == batch.labels).cpu())
             done += len(batch.names)
             self.progress(unit.title, done, len(self.photos))
         return {name: torch.cat(parts) for name, parts in found.items()}
 
+    def _judge(
+        self, unit: Unit, defense: nn.Module, victims: dict[str, nn.Module]
+    ) -> Callable[[Batch, Sequence[str]], dict[str, Tensor]]:
+        """Victims behind a defense, in groups; image by image where it is random."""
+        amp = self.recipe.amp if not unit.white_box else False
+        facts, group = self.networks.facts[unit.defense], self.recipe.group
+        if facts.random or facts.passes > 1:
+
+            def one_by_one(batch: Batch, hashes: Sequence[str]) -> dict[str, Tensor]:
+                found = []
+                for row, source in enumerate(hashes):
+                    reseed(defense, derive_generator(self.recipe.seed, "defense", source))
+                    only = slice(row, row + 1)
+                    one = Batch(batch.images[only], batch.labels[only], batch.names[only])
+                    found.append(answers(defense, victims, one, amp, unit.defense))
+                return {name: torch.cat([one[name] for one in found]) for name in victims}
+
+            return one_by_one
+        for name, victim in victims.items():
+            self._grouped.setdefault(name, InGroups(victim, group))
+        grouped = {name: self._grouped[name] for name in victims}
+        behind = InGroups(defense, group)
+        return lambda batch, _: answers(behind, grouped, batch, amp, unit.defense)
+
+    def batches(self) -> Iterator[tuple[Batch, list[str]]]:
+        """All images, whole groups at a time, with the hashes of their files."""
+        count = span(self.recipe.batch, self.recipe.group)
+        for index, batch in enumerate(self.photos.batches(count)):
+            yield batch, self.photos.hashes[index * count : (index + 1) * count]
+
     def _source(self, unit: Unit, defense: nn.Module, adversaries: Adversaries | None) -> Source:
         attack, eps = unit.attack, unit.eps
         if attack is None or eps is None:
-            return lambda _, batch: batch.images
+            return lambda batch, _: batch.images
         if adversaries is not None:
-            return lambda index, batch: adversaries.get(index, batch, self._hashes(index))
+            return adversaries.get
         model = target(attack, self.networks.victims[unit.victims[0]], defense)
         make = self._attack(attack, eps, model, amp=False)
-        return lambda index, batch: checked(
-            batch.images, make(index, batch), eps, self.recipe.rounding
-        )
+        return lambda batch, _: checked(batch.images, make(batch), eps, self.recipe.rounding)
 
     def _attack(
         self, attack: GridAttack, eps: float, model: nn.Module | Tensor | None, amp: Amp
-    ) -> Source:
+    ) -> Attack:
         perturb = perturber(
             attack.name,
             model,
@@ -192,13 +228,15 @@ class Bench:
             settings=attack.given,
         )
         seed = self.recipe.seed
-        return lambda index, batch: perturb(
-            batch.images, batch.labels, generator(seed, "attack", index)
-        )
 
-    def _hashes(self, index: int) -> list[str]:
-        start = index * self.recipe.batch
-        return self.photos.hashes[start : start + self.recipe.batch]
+        def before(image: str) -> None:
+            if isinstance(
+                model, nn.Module
+            ):  # a random defense inside draws otherwise than where it is judged
+                reseed(model, derive_generator(seed, "defense under attack", image))
+
+        runner = AttackRunner(perturb, model, self.recipe.group, seed, amp, before)
+        return lambda batch: runner(batch.images, batch.labels)
 
     def _gradients(self, unit: Unit, defense: nn.Module) -> GradientCheck | None:
         if unit.attack is None or unit.attack.threat not in WHITE_BOX:
@@ -215,8 +253,8 @@ class Bench:
         if adversaries.folder.name in self._adversaries:
             return adversaries
         done = 0
-        for index, batch in enumerate(self.photos.batches(self.recipe.batch)):
-            adversaries.get(index, batch, self._hashes(index))
+        for batch, hashes in self.batches():
+            adversaries.get(batch, hashes)
             done += len(batch.names)
             self.progress(f"{unit.attack.name} attacks", done, len(self.photos))
         self._adversaries[adversaries.folder.name] = adversaries
@@ -249,6 +287,15 @@ def _kept(adversaries: Adversaries) -> dict[str, Any]:
     }
 
 
+def _met(images: Sequence[GradientCount]) -> dict[str, Any]:
+    """What a cell tells of gradients that led its attack nowhere, with the number of images."""
+    zero = sum(one.zero_steps > 0 for one in images)
+    broken = sum(one.not_finite for one in images)
+    if not zero and not broken:
+        return {}
+    return {"gradients": {"images": len(images), "zero": zero, "not_finite": broken}}
+
+
 def _settings(attack: GridAttack) -> dict[str, Any]:
     """What the attack did, defaults filled in, as plain values."""
     chosen = settings_in_force(attack.name, attack.preset, attack.given)
@@ -260,10 +307,6 @@ def _settings(attack: GridAttack) -> dict[str, Any]:
     if attack.trained:
         named["trained"] = Path(attack.trained).name
     return {**plain, "preset": attack.preset, **named, "bpda": attack.bpda}
-
-
-def _is_half(amp: Amp, device: str) -> bool:
-    return bf16_is_fast(torch.device(device)) if amp == "auto" else amp
 
 
 @torch.no_grad()

@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from nrpurify import models
+from nrpurify.attacks.gradient_log import log_gradients
+from nrpurify.core.groups import InGroups, span
 from nrpurify.errors import ImageError, InputError
 from nrpurify.evaluation.harness import Batch, Observer, evaluate, summarize
 from nrpurify.evaluation.label_check import FIRST, asked, label_doubt
@@ -20,6 +22,7 @@ from nrpurify.evaluation.planned_attack import PlannedAttack, planned_attack
 from nrpurify.files import LeftOut, log_left_out
 from nrpurify.images import load_batch
 from nrpurify.labels import LabeledImage, labeled_images, read_labeled_folder
+from nrpurify.precision import arithmetic
 from nrpurify.purifiers import Purifier, load_purifier
 from nrpurify.versions import versions
 
@@ -70,19 +73,20 @@ def evaluate_images(
     planned = planned_attack(plan)
     broken: list[str] = []
     batches = _batches(items, plan, device, broken, watch)
-    tallies = evaluate(
-        batches,
-        victims,
-        attack=planned.attack,
-        purifier=lambda images: purifier.purify(images, amp=plan.amp),
-        eps=planned.eps,
-        observe=observe,
-        defense=str(plan.purifier),
-    )
+    with log_gradients() as log:
+        tallies = evaluate(
+            batches,
+            {name: InGroups(victim, plan.group) for name, victim in victims.items()},
+            attack=planned.attack,
+            purifier=InGroups(lambda images: purifier.purify(images, amp=plan.amp), plan.group),
+            eps=planned.eps,
+            observe=observe,
+            defense=str(plan.purifier),
+        )
     if len(broken) == len(items):
         raise InputError(f"none of the {len(items)} images can be read; the first: {broken[0]}")
     settings = _settings(plan, planned, purifier, victims)
-    return Outcome(summarize(tallies, settings), broken)
+    return Outcome(summarize(tallies, settings), broken, log.notes())
 
 
 def evaluate_folder(
@@ -142,8 +146,9 @@ def _batches(
     broken: list[str],
     watch: Callable[[int, int], None] | None,
 ) -> Iterator[Batch]:
-    for start in range(0, len(items), plan.batch):
-        chunk = items[start : start + plan.batch]
+    count = span(plan.batch, plan.group)
+    for start in range(0, len(items), count):
+        chunk = items[start : start + count]
         images, used = _readable(chunk, plan.size, broken)
         if used:
             labels = torch.tensor([item.label for item in used], device=device)
@@ -178,6 +183,7 @@ def _settings(
         "victims": list(plan.victims),
         "purifier": purifier.card.name,
         "purifier_sha256": purifier.card.sha256,
+        "precision": arithmetic(plan.amp, plan.device),
         "seen_in_training": list(networks_seen(purifier)),
         "weights_sha256": {**planned.hashes, **hashes},
         **versions(),

@@ -22,6 +22,7 @@ from nrpurify.evaluation.strips import write_strips
 from nrpurify.evaluation.warnings import Warned, find_warnings
 from nrpurify.files import check_writable, write_json, write_text
 from nrpurify.labels import LabeledImage
+from nrpurify.precision import arithmetic
 from nrpurify.recipe_files import Gathered, to_yaml
 from nrpurify.versions import versions
 
@@ -208,6 +209,7 @@ def _head(bench: Bench) -> dict[str, Any]:
         "versions": bench.versions,
         "weights_sha256": bench.networks.hashes,
         "seed": recipe.seed,
+        "precision": arithmetic(recipe.amp, photos.device),
     }
 
 

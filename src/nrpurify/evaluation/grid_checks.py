@@ -37,6 +37,7 @@ def check_grid(recipe: GridRecipe) -> None:
 def _numbers(recipe: GridRecipe) -> Iterator[Problem]:
     given: tuple[tuple[Place, int | None, int], ...] = (
         (("batch",), recipe.batch, 1),
+        (("group",), recipe.group, 1),
         (("seed",), recipe.seed, 0),
         (("images", "limit"), recipe.images.limit, 1),
         (("images", "size"), recipe.images.size, 16),

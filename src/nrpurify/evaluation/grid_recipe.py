@@ -9,6 +9,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
+from nrpurify.core.groups import GROUP
 from nrpurify.errors import InputError, MissingExtraError
 from nrpurify.fraction import read_distance
 from nrpurify.precision import Amp
@@ -113,7 +114,9 @@ class GridRecipe:
         title: Of its report.
         seed: Of everything random.
         rounding: ``uint8`` rounds attacked images to 8 bits, as a PNG file does; ``float``: not.
-        batch: Images at a time.
+        batch: Images read at a time; decides no result.
+        group: Images that a network sees together; part of the result, see
+            :mod:`nrpurify.core.groups`.
         amp: bf16 autocast of transfers and of defenses against them; white-box attacks and what
             they are judged by run in fp32.
     """
@@ -127,6 +130,7 @@ class GridRecipe:
     seed: int = 0
     rounding: Literal["float", "uint8"] = "uint8"
     batch: int = 10
+    group: int = GROUP
     amp: Amp = "auto"
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -10,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Generator, Tensor, nn
+from torch import Tensor, nn
 
 from nrpurify import defenses, models, weights
 from nrpurify.attacks import registry
 from nrpurify.attacks.trained import LOADERS, locate, shipped
+from nrpurify.core.random import derive_seed
 from nrpurify.errors import InputError, MissingExtraError, WeightsError
 from nrpurify.evaluation.attackers import load_surrogate
 from nrpurify.evaluation.grid_recipe import GridAttack, GridRecipe
@@ -102,7 +102,7 @@ class Networks:
 
     def defense(self, spec: str) -> nn.Module:
         """A fresh defense; a random one draws the same each time it is made."""
-        seed = derived_seed(self.seed, "defense", spec)
+        seed = derive_seed(self.seed, "defense", spec)
         return defenses.make(spec, device=self.device, seed=seed)
 
     def _classifier(self, name: str) -> nn.Module:
@@ -211,14 +211,3 @@ def _networks(node: Any) -> Iterator[str]:
     elif isinstance(node, list | tuple):
         for value in node:
             yield from _networks(value)
-
-
-def derived_seed(seed: int, *parts: object) -> int:
-    """A seed of its own for each purpose, so that no two draws go in step."""
-    digest = hashlib.sha256(repr((seed, *parts)).encode()).digest()
-    return int.from_bytes(digest[:7], "big")
-
-
-def generator(seed: int, *parts: object) -> Generator:
-    """A CPU generator with a :func:`derived_seed`."""
-    return torch.Generator().manual_seed(derived_seed(seed, *parts))

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from nrpurify.core.groups import GROUP
+from nrpurify.errors import InputError
 from nrpurify.precision import Amp
 
 VICTIMS = (
@@ -31,17 +33,20 @@ class Plan:
         layer: The layer attacked (ssp, tap); ``None`` for VGG16's conv3_3, or the surrogate's own
             default.
         eps: Budget in (0, 1].
-        steps: The attack's iterations; ``None`` for 30 of ssp, else the preset's.
+        steps: The attack's iterations; ``None`` for the preset's.
         step_size: In units of [0, 1] images; ``None`` for the preset's.
         purifier: A shipped name or a file.
         attack: A name in :func:`nrpurify.attacks.names`; attacks that use labels get the true ones.
         trained: File of a generator (cda) or pattern (fff); None for the shipped one.
         size: Side of the images in pixels: short side resized, center cropped.
-        batch: Images at a time.
+        batch: Images read at a time; decides no result.
+        group: Images that a network sees together; part of the result, see
+            :mod:`nrpurify.core.groups`.
         seed: Of the attack.
         attacked: A folder with the attacked images, made before, under the same names and of the
             same size; nothing is attacked then. Must be within ``eps`` all the same.
-        uint8: Round attacked images to 8 bits, as a PNG file does, before they are purified.
+        uint8: Round attacked images to 8 bits, as a PNG file does, before they are purified; see
+            :func:`nrpurify.attacks.box.round_within`.
         device: Where to work.
         amp: bf16 autocast of attack and purifier.
         check_labels: Refuse labels that do not fit what the victims say of the first images.
@@ -49,7 +54,7 @@ class Plan:
 
     victims: Sequence[str] = VICTIMS
     surrogate: str | None = None
-    preset: str = "authors"
+    preset: str = "paper"
     layer: str | None = None
     eps: float = 16 / 255
     steps: int | None = None
@@ -59,9 +64,16 @@ class Plan:
     trained: str | Path | None = None
     size: int = 224
     batch: int = 10
+    group: int = GROUP
     seed: int = 0
     attacked: str | Path | None = None
-    uint8: bool = False
+    uint8: bool = True
     device: str = "cpu"
     amp: Amp = "auto"
     check_labels: bool = True
+
+    def __post_init__(self) -> None:
+        """Raise InputError for a number that is out of range."""
+        for name in ("batch", "group"):
+            if getattr(self, name) < 1:
+                raise InputError(f"{name} is {getattr(self, name)}; expected at least 1")

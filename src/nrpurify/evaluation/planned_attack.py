@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from nrpurify import models
 from nrpurify.attacks import registry
+from nrpurify.attacks.box import round_within
 from nrpurify.attacks.registry import Entry
+from nrpurify.attacks.runner import AttackRunner
 from nrpurify.attacks.trained import LOADERS, locate
 from nrpurify.errors import InputError
 from nrpurify.evaluation.attackers import load_surrogate, perturber, settings_in_force
@@ -21,15 +22,12 @@ from nrpurify.evaluation.lookup import look_up
 from nrpurify.evaluation.networks import weights_hash
 from nrpurify.evaluation.plan import Plan
 from nrpurify.features import check_layers
-from nrpurify.images import from_uint8, to_uint8
 from nrpurify.purifiers.carded import read_carded
 
 HALF_STEP = 0.5 / 255
 """What rounding to 8 bits may add to a budget."""
 
 
-SSP_STEPS = 30
-"""Unless others are asked for: a compromise of time, the preset has 100."""
 _MAKING = ("attack", "surrogate", "layer", "preset", "steps", "step_size")
 
 
@@ -81,10 +79,10 @@ def planned_attack(plan: Plan) -> PlannedAttack:
         layers=layers,
         settings=given,
     )
-    generator = torch.Generator().manual_seed(plan.seed)
+    runner = AttackRunner(perturb, model, plan.group, plan.seed, plan.amp)
 
     def attack(batch: Batch) -> Tensor:
-        return perturb(batch.images, batch.labels, generator)
+        return runner(batch.images, batch.labels)
 
     force = settings_in_force(plan.attack, plan.preset, given)
     network = ",".join(names)
@@ -104,8 +102,7 @@ def planned_attack(plan: Plan) -> PlannedAttack:
 
 
 def _given(plan: Plan) -> dict[str, Any]:
-    steps = SSP_STEPS if plan.steps is None and plan.attack == "ssp" else plan.steps
-    given = {"steps": steps, "step_size": plan.step_size}
+    given = {"steps": plan.steps, "step_size": plan.step_size}
     return {name: value for name, value in given.items() if value is not None}
 
 
@@ -137,7 +134,8 @@ def _layers(plan: Plan, entry: Entry) -> tuple[str, ...]:
 def _rounded(attack: Attack, plan: Plan) -> Attack:
     if not plan.uint8:
         return attack
-    return lambda batch: from_uint8(to_uint8(attack(batch)))
+    eps = plan.eps + (0 if plan.attacked is None else HALF_STEP)
+    return lambda batch: round_within(attack(batch), batch.images, eps)
 
 
 def _made_before(folder: str | Path, eps: float) -> Attack:

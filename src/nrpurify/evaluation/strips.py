@@ -80,10 +80,10 @@ def write_strips(bench: Bench, cells: Sequence[Cell], folder: Path) -> list[dict
         return []
     others = [name for name in unit.victims if not is_own_surrogate(unit, name)]
     victim = (others or list(unit.victims))[0]
-    batch = bench.photos.batch(0, bench.recipe.batch)
+    batch, hashes = next(bench.batches())
     assert unit.eps is not None
     adversaries = bench.adversaries(unit.attack, unit.index, unit.eps)
-    attacked = adversaries.get(0, batch, bench.photos.hashes[: bench.recipe.batch])[:SHOWN]
+    attacked = adversaries.get(batch, hashes)[:SHOWN]
     clean = Batch(batch.images[:SHOWN], batch.labels[:SHOWN], batch.names[:SHOWN])
     purified = defenses[spec](attacked).detach()
     images = {"clean": clean.images, "attacked": attacked, "purified": purified}

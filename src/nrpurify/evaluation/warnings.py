@@ -26,6 +26,7 @@ def find_warnings(cells: Sequence[Cell]) -> list[Warned]:
     rules: tuple[Callable[[Sequence[Cell]], Iterator[Warned]], ...] = (
         _one_draw,
         _no_gradient,
+        _lost_gradient,
         _black_box_wins,
         _survives,
         _own_surrogate,
@@ -70,6 +71,21 @@ def _no_gradient(cells: Sequence[Cell]) -> Iterator[Warned]:
             f"{threat} through {defense} met a gradient of zeros at up to {zero:.0%} of the probed "
             f"images and one of NaN or infinite values at up to {broken:.0%}: its numbers say "
             "nothing about robustness; use BPDA, EOT with bpda, or score-based attacks"
+        )
+        yield _warn("no gradient", text, group)
+
+
+def _lost_gradient(cells: Sequence[Cell]) -> Iterator[Warned]:
+    met = [cell for cell in cells if cell["settings"].get("gradients")]
+    probed = [c for c in met if not (c["settings"].get("zero") or c["settings"].get("broken"))]
+    for (attack, threat), group in _by(probed, "attack", "threat"):
+        zero = max(cell["settings"]["gradients"]["zero"] for cell in group)
+        broken = max(cell["settings"]["gradients"]["not_finite"] for cell in group)
+        images = group[0]["settings"]["gradients"]["images"]
+        text = (
+            f"{attack} ({threat}) met a gradient of zeros at up to {zero} of {images} images and "
+            f"one with NaN or infinite entries at up to {broken}: images that survive say nothing "
+            "about robustness; attack another surrogate, or one whose logits are not saturated"
         )
         yield _warn("no gradient", text, group)
 

@@ -11,17 +11,20 @@ from pathlib import Path
 
 import torch
 
+from nrpurify.attacks.box import round_within
+from nrpurify.attacks.gradient_log import GradientCount, gradient_notes, log_gradients
+from nrpurify.attacks.runner import AttackRunner
 from nrpurify.decoding import Frames
 from nrpurify.errors import InputError
 from nrpurify.evaluation import check_budget
 from nrpurify.files import MAX_PIXELS
 from nrpurify.floats import float_path, write_float
 from nrpurify.folders.attackers import prepare_attack
-from nrpurify.folders.jobs import FolderResult, Item, Job, Watch, collect, image_generator
+from nrpurify.folders.jobs import FolderResult, Item, Job, Watch, collect
 from nrpurify.folders.manifest import Head, Manifest, make_head
 from nrpurify.folders.options import Attacker, AttackOptions
 from nrpurify.folders.planning import Sources, plan_jobs
-from nrpurify.images import Image, from_uint8, read_image, to_uint8, write_png
+from nrpurify.images import Image, read_image, write_png
 from nrpurify.precision import arithmetic
 
 _LOG = logging.getLogger(__name__)
@@ -80,9 +83,11 @@ def attack_folder(
     head = _head(options, attacker)
     manifest = Manifest.enter(plan.folder, head, jobs, overwrite=overwrite, floats=floats)
     read = partial(read_image, max_pixels=max_pixels, frames=frames)
-    items = _Run(options, attacker, manifest, read).items(jobs)
+    items = _Run(options, attacker, attacker.runner(options), manifest, read).items(jobs)
     result = collect(items, len(jobs), watch, left_out=plan.left_out, where=plan.where)
     manifest.finish()
+    finished = [item.job for item in result.items if item.status != "failed"]
+    result.notes = gradient_notes(manifest.gradient(job) for job in finished)
     return result
 
 
@@ -93,7 +98,7 @@ def _head(options: AttackOptions, attacker: Attacker) -> Head:
         "eps": options.eps,
         "preset": options.preset,
         **attacker.settings,
-        "batch": options.batch,
+        "group": options.group,
         "seed": options.seed,
         "device": options.device,
         "precision": arithmetic(options.amp, options.device),
@@ -105,13 +110,14 @@ def _head(options: AttackOptions, attacker: Attacker) -> Head:
 class _Run:
     options: AttackOptions
     attacker: Attacker
+    runner: AttackRunner
     manifest: Manifest
     read: Callable[[Path], Image]
 
     def items(self, jobs: Sequence[Job]) -> Iterator[Item]:
-        """Work chunk by chunk; a chunk that was interrupted is made again as a whole."""
-        for first in range(0, len(jobs), self.options.batch):
-            chunk = jobs[first : first + self.options.batch]
+        """Work group by group; one that was interrupted is made again as a whole."""
+        for first in range(0, len(jobs), self.options.group):
+            chunk = jobs[first : first + self.options.group]
             if all(self._holds(job) for job in chunk):
                 yield from (Item(job, "skipped") for job in chunk)
             else:
@@ -137,17 +143,18 @@ class _Run:
 
     def _attack_group(self, group: list[tuple[Job, Image]]) -> list[Item]:
         clean = torch.stack([image.rgb for _, image in group]).to(self.options.device)
-        generators = [image_generator(self.options.seed, job.relative) for job, _ in group]
         try:
-            attacked = self.attacker.perturb(clean, generators, self._classes(group))
+            with log_gradients() as log:
+                attacked = self.runner(clean, self._classes(group))
         except AssertionError:  # a fault of the attack, not of a file
             raise
         except Exception as error:  # out of memory, or too small for the surrogate
             return [Item.failed(job, error) for job, _ in group]
         check_budget(clean, attacked, self.options.eps)
+        counts = log.images or [GradientCount()] * len(group)
         return [
-            self._write(job, image, one.cpu())
-            for (job, image), one in zip(group, attacked, strict=True)
+            self._write(job, image, one.cpu(), count)
+            for (job, image), one, count in zip(group, attacked, counts, strict=True)
         ]
 
     def _read(self, job: Job) -> Image:
@@ -160,15 +167,16 @@ class _Run:
         classes = self.attacker.classes
         return None if classes is None else torch.tensor([classes.of(job) for job, _ in group])
 
-    def _write(self, job: Job, image: Image, attacked: torch.Tensor) -> Item:
-        change = float((from_uint8(to_uint8(attacked)) - image.rgb).abs().max())
+    def _write(self, job: Job, image: Image, attacked: torch.Tensor, count: GradientCount) -> Item:
+        rounded = round_within(attacked, image.rgb, self.options.eps)
+        change = float((rounded - image.rgb).abs().max())
         try:
             self.manifest.begin(job)
-            write_png(job.output, attacked, image.alpha)
+            write_png(job.output, rounded, image.alpha)
             if self.manifest.floats:
                 write_float(float_path(job.output), attacked)
             unrounded = float((attacked - image.rgb).abs().max())
-            self.manifest.record(job, linf=change, float_linf=unrounded)
+            self.manifest.record(job, linf=change, float_linf=unrounded, gradient=count)
         except (InputError, OSError) as error:
             return Item.failed(job, error)
         return Item(job, "done", change=change)

@@ -53,7 +53,7 @@ def _prepare_ssp(options: AttackOptions) -> Attacker:
     extractor = features.feature_extractor(surrogate, layers)
     extractor = extractor.to(options.device)
 
-    def perturb(images: Tensor, generators: Sequence[Generator], _: Tensor | None) -> Tensor:
+    def perturb(images: Tensor, _: Tensor | None, generators: Sequence[Generator]) -> Tensor:
         return ssp(
             extractor,
             images,
@@ -72,7 +72,7 @@ def _prepare_ssp(options: AttackOptions) -> Attacker:
         "distance": plan.distance,
         "start": str(plan.start),
     }
-    return Attacker(perturb, surrogate, None, chosen, (surrogate,))
+    return Attacker(perturb, surrogate, None, chosen, (surrogate,), extractor)
 
 
 def _prepare_model(options: AttackOptions) -> Attacker:
@@ -85,7 +85,7 @@ def _prepare_model(options: AttackOptions) -> Attacker:
         card, _ = read_carded(file)
         chosen = {**chosen, "trained": file.name, "trained_sha256": card.sha256}
 
-    def perturb(images: Tensor, generators: Sequence[Generator], _: Tensor | None) -> Tensor:
+    def perturb(images: Tensor, _: Tensor | None, generators: Sequence[Generator]) -> Tensor:
         return entry.function(
             model,
             images,
@@ -95,4 +95,4 @@ def _prepare_model(options: AttackOptions) -> Attacker:
             amp=options.amp,
         )
 
-    return Attacker(perturb, settings=chosen)
+    return Attacker(perturb, settings=chosen, network=model)

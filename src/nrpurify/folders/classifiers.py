@@ -37,7 +37,7 @@ def prepare_classifier(options: AttackOptions) -> Attacker:
         given["features"] = options.layers
     goal = "targets" if classes is not None and classes.targeted else "labels"
 
-    def perturb(images: Tensor, generators: Sequence[Generator], known: Tensor | None) -> Tensor:
+    def perturb(images: Tensor, known: Tensor | None, generators: Sequence[Generator]) -> Tensor:
         return entry.function(
             model,
             images,
@@ -56,7 +56,7 @@ def prepare_classifier(options: AttackOptions) -> Attacker:
     }
     if entry.labels:
         chosen[goal] = "predicted" if classes is None else weights.file_hash(classes.path)
-    return Attacker(perturb, ",".join(names), classes, chosen, names)
+    return Attacker(perturb, ",".join(names), classes, chosen, names, model)
 
 
 def _given(options: AttackOptions, entry: Entry) -> dict[str, Any]:

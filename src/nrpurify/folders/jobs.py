@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any, Literal
 
 import torch
 
+from nrpurify.core.random import derive_generator
 from nrpurify.errors import ImageError, NrpurifyError
 from nrpurify.files import LeftOut
 
@@ -66,11 +66,13 @@ class FolderResult:
         items: One for each image.
         left_out: Entries of the source folders that were not taken.
         where: The folder or the file of the outputs.
+        notes: What the user should know of the whole.
     """
 
     items: list[Item] = field(default_factory=list)
     left_out: list[LeftOut] = field(default_factory=list)
     where: str = ""
+    notes: list[str] = field(default_factory=list)
 
     def count(self, status: str) -> int:
         """How many items have this status."""
@@ -125,6 +127,4 @@ def image_generator(seed: int, relative: Path) -> torch.Generator:
     So an image's result depends neither on the other images nor on an interruption. File names
     that are no UTF-8 have generators of their own too.
     """
-    named = f"{seed}:{relative.as_posix()}".encode(errors="surrogatepass")
-    digest = hashlib.sha256(named).digest()
-    return torch.Generator().manual_seed(int.from_bytes(digest[:8]) >> 1)
+    return derive_generator(seed, "file", relative.as_posix())

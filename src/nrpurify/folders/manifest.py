@@ -4,9 +4,10 @@ JSON lines. A line with ``id`` describes a run: ``settings``, ``versions`` and `
 line with ``output`` describes a file: its path below the folder, ``source`` (the path below the
 source folder), ``path`` (the source, relative to the folder), ``source_sha256``, ``sha256`` and
 ``run``, the id of its run. Attacks add ``linf``, the ‖δ‖∞ in [0, 1] after rounding to 8 bits, and
-with unrounded values ``float_sha256`` and ``float_linf``. Of several lines for one output the last
-counts. A line without ``sha256`` stands for an output that was begun, one with ``removed`` for one
-that another took the place of.
+with unrounded values ``float_sha256`` and ``float_linf``; where gradients led nowhere, ``gradient``
+with the counts of :class:`nrpurify.attacks.gradient_log.GradientCount`. Of several lines for one
+output the last counts. A line without ``sha256`` stands for an output that was begun, one with
+``removed`` for one that another took the place of.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from nrpurify.attacks.gradient_log import GradientCount
 from nrpurify.errors import InputError
 from nrpurify.files import atomic_path, read_json
 from nrpurify.floats import float_path
@@ -212,7 +214,14 @@ class Manifest:
             entry["float_sha256"] = None
         self._append(job, entry)
 
-    def record(self, job: Job, *, linf: float | None = None, float_linf: float = 0.0) -> None:
+    def record(
+        self,
+        job: Job,
+        *,
+        linf: float | None = None,
+        float_linf: float = 0.0,
+        gradient: GradientCount | None = None,
+    ) -> None:
         """Note a finished output."""
         entry = self.records.files[self._key(job)] | {"sha256": file_hash(job.output)}
         if linf is not None:
@@ -220,8 +229,15 @@ class Manifest:
         if self.floats:
             entry["float_sha256"] = file_hash(float_path(job.output))
             entry["float_linf"] = float_linf
+        if gradient is not None and (counts := gradient.to_dict()):
+            entry["gradient"] = counts
         self._append(job, entry)
         self._remove_replaced(job)
+
+    def gradient(self, job: Job) -> GradientCount:
+        """What the attack met at a finished job's image."""
+        entry = self.records.files.get(self._key(job), {})
+        return GradientCount.from_dict(entry.get("gradient"))
 
     def finish(self) -> None:
         """Write the manifest with one line for each output."""

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Generator, Tensor
 
 from nrpurify import weights
 from nrpurify.attacks.box import per_sample
+from nrpurify.attacks.runner import AttackRunner, Perturb
 from nrpurify.errors import InputError
 from nrpurify.folders.classes import Classes
 from nrpurify.precision import Amp
@@ -38,8 +37,10 @@ class AttackOptions:
             the surrogate says of the clean images.
         targets: CSV file of classes to attack toward, see
             :func:`nrpurify.labels.read_targets_csv`.
-        batch: Images at a time, where neighbors have the same size.
-        seed: Each image has its own noise, a function of the seed and its relative path.
+        batch: Without effect, kept for scripts that give it; ``group`` decides.
+        group: Images that a network sees together, where neighbors have the same size; part of the
+            result, see :mod:`nrpurify.core.groups`.
+        seed: Each image has its own noise, a function of the seed and its pixels.
         device: Where to work.
         amp: bf16 autocast: ``True``, ``False`` or ``"auto"``.
 
@@ -59,6 +60,7 @@ class AttackOptions:
     labels: Path | None = None
     targets: Path | None = None
     batch: int = 1
+    group: int = 1
     seed: int = 0
     device: str = "cpu"
     amp: Amp = "auto"
@@ -68,6 +70,7 @@ class AttackOptions:
         per_sample(1.0 if self.step_size is None else self.step_size, torch.zeros(1), "step_size")
         for name, value in (
             ("batch", self.batch),
+            ("group", self.group),
             ("steps", self.steps),
             ("restarts", self.restarts),
         ):
@@ -80,19 +83,25 @@ class Attacker:
     """An attack ready to run.
 
     Attributes:
-        perturb: Maps N×3×H×W images in [0, 1], N generators and, with ``classes``, the N classes
-            of the images to attacked images.
+        perturb: Maps N×3×H×W images in [0, 1], with ``classes`` their N classes, and N generators
+            to attacked images.
         surrogate: What is attacked.
         classes: Labels or targets of the images.
         settings: All that decides the result, with defaults filled in.
         weights: Names of the weights in use.
+        network: What the attack works on; None for nothing.
     """
 
-    perturb: Callable[[Tensor, Sequence[Generator], Tensor | None], Tensor]
+    perturb: Perturb
     surrogate: str | None = None
     classes: Classes | None = None
     settings: dict[str, Any] = field(default_factory=dict)
     weights: tuple[str, ...] = ()
+    network: object = None
+
+    def runner(self, options: AttackOptions) -> AttackRunner:
+        """The attack on groups, each image with its own generator."""
+        return AttackRunner(self.perturb, self.network, options.group, options.seed, options.amp)
 
     def weights_sha256(self) -> dict[str, str]:
         """Hashes of the fetched weights in use, by name."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path, PurePath
 
 import torch
@@ -10,14 +9,15 @@ from torch import Tensor
 
 import nrpurify
 from nrpurify.attacks import registry
+from nrpurify.core.random import pixels_hash
 from nrpurify.errors import InputError
 from nrpurify.evaluation.adversaries import MANIFEST, Adversaries, digest, slug
 from nrpurify.evaluation.harness import Batch
 from nrpurify.evaluation.lookup import look_up
 from nrpurify.files import find_images, read_json
 from nrpurify.floats import float_path
-from nrpurify.folders import Attacker, AttackOptions, image_generator, prepare_attack, read_records
-from nrpurify.images import to_uint8
+from nrpurify.folders import AttackOptions, prepare_attack, read_records
+from nrpurify.precision import arithmetic
 from nrpurify.tasks.plan import TaskPlan
 from nrpurify.tasks.segmentation_cells import Attacked
 from nrpurify.weights import content_hashes
@@ -49,21 +49,25 @@ def _attack(plan: TaskPlan, name: str, eps: float, folder: Path) -> Attacked:
         "preset": options.preset,
         **attacker.settings,
         "seed": options.seed,
+        "group": options.group,
+        "precision": arithmetic(plan.amp, plan.device),
         "weights_sha256": attacker.weights_sha256(),
     }
     record = {"attack": name, "surrogate": attacker.surrogate, "eps": eps, **settings}
     head = record | {"nrpurify": nrpurify.__version__, "torch": str(torch.__version__)}
     sources: dict[str, str] = {}
 
-    def make(_: int, batch: Batch) -> Tensor:
-        named = batch._replace(names=[sources[name] for name in batch.names])
-        return _perturbed(attacker, named, options)
+    runner = attacker.runner(options)
+
+    def make(batch: Batch) -> Tensor:
+        with torch.enable_grad():
+            return runner(batch.images).detach()
 
     stored = Adversaries(folder / slug(name, f"{255 * eps:g}"), head, make, eps, "uint8")
 
     def images(batch: Batch) -> Tensor:
         own = [_stored_name(name, sources) for name in batch.names]
-        return stored.get(0, batch._replace(names=own), [_pixels_hash(batch.images)])
+        return stored.get(batch._replace(names=own), [pixels_hash(batch.images)])
 
     return Attacked(
         name,
@@ -72,6 +76,7 @@ def _attack(plan: TaskPlan, name: str, eps: float, folder: Path) -> Attacked:
         surrogate=attacker.surrogate,
         steps=attacker.settings.get("steps"),
         settings=settings,
+        gradients=stored.gradients,
     )
 
 
@@ -107,21 +112,8 @@ def _options(plan: TaskPlan, name: str, eps: float) -> AttackOptions:
         trained=plan.trained.get(name),
         seed=plan.seed,
         device=plan.device,
+        amp=plan.amp,
     )
-
-
-def _perturbed(attacker: Attacker, batch: Batch, options: AttackOptions) -> Tensor:
-    """Attacked within the whole 255ths of eps, so that rounding leaves them in the budget."""
-    generators = [image_generator(options.seed, Path(name)) for name in batch.names]
-    with torch.enable_grad():
-        attacked = attacker.perturb(batch.images, generators, None).detach()
-    whole = int(255 * options.eps + 1e-3) / 255
-    near = torch.clamp(attacked, batch.images - whole, batch.images + whole)
-    return near.clamp(0, 1)
-
-
-def _pixels_hash(images: Tensor) -> str:
-    return hashlib.sha256(to_uint8(images).cpu().numpy().tobytes()).hexdigest()
 
 
 def made_before(folder: Path) -> Attacked:

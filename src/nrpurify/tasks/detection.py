@@ -10,7 +10,9 @@ from typing import Any
 import torch
 from torch import Generator, Tensor
 
+from nrpurify.attacks.box import round_within
 from nrpurify.attacks.ssp import ssp
+from nrpurify.core.random import derive_generator
 from nrpurify.errors import InputError
 from nrpurify.evaluation.adversaries import digest
 from nrpurify.evaluation.finite import check_finite
@@ -276,9 +278,9 @@ def _measure(
 ) -> dict[str, _Row]:
     kind: Any = TASKS[plan.task]
     rows = {name: _Row(AveragePrecision(kind)) for name in defenses}
-    for index, scene in enumerate(scenes):
+    for done, scene in enumerate(scenes, 1):
         image, truth = scene.read(plan.longest, masks=kind == "masks")
-        attacked = _attacked(attack, image.to(plan.device), plan, index, scene.name)
+        attacked = _attacked(attack, image.to(plan.device), plan, scene.name)
         for name, defense in defenses.items():
             with Meter(plan.device) as meter:
                 defended = defense(attacked)
@@ -289,23 +291,23 @@ def _measure(
                 check_finite(found[key][None], [scene.name], key, name)
             rows[name].precision.update(found, truth)
         if watch is not None:
-            watch(attack.name, index + 1, len(scenes))
+            watch(attack.name, done, len(scenes))
     return rows
 
 
-def _attacked(
-    attack: SceneAttack, image: Tensor, plan: DetectionPlan, index: int, name: str
-) -> Tensor:
+def _attacked(attack: SceneAttack, image: Tensor, plan: DetectionPlan, name: str) -> Tensor:
     """The attacked image; with rounding, clean and attacked both lie on the grid of 8 bits."""
     clean = _rounded(image, plan)
     if attack.made is not None:
         attacked = attack.made(Batch(clean, torch.zeros(1, dtype=torch.int64), [name]))
     else:
-        generator = torch.Generator().manual_seed(plan.seed + index)
+        generator = derive_generator(plan.seed, "attack", name)
         with torch.enable_grad():
             attacked = attack.run(clean, generator).detach()
     check_budget(clean, attacked, attack.eps or 0.0)
-    return _rounded(attacked, plan)
+    if plan.rounding == "float":
+        return attacked
+    return round_within(attacked, clean, attack.eps or 0.0)
 
 
 def _rounded(images: Tensor, plan: DetectionPlan) -> Tensor:

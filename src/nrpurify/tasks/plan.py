@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from nrpurify.errors import InputError
+from nrpurify.precision import Amp
 
 DEFAULT_VICTIMS: Mapping[str, str] = {
     "detect": "coco_ssd",
@@ -50,6 +51,7 @@ class TaskPlan:
         seed: Of attacks, random defenses and bootstrap.
         resamples: Of the bootstrap (detect, instances).
         device: Where to work.
+        amp: bf16 autocast of the attacks; defenses and models work in fp32.
     """
 
     task: str
@@ -59,9 +61,9 @@ class TaskPlan:
     victim: str = ""
     attacks: tuple[str, ...] = ("ssp",)
     eps: tuple[float, ...] = (16 / 255,)
-    steps: int | None = 30
+    steps: int | None = None
     step_size: float | None = None
-    preset: str = "authors"
+    preset: str = "paper"
     surrogate: str = "vgg16"
     layer: str | None = None
     attacked: Path | None = None
@@ -72,6 +74,7 @@ class TaskPlan:
     seed: int = 0
     resamples: int = 1000
     device: str = "cpu"
+    amp: Amp = "auto"
 
     def __post_init__(self) -> None:
         """Raise InputError for what is missing, does not belong to the task or is out of range."""

@@ -12,10 +12,12 @@ import torch
 from torch import nn
 
 from nrpurify import defenses
+from nrpurify.attacks.gradient_log import gradient_notes
+from nrpurify.core.random import derive_seed
 from nrpurify.defenses.chain import passes_of
 from nrpurify.errors import InputError
 from nrpurify.evaluation.cells import same_network
-from nrpurify.evaluation.networks import derived_seed, networks_seen, weights_hash
+from nrpurify.evaluation.networks import networks_seen, weights_hash
 from nrpurify.evaluation.strips import shown_defense
 from nrpurify.evaluation.threats import is_random
 from nrpurify.files import check_writable, read_json, write_json
@@ -78,7 +80,7 @@ def evaluate_task(
 
 def _defense(plan: TaskPlan, spec: str) -> tuple[nn.Module, bool]:
     """A defense that keeps an image's size, on which boxes and masks depend; is it random?"""
-    seed = derived_seed(plan.seed, "defense", spec)
+    seed = derive_seed(plan.seed, "defense", spec)
     defense = defenses.make(spec, device=plan.device, seed=seed)
     fresh = Draws(defense)
     probe = torch.full((1, 3, 64, 80), 0.5, device=plan.device)
@@ -165,12 +167,29 @@ class _Bench:
             "weights_sha256": dict(hashes),
             "seed": plan.seed,
             "cells": list(cells),
-            "warnings": [*_left_out(self.victim), *self._one_draw(cells), *self._seen(cells)],
+            "warnings": [
+                *_left_out(self.victim),
+                *self._one_draw(cells),
+                *self._seen(cells),
+                *self._gradients(cells),
+            ],
             "left_out": self.victim.left_out,
             "strips": strips,
         }
         write_json(self.folder / RUN, run)
         return run
+
+    def _gradients(self, cells: Sequence[Cell]) -> list[dict[str, Any]]:
+        """Warn of attacks whose gradients led nowhere."""
+        return [
+            {
+                "kind": "no gradient",
+                "text": f"{attack.attack}: {text}",
+                "cells": [cell["id"] for cell in cells if cell["attack"] == attack.attack],
+            }
+            for attack in self.attacks
+            for text in gradient_notes(attack.gradients())
+        ]
 
     def _one_draw(self, cells: Sequence[Cell]) -> list[dict[str, Any]]:
         """Warn of random defenses that no passes average over."""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from torch import Tensor
 
+from nrpurify.attacks.gradient_log import GradientCount
 from nrpurify.evaluation.adversaries import digest, slug
 from nrpurify.evaluation.harness import Attack, Batch
 from nrpurify.tasks.camvid import Problem, count_problems
@@ -30,6 +31,7 @@ class Attacked:
         rounding: ``uint8`` for images out of PNG files, else ``float``.
         threat: What the attacker knew.
         settings: Further settings and hashes, as plain values; they decide the cells' ids too.
+        gradients: What the attack met at the images made so far.
     """
 
     attack: str
@@ -40,6 +42,7 @@ class Attacked:
     rounding: str = "uint8"
     threat: str = "oblivious transfer"
     settings: Mapping[str, Any] = field(default_factory=dict)
+    gradients: Callable[[], list[GradientCount]] = list
 
     def describe(self) -> Cell:
         """What a cell says of it."""

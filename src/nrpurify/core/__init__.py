@@ -1,0 +1,1 @@
+"""What knows torch and files, and nothing of attacks, models and tasks."""

@@ -1,0 +1,33 @@
+"""The one way from a seed to a generator: for each purpose and image its own."""
+
+from __future__ import annotations
+
+import hashlib
+
+from torch import Generator, Tensor
+
+from nrpurify.images import to_uint8
+
+
+def derive_seed(seed: int, purpose: str, image: str = "") -> int:
+    """A seed that depends on nothing but its arguments, so that no two draws go in step.
+
+    Args:
+        seed: Of the run.
+        purpose: Such as ``attack``, or ``defense`` and its spec.
+        image: What identifies the image: :func:`pixels_hash`, or the relative path of its file.
+    """
+    parts = (seed, purpose, image) if image else (seed, purpose)
+    digest = hashlib.sha256(repr(parts).encode()).digest()
+    return int.from_bytes(digest[:7], "big")
+
+
+def derive_generator(seed: int, purpose: str, image: str = "") -> Generator:
+    """A CPU generator with a :func:`derive_seed`."""
+    return Generator().manual_seed(derive_seed(seed, purpose, image))
+
+
+def pixels_hash(image: Tensor) -> str:
+    """sha256 of an image 3×H×W (or N×3×H×W) in [0, 1], rounded to 8 bits."""
+    levels = to_uint8(image).cpu().contiguous()
+    return hashlib.sha256(repr(levels.shape[-2:]).encode() + levels.numpy().tobytes()).hexdigest()
