@@ -1,3 +1,4 @@
+import errno
 import json
 import math
 import os
@@ -296,3 +297,12 @@ def test_images_of_types_that_are_not_read_are_named(tree, caplog):
     assert "x.svg': .svg files are not read; save it as PNG" in caplog.text
     assert not any(left.lost for left in scan_images(tree, recursive=False).left_out)
     assert not scan_images(tree, recursive=False, pattern="*.png").left_out
+
+
+def test_a_full_disk_is_told_with_the_name_of_the_file(tmp_path):
+    path = tmp_path / "run.json"
+    with pytest.raises(OSError, match=r"No space left on device: .*run\.json"), atomic_path(path):
+        raise OSError(errno.ENOSPC, "No space left on device")
+    with pytest.raises(FileNotFoundError, match=r"run\.json"), atomic_path(path):
+        pass
+    assert list(tmp_path.iterdir()) == []

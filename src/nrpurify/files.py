@@ -81,7 +81,8 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     that was at `path` before is untouched. The suffix is kept, for writers that look at it.
 
     Raises:
-        OSError: the folder cannot be created or the block wrote no file.
+        OSError: the folder cannot be created, the block wrote no file, or the disk is full; it
+            names `path`.
 
     """
     path = Path(path)
@@ -94,6 +95,10 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         temporary.chmod(mode)
         _sync(temporary)
         temporary.replace(path)
+    except OSError as error:
+        if error.filename in (None, str(temporary)):  # a full disk names no file
+            error.filename = str(path)
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 
