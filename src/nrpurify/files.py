@@ -96,7 +96,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         _sync(temporary)
         temporary.replace(path)
     except OSError as error:
-        if error.filename in (None, str(temporary)):  # a full disk names no file
+        if error.errno and error.filename in (None, str(temporary)):  # a full disk names none
             error.filename = str(path)
         raise
     finally:
