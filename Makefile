@@ -3,7 +3,12 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-slow lint clean
+# What `make test-versions` runs: seconds to minutes, no command line, no reports.
+QUICK := tests/purifiers tests/defenses tests/attacks tests/models tests/test_precision.py tests/test_images.py \
+	tests/test_files.py tests/test_features.py tests/test_distances.py tests/training/test_trainer.py \
+	tests/training/test_losses.py tests/training/test_optim.py
+
+.PHONY: demo test test-slow test-versions lint clean
 
 demo: $(VENV)/.demo
 	$(BIN)/nrpurify demo
@@ -16,6 +21,22 @@ test: $(VENV)/.dev
 
 test-slow: $(VENV)/.dev
 	$(BIN)/pytest -m slow
+
+test-versions: .venv-oldest/.dev .venv-newest/.dev
+	.venv-oldest/bin/pytest $(QUICK)
+	.venv-newest/bin/pytest $(QUICK)
+
+.venv-oldest/.dev: pyproject.toml
+	python3.12 -m venv .venv-oldest
+	.venv-oldest/bin/pip install --upgrade pip
+	.venv-oldest/bin/pip install torch==2.6.0 torchvision==0.21.0 numpy==2.0.0 -e '.[all]' --group dev
+	touch $@
+
+.venv-newest/.dev: pyproject.toml
+	python3.13 -m venv .venv-newest
+	.venv-newest/bin/pip install --upgrade pip
+	.venv-newest/bin/pip install -e '.[all]' --group dev
+	touch $@
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check --fix
@@ -36,4 +57,4 @@ $(VENV)/.dev: pyproject.toml | $(VENV)/bin/pip
 	touch $@
 
 clean:
-	rm -rf $(VENV) out
+	rm -rf $(VENV) .venv-oldest .venv-newest out

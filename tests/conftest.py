@@ -3,6 +3,7 @@
 import pytest
 import torch
 from torch import nn
+from torch.torch_version import TorchVersion
 
 from nrpurify.features import FeatureExtractor
 from nrpurify.images import write_png
@@ -16,6 +17,18 @@ def generated_photo(index: int, height: int = 44, width: int = 52) -> torch.Tens
     a, b, center = (torch.rand(3, 1, 1, generator=generator) for _ in range(3))
     disk = ((rows - center[0]).square() + (columns - center[1]).square() < 0.06).float()
     return (a * rows + b * columns + 0.4 * disk * center).clamp(0, 1)
+
+
+def pytest_collection_modifyitems(items):
+    """The oldest torch runs everything but torch.export and torch.compile of protected models."""
+    if TorchVersion(torch.__version__) >= (2, 14):
+        return
+    old = pytest.mark.skip(reason="torch.export and torch.compile are tried with torch 2.14")
+    for item in items:
+        if item.path.name == "test_protected.py" and any(
+            x in item.name for x in ("export", "compil")
+        ):
+            item.add_marker(old)
 
 
 @pytest.fixture

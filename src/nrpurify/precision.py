@@ -58,8 +58,9 @@ def _cpu_autocast() -> Iterator[None]:
         yield
 
 
-_FORWARD = {torch.conv1d, torch.conv2d, torch.conv3d}
-_TRANSPOSED = {torch.conv_transpose1d, torch.conv_transpose2d, torch.conv_transpose3d}
+# tuples, since torch.compile of torch 2.6 knows no sets of functions
+_FORWARD = (torch.conv1d, torch.conv2d, torch.conv3d)
+_TRANSPOSED = (torch.conv_transpose1d, torch.conv_transpose2d, torch.conv_transpose3d)
 
 
 class _NarrowConvolutionsInFp32(TorchFunctionMode):
