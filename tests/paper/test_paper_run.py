@@ -87,6 +87,11 @@ def test_pictures_become_strips(tmp_path):
     )
     assert 0 < float((attacked - clean).abs().max()) <= 16.5 / 255
     assert purified.shape == clean.shape
+    titles = [panel["title"] for panel in result.run["strips"][0]["panels"]]
+    assert titles[0] == "Clean"
+    assert titles[1].startswith("Attacked: SSP in ")
+    assert titles[1].endswith(", ε 16/255")
+    assert titles[2] == "Purified by fast"
 
 
 def test_targeted_pgd_is_judged_by_three_attackers(tmp_path):

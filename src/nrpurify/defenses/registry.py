@@ -86,7 +86,7 @@ def get(name: str) -> Entry:
     if name in _BY_NAME:
         return _BY_NAME[name]
     if name in shipped() or is_file(name):
-        return Entry(name, partial(purifier, name), "Naseer et al., 2020")
+        return Entry(name, partial(purifier, name), "by the method of Naseer et al., 2020")
     known = [*_BY_NAME, *shipped()]
     near = difflib.get_close_matches(name, known, cutoff=0.5) or known
     hint = f" ({name} is a purifier's design: train it first)" if name in DESIGNS else ""

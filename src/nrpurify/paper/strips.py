@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from nrpurify import defenses
 from nrpurify.errors import MissingExtraError
 from nrpurify.evaluation.adversaries import slug
+from nrpurify.evaluation.strips import defense_words
 from nrpurify.images import write_png
 from nrpurify.models import imagenet_classes
 from nrpurify.paper import trained
@@ -32,11 +33,16 @@ def add_strips(bench: Bench, outcome: Outcome, count: int) -> None:
         attacked = attacked_images(bench.out, cell, names).to(images)
         views = {"clean": images, "attacked": attacked, "purified": purifier(attacked)}
         heading = outcome.places[cell["id"]][0]
+        titles = {
+            "clean": "Clean",
+            "attacked": f"Attacked: {heading}, ε {255 * cell['eps']:.3g}/255",
+            "purified": defense_words(spec, purifier),
+        }
         victim = load_network(bench, cell["victim"])
         for row, name in enumerate(names):
             shown = {key: view[row] for key, view in views.items()}
             strips.append(
-                _strip(bench, f"{name}-{slug(heading)}", heading, shown, labels, victim, row)
+                _strip(bench, f"{name}-{slug(heading)}", titles, shown, labels, victim, row)
             )
     outcome.run["strips"] = strips
 
@@ -54,7 +60,7 @@ def _first_cells(outcome: Outcome) -> Iterator[Cell]:
 def _strip(
     bench: Bench,
     name: str,
-    heading: str,
+    titles: dict[str, str],
     shown: dict[str, Tensor],
     labels: Tensor,
     victim: nn.Module,
@@ -68,9 +74,7 @@ def _strip(
         share, index = victim(image[None])[0].softmax(0).max(0)
         panels.append(
             {
-                "title": f"{key.capitalize()}: {heading}"
-                if key == "attacked"
-                else key.capitalize(),
+                "title": titles[key],
                 "file": file,
                 "caption": f"{class_name(int(index))} ({float(share):.0%})",
                 "correct": int(index) == label,
