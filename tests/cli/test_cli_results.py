@@ -39,7 +39,7 @@ def test_evaluate_prints_a_table_and_writes_json(run, evaluated, tmp_path):
     assert "mean" in text
     assert "one image without a label" in err
     assert json.loads(out.read_text()) == RESULT
-    assert evaluated == [(tmp_path, Plan(), {"labels": None, "limit": None})]
+    assert evaluated == [(tmp_path, Plan(), {"labels": None, "classes": None, "limit": None})]
 
 
 def test_evaluate_passes_everything_on(run, evaluated, tmp_path):
@@ -49,7 +49,7 @@ def test_evaluate_passes_everything_on(run, evaluated, tmp_path):
     assert code == 0
     assert json.loads(text) == RESULT
     _, plan, others = evaluated[0]
-    assert others == {"labels": Path("x.csv"), "limit": 7}
+    assert others == {"labels": Path("x.csv"), "classes": None, "limit": 7}
     assert plan == Plan(
         victims=["a", "b"],
         surrogate="alexnet",
