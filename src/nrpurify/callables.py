@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import torch
 from torch import nn
 
 from nrpurify.errors import InputError
@@ -40,3 +41,22 @@ def as_module(given: Callable[..., Any], name: str) -> nn.Module:
     """
     check_callable(given, name)
     return given if isinstance(given, nn.Module) else Function(given)
+
+
+def call_with_rgb(model: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """Call a model with RGB images among its arguments.
+
+    Raises:
+        InputError: It takes images of one channel.
+    """
+    if torch.compiler.is_compiling():
+        return model(*args, **kwargs)
+    try:
+        return model(*args, **kwargs)
+    except RuntimeError as error:
+        if "to have 1 channels, but got 3 channels" not in str(error):
+            raise
+        raise InputError(
+            "the model takes images of one channel and was given RGB; wrap it: lambda x: "
+            "model(x.mean(1, keepdim=True)). No purifier was trained or measured on gray images"
+        ) from error

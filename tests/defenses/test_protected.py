@@ -162,6 +162,14 @@ def test_normalized_images_that_are_not_normalized_warn(images):
         same(images)
 
 
+def test_a_model_of_one_channel_is_named(images):
+    gray = nn.Conv2d(1, 2, 3)
+    for model in (protect(gray, Halve()), as_classifier(gray)):
+        with pytest.raises(InputError, match=r"one channel .*lambda x: model\(x\.mean\(1, keepdim"):
+            model(images)
+    protect(lambda x: gray(x.mean(1, keepdim=True)), Halve())(images)
+
+
 def test_the_check_can_be_left_out(images):
     free = protect(lambda x: x, Halve(), check=False)
     assert torch.equal(free(images * 9), images * 4.5)

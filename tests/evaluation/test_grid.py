@@ -218,6 +218,7 @@ def test_spoiled_files_are_made_again(recipe, tmp_path):
     assert [c["value"] for c in third["cells"]] == [c["value"] for c in first["cells"]]
 
 
+@pytest.mark.filterwarnings("ignore::nrpurify.errors.GradientWarning")  # JPEG has no gradient
 def test_threats_are_told_apart(recipe, tmp_path, purifier_file):
     attack = GridAttack("pgd", eps=(EPS,), steps=2, step_size=0.3)
     recipe = replace(

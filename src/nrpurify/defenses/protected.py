@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
-from nrpurify.callables import as_module, check_callable
+from nrpurify.callables import as_module, call_with_rgb, check_callable
 from nrpurify.defenses.arguments import Found, check_values, find_images
 from nrpurify.defenses.chain import passes_of
 from nrpurify.defenses.frames import Frame, bring_back, defend
@@ -139,7 +139,7 @@ class Protected(nn.Module):
 
     def _ask(self, found: Found, images: Tensor | list[Tensor]) -> Any:
         args, kwargs = found.put(images)
-        return self.model(*args, **kwargs)
+        return call_with_rgb(self.model, *args, **kwargs)
 
     def _several(self, image: Tensor, found: Found) -> Tensor:
         copies = self._unit(image.expand(self.passes, *image.shape))

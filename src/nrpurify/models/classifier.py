@@ -4,6 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from nrpurify.callables import call_with_rgb
 from nrpurify.errors import InputError
 from nrpurify.images import check_range, check_shape
 from nrpurify.precision import at_least_fp32
@@ -82,7 +83,7 @@ class Classifier(nn.Module):
         check_shape(images, f"the batch for {self.name}")
         if self.check:
             check_range(images, f"the batch for {self.name}")
-        logits: Tensor = self.network(self.preprocess(images))
+        logits: Tensor = call_with_rgb(self.network, self.preprocess(images))
         if logits.ndim != 2 or logits.shape[1] != (self.num_classes or logits.shape[1]):
             raise InputError(
                 f"{self.name} returned shape {tuple(logits.shape)} for images of shape "
