@@ -11,6 +11,7 @@ import typer
 
 from nrpurify.cli.common import (
     note,
+    note_precision,
     parse_eps,
     print_json,
     print_table,
@@ -161,6 +162,7 @@ def run(task: TaskChoice, folder: Path, options: Mapping[str, Any]) -> None:
     else:
         for header, rows in task_tables(found):
             print_table(header, rows)
+    note_precision(found, "attacks")
     note(f"run: {out / 'run.json'}; see it with `nrpurify report {out}`")
     failed = [text for kind in FAILED for text in found["left_out"].get(kind, [])]
     if failed:

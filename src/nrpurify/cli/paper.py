@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from nrpurify.cli.common import (
+    AmpChoice,
+    AmpOption,
     Device,
     Json,
     Seed,
@@ -16,6 +18,7 @@ from nrpurify.cli.common import (
     print_json,
     print_table,
     print_wide_table,
+    resolve_amp,
     resolve_device,
 )
 
@@ -88,6 +91,7 @@ def run_command(
     resume: Annotated[bool, typer.Option("--resume", help="Go on in OUT.")] = False,
     seed: Seed = 0,
     device: Device = None,
+    amp: AmpOption = AmpChoice.AUTO,
     json: Json = False,
 ) -> None:
     """Run a table or figure and print the paper's numbers beside those measured here.
@@ -115,6 +119,7 @@ def run_command(
         steps=steps,
         seed=seed,
         device=resolve_device(device),
+        amp=resolve_amp(amp),
         resume=resume,
         tell=note,
     )

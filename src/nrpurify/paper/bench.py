@@ -19,6 +19,7 @@ from nrpurify.models import Classifier
 from nrpurify.paper import smoke
 from nrpurify.paper.experiment import Scale
 from nrpurify.paper.standins import stand_in
+from nrpurify.precision import Amp
 
 SIDES: dict[Scale, int] = {"smoke": smoke.SIDE, "small": 224, "full": 299}
 """Side of the images in pixels: short side resized, center cropped."""
@@ -57,6 +58,7 @@ class Bench:
         steps: Training steps of experiments that train; None for their own.
         seed: Of everything random.
         device: Where to work.
+        amp: bf16 autocast of grids and of SSP on scenes; the other attacks run in fp32.
         resume: Go on with what is in the folder.
         tell: Gets a line whenever a piece of work is done.
     """
@@ -77,6 +79,7 @@ class Bench:
     steps: int | None = None
     seed: int = 0
     device: str = "cpu"
+    amp: Amp = "auto"
     resume: bool = False
     tell: Callable[[str], None] = _silent
 

@@ -187,6 +187,7 @@ def recipe_of(bench: Bench, name: str, title: str, grid: Grid, cast: Cast) -> Gr
             "check_labels": bench.scale != "smoke",
         },
         "seed": bench.seed,
+        "amp": bench.amp,
     }
     return grid_from_dict(given)
 

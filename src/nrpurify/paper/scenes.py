@@ -21,6 +21,7 @@ from nrpurify.models.segmenters import load_segmenter
 from nrpurify.paper import smoke, trained
 from nrpurify.paper.bench import Bench
 from nrpurify.paper.provenance import Data, Measured, attack_hashes, described, hashes
+from nrpurify.precision import arithmetic
 from nrpurify.purifiers.carded import read_carded
 from nrpurify.tasks.annotations import read_annotations
 from nrpurify.tasks.coco import read_coco
@@ -135,9 +136,10 @@ def ssp_on(bench: Bench, eps: int) -> SceneAttack:
     """SSP in VGG16's conv3_3 at a budget in 1/255."""
     extractor = features.feature_extractor("vgg16", "conv3_3").to(bench.device)
     steps = bench.pick(2, 30, 100)
-    attack = ssp_attack(extractor, eps=eps / 255, steps=steps, amp="auto")
+    attack = ssp_attack(extractor, eps=eps / 255, steps=steps, amp=bench.amp)
     used = hashes(bench, {"features of vgg16": extractor})
     known = {"layers": ["conv3_3"], **attack.settings, "weights_sha256": used}
+    known["precision"] = arithmetic(bench.amp, bench.device)
     return replace(attack, settings=known)
 
 

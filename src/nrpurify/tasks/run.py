@@ -21,6 +21,7 @@ from nrpurify.evaluation.networks import networks_seen, weights_hash
 from nrpurify.evaluation.strips import shown_defense
 from nrpurify.evaluation.threats import is_random
 from nrpurify.files import check_writable, read_json, write_json
+from nrpurify.precision import arithmetic
 from nrpurify.tasks.attackers import prepare_attacks
 from nrpurify.tasks.draws import Draws, check_one_pass, remembered
 from nrpurify.tasks.plan import TaskPlan
@@ -166,6 +167,7 @@ class _Bench:
             "versions": versions(),
             "weights_sha256": dict(hashes),
             "seed": plan.seed,
+            "precision": arithmetic(plan.amp, plan.device),
             "cells": list(cells),
             "warnings": [
                 *_left_out(self.victim),
