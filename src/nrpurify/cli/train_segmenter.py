@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.progress import TextColumn
 
 from nrpurify.cli.common import Device, Json, note, print_json, progress_bar, resolve_device
+from nrpurify.cli.train import RateColumn, TrainingProgress
 from nrpurify.errors import InputError
 
 EXAMPLES = """Examples:
@@ -54,8 +56,8 @@ def command(
         plan = checked(SegNetRecipe, *read_recipe(recipe, {}))
     if seed is not None:
         plan = replace(plan, seed=seed)
-    with progress_bar() as progress:
-        task = progress.add_task("train", total=plan.steps)
+    with progress_bar(RateColumn(), TextColumn("{task.fields[info]}")) as progress:
+        watcher = TrainingProgress(progress)
         file = train_segnet(
             folder / images,
             folder / masks,
@@ -64,9 +66,7 @@ def command(
             device=resolve_device(device),
             resume=resume,
             warm_start=warm_start,
-            watch=lambda done, total, loss: progress.update(
-                task, completed=done, total=total, description=f"loss {loss:.3f}"
-            ),
+            watch=lambda done, total, loss: watcher.stepped(done, total, {"loss": loss}),
         )
     note(f"{plan.steps} steps: {file}")
     if json:
