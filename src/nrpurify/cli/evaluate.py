@@ -49,9 +49,7 @@ def command(
     ] = None,
     classes: Annotated[
         Path | None,
-        typer.Option(
-            help="One sub-folder a class: their names, one a line, in the victims' order."
-        ),
+        typer.Option(help="Sub-folders' names in the victims' order."),
     ] = None,
     victims: Annotated[
         str | None,
@@ -108,7 +106,7 @@ def command(
         int | None,
         typer.Option(
             min=1,
-            help="Images that a network sees together; changes the last bits of the result.",
+            help="Images a network sees together; changes last bits.",
             show_default="4",
         ),
     ] = None,
@@ -117,7 +115,7 @@ def command(
     ] = True,
     out: Annotated[
         Path | None,
-        typer.Option(help="JSON file of the result; for other tasks the folder of the run."),
+        typer.Option(help="JSON file; for other tasks the folder of the run."),
     ] = None,
     seed: Seed = 0,
     device: Device = None,

@@ -53,9 +53,7 @@ def command(
     ] = None,
     classes: Annotated[
         Path | None,
-        typer.Option(
-            help="One sub-folder a class: their names, one a line, in the victims' order."
-        ),
+        typer.Option(help="Sub-folders' names in the victims' order."),
     ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Use the first images only.")] = None,
     trained: Trained = None,

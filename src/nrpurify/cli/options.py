@@ -11,18 +11,18 @@ from typer.core import TyperOption
 from nrpurify.cli.common import set_quiet
 
 _PANELS = {
-    "Data": "labels annotations masks targets recursive size longest limit batch attacked classes "
-    "floats overwrite out resume frames max_pixels",
+    "Data": "labels annotations masks targets recursive size longest limit batch group attacked "
+    "classes floats overwrite out resume frames max_pixels",
     "Models": "task victims victim purifier defense strength passes mean std",
     "Attack": "name attack surrogate layer eps preset steps step_size restarts trained uint8 float",
     "Checks": "check_labels",
 }
 _METAVARS = {
-    "N": "steps restarts batch seed size limit longest passes loader_threads max_pixels",
+    "N": "steps restarts batch group seed size limit longest passes loader_threads max_pixels",
     "EPS": "eps step_size",
     "NAME": "name attack surrogate layer preset victims victim purifier defense device recipe",
     "TASK": "task",
-    "PATH": "labels annotations masks targets attacked out data trained warm_start",
+    "PATH": "labels classes annotations masks targets attacked out data trained warm_start",
 }
 _PANEL_OF = {name: panel for panel, names in _PANELS.items() for name in names.split()}
 _METAVAR_OF = {name: metavar for metavar, names in _METAVARS.items() for name in names.split()}
