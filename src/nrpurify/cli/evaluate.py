@@ -89,7 +89,7 @@ def command(
     trained: Trained = None,
     attacked: Annotated[
         Path | None,
-        typer.Option(help="Folder of attacked images made before, in place of an attack."),
+        typer.Option(help="Attacked images made before."),
     ] = None,
     uint8: Annotated[
         bool,
