@@ -64,11 +64,11 @@ Defense = Annotated[
     ),
 ]
 Longest = Annotated[
-    int | None, typer.Option(min=1, help="detect, instances: scale images down to this side.")
+    int | None, typer.Option(min=1, help="detect, instances: scale down to this side.")
 ]
 Resume = Annotated[
     bool,
-    typer.Option("--resume", help="detect, instances, segment: keep what is there in --out."),
+    typer.Option("--resume", help="tasks: keep what is there in --out."),
 ]
 
 _OWN: Mapping[str, tuple[str, ...]] = {
