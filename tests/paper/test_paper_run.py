@@ -209,7 +209,7 @@ def test_a_second_figure_of_one_kind_shows_other_pictures(tmp_path):
 
 
 def test_attacks_that_were_not_trained_are_left_out_and_said(tmp_path, monkeypatch):
-    monkeypatch.setattr("nrpurify.paper.grids.shipped", dict)
+    monkeypatch.setattr("nrpurify.paper.bench.shipped", dict)
     result = smoke("appendix-figure9", tmp_path)
     assert {cell["attack"] for cell in result.run["cells"]} == {"clean"}
     assert any("CDA" in w["text"] for w in result.run["warnings"])

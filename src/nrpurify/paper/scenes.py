@@ -148,7 +148,8 @@ def cda_on(bench: Bench, eps: int, domain: str = "ImageNet") -> SceneAttack | No
     file = bench.generators().get(domain)
     if file is None:
         return None
-    used = {f"trained cda {file.name}": read_carded(file)[0].sha256}
+    own = "" if file == shipped().get("cda") else file.name
+    used = {f"trained cda {own}".strip(): read_carded(file)[0].sha256}
     network, attack = load_generator(file, device=bench.device), attacks.get("cda").function
 
     def run(image: Tensor, _: Generator) -> Tensor:
@@ -158,7 +159,7 @@ def cda_on(bench: Bench, eps: int, domain: str = "ImageNet") -> SceneAttack | No
         "cda",
         eps / 255,
         run,
-        surrogate="shipped generator" if file == shipped().get("cda") else file.name,
+        surrogate=own or "shipped generator",
         settings={"weights_sha256": used, "domain": domain, "trained": file.name},
     )
 
