@@ -12,6 +12,7 @@ from nrpurify.models.detectors import load_detector
 from nrpurify.paper import Bench, run_experiment, scene_pictures, scenes
 from nrpurify.paper.provenance import Data, joined
 from nrpurify.paper.smoke import tiny_networks
+from nrpurify.precision import arithmetic
 
 
 @pytest.fixture
@@ -52,6 +53,7 @@ def test_scenes_are_named_and_not_the_photographs(street, tmp_path):
     assert parts[0]["longest"] == 480
     assert parts[0]["attacks"][1] == {
         "name": "ssp", "eps": 16 / 255, "steps": 30, "layers": ["conv3_3"], "amp": "auto",
+        "precision": arithmetic("auto", "cpu"),
     }  # fmt: skip
 
 
