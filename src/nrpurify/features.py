@@ -14,7 +14,11 @@ from nrpurify import weights
 from nrpurify.errors import InputError
 from nrpurify.models.detectors.centernet import CenterNetV3
 from nrpurify.models.detectors.mobilenet_v2 import MobileNetV2
+from nrpurify.models.inception import InceptionV3
+from nrpurify.models.resnet_thin import ResNet50Thin
 from nrpurify.models.squeezenet import SqueezeNet
+from nrpurify.models.vit import VisionTransformer
+from nrpurify.models.xception import Xception
 from nrpurify.preprocessing import Normalize
 
 
@@ -181,6 +185,11 @@ _BODIES: dict[str, Callable[[], nn.Module]] = {
     "squeezenet1_1": SqueezeNet,
     "centernet": CenterNetV3,
     "mobilenet_v2_140": partial(MobileNetV2, 1.4),
+    "mobilenet_v2": partial(MobileNetV2, symmetric=True),
+    "resnet50_thin": ResNet50Thin,
+    "xception": Xception,
+    "vit_s": VisionTransformer,
+    "inception_v3": InceptionV3,
 }
 VGG16_BODIES = ("vgg16", "hed_vgg16")
 DEFAULT_LAYERS = {
@@ -190,6 +199,11 @@ DEFAULT_LAYERS = {
     "squeezenet1_1": "fire5",
     "centernet": "blocks.11",
     "mobilenet_v2_140": "blocks.12",
+    "mobilenet_v2": "blocks.12",
+    "resnet50_thin": "blocks.12",
+    "xception": "blocks.10",
+    "vit_s": "blocks.8",
+    "inception_v3": "blocks.7",
 }
 
 
@@ -200,12 +214,15 @@ def feature_extractor(
 
     Args:
         name: ``vgg16`` (the paper's), ``alexnet``, ``hed_vgg16`` (an independent VGG16),
-            ``squeezenet1_1``, ``centernet`` (a detector's MobileNetV3), ``mobilenet_v2_140`` (a
-            content filter's), all of which take images of any size as they are, or another name
-            that :func:`nrpurify.models.load_classifier` takes, with its resize to a fixed size.
+            ``squeezenet1_1``, ``centernet`` (a detector's MobileNetV3), ``mobilenet_v2``,
+            ``xception``, ``mobilenet_v2_140``, ``resnet50_thin`` and the middle of
+            ``inception_v3`` (content filters'), ``vit_s`` (a saliency model's, features are tokens
+            N×T×384), all of which take images of any size as they are, or another name that
+            :func:`nrpurify.models.load_classifier` takes, with its resize to a fixed size.
         layers: Layer names; by default the paper's conv3_3 (its side before the ReLU), AlexNet's
-            conv3, SqueezeNet's fire5, MobileNetV3's blocks.11 or MobileNetV2's blocks.12. Other
-            classifiers have none.
+            conv3, SqueezeNet's fire5, MobileNetV3's blocks.11, the blocks.12 of MobileNetV2 and
+            ResNet-50, Xception's blocks.10, ViT's blocks.8 or Inception's
+            blocks.7. Other classifiers have none.
         pretrained: ``False`` gives random weights and touches neither cache nor network.
 
     Raises:

@@ -92,17 +92,19 @@ def test_network_seen_in_training(cell, black):
     assert kinds(cell("c", victim="torchvision:vgg16", settings=seen)) == ["seen in training"]
     assert kinds(black(settings=seen)) == []
     assert kinds(black(surrogate="vgg16")) == []
+    seen = {"seen_in_training": ["mobilenet_v2"]}
+    assert kinds(cell("c", victim="mobilenet_v2_ridge", settings=seen)) == ["seen in training"]
 
 
 def test_cards_tell_which_networks_trained_a_purifier():
     recipe = {
-        "adversaries": [{"network": "vgg16"}],
+        "adversaries": [{"network": "vgg16"}, {"networks": ["a", "b"]}],
         "losses": {"features": ({"network": "alexnet", "weight": 1.0},)},
         "validation": {"victim": "shown"},
     }
     card = Card("p", "resg", training={"recipe": recipe})
     defense = nn.Sequential(nn.Identity(), Purifier(nn.Identity(), card))
-    assert networks_seen(defense) == ("alexnet", "vgg16")
+    assert networks_seen(defense) == ("a", "alexnet", "b", "vgg16")
     assert networks_seen(nn.Identity()) == ()
 
 

@@ -16,6 +16,9 @@ RIGHT = {
     "efficientnet_lite2": 18,
     "squeezenet1_1": 13,
     "mobilenet_v1_025": 14,
+    "mobilenet_v2_ridge": 12,
+    "resnet50_thin_ridge": 9,
+    "xception_ridge": 15,
 }
 pytestmark = pytest.mark.slow
 

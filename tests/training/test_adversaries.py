@@ -94,6 +94,54 @@ def test_kinds_layers_and_settings_are_all_drawn(maker):
     assert len(source._extractors) == 3  # each built once
 
 
+class Linear(torch.nn.Module):
+    """Classifies by the mean of each channel, or by an offset of it; takes any size."""
+
+    def __init__(self, offset=0.0):
+        super().__init__()
+        self.scale = torch.nn.Parameter(torch.tensor([9.0, 0.0, -9.0]))
+        self.offset, self.input_size, self.seen = offset, 224, set()
+
+    def forward(self, images):
+        self.seen.add(tuple(images.shape[2:]))
+        return (images.mean((2, 3)) + self.offset) * self.scale
+
+
+@pytest.fixture
+def linear(monkeypatch):
+    models = {"a": Linear(), "b": Linear(0.2)}
+    monkeypatch.setattr("nrpurify.models.load_classifier", lambda name, device: models[name])
+    return models
+
+
+@pytest.mark.parametrize("networks", [["a"], ["a", "b"]])
+def test_classifiers_are_led_away_from_their_own_prediction(maker, linear, networks):
+    kind = {"kind": "classifier", "networks": networks, "starts": ["clean"], "momentum": 1}
+    source = maker(adversaries=[{**kind, "steps": [3, 3]}])
+    pair, settings = source.make(2, 40, seeded(0))
+    assert settings["kind"] == "classifier"
+    assert settings["networks"] == tuple(networks)
+    assert (settings["steps"], settings["momentum"], settings["smoothing"]) == (3, 1.0, 0)
+    delta = (pair.adversarial - pair.clean).abs()
+    assert delta.max() <= EPS + 1e-6
+    for name in networks:
+        before, after = (linear[name](crops).detach() for crops in pair)
+        label = before.argmax(1)
+        losses = [
+            torch.nn.functional.cross_entropy(x, label, reduction="none") for x in (before, after)
+        ]
+        assert (losses[1] > losses[0]).all()
+        assert linear[name].seen == {(40, 40)}, "crops keep their size"
+        assert linear[name].scale.requires_grad, "the surrogate is left as it was"
+
+
+def test_diversity_resizes_what_a_classifier_sees(maker, linear):
+    kind = {"kind": "classifier", "networks": ["a"], "diversity": 1, "smoothing": 1}
+    _, settings = maker(adversaries=[kind]).make(2, 40, seeded(0))
+    assert (settings["diversity"], settings["smoothing"], settings["momentum"]) == (0.7, 15, 0.0)
+    assert len(linear["a"].seen) > 1
+
+
 def filled(maker, folder, order, **changes):
     cache = AdversaryCache(maker(**changes), folder)
     for index in order:

@@ -131,6 +131,11 @@ def test_changes_replace_top_level_settings():
         ({"adversaries": [{"weight": 0}]}, r"adversaries: have no weights"),
         ({"adversaries": [{}, {"steps": [9, 5]}]}, r"adversaries\.1\.steps: is \(9, 5\)"),
         ({"adversaries": [{"goals": {"away": 0}}]}, r"adversaries\.0\.goals: is "),
+        (
+            {"adversaries": [{"kind": "classifier"}]},
+            r"adversaries\.0\.networks: is \[\] .*expected at least one classifier's name",
+        ),
+        ({"adversaries": [{"networks": ["a"]}]}, r"networks: is \['a'\] with kind 'features'"),
         ({"adversaries": [{"layers": []}]}, r"adversaries\.0\.layers: .*at least one"),
         ({"adversaries": [{"starts": ["zero"]}]}, r"starts: .*some of clean, uniform"),
         ({"adversaries": [{"distances": ["l7"]}]}, r"distances: .*some of mae"),

@@ -20,12 +20,14 @@ def test_convolutions_are_read_in_the_order_of_the_graph(tmp_path):
         "z": np.ones((2, 3, 1, 1), np.float32),
         "bias": np.arange(2, dtype=np.float32),
         "a": np.full((1, 2, 1, 1), 7, np.float32),
+        "onnx::MatMul_1": np.eye(4, dtype=np.float32),
     }
     graph = helper.make_graph(
         [
             helper.make_node("Conv", ["x", "z", "bias"], ["y"], name="first"),
             helper.make_node("Relu", ["y"], ["r"], name="relu"),
-            helper.make_node("Conv", ["r", "a"], ["out"], name="second"),
+            helper.make_node("Conv", ["r", "a"], ["c"], name="second"),
+            helper.make_node("MatMul", ["c", "onnx::MatMul_1"], ["out"], name="fc"),
         ],
         "two",
         [helper.make_tensor_value_info("x", 1, [1, 3, 4, 4])],
@@ -34,7 +36,9 @@ def test_convolutions_are_read_in_the_order_of_the_graph(tmp_path):
     )
     onnx.save(helper.make_model(graph), tmp_path / "net.onnx")
     read = reader_for("net.onnx")(tmp_path / "net.onnx")
-    assert list(read) == ["first.weight", "first.bias", "second.weight"]
+    assert list(read)[:4] == ["first.weight", "first.bias", "second.weight", "fc.matrix"]
+    assert set(read) - set(list(read)[:4]) == arrays.keys()
+    assert np.array_equal(read["fc.matrix"], np.eye(4))
     assert np.array_equal(read["second.weight"], arrays["a"])
 
 

@@ -15,6 +15,7 @@ from nrpurify.evaluation.grid_recipe import GridAttack, GridRecipe
 from nrpurify.evaluation.metrics import wilson_interval
 from nrpurify.evaluation.networks import surrogate_names
 from nrpurify.files import read_json, write_json
+from nrpurify.models.registry import RIDGE
 
 Cell = dict[str, Any]
 """What is known of one attack at one eps on one defense and victim; docs/evaluation.md."""
@@ -80,8 +81,9 @@ def cell_id(unit: Unit, victim: str, basis: dict[str, Any]) -> str:
 
 
 def same_network(first: str, second: str) -> bool:
-    """Whether two names mean one network; ``timm:`` and ``torchvision:`` are left aside."""
-    return first.rsplit(":", 1)[-1] == second.rsplit(":", 1)[-1]
+    """Whether two names mean one network, whatever its library (``timm:``) or head (``_ridge``)."""
+    names = (name.rsplit(":", 1)[-1].removesuffix(RIDGE) for name in (first, second))
+    return len(set(names)) == 1
 
 
 def is_own_surrogate(unit: Unit, victim: str) -> bool:

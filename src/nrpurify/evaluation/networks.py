@@ -207,6 +207,8 @@ def _networks(node: Any) -> Iterator[str]:
         for key, value in node.items():
             if key in ("network", "guide") and isinstance(value, str) and value:
                 yield value
+            elif key == "networks":
+                yield from value
             yield from _networks(value)
     elif isinstance(node, list | tuple):
         for value in node:

@@ -1,6 +1,7 @@
 """Classifiers by name, and the user's own."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -9,8 +10,12 @@ from nrpurify import weights
 from nrpurify.callables import as_module
 from nrpurify.errors import InputError, MissingExtraError
 from nrpurify.models.classifier import Classifier
+from nrpurify.models.detectors.mobilenet_v2 import MobileNetV2
+from nrpurify.models.heads import Headed, load_head
 from nrpurify.models.mobilenet_v1 import MobileNetV1
+from nrpurify.models.resnet_thin import ResNet50Thin
 from nrpurify.models.squeezenet import SqueezeNet
+from nrpurify.models.xception import Xception
 from nrpurify.models.zoo import near_matches, timm_classifier, torchvision_classifier
 from nrpurify.preprocessing import Channels, find_preprocessing
 
@@ -30,7 +35,13 @@ NETWORKS: dict[str, Callable[[], nn.Module]] = {
     "efficientnet_lite2": lambda: _efficientnet_lite("tf_efficientnet_lite2"),
     "squeezenet1_1": SqueezeNet,
     "mobilenet_v1_025": MobileNetV1,
+    "mobilenet_v2_ridge": lambda: Headed(MobileNetV2(symmetric=True), 1280),
+    "resnet50_thin_ridge": lambda: Headed(ResNet50Thin(), 1024),
+    "xception_ridge": lambda: Headed(Xception(), 2048),
 }
+RIDGE = "_ridge"
+"""Ends the names of bodies whose head is :mod:`nrpurify.models.heads`'s."""
+RIDGE_SIDE = 224
 _LIBRARIES = {"timm": timm_classifier, "torchvision": torchvision_classifier}
 
 
@@ -45,16 +56,22 @@ def _own(name: str, *, pretrained: bool) -> Classifier:
             f"there is no classifier {name!r}; {near_matches(name, NETWORKS)} "
             "Also: timm:NAME, torchvision:NAME"
         )
-    network = NETWORKS[name]()
-    if pretrained:
-        network.load_state_dict(weights.load(name))
+    network, body = NETWORKS[name](), name.removesuffix(RIDGE)
+    expected = weights.get(body).preprocessing
+    if body == name:
+        state = weights.load(name) if pretrained else None
+    else:
+        expected = replace(expected, size=RIDGE_SIDE)
+        state = _with_head(body) if pretrained else None
+    if state is not None:
+        network.load_state_dict(state)
     return Classifier(
-        network,
-        name=name,
-        num_classes=1000,
-        preprocessing=weights.get(name).preprocessing,
-        fixed_size=False,
+        network, name=name, num_classes=1000, preprocessing=expected, fixed_size=False
     )
+
+
+def _with_head(body: str) -> dict[str, Tensor]:
+    return {f"body.{key}": value for key, value in weights.load(body).items()} | load_head(body)
 
 
 def load_classifier(

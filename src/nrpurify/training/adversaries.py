@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
@@ -16,8 +16,11 @@ from torch import Generator, Tensor
 from nrpurify.attacks import objectives
 from nrpurify.attacks.ascent import Objective, ascend
 from nrpurify.attacks.cda import cda
+from nrpurify.attacks.ensemble import Ensemble
 from nrpurify.attacks.fgsm import fgsm
 from nrpurify.attacks.generator import GeneratorNet
+from nrpurify.attacks.gradient import gradient_attack
+from nrpurify.attacks.presets import Plan
 from nrpurify.attacks.starts import resolve_start
 from nrpurify.attacks.trained import load_generator
 from nrpurify.attacks.transforms import gaussian_kernel, smoother
@@ -35,6 +38,7 @@ if TYPE_CHECKING:
     from nrpurify.models import Classifier
 
 T = TypeVar("T")
+_TOLD = ("steps", "start", "momentum", "diversity", "smoothing")
 
 
 class Crops(NamedTuple):
@@ -101,7 +105,7 @@ class AdversaryMaker:
 
     def __post_init__(self) -> None:
         self._extractors: dict[tuple[str, str], FeatureExtractor] = {}
-        self._classifiers: dict[str, Classifier] = {}
+        self._classifiers: dict[tuple[str, bool], Classifier] = {}
         self._generators: dict[str, GeneratorNet] = {}
 
     def draw(self, count: int, side: int, generator: Generator) -> Crops:
@@ -127,6 +131,10 @@ class AdversaryMaker:
         kind, layer, clean = drawn or self.draw(count, side, generator)
         clean = clean.to(self.device).contiguous(memory_format=torch.channels_last)
         told: dict[str, object] = {"strengthen": kind.strengthen}
+        if kind.kind == "classifier":
+            adversarial, settings = self._mislead(kind, clean, generator)
+            told |= {"kind": kind.kind, "networks": kind.networks, **settings}
+            return Pair(clean, adversarial), told
         if kind.kind != "features":
             told["kind"] = kind.kind
             return Pair(clean, self._perturb(kind, clean, generator)), told
@@ -146,6 +154,30 @@ class AdversaryMaker:
         if kind.kind == "cda":
             return cda(self._generator(kind.network), clean, eps=eps)
         return clean
+
+    def _mislead(
+        self, kind: Adversary, clean: Tensor, generator: Generator
+    ) -> tuple[Tensor, dict[str, object]]:
+        """Lead the mean logits of ``kind.networks`` away from their own prediction."""
+        members = [self._classifier(name, any_size=True) for name in kind.networks]
+        plan = Plan(
+            steps=random_integer(*kind.steps, generator),
+            start=_pick(kind.starts, generator),
+            momentum=float(chance(kind.momentum, generator)),
+            diversity=0.7 * chance(kind.diversity, generator),
+            smoothing=15 * chance(kind.smoothing, generator),
+        )
+        adversarial = gradient_attack(
+            members[0] if len(members) == 1 else Ensemble(*members),
+            clean,
+            None,
+            plan,
+            eps=self.recipe.eps,
+            generator=generator,
+            amp=self.recipe.optimization.amp,
+        )
+        settings = asdict(plan)
+        return adversarial, {name: settings[name] for name in _TOLD}
 
     def _attack(
         self, kind: Adversary, layer: str, clean: Tensor, generator: Generator
@@ -215,12 +247,18 @@ class AdversaryMaker:
             self._generators[source] = load_generator(source, device=self.device)
         return self._generators[source]
 
-    def _classifier(self, name: str) -> Classifier:
-        if name not in self._classifiers:
+    def _classifier(self, name: str, *, any_size: bool = False) -> Classifier:
+        """A classifier by name; with ``any_size`` crops keep their scale, they are not resized."""
+        key = (name, any_size)
+        if key not in self._classifiers:
             from nrpurify.models import load_classifier
 
-            self._classifiers[name] = load_classifier(name, device=self.device)
-        return self._classifiers[name]
+            classifier = load_classifier(name, device=self.device)
+            classifier.to(memory_format=torch.channels_last)
+            if any_size:
+                classifier.input_size = None
+            self._classifiers[key] = classifier
+        return self._classifiers[key]
 
 
 def cache_folder(run: Path, rank: int) -> Path:

@@ -7,6 +7,7 @@ from typing import ClassVar, Literal
 
 from nrpurify.attacks.starts import STARTS
 from nrpurify.distances import DISTANCES
+from nrpurify.recipe_files import RecipeError
 from nrpurify.training.ranges import (
     BUDGET,
     POSITIVE,
@@ -27,17 +28,23 @@ Goal = Literal["away", "toward", "along", "against", "switch"]
 class Adversary:
     """One kind of perturbation of the training diet; batches draw a kind by its weight.
 
-    ``features``, the paper's, is made by all the settings below. ``fgsm`` is one step of eps away
+    ``features``, the paper's, is made by all the settings below. ``classifier`` leads away from the
+    own prediction of one classifier, or of the mean logits of several, in steps of eps / steps
+    (I-FGSM, MI-FGSM, DIM, DIM-TI by momentum, diversity and smoothing); no label is used.
+    ``fgsm`` is one step of eps away
     from what the classifier ``network`` says of the clean crop (FGSP). ``noise`` is Gaussian, held
     within eps (GNP). ``cda`` is what a trained generator makes, clipped to eps: large structures,
     much alike on all images. ``clean`` leaves crops as they are (SR).
 
     Attributes:
-        kind: ``features``, ``fgsm``, ``noise``, ``cda`` or ``clean``.
+        kind: ``features``, ``classifier``, ``fgsm``, ``noise``, ``cda`` or ``clean``.
         weight: Share of the batches, relative to the other kinds.
         network: A name that :func:`nrpurify.features.feature_extractor` takes; for ``fgsm`` one
             that :func:`nrpurify.models.load_classifier` takes; for ``cda`` ``cda``, the package's
             generator, or a file that ``nrpurify train-attack cda`` wrote.
+        networks: For ``classifier``: names that :func:`nrpurify.models.load_classifier` takes;
+            several are attacked together, as an ensemble. Crops go into them as they are, so they
+            must take any size.
         layers: Layers to draw from, one a batch.
         goals: Weights of the objectives of :mod:`nrpurify.attacks.objectives`.
         distances: Distances of Eq. 1 to draw from.
@@ -46,15 +53,16 @@ class Adversary:
         diversity: Probability that inputs are diversified (each step with probability 0.7).
         smoothing: Probability that gradients are filtered by the 15×15 Gaussian.
         steps: Least and greatest number of iterations.
-        step_sizes: Step sizes to draw from, in units of [0, 1] images.
+        step_sizes: Step sizes of ``features`` to draw from, in units of [0, 1] images.
         std: Standard deviation of ``noise``, in the same units.
         strengthen: Whether the gate is to give such perturbations the strength; false for those
             that the network takes away without it.
     """
 
-    kind: Literal["features", "fgsm", "noise", "cda", "clean"] = "features"
+    kind: Literal["features", "classifier", "fgsm", "noise", "cda", "clean"] = "features"
     weight: float = 1.0
     network: str = "vgg16"
+    networks: tuple[str, ...] = ()
     layers: tuple[str, ...] = ("conv3_3",)
     goals: dict[Goal, float] = field(default_factory=lambda: {"away": 1.0})
     distances: tuple[str, ...] = ("mae",)
@@ -83,6 +91,10 @@ class Adversary:
             std=at_least(0),
             goals=weights(dict.values),
         )
+        if (self.kind == "classifier") != bool(self.networks):
+            problem = f"is {list(self.networks)} with kind {self.kind!r}; expected "
+            problem += "at least one classifier's name for kind 'classifier', none for others"
+            raise RecipeError((("networks",), problem))
 
 
 @dataclass(frozen=True)

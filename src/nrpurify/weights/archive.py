@@ -50,10 +50,21 @@ def _open_member(archive: Path, member: str) -> Iterator[IO[bytes]]:
 def extract_member(archive: Path, member: str, sha256: str, target: Path) -> Path:
     """Write the one file ``member`` of a zip or tar archive to ``target`` and check its sha256.
 
+    Raises:
+        WeightsError: as :func:`extract_bounded`, or another hash.
+    """
+    extract_bounded(archive, member, target)
+    check_hash(target, sha256)
+    return target
+
+
+def extract_bounded(archive: Path, member: str, target: Path) -> None:
+    """Write the one file ``member`` of a zip or tar archive to ``target``.
+
     The name inside the archive never becomes a path on disk. At most 256 MiB are written.
 
     Raises:
-        WeightsError: no such member, not a regular file, too large, or another hash.
+        WeightsError: no such member, not a regular file, or too large.
     """
     written = 0
     with _open_member(archive, member) as stream, target.open("wb") as out:
@@ -62,5 +73,3 @@ def extract_member(archive: Path, member: str, sha256: str, target: Path) -> Pat
             if written > MAX_MEMBER_BYTES:
                 raise WeightsError(f"{member!r} is larger than {MAX_MEMBER_BYTES} bytes")
             out.write(chunk)
-    check_hash(target, sha256)
-    return target

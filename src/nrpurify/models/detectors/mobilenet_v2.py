@@ -21,26 +21,29 @@ def _scaled(channels: int, width: float) -> int:
     return int(width * channels + _DIVISOR / 2) // _DIVISOR * _DIVISOR
 
 
-def inverted_residuals(width: float = 1.0) -> Iterable[Bottleneck]:
+def inverted_residuals(width: float = 1.0, *, symmetric: bool = False) -> Iterable[Bottleneck]:
     """The 17 blocks, for N×C×H×W with C = 32 · ``width``."""
     inputs = _scaled(_STEM, width)
     for expansion, channels, stride in _LAYOUT:
         outputs = _scaled(channels, width)
         hidden = inputs * expansion
-        yield Bottleneck(inputs, hidden, outputs, stride=stride, activation=nn.ReLU6())
+        yield Bottleneck(
+            inputs, hidden, outputs, stride=stride, activation=nn.ReLU6(), symmetric=symmetric
+        )
         inputs = outputs
 
 
 class MobileNetV2(nn.Module):
     """The convolutions: layers ``stem``, ``blocks.0`` to ``blocks.16`` and ``last``.
 
-    Takes N×3×H×W in [-1, 1], red-green-blue. ``width`` of at least 1 multiplies all channels.
+    Takes N×3×H×W in [-1, 1], red-green-blue; torchvision's, whose padding is ``symmetric``, takes
+    ImageNet's normalization instead. ``width`` of at least 1 multiplies all channels.
     """
 
-    def __init__(self, width: float = 1.0) -> None:
+    def __init__(self, width: float = 1.0, *, symmetric: bool = False) -> None:
         super().__init__()
-        self.stem = Conv(3, _scaled(_STEM, width), 3, 2, activation=nn.ReLU6())
-        self.blocks = nn.Sequential(*inverted_residuals(width))
+        self.stem = Conv(3, _scaled(_STEM, width), 3, 2, activation=nn.ReLU6(), symmetric=symmetric)
+        self.blocks = nn.Sequential(*inverted_residuals(width, symmetric=symmetric))
         inputs, outputs = _scaled(_LAYOUT[-1][1], width), _scaled(_LAST, width)
         self.last = Conv(inputs, outputs, activation=nn.ReLU6())
 
