@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 import nrpurify
 from nrpurify import models
-from nrpurify.images import from_uint8, load_batch, to_picture, to_uint8
+from nrpurify.core.images import from_uint8, load_batch, to_picture, to_uint8
 
 PHOTOS = {"chelsea.png": "Egyptian cat", "coffee.png": "espresso"}
 VICTIMS = {f"EfficientNet-Lite{size}": f"efficientnet_lite{size}" for size in range(3)}

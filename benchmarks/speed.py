@@ -9,7 +9,7 @@ from collections.abc import Callable
 import torch
 from torchvision.models import resnet50
 
-from nrpurify.precision import autocast, bf16_is_fast
+from nrpurify.core.precision import autocast, bf16_is_fast
 from nrpurify.purifiers import build_purifier, load_purifier, shipped
 
 

@@ -16,12 +16,12 @@ import torch
 from torch import Tensor
 
 from nrpurify.attacks import registry
-from nrpurify.errors import ImageError
-from nrpurify.features import feature_extractor
-from nrpurify.files import write_json
-from nrpurify.images import load_batch
-from nrpurify.labels import labeled_images
+from nrpurify.core.errors import ImageError
+from nrpurify.core.files import write_json
+from nrpurify.core.images import load_batch
+from nrpurify.data.labels import labeled_images
 from nrpurify.models import load_classifier
+from nrpurify.models.features import feature_extractor
 
 Attack = Callable[[Tensor, Tensor], Tensor]
 VICTIMS = ["efficientnet_lite1", "efficientnet_lite2", "squeezenet1_1", "mobilenet_v1_025"]

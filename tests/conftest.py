@@ -5,8 +5,8 @@ import torch
 from torch import nn
 from torch.torch_version import TorchVersion
 
-from nrpurify.features import FeatureExtractor
-from nrpurify.images import write_png
+from nrpurify.core.images import write_png
+from nrpurify.models.features import FeatureExtractor
 
 
 def generated_photo(index: int, height: int = 44, width: int = 52) -> torch.Tensor:

@@ -6,14 +6,16 @@ import pytest
 import torch
 from torch import nn
 
-from nrpurify import attacks, defenses, draw
+from nrpurify import attacks, defenses
 from nrpurify.attacks import objectives
 from nrpurify.attacks.starts import STARTS
-from nrpurify.features import FeatureExtractor
+from nrpurify.core import random as draw
+from nrpurify.data.masks import Sample
+from nrpurify.models.features import FeatureExtractor
 from nrpurify.models.segmenters import spectral
 from nrpurify.purifiers import DynamicPurifier, load_purifier
-from nrpurify.tasks.camvid import Sample
-from nrpurify.training import diet, variation
+from nrpurify.training import adversary_config as diet
+from nrpurify.training import perturbation_augment as variation
 from nrpurify.training.adversaries import Pair, _weighted, seeded
 from nrpurify.training.segnet_data import random_view
 

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from nrpurify.attacks.ssp import SSP, ssp
+    from nrpurify.core.errors import NrpurifyError
     from nrpurify.defenses import MajorityVote, Protected, protect
-    from nrpurify.errors import NrpurifyError
     from nrpurify.evaluation import evaluate
-    from nrpurify.features import FeatureExtractor, feature_extractor
     from nrpurify.models import load_classifier
+    from nrpurify.models.features import FeatureExtractor, feature_extractor
     from nrpurify.purifiers import DynamicPurifier, Purifier, load_purifier, save_purifier
     from nrpurify.training import load_recipe, train
 
@@ -24,10 +24,10 @@ _HOMES = {
     "MajorityVote": "defenses",
     "Protected": "defenses",
     "protect": "defenses",
-    "NrpurifyError": "errors",
+    "NrpurifyError": "core.errors",
     "evaluate": "evaluation",
-    "FeatureExtractor": "features",
-    "feature_extractor": "features",
+    "FeatureExtractor": "models.features",
+    "feature_extractor": "models.features",
     "load_classifier": "models",
     "DynamicPurifier": "purifiers",
     "Purifier": "purifiers",

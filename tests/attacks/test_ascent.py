@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nrpurify.attacks.ascent import ascend, value_and_gradient
-from nrpurify.errors import InputError
+from nrpurify.core.errors import InputError
 
 
 def linear(weight):

@@ -9,8 +9,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from nrpurify.attacks import BPDA, EOT, Ensemble, apgd_ce, fgsm, frozen, get, i_fgsm, pgd, tap
+from nrpurify.core.errors import GradientWarning, InputError
 from nrpurify.defenses import Protected
-from nrpurify.errors import GradientWarning, InputError
 from nrpurify.models import Classifier
 from nrpurify.purifiers import DynamicPurifier
 from nrpurify.weights import Preprocessing

@@ -12,7 +12,7 @@ from nrpurify.attacks.goal import Goal
 from nrpurify.attacks.judge import Judge
 from nrpurify.attacks.margins import dlr, margin
 from nrpurify.attacks.restarts import Watch
-from nrpurify.errors import InputError
+from nrpurify.core.errors import InputError
 
 EPS = 8 / 255
 LOSSES = {"ce": Goal.loss, "dlr": dlr}

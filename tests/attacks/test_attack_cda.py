@@ -14,7 +14,7 @@ from nrpurify.attacks.trained import (
     save_pattern,
     shipped,
 )
-from nrpurify.errors import InputError, WeightsError
+from nrpurify.core.errors import InputError, WeightsError
 from nrpurify.purifiers import Card
 
 

@@ -5,8 +5,8 @@ from torch import nn
 from nrpurify.attacks import fff, fff_perturbation, load_pattern
 from nrpurify.attacks.fff import excitation, fitted
 from nrpurify.attacks.trained import PATTERN, save_pattern
-from nrpurify.errors import InputError, WeightsError
-from nrpurify.features import FeatureExtractor
+from nrpurify.core.errors import InputError, WeightsError
+from nrpurify.models.features import FeatureExtractor
 from nrpurify.purifiers import Card
 
 EPS = 10 / 255

@@ -7,7 +7,7 @@ from torch import nn
 from nrpurify.attacks import EOT, get, i_fgsm, mi_fgsm, names, noise, pgd, random_targets
 from nrpurify.attacks.goal import Goal
 from nrpurify.attacks.logits import groups, in_groups, predict
-from nrpurify.errors import InputError
+from nrpurify.core.errors import InputError
 
 NAMES = [name for name in names() if get(name).surrogate != "features"]
 GRADIENT = [name for name in NAMES if get(name).labels]

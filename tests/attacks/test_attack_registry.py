@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from nrpurify.attacks import get, names
-from nrpurify.errors import InputError
+from nrpurify.core.errors import InputError
 
 STEP = {"steps": 1, "step_size": None, "start": "clean", "start_share": 1.0, "momentum": 0.0,
         "diversity": 0.0, "smoothing": 0}  # fmt: skip

@@ -6,9 +6,9 @@ import torch.nn.functional as F
 from torch import nn
 
 from nrpurify.attacks import EOT, Ensemble, fgsm, i_fgsm, tap
+from nrpurify.core.errors import GradientWarning, InputError
 from nrpurify.defenses import GaussianNoise, Protected
-from nrpurify.errors import GradientWarning, InputError
-from nrpurify.features import FeatureExtractor
+from nrpurify.models.features import FeatureExtractor
 
 
 def seen(model, images, labels, **options):

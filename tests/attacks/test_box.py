@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from nrpurify.attacks import apgd_ce, apgd_dlr, square
 from nrpurify.attacks.box import Box, per_sample
-from nrpurify.errors import InputError
+from nrpurify.core.errors import InputError
 
 
 @given(st.floats(1e-3, 1), st.integers(0, 2**32), st.floats(-3, 3))

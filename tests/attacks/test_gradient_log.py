@@ -8,7 +8,7 @@ from torch import nn
 
 from nrpurify import attacks
 from nrpurify.attacks.gradient_log import GradientCount, gradient_notes, log_gradients, usable
-from nrpurify.errors import GradientWarning
+from nrpurify.core.errors import GradientWarning
 
 GRADIENT = [
     name

@@ -6,7 +6,7 @@ from torch import nn
 
 from nrpurify import attacks
 from nrpurify.attacks.ascent import ascend
-from nrpurify.errors import InputError
+from nrpurify.core.errors import InputError
 
 ATTACKS = [name for name in attacks.names() if attacks.get(name).surrogate == "classifier"]
 

@@ -10,8 +10,8 @@ from nrpurify.attacks.objectives import (
     switch,
     toward,
 )
-from nrpurify.distances import feature_distance
-from nrpurify.features import FeatureExtractor
+from nrpurify.models.feature_distances import feature_distance
+from nrpurify.models.features import FeatureExtractor
 
 
 class Watched(torch.nn.Module):

@@ -10,9 +10,9 @@ from torch import nn
 from nrpurify.attacks import PRESETS, SSP, SspSettings, ssp
 from nrpurify.attacks.runner import AttackRunner
 from nrpurify.attacks.ssp import settings as ssp_settings
-from nrpurify.distances import feature_distance
-from nrpurify.errors import GradientWarning, InputError
-from nrpurify.features import FeatureExtractor
+from nrpurify.core.errors import GradientWarning, InputError
+from nrpurify.models.feature_distances import feature_distance
+from nrpurify.models.features import FeatureExtractor
 
 module = import_module("nrpurify.attacks.ssp")
 

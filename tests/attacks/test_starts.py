@@ -3,7 +3,7 @@ import torch
 
 from nrpurify.attacks.box import Box
 from nrpurify.attacks.starts import STARTS, clean, gaussian, resolve_start, sign, uniform
-from nrpurify.errors import InputError
+from nrpurify.core.errors import InputError
 
 
 def seeded(seed=0):

@@ -11,8 +11,8 @@ from torch import nn
 from nrpurify import attacks
 from nrpurify.attacks import surrogate
 from nrpurify.attacks.surrogate import frozen
-from nrpurify.features import FeatureExtractor
 from nrpurify.interop import torch_model
+from nrpurify.models.features import FeatureExtractor
 
 
 def network():

@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nrpurify.attacks.transforms import diverse_input, gaussian_kernel, smoother
-from nrpurify.errors import InputError
+from nrpurify.core.errors import InputError
 
 
 @given(st.integers(1, 40), st.integers(1, 40), st.integers(0, 2**32))

@@ -5,8 +5,8 @@ import pytest
 import torch
 from PIL import Image
 
-from nrpurify import features
 from nrpurify.cli import main
+from nrpurify.models import features
 from nrpurify.purifiers import build_purifier, save_purifier
 
 

@@ -7,12 +7,13 @@ import pytest
 import torch
 from PIL import Image
 
-from nrpurify import features, weights
-from nrpurify.floats import read_float
+from nrpurify import weights
+from nrpurify.core.image_tensors import load_image_tensor
+from nrpurify.core.images import from_uint8, to_uint8
 from nrpurify.folders import attack as attack_module
 from nrpurify.folders import read_records
 from nrpurify.folders.attackers import AttackOptions
-from nrpurify.images import from_uint8, to_uint8
+from nrpurify.models import features
 
 pytestmark = pytest.mark.usefixtures("random_weights")
 QUICK = ("--steps", 2, "--layer", "conv1_2", "--amp", "off")
@@ -303,7 +304,7 @@ def test_floats_are_written_beside_the_pngs_and_made_up_for(run, photos, tmp_pat
     before = contents(out)
     assert run("attack", photos, out, *QUICK, "--eps", "8/255", "--floats")[0] == 0
     entry = manifest(out)["files"]["a.png"]
-    values = read_float(out / "a.safetensors")
+    values = load_image_tensor(out / "a.safetensors")
     clean = from_uint8(torch.from_numpy(read(photos / "a.png").astype(np.uint8)).permute(2, 0, 1))
     assert (out / "a.png").read_bytes() == before[Path("a.png")]
     assert entry["float_linf"] == pytest.approx(float((values - clean).abs().max()), abs=1e-7)

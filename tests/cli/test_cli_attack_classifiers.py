@@ -10,9 +10,9 @@ from torch import nn
 
 from nrpurify import attacks, weights
 from nrpurify.attacks import get, names
+from nrpurify.core.images import read_image
 from nrpurify.core.random import derive_generator, pixels_hash
 from nrpurify.folders import read_records
-from nrpurify.images import read_image
 from nrpurify.models import as_classifier
 
 CLASSIFIERS = [name for name in names() if get(name).surrogate == "classifier"]

@@ -9,7 +9,7 @@ from PIL import Image
 from torch import nn
 
 from nrpurify.cli.evaluate_task import one_attack
-from nrpurify.errors import InputError
+from nrpurify.core.errors import InputError
 from nrpurify.evaluation import Outcome, Plan
 from nrpurify.models.segmenters import as_segmenter
 

@@ -32,7 +32,7 @@ def runs(monkeypatch):
         return RUN
 
     monkeypatch.setattr("nrpurify.evaluation.run_grid", run_grid)
-    monkeypatch.setattr("nrpurify.demo.foolbox_photos", lambda: list(range(30)))
+    monkeypatch.setattr("nrpurify.data.demo.foolbox_photos", lambda: list(range(30)))
     return calls
 
 

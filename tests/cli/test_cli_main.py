@@ -12,14 +12,14 @@ import nrpurify
 from nrpurify.cli import main
 from nrpurify.cli.common import (
     AmpChoice,
+    eps_option,
     note,
-    parse_eps,
     print_json,
     print_table,
     resolve_amp,
     resolve_device,
 )
-from nrpurify.errors import InputError
+from nrpurify.core.errors import InputError
 
 COMMANDS = ("demo", "attack", "purify", "train", "evaluate", "weights", "weights fetch")
 
@@ -164,24 +164,24 @@ def test_an_interruption_during_the_first_imports_is_130(monkeypatch, capsys):
 
 @given(st.integers(1, 255))
 def test_eps_as_a_fraction(n):
-    assert parse_eps(f"{n}/255") == n / 255
+    assert eps_option(f"{n}/255") == n / 255
 
 
 @given(st.floats(0, 1, exclude_min=True))
 def test_eps_as_a_number(value):
-    assert parse_eps(repr(value)) == value
+    assert eps_option(repr(value)) == value
 
 
 @given(st.one_of(st.floats(max_value=0), st.floats(1, exclude_min=True), st.just(float("nan"))))
 def test_eps_outside_its_range(value):
     with pytest.raises(InputError, match="above 0 and up to 1"):
-        parse_eps(repr(value))
+        eps_option(repr(value))
 
 
 @given(st.text(alphabet="0123456789./-e x", max_size=8))
 def test_eps_is_in_its_range_or_an_error(text):
     try:
-        value = parse_eps(text)
+        value = eps_option(text)
     except InputError:
         return
     assert 0 < value <= 1
@@ -189,12 +189,12 @@ def test_eps_is_in_its_range_or_an_error(text):
 
 def test_eps_hints():
     with pytest.raises(InputError, match=r"--step-size is '16'.*write 16/255"):
-        parse_eps("16", "--step-size")
+        eps_option("16", "--step-size")
     for text in ("16/0", "1/2/3", "much", ""):
         with pytest.raises(InputError, match="a fraction such as 16/255"):
-            parse_eps(text)
+            eps_option(text)
     with pytest.raises(InputError) as raised:
-        parse_eps("300")
+        eps_option("300")
     assert "write" not in str(raised.value)
 
 

@@ -11,8 +11,8 @@ import torch
 from PIL import Image
 
 from nrpurify.cli import main
+from nrpurify.core.images import from_uint8, to_uint8
 from nrpurify.defenses import make
-from nrpurify.images import from_uint8, to_uint8
 from nrpurify.purifiers import DEFAULT, build_purifier, load_purifier, save_purifier
 
 

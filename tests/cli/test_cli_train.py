@@ -8,7 +8,7 @@ from rich.progress import Progress, TextColumn
 
 from nrpurify.cli.overrides import change_recipe
 from nrpurify.cli.train import RateColumn, TrainingProgress
-from nrpurify.errors import InputError
+from nrpurify.core.errors import InputError
 from nrpurify.purifiers import load_purifier
 from nrpurify.training import Recipe, shipped_recipes
 

@@ -5,9 +5,9 @@ import torch
 from torch import nn
 
 from nrpurify import defenses
-from nrpurify.callables import Function
+from nrpurify.core.callables import Function
+from nrpurify.core.errors import InputError
 from nrpurify.defenses import MajorityVote, Protected, protect, reseed
-from nrpurify.errors import InputError
 
 MANY = "noise:std=0.3,passes=9,seed=5"
 

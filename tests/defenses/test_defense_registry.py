@@ -8,8 +8,8 @@ from torch import nn
 
 from nrpurify import defenses
 from nrpurify.attacks import BPDA, pgd
-from nrpurify.defenses.spec import convert, parse
-from nrpurify.errors import GradientWarning, InputError
+from nrpurify.core.errors import GradientWarning, InputError
+from nrpurify.core.spec import convert, parse
 from nrpurify.purifiers import Card, DynamicPurifier, Purifier, build_purifier, save_purifier
 
 FREE = ["none", "jpeg", "tvm", "median", "rp:low=17,high=24", "nips-r3", "noise", "wavelet"]

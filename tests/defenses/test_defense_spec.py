@@ -6,11 +6,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nrpurify import defenses
-from nrpurify.defenses.spec import parse, quoted
-from nrpurify.errors import InputError
+from nrpurify.core.errors import InputError
+from nrpurify.core.images import write_png
+from nrpurify.core.spec import parse, quoted
+from nrpurify.data.labels import LabeledImage
 from nrpurify.evaluation import grid_from_dict, run_grid
-from nrpurify.images import write_png
-from nrpurify.labels import LabeledImage
 from nrpurify.paper import Bench, trained
 from nrpurify.paper.smoke import tiny_networks
 from nrpurify.purifiers import Card, Purifier, build_purifier, save_purifier

@@ -12,6 +12,7 @@ from scipy.ndimage import median_filter
 from skimage.restoration import denoise_tv_bregman, denoise_wavelet
 from torch.nn.functional import interpolate
 
+from nrpurify.core.errors import InputError, MissingExtraError
 from nrpurify.defenses import (
     JPEG,
     TVM,
@@ -22,7 +23,6 @@ from nrpurify.defenses import (
     Wavelet,
     make,
 )
-from nrpurify.errors import InputError, MissingExtraError
 
 
 def seeded(seed=0):

@@ -6,8 +6,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from nrpurify import defenses
+from nrpurify.core.errors import InputError
 from nrpurify.defenses import protect
-from nrpurify.errors import InputError
 from nrpurify.models.detectors import as_detector, load_detector
 
 SQUARE = torch.tensor([12.0, 20.0, 36.0, 40.0])

@@ -8,8 +8,8 @@ from torch.export import Dim
 from torch.func import grad, vmap
 
 from nrpurify import attacks
+from nrpurify.core.errors import InputError
 from nrpurify.defenses import MajorityVote, Protected, protect
-from nrpurify.errors import InputError
 from nrpurify.models import as_classifier
 from nrpurify.purifiers import (
     DESIGNS,

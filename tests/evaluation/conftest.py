@@ -5,9 +5,8 @@ import torch
 from PIL import Image
 from torch import nn
 
-from nrpurify import features
-from nrpurify.errors import InputError
-from nrpurify.models import as_classifier
+from nrpurify.core.errors import InputError
+from nrpurify.models import as_classifier, features
 from nrpurify.purifiers import build_purifier, save_purifier
 
 
@@ -33,7 +32,7 @@ def offline(monkeypatch):
     body = nn.Sequential()
     body.add_module("conv3_3", nn.Conv2d(3, 4, 3))
     monkeypatch.setattr(
-        "nrpurify.features.feature_extractor",
+        "nrpurify.models.features.feature_extractor",
         lambda name, layer: features.FeatureExtractor(body, layer),
     )
     monkeypatch.setattr("nrpurify.models.load_classifier", load_colors)

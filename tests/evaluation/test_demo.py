@@ -2,15 +2,15 @@ import json
 
 import pytest
 
-from nrpurify.demo import ADAPTIVE, UNTRIED, _notes, foolbox_photos, run_demo
+from nrpurify.data.demo import ADAPTIVE, UNTRIED, _notes, foolbox_photos, run_demo
+from nrpurify.data.labels import read_labeled_folder
 from nrpurify.evaluation import Plan
-from nrpurify.labels import read_labeled_folder
 
 
 @pytest.mark.usefixtures("offline")
 def test_demo_writes_page_and_results(photos, purifier_file, tmp_path, monkeypatch):
     monkeypatch.setattr(
-        "nrpurify.demo.imagenet_classes", lambda: [f"class{i}" for i in range(1000)]
+        "nrpurify.data.demo.imagenet_classes", lambda: [f"class{i}" for i in range(1000)]
     )
     items, _ = read_labeled_folder(photos)
     plan = Plan(victims=("a",), steps=2, purifier=purifier_file, size=32)

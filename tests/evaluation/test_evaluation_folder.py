@@ -4,15 +4,15 @@ from dataclasses import replace
 import pytest
 import torch
 
-from nrpurify.errors import InputError
+from nrpurify.core.errors import InputError
+from nrpurify.core.image_tensors import save_image_tensor
+from nrpurify.core.images import load_batch, write_png
+from nrpurify.data.labels import read_labeled_folder
 from nrpurify.evaluation import Plan, evaluate_folder, evaluate_images
 from nrpurify.evaluation.harness import Batch
 from nrpurify.evaluation.label_check import label_doubt
 from nrpurify.evaluation.lookup import look_up
 from nrpurify.evaluation.planned_attack import planned_attack
-from nrpurify.floats import write_float
-from nrpurify.images import load_batch, write_png
-from nrpurify.labels import read_labeled_folder
 
 pytestmark = pytest.mark.usefixtures("offline")
 
@@ -195,7 +195,7 @@ def test_unrounded_values_are_taken_and_doubtful_names_are_not(tmp_path):
     batch = Batch(torch.zeros(1, 3, 4, 4), torch.zeros(1, dtype=torch.int64), ["a.jpg"])
     write_png(tmp_path / "x" / "a.png", torch.full((3, 4, 4), 0.5))
     assert look_up(tmp_path)(batch).max() == pytest.approx(128 / 255)
-    write_float(tmp_path / "x" / "a.safetensors", torch.full((3, 4, 4), 0.5))
+    save_image_tensor(tmp_path / "x" / "a.safetensors", torch.full((3, 4, 4), 0.5))
     assert look_up(tmp_path)(batch).max() == 0.5
     write_png(tmp_path / "y" / "a.png", torch.full((3, 4, 4), 0.5))
     with pytest.raises(InputError, match=r"x/a\.png and y/a\.png in .* could both be a\.jpg"):
@@ -217,7 +217,7 @@ def test_images_made_before_are_rounded_too_when_asked(photos, plan, tmp_path):
     for item in items:
         clean = load_batch([item.path], 32, crop=True)[0]
         write_png(made / f"{item.path.stem}.png", clean)
-        write_float(made / f"{item.path.stem}.safetensors", clean + 0.001 * (clean < 0.5))
+        save_image_tensor(made / f"{item.path.stem}.safetensors", clean + 0.001 * (clean < 0.5))
     seen = []
     evaluate_images(
         items,

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from nrpurify.errors import InputError
+from nrpurify.core.errors import InputError
 from nrpurify.evaluation import Tally, check_budget, evaluate, summarize
 from nrpurify.evaluation.harness import Batch
 

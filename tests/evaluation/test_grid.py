@@ -9,8 +9,11 @@ import torch
 from torch import nn
 
 from nrpurify.attacks.trained import PATTERN, save_pattern
-from nrpurify.callables import Function
-from nrpurify.errors import InputError
+from nrpurify.core.callables import Function
+from nrpurify.core.config import RecipeError
+from nrpurify.core.errors import InputError
+from nrpurify.core.images import load_batch, read_image
+from nrpurify.data.labels import read_labeled_folder
 from nrpurify.evaluation import (
     GridAttack,
     GridImages,
@@ -24,10 +27,7 @@ from nrpurify.evaluation.bench import answers
 from nrpurify.evaluation.grid_checks import check_grid
 from nrpurify.evaluation.harness import Batch
 from nrpurify.evaluation.strips import shown_defense
-from nrpurify.images import load_batch, read_image
-from nrpurify.labels import read_labeled_folder
 from nrpurify.purifiers import Card, build_purifier
-from nrpurify.recipe_files import RecipeError
 
 pytestmark = pytest.mark.usefixtures("offline")
 EPS = 0.5
@@ -218,7 +218,7 @@ def test_spoiled_files_are_made_again(recipe, tmp_path):
     assert [c["value"] for c in third["cells"]] == [c["value"] for c in first["cells"]]
 
 
-@pytest.mark.filterwarnings("ignore::nrpurify.errors.GradientWarning")  # JPEG has no gradient
+@pytest.mark.filterwarnings("ignore::nrpurify.core.errors.GradientWarning")  # JPEG has no gradient
 def test_threats_are_told_apart(recipe, tmp_path, purifier_file):
     attack = GridAttack("pgd", eps=(EPS,), steps=2, step_size=0.3)
     recipe = replace(
@@ -396,7 +396,7 @@ run_grid(read_grid(sys.argv[1])[0], sys.argv[2], watch=Killer())
 
 
 def test_a_killed_run_goes_on_where_it_was(recipe, tmp_path):
-    from nrpurify.recipe_files import to_yaml
+    from nrpurify.core.config import to_yaml
 
     path, out = tmp_path / "r.yaml", tmp_path / "run"
     path.write_text(to_yaml(recipe.to_dict()))

@@ -5,11 +5,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nrpurify.errors import InputError
+from nrpurify.core.config import to_yaml
+from nrpurify.core.errors import InputError
 from nrpurify.evaluation import GridAttack, GridRecipe, RecipeError, grid_from_dict, read_grid
 from nrpurify.evaluation.grid_checks import check_grid
 from nrpurify.evaluation.grid_recipe import distance, shipped_grids
-from nrpurify.recipe_files import to_yaml
 
 GOOD = """\
 title: A title

@@ -3,8 +3,8 @@ import time
 import pytest
 import torch
 
-from nrpurify.evaluation import meter
-from nrpurify.evaluation.meter import Meter
+from nrpurify.evaluation import profiler as meter
+from nrpurify.evaluation.profiler import Meter
 
 
 def test_time_and_memory_of_a_block():

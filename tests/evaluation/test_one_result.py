@@ -9,8 +9,8 @@ from PIL import Image
 from torch import nn
 
 from nrpurify.attacks.box import round_within
-from nrpurify.demo import PLAN
-from nrpurify.errors import GradientWarning
+from nrpurify.core.errors import GradientWarning
+from nrpurify.data.demo import PLAN
 from nrpurify.evaluation import (
     GridAttack,
     GridImages,
@@ -212,8 +212,8 @@ def test_an_evaluation_rounds_unless_told_otherwise(noisy_photos, purifier_file,
         check_labels=False,
     )  # fmt: skip
 
+    from nrpurify.data.labels import read_labeled_folder
     from nrpurify.evaluation import evaluate_images
-    from nrpurify.labels import read_labeled_folder
 
     items, _ = read_labeled_folder(noisy_photos)
     for uint8 in (True, False):

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from nrpurify.errors import InputError
+from nrpurify.core.errors import InputError
 from nrpurify.folders import Job
 from nrpurify.folders.classes import Classes
 

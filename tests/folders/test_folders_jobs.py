@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from nrpurify.errors import ImageError, InputError
+from nrpurify.core.errors import ImageError, InputError
 from nrpurify.folders import FolderResult, Item, Job, image_generator, plan_jobs, purify_folder
 from nrpurify.folders.jobs import collect
 

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from nrpurify.attacks import BPDA, pgd
-from nrpurify.errors import InputError, NrpurifyError
+from nrpurify.core.errors import InputError, NrpurifyError
 from nrpurify.interop import art_classifier, art_preprocessor
 from nrpurify.purifiers import build_purifier
 

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from nrpurify.attacks import EOT
-from nrpurify.errors import InputError
+from nrpurify.core.errors import InputError
 from nrpurify.interop import torch_model
 
 

@@ -12,11 +12,11 @@ import pytest
 import torch
 
 from nrpurify import weights
-from nrpurify.errors import InputError, WeightsError
-from nrpurify.features import feature_extractor
-from nrpurify.images import read_image
+from nrpurify.core.errors import InputError, WeightsError
+from nrpurify.core.images import read_image
 from nrpurify.models import heads, load_classifier, registry
 from nrpurify.models.detectors.mobilenet_v2 import MobileNetV2
+from nrpurify.models.features import feature_extractor
 from nrpurify.models.inception import InceptionV3
 from nrpurify.models.resnet_thin import ResNet50Thin
 from nrpurify.models.vit import VisionTransformer

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from nrpurify import models, weights
-from nrpurify.errors import InputError, MissingExtraError, WeightsError
+from nrpurify.core.errors import InputError, MissingExtraError, WeightsError
 from nrpurify.models import registry
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from nrpurify.errors import InputError
+from nrpurify.core.errors import InputError
 from nrpurify.paper import EXPERIMENTS, SCALES, get, names
 from nrpurify.paper.scenes import DETECTORS
 from nrpurify.paper.spaces import APPENDIX_ONE

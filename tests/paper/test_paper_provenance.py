@@ -6,13 +6,13 @@ import pytest
 import torch
 
 from nrpurify.cli import main
-from nrpurify.errors import InputError
-from nrpurify.images import write_png
+from nrpurify.core.errors import InputError
+from nrpurify.core.images import write_png
+from nrpurify.core.precision import arithmetic
 from nrpurify.models.detectors import load_detector
 from nrpurify.paper import Bench, run_experiment, scene_pictures, scenes
 from nrpurify.paper.provenance import Data, joined
 from nrpurify.paper.smoke import tiny_networks
-from nrpurify.precision import arithmetic
 
 
 @pytest.fixture

@@ -11,9 +11,9 @@ import torch
 from nrpurify import attacks
 from nrpurify.attacks.trained import shipped
 from nrpurify.cli import main
-from nrpurify.errors import InputError
-from nrpurify.evaluation.warnings import find_warnings
-from nrpurify.images import read_image
+from nrpurify.core.errors import InputError
+from nrpurify.core.images import read_image
+from nrpurify.evaluation.diagnostics import find_warnings
 from nrpurify.paper import SMOKE_WARNING, Bench, figure5, run_all, run_experiment, table1
 from nrpurify.paper import run as run_module
 from nrpurify.paper.catalogue import get

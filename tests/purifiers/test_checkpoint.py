@@ -7,7 +7,8 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 
-from nrpurify.errors import InputError, WeightsError
+from nrpurify.core.errors import InputError, WeightsError
+from nrpurify.core.model_card import tensors_hash
 from nrpurify.purifiers import (
     DEFAULT,
     DESIGNS,
@@ -20,7 +21,6 @@ from nrpurify.purifiers import (
     save_purifier,
     shipped,
 )
-from nrpurify.purifiers.card import tensors_hash
 
 SMALL = Design("resg", {"width": 4, "blocks": 1})
 
@@ -76,7 +76,7 @@ def test_card_travels_along(tmp_path, purifier):
     loaded = load_purifier(str(tmp_path / "deep" / "p.safetensors")).card
     assert loaded == written
     assert loaded.training == {"data": "photos"}
-    assert loaded.design == DESIGNS["micro"]
+    assert Design.of(loaded) == DESIGNS["micro"]
     assert len(loaded.sha256) == 64
     assert [path.name for path in (tmp_path / "deep").iterdir()] == ["p.safetensors"]
 
@@ -88,7 +88,7 @@ def test_failed_write_leaves_the_old_file(monkeypatch, file, purifier):
         Path(path).write_bytes(b"half")
         raise OSError("disk full")
 
-    monkeypatch.setattr("nrpurify.purifiers.carded.save_file", fail)
+    monkeypatch.setattr("nrpurify.core.checkpoint.save_file", fail)
     with pytest.raises(OSError, match="disk full"):
         save_purifier(purifier, file)
     assert file.read_bytes() == before
@@ -218,7 +218,7 @@ def test_a_full_disk_is_an_os_error(monkeypatch, file, purifier):
     def fail(tensors, path, metadata):
         raise SafetensorError("No space left on device")
 
-    monkeypatch.setattr("nrpurify.purifiers.carded.save_file", fail)
+    monkeypatch.setattr("nrpurify.core.checkpoint.save_file", fail)
     with pytest.raises(OSError, match=r"cannot write .*p\.safetensors.*No space left"):
         save_purifier(purifier, file)
 
@@ -271,7 +271,7 @@ def test_shipped_purifiers_load_and_say_how_they_were_made(name):
     assert purifier(images).shape == images.shape
     card = purifier.card
     assert card.name == name
-    assert card.design == DESIGNS[name]
+    assert Design.of(card) == DESIGNS[name]
     assert card.license
     assert len(card.sha256) == 64
     assert {"recipe", "photos", "steps_done", "seconds", "nrpurify", "torch"} <= set(card.training)
@@ -326,7 +326,7 @@ def test_conversion(tmp_path, authors_state, images, change):
     expected = SMALL.build()
     expected.load_state_dict(authors_state)
     torch.testing.assert_close(converted(images), expected(images).clamp(0, 1), atol=0.01, rtol=0)
-    assert converted.card.design == SMALL
+    assert Design.of(converted.card) == SMALL
     assert not converted.training
     assert not any(p.requires_grad for p in converted.parameters())
 

@@ -5,9 +5,10 @@ import torch
 from torch import nn
 
 from nrpurify import defenses
-from nrpurify.errors import InputError, WeightsError
+from nrpurify.core.checkpoint import write_carded
+from nrpurify.core.errors import InputError, WeightsError
+from nrpurify.core.images import from_uint8, to_uint8
 from nrpurify.evaluation.networks import weights_hash
-from nrpurify.images import from_uint8, to_uint8
 from nrpurify.purifiers import (
     Gate,
     Purifier,
@@ -16,7 +17,6 @@ from nrpurify.purifiers import (
     load_purifier,
     save_purifier,
 )
-from nrpurify.purifiers.carded import write_carded
 
 STRONG = Strength(2.0, 1.5)
 

@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from nrpurify.errors import InputError
+from nrpurify.core.errors import InputError
 from nrpurify.purifiers import DESIGNS, Design, build_purifier
 from nrpurify.purifiers.registry import design
 from nrpurify.purifiers.rrdb import RRDB, DenseBlock

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from nrpurify.errors import InputError
+from nrpurify.core.errors import InputError
 from nrpurify.purifiers import DynamicPurifier, Purifier, build_purifier
 
 

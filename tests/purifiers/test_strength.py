@@ -5,10 +5,10 @@ import torch
 from torch import nn
 
 from nrpurify import defenses
-from nrpurify.errors import InputError, WeightsError
+from nrpurify.core.checkpoint import write_carded
+from nrpurify.core.errors import InputError, WeightsError
 from nrpurify.evaluation.networks import weights_hash
 from nrpurify.purifiers import Purifier, Strength, build_purifier, load_purifier, save_purifier
-from nrpurify.purifiers.carded import write_carded
 from nrpurify.purifiers.strength import REACH
 
 

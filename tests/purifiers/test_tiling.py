@@ -3,7 +3,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nrpurify.errors import InputError
+from nrpurify.core.errors import InputError
 from nrpurify.purifiers import Purifier, build_purifier
 from nrpurify.purifiers.tiling import apply_tiled, tile_sizes
 

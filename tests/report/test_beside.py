@@ -1,6 +1,6 @@
 import pytest
 
-from nrpurify.errors import InputError
+from nrpurify.core.errors import InputError
 from nrpurify.report.beside import beside
 
 ATTACK = {"threat": "oblivious transfer", "eps": 16 / 255, "surrogate": "Inc-v3"}

@@ -10,8 +10,8 @@ import pytest
 import torch
 from PIL import Image as PilImage
 
-from nrpurify.errors import InputError, MissingExtraError
-from nrpurify.images import to_uint8
+from nrpurify.core.errors import InputError, MissingExtraError
+from nrpurify.core.images import to_uint8
 from nrpurify.report import Panel, Strip, difference_panel, render_demo, write_demo
 from nrpurify.report.environment import image_uri
 from nrpurify.report.page import CONDITIONS

@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from nrpurify.errors import InputError
+from nrpurify.core.errors import InputError
 from nrpurify.report import parse_run, read_run
 
 KIND = ("classify", "accuracy")

@@ -8,8 +8,8 @@ from html.parser import HTMLParser
 import pytest
 import torch
 
-from nrpurify.errors import ImageError, InputError, MissingExtraError
-from nrpurify.images import write_png
+from nrpurify.core.errors import ImageError, InputError, MissingExtraError
+from nrpurify.core.images import write_png
 from nrpurify.report import parse_run, render_run, write_report
 from nrpurify.report.environment import environment
 

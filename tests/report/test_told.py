@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from nrpurify.errors import InputError
+from nrpurify.core.errors import InputError
 from nrpurify.report import parse_run, render_markdown, render_run, write_report
 from nrpurify.report.drawings import MAX_BYTES, read_drawings
 from nrpurify.report.told import told

@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from nrpurify.cli import main
-from nrpurify.errors import InputError
+from nrpurify.core.errors import InputError
+from nrpurify.core.images import read_image, write_png
 from nrpurify.evaluation.harness import Batch
-from nrpurify.images import read_image, write_png
 from nrpurify.tasks.attackers import made_before, prepare_attacks
 from nrpurify.tasks.plan import TaskPlan
 from nrpurify.tasks.strips import strongest
@@ -120,8 +120,8 @@ def test_defaults(tmp_path):
 
 
 def test_masks_of_other_classes_have_255_for_void():
+    from nrpurify.data.masks import CAMVID
     from nrpurify.models.segmenters import CAMVID_CLASSES, as_segmenter
-    from nrpurify.tasks.camvid import CAMVID
 
     assert table_of(as_segmenter(torch.nn.Identity(), CAMVID_CLASSES)) is CAMVID
     other = table_of(as_segmenter(torch.nn.Identity(), ("a", "b")))

@@ -6,8 +6,8 @@ import pytest
 import torch
 from PIL import Image
 
-from nrpurify.errors import InputError
-from nrpurify.tasks.camvid import (
+from nrpurify.core.errors import InputError
+from nrpurify.data.masks import (
     CAMVID,
     IGNORED,
     ClassTable,

@@ -1,11 +1,11 @@
 import pytest
 import torch
 
+from nrpurify.core.errors import InputError
+from nrpurify.core.images import read_image, write_png
+from nrpurify.data.yolo import read_yolo
 from nrpurify.defenses import make
-from nrpurify.errors import InputError
-from nrpurify.images import read_image, write_png
 from nrpurify.tasks.detection import DetectionPlan, SceneAttack, evaluate_detection, ssp_attack
-from nrpurify.tasks.yolo import read_yolo
 
 pytest.importorskip("faster_coco_eval")
 QUICK = {"resamples": 5}

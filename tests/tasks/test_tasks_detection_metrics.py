@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 import torch
 
-from nrpurify.errors import InputError, MissingExtraError
+from nrpurify.core.errors import InputError, MissingExtraError
+from nrpurify.data.detection import Truth
 from nrpurify.tasks.detection_metrics import AveragePrecision
-from nrpurify.tasks.scenes import Truth
 
 pytest.importorskip("faster_coco_eval")
 SIDE = 64

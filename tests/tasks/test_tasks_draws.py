@@ -2,8 +2,8 @@ import pytest
 import torch
 from torch import nn
 
+from nrpurify.core.errors import InputError
 from nrpurify.defenses import make
-from nrpurify.errors import InputError
 from nrpurify.tasks.draws import Draws, check_one_pass, scores
 
 

@@ -6,13 +6,13 @@ import pytest
 import torch
 from PIL import Image
 
-from nrpurify.errors import ImageError, InputError, MissingExtraError
-from nrpurify.images import read_image, write_png
-from nrpurify.tasks.coco import read_coco
+from nrpurify.core.errors import ImageError, InputError, MissingExtraError
+from nrpurify.core.images import read_image, write_png
+from nrpurify.data.coco import read_coco
+from nrpurify.data.detection import upright_size
+from nrpurify.data.masks_rle import draw_outlines, read_outline
+from nrpurify.data.yolo import read_yolo
 from nrpurify.tasks.detection import usable
-from nrpurify.tasks.outlines import draw_outlines, read_outline
-from nrpurify.tasks.scenes import upright_size
-from nrpurify.tasks.yolo import read_yolo
 
 
 @pytest.fixture

@@ -4,13 +4,13 @@ import pytest
 import torch
 from torch import nn
 
-from nrpurify.callables import Function
+from nrpurify.core.callables import Function
+from nrpurify.core.errors import InputError
+from nrpurify.core.images import read_image, write_png
+from nrpurify.data.masks import ClassTable
 from nrpurify.defenses import make
-from nrpurify.errors import InputError
 from nrpurify.evaluation.lookup import look_up
-from nrpurify.images import read_image, write_png
 from nrpurify.models.segmenters import as_segmenter
-from nrpurify.tasks.camvid import ClassTable
 from nrpurify.tasks.segmentation import LabeledFolder, evaluate_segmentation
 from nrpurify.tasks.segmentation_cells import Attacked
 

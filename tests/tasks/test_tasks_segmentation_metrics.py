@@ -3,8 +3,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nrpurify.errors import InputError
-from nrpurify.tasks.camvid import IGNORED
+from nrpurify.core.errors import InputError
+from nrpurify.data.masks import IGNORED
 from nrpurify.tasks.segmentation_metrics import (
     bootstrap_interval,
     confusion,

@@ -4,11 +4,11 @@ import os
 import pytest
 import torch
 
+from nrpurify.core.images import read_image, write_png
+from nrpurify.data.coco import read_coco
 from nrpurify.evaluation.adversaries import digest
 from nrpurify.evaluation.harness import Batch
-from nrpurify.images import read_image, write_png
 from nrpurify.tasks.attackers import prepare_attacks
-from nrpurify.tasks.coco import read_coco
 from nrpurify.tasks.detection import DetectionPlan, SceneAttack, evaluate_detection
 from nrpurify.tasks.plan import TaskPlan
 from nrpurify.tasks.strips import View, write_strips

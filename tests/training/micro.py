@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from nrpurify.features import FeatureExtractor
+from nrpurify.models.features import FeatureExtractor
 from nrpurify.training import (
     Recipe,
     Run,
@@ -26,7 +26,7 @@ from nrpurify.training import (
     trainer,
     validation,
 )
-from nrpurify.training.critic import Critic
+from nrpurify.training.discriminator import Critic
 
 LAYERS = ("conv1", "relu1", "conv2", "relu2")
 

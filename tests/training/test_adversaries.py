@@ -5,7 +5,7 @@ from safetensors import safe_open
 from nrpurify.attacks import cda, load_generator
 from nrpurify.attacks.generator import GeneratorNet
 from nrpurify.attacks.trained import GENERATOR, save_generator
-from nrpurify.errors import InputError
+from nrpurify.core.errors import InputError
 from nrpurify.purifiers import Card
 from nrpurify.training.adversaries import AdversaryCache, AdversaryMaker, seeded
 from nrpurify.training.photos import split_photos

@@ -6,9 +6,9 @@ from safetensors.torch import load_file
 
 from nrpurify.attacks import load_generator, load_pattern
 from nrpurify.attacks.box import Box
-from nrpurify.errors import InputError
-from nrpurify.features import FeatureExtractor
-from nrpurify.purifiers.carded import read_carded
+from nrpurify.core.checkpoint import read_carded
+from nrpurify.core.errors import InputError
+from nrpurify.models.features import FeatureExtractor
 from nrpurify.training import (
     AttackValidation,
     CdaRecipe,

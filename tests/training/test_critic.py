@@ -2,8 +2,8 @@ import pytest
 import torch
 from torch import nn
 
-from nrpurify.errors import InputError
-from nrpurify.training.critic import Critic, PairCritic
+from nrpurify.core.errors import InputError
+from nrpurify.training.discriminator import Critic, PairCritic
 
 
 @pytest.mark.parametrize("side", [32, 64])

@@ -11,7 +11,7 @@ import torch.distributed as dist
 from safetensors.torch import load_file
 from torch import nn
 
-from nrpurify.errors import InputError
+from nrpurify.core.errors import InputError
 from nrpurify.training.distributed import Workers, join_workers
 
 

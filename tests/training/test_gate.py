@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from nrpurify.errors import InputError
+from nrpurify.core.errors import InputError
 from nrpurify.purifiers import Gate, load_purifier
 from nrpurify.training import Silent
 from nrpurify.training.adversaries import Pair, seeded

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from nrpurify.purifiers.registry import Design, design
-from nrpurify.training.growth import can_grow, grow
+from nrpurify.training.net2net import can_grow, grow
 
 SMALL = {"widths": [48, 52, 56], "blocks": [1, 1, 1]}
 LARGE = {"widths": [56, 60, 64], "blocks": [1, 2, 3]}

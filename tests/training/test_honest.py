@@ -2,9 +2,9 @@
 
 import torch
 
-from nrpurify.images import write_png
+from nrpurify.core.images import write_png
 from nrpurify.training.adversaries import seeded
-from nrpurify.training.honest import CONTRASTS, degrade, honest_crops, retouch
+from nrpurify.training.benign_augment import CONTRASTS, degrade, honest_crops, retouch
 from nrpurify.training.photos import KERNELS, read_resized, split_photos
 
 

@@ -3,7 +3,7 @@ import sys
 
 import pytest
 
-from nrpurify.errors import WeightsError
+from nrpurify.core.errors import WeightsError
 from nrpurify.training.log import RunLog
 
 

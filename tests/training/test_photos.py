@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from nrpurify.errors import ImageError, InputError
-from nrpurify.images import write_png
+from nrpurify.core.errors import ImageError, InputError
+from nrpurify.core.images import write_png
 from nrpurify.training.photos import (
     center_crops,
     random_crop,

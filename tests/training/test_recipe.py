@@ -3,7 +3,7 @@ from dataclasses import replace
 
 import pytest
 
-from nrpurify.errors import InputError, MissingExtraError
+from nrpurify.core.errors import InputError, MissingExtraError
 from nrpurify.purifiers import DESIGNS
 from nrpurify.training import Recipe, load_recipe, recipe_from_dict, shipped_recipes
 

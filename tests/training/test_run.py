@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from nrpurify.errors import InputError, WeightsError
+from nrpurify.core.errors import InputError, WeightsError
 from nrpurify.purifiers import Card, Purifier, build_purifier, load_purifier, save_purifier
 from nrpurify.purifiers.registry import Design
 from nrpurify.training import Silent
@@ -337,7 +337,7 @@ def test_warm_start_from_a_smaller_network(go, tmp_path):
         go("run", warm_start=tmp_path / "warm.safetensors", steps=1, optimization=slow)
     )
     images = torch.rand(1, 3, 32, 32)
-    assert warm.card.design != smaller
+    assert Design.of(warm.card) != smaller
     torch.testing.assert_close(warm(images), other(images), atol=1e-2, rtol=0)
 
 

@@ -7,10 +7,10 @@ import torch
 from torch import nn
 
 from nrpurify.cli import main
-from nrpurify.errors import InputError, WeightsError
-from nrpurify.images import write_png
+from nrpurify.core.errors import InputError, WeightsError
+from nrpurify.core.images import write_png
+from nrpurify.data.masks import CAMVID, IGNORED, ClassTable, Sample, find_pairs
 from nrpurify.models.segmenters.checkpoint import load_segnet
-from nrpurify.tasks.camvid import CAMVID, IGNORED, ClassTable, Sample, find_pairs
 from nrpurify.training.segnet import split_pairs, train_segnet
 from nrpurify.training.segnet_data import random_view, recolor
 from nrpurify.training.segnet_finish import measure, settle_norms

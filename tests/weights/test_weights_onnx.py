@@ -3,7 +3,7 @@ import sys
 import numpy as np
 import pytest
 
-from nrpurify.errors import MissingExtraError, WeightsError
+from nrpurify.core.errors import MissingExtraError, WeightsError
 from nrpurify.weights.read import reader_for
 
 

@@ -9,7 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nrpurify.errors import MissingExtraError, WeightsError
+from nrpurify.core.errors import MissingExtraError, WeightsError
 from nrpurify.weights import read, state_digest
 
 

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from nrpurify import weights
-from nrpurify.errors import InputError, WeightsError
+from nrpurify.core.errors import InputError, WeightsError
 from nrpurify.weights import places, remembered, store
 
 

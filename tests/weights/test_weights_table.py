@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from nrpurify import weights
-from nrpurify.errors import InputError
+from nrpurify.core.errors import InputError
 from nrpurify.models.mobilenet_v1 import MobileNetV1
 from nrpurify.models.squeezenet import SqueezeNet
 from nrpurify.weights import convert

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from nrpurify.errors import WeightsError
+from nrpurify.core.errors import WeightsError
 from nrpurify.models.detectors.centernet import CenterNetV3
 from nrpurify.models.detectors.mobilenet_v2 import MobileNetV2
 from nrpurify.models.detectors.ssd import SsdLite

@@ -15,7 +15,7 @@ from nrpurify.attacks.presets import choose
 from nrpurify.attacks.restarts import Attempt, Watch, best_of
 from nrpurify.attacks.scene import Scene
 from nrpurify.attacks.surrogate import Model, frozen
-from nrpurify.precision import Amp
+from nrpurify.core.precision import Amp
 
 PRESETS = {"paper": ApgdPlan(), "authors": ApgdPlan(restarts=1)}
 """``paper``: five attempts of 100 steps; ``authors``: one, as in their package's standard."""

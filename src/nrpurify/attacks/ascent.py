@@ -9,8 +9,8 @@ from torch import Tensor
 
 from nrpurify.attacks.box import Box, Eps, per_sample
 from nrpurify.attacks.gradient_log import usable
-from nrpurify.errors import InputError
-from nrpurify.precision import at_least_fp32
+from nrpurify.core.errors import InputError
+from nrpurify.core.precision import at_least_fp32
 
 Objective = Callable[[Tensor], Tensor]
 """Maps N×3×H×W images to the N values that are to grow."""

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from nrpurify.errors import InputError
-from nrpurify.fraction import hint_of_255
-from nrpurify.images import from_uint8, to_uint8
-from nrpurify.precision import HALF
+from nrpurify.core.errors import InputError
+from nrpurify.core.fractions import hint_of_255
+from nrpurify.core.images import from_uint8, to_uint8
+from nrpurify.core.precision import HALF
 
 Eps = float | Tensor
 

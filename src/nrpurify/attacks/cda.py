@@ -16,9 +16,9 @@ from nrpurify.attacks.presets import choose
 from nrpurify.attacks.surrogate import frozen
 from nrpurify.attacks.trained import load_generator
 from nrpurify.attacks.transforms import gaussian_kernel, smoother
-from nrpurify.errors import InputError
-from nrpurify.images import check_images
-from nrpurify.precision import Amp, at_least_fp32
+from nrpurify.core.errors import InputError
+from nrpurify.core.images import check_images
+from nrpurify.core.precision import Amp, at_least_fp32
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from torch import Generator, Tensor
 
 from nrpurify.attacks.box import Eps, per_sample
 from nrpurify.attacks.starts import Start, resolve_start
-from nrpurify.errors import InputError
+from nrpurify.core.errors import InputError
 
 Source = Generator | Sequence[Generator] | None
 """One CPU generator, one for each image, or None for torch's own."""

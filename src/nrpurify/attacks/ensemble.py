@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from nrpurify.attacks.surrogate import classify
-from nrpurify.errors import InputError
+from nrpurify.core.errors import InputError
 
 
 class Ensemble(nn.Module):

@@ -16,10 +16,10 @@ from nrpurify.attacks.inference import with_gradients
 from nrpurify.attacks.presets import choose
 from nrpurify.attacks.surrogate import frozen
 from nrpurify.attacks.trained import load_pattern
-from nrpurify.errors import InputError
-from nrpurify.features import FeatureExtractor, features_of
-from nrpurify.images import check_images
-from nrpurify.precision import Amp, at_least_fp32
+from nrpurify.core.errors import InputError
+from nrpurify.core.images import check_images
+from nrpurify.core.precision import Amp, at_least_fp32
+from nrpurify.models.features import FeatureExtractor, features_of
 
 VIEW = 224
 """Short side, in pixels, of the images that a pattern is made for."""

@@ -10,7 +10,7 @@ from nrpurify.attacks.draws import Source
 from nrpurify.attacks.gradient import gradient_attack
 from nrpurify.attacks.presets import Plan, choose
 from nrpurify.attacks.surrogate import Model
-from nrpurify.precision import Amp
+from nrpurify.core.precision import Amp
 
 PRESETS = {"paper": Plan(), "authors": Plan()}
 

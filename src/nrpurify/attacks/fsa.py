@@ -15,9 +15,9 @@ from nrpurify.attacks.logits import ask, together
 from nrpurify.attacks.presets import Plan, choose
 from nrpurify.attacks.surrogate import Model, frozen
 from nrpurify.attacks.transport import cosine_cost, sinkhorn
-from nrpurify.errors import InputError
-from nrpurify.images import check_images
-from nrpurify.precision import Amp, at_least_fp32
+from nrpurify.core.errors import InputError
+from nrpurify.core.images import check_images
+from nrpurify.core.precision import Amp, at_least_fp32
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from nrpurify.errors import InputError
+from nrpurify.core.errors import InputError
 
 BLOCKS = {"large": 6, "small": 2}
 """Residual blocks by size: 7.84 and 3.12 million parameters."""

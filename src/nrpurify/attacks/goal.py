@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
-from nrpurify.errors import InputError
+from nrpurify.core.errors import InputError
 
 
 @dataclass(frozen=True)

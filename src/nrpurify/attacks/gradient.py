@@ -16,8 +16,8 @@ from nrpurify.attacks.logits import Transform, cross_entropy, predict
 from nrpurify.attacks.presets import Plan
 from nrpurify.attacks.surrogate import Model, frozen
 from nrpurify.attacks.transforms import diverse_input, gaussian_kernel, smoother
-from nrpurify.images import check_images
-from nrpurify.precision import Amp, at_least_fp32
+from nrpurify.core.images import check_images
+from nrpurify.core.precision import Amp, at_least_fp32
 
 GROWTH = 330 / 299
 """How far input diversity enlarges images: to 330 pixels from Inception's 299, as published."""

@@ -2,7 +2,7 @@
 
 An attack that meets them leaves images as they are, and a model then looks robust that is not. So
 every attack counts them. :func:`log_gradients` collects the counts of the attacks inside its block;
-attacks outside of any block issue a :class:`~nrpurify.errors.GradientWarning`.
+attacks outside of any block issue a :class:`~nrpurify.core.errors.GradientWarning`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nrpurify.errors import GradientWarning
+from nrpurify.core.errors import GradientWarning
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from nrpurify.attacks.draws import Source
 from nrpurify.attacks.gradient import gradient_attack
 from nrpurify.attacks.presets import Plan, choose
 from nrpurify.attacks.surrogate import Model
-from nrpurify.precision import Amp
+from nrpurify.core.precision import Amp
 
 PRESETS = {"paper": Plan(steps=10), "authors": Plan(steps=20, step_size=1 / 255)}
 """``paper``: 10 steps of 1.6/255 at eps 16/255. ``authors``: 20 of 1/255, meant for that eps."""

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from nrpurify.attacks.gradient_log import counting
-from nrpurify.errors import InputError
+from nrpurify.core.errors import InputError
 
 P = ParamSpec("P")
 

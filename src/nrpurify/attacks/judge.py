@@ -13,7 +13,7 @@ from nrpurify.attacks.goal import Goal
 from nrpurify.attacks.gradient_log import usable
 from nrpurify.attacks.logits import ask, in_groups
 from nrpurify.attacks.surrogate import Model
-from nrpurify.precision import Amp
+from nrpurify.core.precision import Amp
 
 Loss = Callable[[Goal, Tensor], Tensor]
 """Maps a goal for N images and their N×draws×classes logits to the N values that are to grow."""

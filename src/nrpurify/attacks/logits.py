@@ -11,8 +11,8 @@ from nrpurify.attacks.adaptive import EOT
 from nrpurify.attacks.ascent import Objective
 from nrpurify.attacks.goal import Goal
 from nrpurify.attacks.surrogate import Model, classify
-from nrpurify.precision import Amp, at_least_fp32, autocast
-from nrpurify.scale import enlarged
+from nrpurify.core.precision import Amp, at_least_fp32, autocast
+from nrpurify.core.scale import enlarged
 
 Transform = Callable[[Tensor], Tensor]
 """Maps one image 1×3×H×W to 1×3×H'×W'."""

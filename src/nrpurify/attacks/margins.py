@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from nrpurify.attacks.goal import Goal
-from nrpurify.errors import InputError
+from nrpurify.core.errors import InputError
 
 TINY = 1e-12
 

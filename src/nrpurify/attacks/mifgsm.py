@@ -10,7 +10,7 @@ from nrpurify.attacks.draws import Source
 from nrpurify.attacks.gradient import gradient_attack
 from nrpurify.attacks.presets import Plan, choose
 from nrpurify.attacks.surrogate import Model
-from nrpurify.precision import Amp
+from nrpurify.core.precision import Amp
 
 PRESETS = {name: Plan(steps=10, momentum=1.0) for name in ("paper", "authors")}
 """The authors' code, too, takes 10 steps of eps / 10 with decay 1."""

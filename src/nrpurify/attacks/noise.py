@@ -11,9 +11,9 @@ from nrpurify.attacks.box import Box, Eps
 from nrpurify.attacks.draws import Source, per_image, start_each
 from nrpurify.attacks.presets import choose
 from nrpurify.attacks.surrogate import Model
-from nrpurify.errors import InputError
-from nrpurify.images import check_images
-from nrpurify.precision import Amp, at_least_fp32
+from nrpurify.core.errors import InputError
+from nrpurify.core.images import check_images
+from nrpurify.core.precision import Amp, at_least_fp32
 
 KINDS = ("sign", "uniform")
 

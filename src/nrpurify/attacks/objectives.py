@@ -16,10 +16,10 @@ from torch import Generator, Tensor
 
 from nrpurify.attacks.ascent import Objective
 from nrpurify.attacks.transforms import diverse_input
-from nrpurify.distances import feature_distance
-from nrpurify.features import FeatureExtractor, features_of
-from nrpurify.precision import Amp, autocast
-from nrpurify.scale import enlarged
+from nrpurify.core.precision import Amp, autocast
+from nrpurify.core.scale import enlarged
+from nrpurify.models.feature_distances import feature_distance
+from nrpurify.models.features import FeatureExtractor, features_of
 
 Diversity = Callable[[], Callable[[Tensor], Tensor]]
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from nrpurify.attacks.box import Eps
-from nrpurify.errors import InputError
+from nrpurify.core.errors import InputError
 
 _RANGES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "steps": (lambda value: value >= 1, "at least 1"),

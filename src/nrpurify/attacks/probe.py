@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from nrpurify.attacks.adaptive import EOT
 from nrpurify.attacks.logits import ask
 from nrpurify.attacks.surrogate import Model
-from nrpurify.errors import InputError
-from nrpurify.features import FeatureExtractor, Hook, check_layers, this_thread_only
+from nrpurify.core.errors import InputError
+from nrpurify.models.features import FeatureExtractor, Hook, check_layers, this_thread_only
 
 Features = FeatureExtractor | str | Iterable[str]
 Calls = list[tuple[Tensor, int]]

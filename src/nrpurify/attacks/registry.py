@@ -39,7 +39,7 @@ from nrpurify.attacks.ssp import ssp
 from nrpurify.attacks.tap import PRESETS as TAP
 from nrpurify.attacks.tap import tap
 from nrpurify.attacks.ti import DIM_TI, FGSM_TI, MI_FGSM_TI, dim_ti, fgsm_ti, mi_fgsm_ti
-from nrpurify.errors import InputError
+from nrpurify.core.errors import InputError
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from nrpurify.attacks.ascent import Callback
 from nrpurify.attacks.judge import Judge
-from nrpurify.errors import InputError
+from nrpurify.core.errors import InputError
 
 
 class Attempt(NamedTuple):

@@ -10,8 +10,8 @@ from nrpurify.attacks.draws import Source
 from nrpurify.attacks.gradient import gradient_attack
 from nrpurify.attacks.presets import Plan, choose
 from nrpurify.attacks.surrogate import Model
-from nrpurify.errors import InputError
-from nrpurify.precision import Amp
+from nrpurify.core.errors import InputError
+from nrpurify.core.precision import Amp
 
 PRESETS = {
     "paper": Plan(start="sign", start_share=1 / 3),

@@ -12,9 +12,9 @@ from nrpurify.attacks.ascent import value_and_gradient
 from nrpurify.attacks.gradient_log import log_gradients, report
 from nrpurify.attacks.surrogate import frozen
 from nrpurify.core.groups import GroupSize, in_fixed_groups
+from nrpurify.core.precision import Amp, autocast
 from nrpurify.core.random import derive_generator, pixels_hash
-from nrpurify.features import FeatureExtractor
-from nrpurify.precision import Amp, autocast
+from nrpurify.models.features import FeatureExtractor
 
 Perturb = Callable[[Tensor, Tensor | None, Sequence[Generator]], Tensor]
 """Maps N×3×H×W images in [0, 1], their N classes (or None) and N generators to attacked images."""

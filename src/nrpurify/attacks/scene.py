@@ -13,8 +13,8 @@ from nrpurify.attacks.judge import Judge, Loss
 from nrpurify.attacks.logits import predict
 from nrpurify.attacks.margins import dlr
 from nrpurify.attacks.surrogate import Model
-from nrpurify.images import check_images
-from nrpurify.precision import Amp, at_least_fp32
+from nrpurify.core.images import check_images
+from nrpurify.core.precision import Amp, at_least_fp32
 
 
 @dataclass(frozen=True)

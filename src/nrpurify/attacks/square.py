@@ -16,9 +16,9 @@ from nrpurify.attacks.presets import choose
 from nrpurify.attacks.restarts import Attempt, Watch, best_of, check_counts
 from nrpurify.attacks.scene import Scene
 from nrpurify.attacks.surrogate import Model, frozen
-from nrpurify.draw import random_integer
-from nrpurify.errors import InputError
-from nrpurify.precision import Amp
+from nrpurify.core.errors import InputError
+from nrpurify.core.precision import Amp
+from nrpurify.core.random import random_integer
 
 HALVINGS = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)
 """After which queries, of 10000, the squares' share of the image is halved."""

@@ -17,9 +17,9 @@ from nrpurify.attacks.objectives import away, input_diversity
 from nrpurify.attacks.presets import check_settings, choose
 from nrpurify.attacks.starts import Start, resolve_start
 from nrpurify.attacks.transforms import gaussian_kernel, smoother
-from nrpurify.features import VGG16_BODIES, FeatureExtractor, feature_extractor
-from nrpurify.images import check_images
-from nrpurify.precision import Amp
+from nrpurify.core.images import check_images
+from nrpurify.core.precision import Amp
+from nrpurify.models.features import VGG16_BODIES, FeatureExtractor, feature_extractor
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class SspSettings:
 
     Attributes:
         layer: VGG16's layer when no extractor is given.
-        distance: Δ of Eq. 1, a name in :data:`nrpurify.distances.DISTANCES`.
+        distance: Δ of Eq. 1, a name in :data:`nrpurify.models.feature_distances.DISTANCES`.
         start: R of Algorithm 1, a name in :data:`nrpurify.attacks.starts.STARTS` or a callable.
         steps: T, number of iterations.
         step_size: κ, in units of [0, 1] images.
@@ -172,7 +172,7 @@ class SSP:
 
     Args:
         surrogate: A feature extractor, or a name that
-            :func:`nrpurify.features.feature_extractor` takes.
+            :func:`nrpurify.models.features.feature_extractor` takes.
         layer: Where distortion is measured; by default the preset's layer in a VGG16.
         eps: L∞ budget in (0, 1].
         preset: ``paper`` or ``authors``.

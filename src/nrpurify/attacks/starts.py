@@ -12,7 +12,7 @@ import torch
 from torch import Generator, Tensor
 
 from nrpurify.attacks.box import Eps, per_sample
-from nrpurify.errors import InputError
+from nrpurify.core.errors import InputError
 
 Start = Callable[[Tensor, Eps, Generator | None], Tensor]
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from nrpurify.errors import InputError
+from nrpurify.core.errors import InputError
 
 Model = Callable[[Tensor], Tensor]
 """A classifier, usually a module: N×3×H×W images in [0, 1] to N×classes logits."""

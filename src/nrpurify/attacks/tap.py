@@ -17,8 +17,8 @@ from nrpurify.attacks.logits import predict
 from nrpurify.attacks.presets import Plan, choose
 from nrpurify.attacks.probe import Calls, Features, Probe
 from nrpurify.attacks.surrogate import Model, frozen
-from nrpurify.images import check_images
-from nrpurify.precision import Amp, at_least_fp32, autocast
+from nrpurify.core.images import check_images
+from nrpurify.core.precision import Amp, at_least_fp32, autocast
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from nrpurify.attacks.draws import Source
 from nrpurify.attacks.gradient import gradient_attack
 from nrpurify.attacks.presets import Plan, choose
 from nrpurify.attacks.surrogate import Model
-from nrpurify.precision import Amp
+from nrpurify.core.precision import Amp
 
 FGSM_TI = {name: Plan(smoothing=15) for name in ("paper", "authors")}
 MI_FGSM_TI = {name: Plan(steps=10, momentum=1.0, smoothing=15) for name in ("paper", "authors")}

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from nrpurify.attacks.generator import BLOCKS, GeneratorNet
-from nrpurify.errors import InputError, WeightsError
-from nrpurify.purifiers.card import Card
-from nrpurify.purifiers.carded import fill, read_carded, write_carded
+from nrpurify.core.checkpoint import fill, read_carded, write_carded
+from nrpurify.core.errors import InputError, WeightsError
+from nrpurify.core.model_card import Card
 from nrpurify.weights.read import read_torch
 
 GENERATOR = "cda-generator"

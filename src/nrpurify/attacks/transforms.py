@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
-from nrpurify.draw import chance, random_integer, uniform
-from nrpurify.errors import InputError
+from nrpurify.core.errors import InputError
+from nrpurify.core.random import chance, random_integer, uniform
 
 
 def diverse_input(

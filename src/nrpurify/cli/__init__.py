@@ -6,7 +6,7 @@ import importlib
 import sys
 from collections.abc import Sequence
 
-from nrpurify.errors import MissingExtraError
+from nrpurify.core.errors import MissingExtraError
 
 INTERRUPTED = 130
 

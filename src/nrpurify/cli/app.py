@@ -26,7 +26,7 @@ from nrpurify.cli import (
 )
 from nrpurify.cli.common import complain, set_quiet, weights_log
 from nrpurify.cli.options import build
-from nrpurify.errors import NrpurifyError
+from nrpurify.core.errors import NrpurifyError
 
 app = typer.Typer(
     name="nrpurify",

@@ -19,16 +19,16 @@ from nrpurify.cli.common import (
     Paths,
     Recursive,
     Seed,
+    eps_option,
     finish_folder,
     note,
-    parse_eps,
     progress_bar,
     resolve_amp,
     resolve_device,
     split_paths,
 )
-from nrpurify.errors import InputError
-from nrpurify.files import MAX_PIXELS
+from nrpurify.core.errors import InputError
+from nrpurify.core.files import MAX_PIXELS
 
 EXAMPLES = """Examples:
 
@@ -124,7 +124,7 @@ def command(
     Broken files and those without a label are listed at the end, with exit code 1.
     """
     from nrpurify.attacks import get
-    from nrpurify.decoding import set_pixel_limit
+    from nrpurify.core.decoding import set_pixel_limit
     from nrpurify.folders import MANIFEST, AttackOptions, attack_folder
 
     started = time.monotonic()
@@ -136,10 +136,10 @@ def command(
         name=name,
         surrogate=surrogate,
         layers=tuple(layer or ()),
-        eps=parse_eps(eps),
+        eps=eps_option(eps),
         preset=preset,
         steps=steps,
-        step_size=None if step_size is None else parse_eps(step_size, "--step-size"),
+        step_size=None if step_size is None else eps_option(step_size, "--step-size"),
         restarts=restarts,
         trained=trained,
         labels=labels,

@@ -26,13 +26,13 @@ from rich.progress import (
 )
 from rich.table import Table
 
-from nrpurify.errors import InputError
-from nrpurify.files import log_left_out
-from nrpurify.fraction import read_distance
+from nrpurify.core.errors import InputError
+from nrpurify.core.files import log_left_out
+from nrpurify.core.fractions import parse_eps
 
 if TYPE_CHECKING:
+    from nrpurify.core.precision import Amp
     from nrpurify.folders import FolderResult
-    from nrpurify.precision import Amp
 
 
 class AmpChoice(StrEnum):
@@ -75,13 +75,13 @@ MaxPixels = Annotated[
 Recursive = Annotated[bool, typer.Option("--recursive", "-r", help="Look into sub-folders.")]
 
 
-def parse_eps(text: str, flag: str = "--eps") -> float:
+def eps_option(text: str, flag: str = "--eps") -> float:
     """Read a distance in units of [0, 1] images: a fraction such as ``16/255``, or a number.
 
     Raises:
         InputError: Neither of them, or outside (0, 1].
     """
-    return read_distance(text, f"{flag} is {text!r}")
+    return parse_eps(text, f"{flag} is {text!r}")
 
 
 def resolve_device(name: str | None) -> str:

@@ -16,16 +16,16 @@ from nrpurify.cli.common import (
     Json,
     Seed,
     Trained,
+    eps_option,
     note,
     note_precision,
-    parse_eps,
     print_json,
     print_table,
     progress_bar,
     resolve_amp,
     resolve_device,
 )
-from nrpurify.files import check_writable, write_json
+from nrpurify.core.files import check_writable, write_json
 
 EXAMPLES = """Examples:
 
@@ -137,9 +137,9 @@ def command(
         "trained": _trained_for(evaluate_task.one_attack(attack), trained or ()),
         "victims": victims.split(",") if victims else None,
         "surrogate": surrogate,
-        "eps": parse_eps(eps),
+        "eps": eps_option(eps),
         "steps": steps,
-        "step_size": None if step_size is None else parse_eps(step_size, "--step-size"),
+        "step_size": None if step_size is None else eps_option(step_size, "--step-size"),
         "layer": layer,
         "preset": preset,
         "attacked": attacked,
@@ -175,7 +175,7 @@ def _trained_for(attack: str | None, given: Sequence[str]) -> Path | None:
         InputError: A file for another attack.
     """
     from nrpurify.attacks.trained import read_trained
-    from nrpurify.errors import InputError
+    from nrpurify.core.errors import InputError
 
     files = read_trained(given)
     if idle := sorted(files.keys() - {attack}):

@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from nrpurify.cli.common import (
+    eps_option,
     note,
     note_precision,
-    parse_eps,
     print_json,
     print_table,
     progress_bar,
     resolve_amp,
     resolve_device,
 )
-from nrpurify.errors import InputError
+from nrpurify.core.errors import InputError
 
 if TYPE_CHECKING:
     from nrpurify.tasks.plan import TaskPlan
@@ -184,12 +184,12 @@ def _plan(task: TaskChoice, folder: Path, options: Mapping[str, Any]) -> TaskPla
     attacks, defenses, step = options["attack"], options["defense"], options["step_size"]
     given |= {
         "trained": read_trained(options["trained"] or ()),
-        "eps": tuple(parse_eps(text) for text in options["eps"].split(",")),
+        "eps": tuple(eps_option(text) for text in options["eps"].split(",")),
         "attacks": tuple(n.strip() for part in attacks for n in part.split(","))
         if attacks
         else None,
         "defenses": tuple(defenses) if defenses else None,
-        "step_size": None if step is None else parse_eps(step, "--step-size"),
+        "step_size": None if step is None else eps_option(step, "--step-size"),
         "device": resolve_device(options["device"]),
         "amp": resolve_amp(options["amp"]),
     }

@@ -22,13 +22,13 @@ from nrpurify.cli.common import (
     resolve_amp,
     resolve_device,
 )
-from nrpurify.errors import InputError
+from nrpurify.core.errors import InputError
 
 if TYPE_CHECKING:
     from rich.progress import Progress
 
+    from nrpurify.data.labels import LabeledImage
     from nrpurify.evaluation import GridRecipe
-    from nrpurify.labels import LabeledImage
 
 EXAMPLES = """Examples:
 
@@ -140,7 +140,7 @@ def _with_trained(recipe: GridRecipe, given: Sequence[str]) -> GridRecipe:
 
 
 def _demo_photos(limit: int | None) -> list[LabeledImage]:
-    from nrpurify.demo import foolbox_photos
+    from nrpurify.data.demo import foolbox_photos
 
     return foolbox_photos()[:limit]
 

@@ -7,7 +7,7 @@ import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from nrpurify.errors import InputError
+from nrpurify.core.errors import InputError
 
 if TYPE_CHECKING:
     from nrpurify.training import Recipe
@@ -41,7 +41,7 @@ def change_recipe(recipe: Recipe, assignments: Sequence[str]) -> Recipe:
 
 
 def _parse(text: str) -> tuple[str, Any]:
-    from nrpurify.recipe_files import parse_yaml
+    from nrpurify.core.config import parse_yaml
 
     key, equals, value = text.partition("=")
     if not equals:

@@ -32,8 +32,8 @@ from nrpurify.cli.common import (
     resolve_device,
     split_paths,
 )
-from nrpurify.errors import InputError
-from nrpurify.files import MAX_PIXELS
+from nrpurify.core.errors import InputError
+from nrpurify.core.files import MAX_PIXELS
 
 if TYPE_CHECKING:
     from torch import nn
@@ -118,7 +118,7 @@ def command(
 
     Broken files are listed at the end, with exit code 1.
     """
-    from nrpurify.decoding import set_pixel_limit
+    from nrpurify.core.decoding import set_pixel_limit
     from nrpurify.folders import purify_folder
 
     started = time.monotonic()

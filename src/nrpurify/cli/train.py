@@ -13,7 +13,7 @@ from rich.text import Text
 
 from nrpurify.cli.common import Device, Json, note, print_json, progress_bar, resolve_device
 from nrpurify.cli.overrides import change_recipe
-from nrpurify.errors import InputError
+from nrpurify.core.errors import InputError
 
 EXAMPLES = """Examples:
 

@@ -11,7 +11,7 @@ from rich.progress import TextColumn
 
 from nrpurify.cli.common import Device, Json, note, print_json, progress_bar, resolve_device
 from nrpurify.cli.train import RateColumn, TrainingProgress
-from nrpurify.errors import InputError
+from nrpurify.core.errors import InputError
 
 EXAMPLES = """Examples:
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from nrpurify.cli.common import Json, note, print_json, print_table
-from nrpurify.errors import InputError
+from nrpurify.core.errors import InputError
 
 EXAMPLES = """Examples:
 

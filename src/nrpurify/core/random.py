@@ -1,12 +1,13 @@
-"""The one way from a seed to a generator: for each purpose and image its own."""
+"""The one way from a seed to a generator, and single numbers drawn from one on the CPU."""
 
 from __future__ import annotations
 
 import hashlib
 
+import torch
 from torch import Generator, Tensor
 
-from nrpurify.images import to_uint8
+from nrpurify.core.images import to_uint8
 
 
 def derive_seed(seed: int, purpose: str, image: str = "") -> int:
@@ -31,3 +32,18 @@ def pixels_hash(image: Tensor) -> str:
     """sha256 of an image 3×H×W (or N×3×H×W) in [0, 1], rounded to 8 bits."""
     levels = to_uint8(image).cpu().contiguous()
     return hashlib.sha256(repr(levels.shape[-2:]).encode() + levels.numpy().tobytes()).hexdigest()
+
+
+def random_integer(low: int, high: int, generator: Generator | None) -> int:
+    """An integer in [low, high]."""
+    return int(torch.randint(low, high + 1, (), generator=generator, device="cpu"))
+
+
+def uniform(low: float, high: float, generator: Generator | None) -> float:
+    """A number in [low, high)."""
+    return low + (high - low) * float(torch.rand((), generator=generator, device="cpu"))
+
+
+def chance(probability: float, generator: Generator | None) -> bool:
+    """True with that probability."""
+    return uniform(0, 1, generator) < probability

@@ -11,9 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from nrpurify.errors import InputError
-from nrpurify.images import check_range, check_shape
-from nrpurify.tracing import has_values
+from nrpurify.core.errors import InputError
+from nrpurify.core.images import check_range, check_shape
+from nrpurify.core.tracing import has_values
 
 Images = Tensor | list[Tensor]
 

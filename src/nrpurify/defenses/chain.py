@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from torch import nn
 
+from nrpurify.core.errors import InputError
 from nrpurify.defenses.randomness import Combine
-from nrpurify.errors import InputError
 
 
 class Chain(nn.Sequential):

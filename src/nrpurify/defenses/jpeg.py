@@ -9,9 +9,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from nrpurify.core.errors import InputError
+from nrpurify.core.images import from_uint8, to_picture
 from nrpurify.defenses.opaque import Opaque
-from nrpurify.errors import InputError
-from nrpurify.images import from_uint8, to_picture
 
 
 class JPEG(Opaque):

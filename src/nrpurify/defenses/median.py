@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from nrpurify.errors import InputError
+from nrpurify.core.errors import InputError
 
 
 class Median(nn.Module):

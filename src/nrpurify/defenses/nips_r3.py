@@ -8,11 +8,11 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
+from nrpurify.core.errors import InputError
+from nrpurify.core.fractions import hint_of_255
+from nrpurify.core.precision import at_least_fp32
 from nrpurify.defenses.jpeg import JPEG
 from nrpurify.defenses.randomness import Combine, RandomDefense
-from nrpurify.errors import InputError
-from nrpurify.fraction import hint_of_255
-from nrpurify.precision import at_least_fp32
 
 
 class NeurIPSr3(RandomDefense):

@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Generator, Tensor
 
+from nrpurify.core.errors import InputError
+from nrpurify.core.fractions import hint_of_255
 from nrpurify.defenses.randomness import Combine, RandomDefense
-from nrpurify.errors import InputError
-from nrpurify.fraction import hint_of_255
 
 
 class GaussianNoise(RandomDefense):

@@ -12,16 +12,16 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
-from nrpurify.callables import as_module, call_with_rgb, check_callable
+from nrpurify.core.callables import as_module, call_with_rgb, check_callable
+from nrpurify.core.errors import InputError
+from nrpurify.core.preprocessing import Channels, Normalize, find_preprocessing
+from nrpurify.core.scale import enlarged
 from nrpurify.defenses.arguments import Found, check_values, find_images
 from nrpurify.defenses.chain import passes_of
-from nrpurify.defenses.frames import Frame, bring_back, defend
+from nrpurify.defenses.geometry import Frame, bring_back, defend
 from nrpurify.defenses.randomness import Combine, check_passes, reseed
 from nrpurify.defenses.registry import make
-from nrpurify.errors import InputError
-from nrpurify.preprocessing import Channels, Normalize, find_preprocessing
 from nrpurify.purifiers import DEFAULT, DynamicPurifier, load_purifier
-from nrpurify.scale import enlarged
 
 Range = Literal["unit", "normalized"]
 """Of the images that callers pass: [0, 1], or by mean and std."""
@@ -51,7 +51,7 @@ class Protected(nn.Module):
     Raises:
         InputError: Passes or a combination that cannot be used; when called: no images or images
             out of their range, several passes of a model that does not return N×classes, or an
-            answer that cannot be brought back, see :func:`nrpurify.defenses.frames.bring_back`.
+            answer that cannot be brought back, see :func:`nrpurify.defenses.geometry.bring_back`.
     """
 
     def __init__(
@@ -215,8 +215,8 @@ def protect(
             channels: 3 numbers, or one for all. Normalization is put between defense and model.
         std: The same.
         preprocessing: In place of both, what has them: see
-            :func:`nrpurify.preprocessing.read_preprocessing`. Only mean, std and the order of the
-            channels are taken; resize and crop before the call.
+            :func:`nrpurify.core.preprocessing.read_preprocessing`. Only mean, std and the order of
+            the channels are taken; resize and crop before the call.
         images: ``unit``: you pass [0, 1]. ``normalized``: you pass normalized images, such as
             the ``pixel_values`` of transformers; they are brought to [0, 1] for the defense and
             normalized again.

@@ -7,8 +7,8 @@ from typing import Literal
 import torch
 from torch import Generator, Tensor, nn
 
-from nrpurify.draw import random_integer, uniform
-from nrpurify.errors import InputError
+from nrpurify.core.errors import InputError
+from nrpurify.core.random import random_integer, uniform
 
 Combine = Literal["mean", "vote"]
 

@@ -12,17 +12,17 @@ from typing import Any
 import torch
 from torch import Generator, nn
 
+from nrpurify.core.errors import InputError
+from nrpurify.core.spec import Link, convert, is_file, parse
 from nrpurify.defenses.chain import Chain
 from nrpurify.defenses.jpeg import JPEG
 from nrpurify.defenses.median import Median
 from nrpurify.defenses.nips_r3 import NeurIPSr3
 from nrpurify.defenses.noise import GaussianNoise
 from nrpurify.defenses.rp import RandomPad
-from nrpurify.defenses.spec import Link, convert, is_file, parse
 from nrpurify.defenses.trained import purifier, super_resolution, trained
 from nrpurify.defenses.tvm import TVM
 from nrpurify.defenses.wavelet import Wavelet
-from nrpurify.errors import InputError
 from nrpurify.purifiers import DESIGNS, shipped
 
 

@@ -6,8 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
+from nrpurify.core.errors import InputError
 from nrpurify.defenses.randomness import Combine, RandomDefense
-from nrpurify.errors import InputError
 
 
 class RandomPad(RandomDefense):

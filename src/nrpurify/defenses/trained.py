@@ -6,9 +6,9 @@ from typing import Literal
 
 from torch import Generator, nn
 
+from nrpurify.core.errors import InputError
 from nrpurify.defenses.randomness import Combine, check_passes
 from nrpurify.defenses.wavelet import Wavelet
-from nrpurify.errors import InputError
 from nrpurify.purifiers import DynamicPurifier, Purifier, load_purifier
 
 

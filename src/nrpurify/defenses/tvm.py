@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from nrpurify.core.errors import InputError, MissingExtraError
 from nrpurify.defenses.opaque import Opaque
-from nrpurify.errors import InputError, MissingExtraError
 
 
 class TVM(Opaque):

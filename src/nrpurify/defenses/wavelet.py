@@ -7,9 +7,9 @@ from importlib.util import find_spec
 import torch
 from torch import Tensor
 
+from nrpurify.core.errors import InputError, MissingExtraError
+from nrpurify.core.fractions import hint_of_255
 from nrpurify.defenses.opaque import Opaque
-from nrpurify.errors import InputError, MissingExtraError
-from nrpurify.fraction import hint_of_255
 
 
 class Wavelet(Opaque):

@@ -1,5 +1,7 @@
 """Evaluation: accuracy and success rate, clean, attacked and purified."""
 
+from nrpurify.core.config import Marks, RecipeError
+from nrpurify.evaluation.diagnostics import find_warnings
 from nrpurify.evaluation.folder import Outcome, evaluate_folder, evaluate_images
 from nrpurify.evaluation.grid import GridWatcher, SilentGrid, run_grid
 from nrpurify.evaluation.grid_recipe import (
@@ -14,8 +16,6 @@ from nrpurify.evaluation.harness import Tally, Views, check_budget, evaluate, su
 from nrpurify.evaluation.metrics import wilson_interval
 from nrpurify.evaluation.plan import VICTIMS, Plan
 from nrpurify.evaluation.table import compact_table
-from nrpurify.evaluation.warnings import find_warnings
-from nrpurify.recipe_files import Marks, RecipeError
 
 __all__ = [
     "VICTIMS",

@@ -15,10 +15,10 @@ from torch import Tensor
 
 from nrpurify.attacks.box import round_within
 from nrpurify.attacks.gradient_log import GradientCount, log_gradients
+from nrpurify.core.files import read_json, write_json
+from nrpurify.core.image_tensors import load_image_tensor, save_image_tensor
+from nrpurify.core.images import read_image, write_png
 from nrpurify.evaluation.harness import Batch, check_budget
-from nrpurify.files import read_json, write_json
-from nrpurify.floats import read_float, write_float
-from nrpurify.images import read_image, write_png
 from nrpurify.weights import file_hash
 
 Rounding = Literal["float", "uint8"]
@@ -104,7 +104,7 @@ class Adversaries:
         return path.relative_to(self.folder).as_posix()
 
     def _read(self, path: Path) -> Tensor:
-        return read_image(path).rgb if self.rounding == "uint8" else read_float(path)
+        return read_image(path).rgb if self.rounding == "uint8" else load_image_tensor(path)
 
     def _holds(self, path: Path, source: str) -> bool:
         entry = self.files.get(self._key(path))
@@ -126,7 +126,7 @@ class Adversaries:
         counts = log.images or [GradientCount()] * len(paths)
         attacked = checked(batch.images, made, self.eps, self.rounding)
         self.seconds += time.perf_counter() - begun
-        write = write_png if self.rounding == "uint8" else write_float
+        write = write_png if self.rounding == "uint8" else save_image_tensor
         rows = zip(paths, hashes, attacked, batch.images, counts, strict=True)
         for path, source, image, clean, count in rows:
             write(path, image)

@@ -8,15 +8,15 @@ from typing import Any
 
 from torch import Generator, Tensor, nn
 
-from nrpurify import features
 from nrpurify.attacks import registry
 from nrpurify.attacks.ensemble import Ensemble
 from nrpurify.attacks.runner import Perturb
 from nrpurify.attacks.ssp import default_layer
 from nrpurify.attacks.ssp import settings as ssp_settings
 from nrpurify.attacks.trained import LOADERS
-from nrpurify.errors import InputError
-from nrpurify.precision import Amp
+from nrpurify.core.errors import InputError
+from nrpurify.core.precision import Amp
+from nrpurify.models import features
 
 
 def settings_in_force(name: str, preset: str, given: Mapping[str, Any]) -> dict[str, Any]:

@@ -13,7 +13,9 @@ from torch import Tensor, nn
 from nrpurify.attacks.gradient_log import GradientCount, log_gradients
 from nrpurify.attacks.runner import AttackRunner
 from nrpurify.core.groups import InGroups, span
+from nrpurify.core.precision import Amp, arithmetic, autocast
 from nrpurify.core.random import derive_generator
+from nrpurify.core.scale import enlarged
 from nrpurify.defenses import protect
 from nrpurify.defenses.randomness import reseed
 from nrpurify.evaluation.adversaries import Adversaries, checked, digest, slug
@@ -22,12 +24,10 @@ from nrpurify.evaluation.cells import Cell, Unit, cell_id, counted, describe, is
 from nrpurify.evaluation.finite import check_finite
 from nrpurify.evaluation.grid_recipe import GridAttack, GridRecipe
 from nrpurify.evaluation.harness import Attack, Batch
-from nrpurify.evaluation.meter import Meter
 from nrpurify.evaluation.networks import Networks, surrogate_names, trained_name
 from nrpurify.evaluation.photos import Photos
+from nrpurify.evaluation.profiler import Meter
 from nrpurify.evaluation.threats import WHITE_BOX, GradientCheck, check_gradients, target
-from nrpurify.precision import Amp, arithmetic, autocast
-from nrpurify.scale import enlarged
 
 Source = Callable[[Batch, Sequence[str]], Tensor]
 """Maps a batch and the hashes of its files to its attacked images."""

@@ -10,11 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from nrpurify.core.files import read_json, write_json
 from nrpurify.evaluation.adversaries import digest, slug
 from nrpurify.evaluation.grid_recipe import GridAttack, GridRecipe
 from nrpurify.evaluation.metrics import wilson_interval
 from nrpurify.evaluation.networks import surrogate_names
-from nrpurify.files import read_json, write_json
 from nrpurify.models.registry import RIDGE
 
 Cell = dict[str, Any]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from nrpurify.errors import InputError
+from nrpurify.core.errors import InputError
 
 
 def check_finite(values: Tensor, names: Sequence[str], what: str, defense: str) -> None:

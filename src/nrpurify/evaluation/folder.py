@@ -12,19 +12,19 @@ from torch import Tensor, nn
 
 from nrpurify import models
 from nrpurify.attacks.gradient_log import log_gradients
+from nrpurify.core.errors import ImageError, InputError
+from nrpurify.core.files import LeftOut, log_left_out
 from nrpurify.core.groups import InGroups, span
-from nrpurify.errors import ImageError, InputError
+from nrpurify.core.images import load_batch
+from nrpurify.core.precision import arithmetic
+from nrpurify.core.versions import versions
+from nrpurify.data.labels import LabeledImage, labeled_images, read_labeled_folder
 from nrpurify.evaluation.harness import Batch, Observer, evaluate, summarize
 from nrpurify.evaluation.label_check import FIRST, asked, label_doubt
 from nrpurify.evaluation.networks import networks_seen, weights_hash
 from nrpurify.evaluation.plan import Plan
 from nrpurify.evaluation.planned_attack import PlannedAttack, planned_attack
-from nrpurify.files import LeftOut, log_left_out
-from nrpurify.images import load_batch
-from nrpurify.labels import LabeledImage, labeled_images, read_labeled_folder
-from nrpurify.precision import arithmetic
 from nrpurify.purifiers import Purifier, load_purifier
-from nrpurify.versions import versions
 
 
 @dataclass
@@ -103,9 +103,9 @@ def evaluate_folder(
     Args:
         folder: Images, or with no ``labels`` one sub-folder a class.
         plan: What to do.
-        labels: A CSV, see :func:`nrpurify.labels.read_labels_csv`.
+        labels: A CSV, see :func:`nrpurify.data.labels.read_labels_csv`.
         classes: Without ``labels``: names of the sub-folders in the order of the victims' classes,
-            see :func:`nrpurify.labels.read_class_names`.
+            see :func:`nrpurify.data.labels.read_class_names`.
         limit: Use the first so many images, in the order of their names.
         watch: As in :func:`evaluate_images`.
 

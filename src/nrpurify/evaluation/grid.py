@@ -10,21 +10,21 @@ from typing import Any, Protocol
 
 from torch import Tensor
 
-from nrpurify.errors import InputError
+from nrpurify.core.config import Gathered, to_yaml
+from nrpurify.core.errors import InputError
+from nrpurify.core.files import check_writable, write_json, write_text
+from nrpurify.core.precision import arithmetic
+from nrpurify.core.versions import versions
+from nrpurify.data.labels import LabeledImage
 from nrpurify.evaluation.bench import Bench
 from nrpurify.evaluation.cells import Cell, Unit, read_cell, save_cell, units
+from nrpurify.evaluation.diagnostics import Warned, find_warnings
 from nrpurify.evaluation.grid_checks import check_grid
 from nrpurify.evaluation.grid_recipe import GridRecipe, read_grid
 from nrpurify.evaluation.label_check import FIRST, check_labels
 from nrpurify.evaluation.networks import Networks, name_problems
 from nrpurify.evaluation.photos import Photos, open_photos
 from nrpurify.evaluation.strips import write_strips
-from nrpurify.evaluation.warnings import Warned, find_warnings
-from nrpurify.files import check_writable, write_json, write_text
-from nrpurify.labels import LabeledImage
-from nrpurify.precision import arithmetic
-from nrpurify.recipe_files import Gathered, to_yaml
-from nrpurify.versions import versions
 
 
 class GridWatcher(Protocol):

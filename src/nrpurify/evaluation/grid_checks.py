@@ -11,9 +11,9 @@ from nrpurify.attacks import registry
 from nrpurify.attacks.presets import choose
 from nrpurify.attacks.registry import Entry
 from nrpurify.attacks.trained import LOADERS, locate
-from nrpurify.errors import InputError
+from nrpurify.core.config import Place, RecipeError
+from nrpurify.core.errors import InputError
 from nrpurify.evaluation.grid_recipe import SCORE_BASED, GridAttack, GridRecipe, distance
-from nrpurify.recipe_files import Place, RecipeError
 
 Problem = tuple[Place, str]
 _OWN = {"eps", "preset", "generator", "amp", "callback", "targets", "targeted", "features"}

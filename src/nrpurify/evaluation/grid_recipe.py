@@ -9,11 +9,11 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
+from nrpurify.core.config import Marks, Place, RecipeError, find_recipe, read_yaml, shown
+from nrpurify.core.errors import InputError, MissingExtraError
+from nrpurify.core.fractions import parse_eps
 from nrpurify.core.groups import GROUP
-from nrpurify.errors import InputError, MissingExtraError
-from nrpurify.fraction import read_distance
-from nrpurify.precision import Amp
-from nrpurify.recipe_files import Marks, Place, RecipeError, find_recipe, read_yaml, shown
+from nrpurify.core.precision import Amp
 
 Threat = Literal[
     "oblivious transfer",
@@ -34,7 +34,7 @@ class GridImages:
     Attributes:
         folder: Images or, without ``labels``, one sub-folder a class; empty when the caller has
             the images.
-        labels: A CSV, see :func:`nrpurify.labels.read_labels_csv`.
+        labels: A CSV, see :func:`nrpurify.data.labels.read_labels_csv`.
         classes: Without ``labels``: a text file of the sub-folders' names in the order of the
             victims' classes; empty for numbers, or alphabetical order.
         limit: The first so many by name; None for all.
@@ -146,7 +146,7 @@ def distance(value: object) -> float:
     Raises:
         InputError: Neither of them, or outside (0, 1].
     """
-    return read_distance(str(value), f"{shown(value)} given")
+    return parse_eps(str(value), f"{shown(value)} given")
 
 
 def grid_from_dict(values: Mapping[str, Any]) -> GridRecipe:

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from nrpurify.errors import InputError
+from nrpurify.core.errors import InputError
 from nrpurify.evaluation.finite import check_finite
 from nrpurify.evaluation.metrics import wilson_interval
 

@@ -7,11 +7,11 @@ from pathlib import Path, PurePath
 import torch
 from torch import Tensor
 
-from nrpurify.errors import InputError
+from nrpurify.core.errors import InputError
+from nrpurify.core.files import find_images
+from nrpurify.core.image_tensors import image_tensor_path, load_image_tensor
+from nrpurify.core.images import read_image
 from nrpurify.evaluation.harness import Attack, Batch
-from nrpurify.files import find_images
-from nrpurify.floats import float_path, read_float
-from nrpurify.images import read_image
 
 
 def look_up(folder: str | Path) -> Attack:
@@ -67,5 +67,5 @@ def _ends_in(folder: PurePath, tail: PurePath) -> bool:
 
 
 def _read(path: Path) -> Tensor:
-    unrounded = float_path(path)
-    return read_float(unrounded) if unrounded.is_file() else read_image(path).rgb
+    unrounded = image_tensor_path(path)
+    return load_image_tensor(unrounded) if unrounded.is_file() else read_image(path).rgb

@@ -14,15 +14,15 @@ from torch import Tensor, nn
 from nrpurify import defenses, models, weights
 from nrpurify.attacks import registry
 from nrpurify.attacks.trained import LOADERS, locate, shipped
+from nrpurify.core.checkpoint import read_carded
+from nrpurify.core.config import Gathered, Place, at
+from nrpurify.core.errors import InputError, MissingExtraError, WeightsError
+from nrpurify.core.model_card import tensors_hash
 from nrpurify.core.random import derive_seed
-from nrpurify.errors import InputError, MissingExtraError, WeightsError
 from nrpurify.evaluation.attackers import load_surrogate
 from nrpurify.evaluation.grid_recipe import GridAttack, GridRecipe
 from nrpurify.evaluation.threats import behind_own_purifier, is_random
 from nrpurify.purifiers import Card
-from nrpurify.purifiers.card import tensors_hash
-from nrpurify.purifiers.carded import read_carded
-from nrpurify.recipe_files import Gathered, Place, at
 
 
 @dataclass(frozen=True)

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import torch
 
-from nrpurify.errors import ImageError
+from nrpurify.core.config import RecipeError, at
+from nrpurify.core.errors import ImageError
+from nrpurify.core.files import LeftOut, log_left_out
+from nrpurify.core.images import load_batch
+from nrpurify.data.labels import LabeledImage, labeled_images, read_labeled_folder
 from nrpurify.evaluation.grid_recipe import GridImages
 from nrpurify.evaluation.harness import Batch
-from nrpurify.files import LeftOut, log_left_out
-from nrpurify.images import load_batch
-from nrpurify.labels import LabeledImage, labeled_images, read_labeled_folder
-from nrpurify.recipe_files import RecipeError, at
 from nrpurify.weights import content_hashes
 
 

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from nrpurify.core.errors import InputError
 from nrpurify.core.groups import GROUP
-from nrpurify.errors import InputError
-from nrpurify.precision import Amp
+from nrpurify.core.precision import Amp
 
 VICTIMS = (
     "efficientnet_lite0",
@@ -26,7 +26,8 @@ class Plan:
 
     Attributes:
         victims: Names for :func:`nrpurify.models.load_classifier`.
-        surrogate: For ssp a name for :func:`nrpurify.features.feature_extractor`, ``None`` for
+        surrogate: For ssp a name for :func:`nrpurify.models.features.feature_extractor`, ``None``
+            for
             VGG16; attacks on classifiers need names for :func:`nrpurify.models.load_classifier`,
             with commas between for an ensemble.
         preset: The attack's preset.

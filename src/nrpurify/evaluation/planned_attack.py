@@ -15,14 +15,14 @@ from nrpurify.attacks.box import round_within
 from nrpurify.attacks.registry import Entry
 from nrpurify.attacks.runner import AttackRunner
 from nrpurify.attacks.trained import LOADERS, locate
-from nrpurify.errors import InputError
+from nrpurify.core.checkpoint import read_carded
+from nrpurify.core.errors import InputError
 from nrpurify.evaluation.attackers import load_surrogate, perturber, settings_in_force
 from nrpurify.evaluation.harness import Attack, Batch
 from nrpurify.evaluation.lookup import look_up
 from nrpurify.evaluation.networks import weights_hash
 from nrpurify.evaluation.plan import Plan
-from nrpurify.features import check_layers
-from nrpurify.purifiers.carded import read_carded
+from nrpurify.models.features import check_layers
 
 HALF_STEP = 0.5 / 255
 """What rounding to 8 bits may add to a budget."""

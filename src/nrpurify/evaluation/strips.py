@@ -8,13 +8,13 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from nrpurify.errors import MissingExtraError
+from nrpurify.core.errors import MissingExtraError
+from nrpurify.core.images import write_png
 from nrpurify.evaluation.adversaries import slug
 from nrpurify.evaluation.bench import Bench, answers
 from nrpurify.evaluation.cells import Cell, is_own_surrogate, units
 from nrpurify.evaluation.harness import Batch
 from nrpurify.evaluation.networks import surrogate_names
-from nrpurify.images import write_png
 from nrpurify.models import imagenet_classes
 from nrpurify.purifiers import Purifier
 

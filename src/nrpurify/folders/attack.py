@@ -14,18 +14,18 @@ import torch
 from nrpurify.attacks.box import round_within
 from nrpurify.attacks.gradient_log import GradientCount, gradient_notes, log_gradients
 from nrpurify.attacks.runner import AttackRunner
-from nrpurify.decoding import Frames
-from nrpurify.errors import InputError
+from nrpurify.core.decoding import Frames
+from nrpurify.core.errors import InputError
+from nrpurify.core.files import MAX_PIXELS
+from nrpurify.core.image_tensors import image_tensor_path, save_image_tensor
+from nrpurify.core.images import Image, read_image, write_png
+from nrpurify.core.precision import arithmetic
 from nrpurify.evaluation import check_budget
-from nrpurify.files import MAX_PIXELS
-from nrpurify.floats import float_path, write_float
 from nrpurify.folders.attackers import prepare_attack
 from nrpurify.folders.jobs import FolderResult, Item, Job, Watch, collect
 from nrpurify.folders.manifest import Head, Manifest, make_head
 from nrpurify.folders.options import Attacker, AttackOptions
 from nrpurify.folders.planning import Sources, plan_jobs
-from nrpurify.images import Image, read_image, write_png
-from nrpurify.precision import arithmetic
 
 _LOG = logging.getLogger(__name__)
 
@@ -57,7 +57,7 @@ def attack_folder(
         recursive: Search sub-folders.
         overwrite: Make outputs again, also those of other settings or sources. Files that the
             manifest does not list are never replaced.
-        floats: Also write the unrounded values, see :mod:`nrpurify.floats`.
+        floats: Also write the unrounded values, see :mod:`nrpurify.core.image_tensors`.
         frames: Of files with several frames or pages: ``refuse`` them, or read the ``first``.
         max_pixels: Larger images are failed items.
         limit: Only the first so many images, in the order of their names; None for all.
@@ -174,7 +174,7 @@ class _Run:
             self.manifest.begin(job)
             write_png(job.output, rounded, image.alpha)
             if self.manifest.floats:
-                write_float(float_path(job.output), attacked)
+                save_image_tensor(image_tensor_path(job.output), attacked)
             unrounded = float((attacked - image.rgb).abs().max())
             self.manifest.record(job, linf=change, float_linf=unrounded, gradient=count)
         except (InputError, OSError) as error:

@@ -6,15 +6,15 @@ from collections.abc import Sequence
 
 from torch import Generator, Tensor
 
-from nrpurify import features
 from nrpurify.attacks import registry
 from nrpurify.attacks.registry import Entry
 from nrpurify.attacks.ssp import default_layer, settings, ssp
 from nrpurify.attacks.trained import LOADERS, locate
-from nrpurify.errors import InputError
+from nrpurify.core.checkpoint import read_carded
+from nrpurify.core.errors import InputError
 from nrpurify.folders.classifiers import prepare_classifier
 from nrpurify.folders.options import Attacker, AttackOptions
-from nrpurify.purifiers.carded import read_carded
+from nrpurify.models import features
 
 
 def prepare_attack(options: AttackOptions) -> Attacker:

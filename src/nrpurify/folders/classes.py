@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from nrpurify.errors import InputError
+from nrpurify.core.errors import InputError
+from nrpurify.data.labels import read_labels_csv, read_targets_csv
 from nrpurify.folders.jobs import Job
-from nrpurify.labels import read_labels_csv, read_targets_csv
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Classes:
         """Read the targets if given, else the labels; None without either.
 
         Raises:
-            InputError: The table cannot be used, see :mod:`nrpurify.labels`.
+            InputError: The table cannot be used, see :mod:`nrpurify.data.labels`.
         """
         if targets is not None:
             return cls(targets, read_targets_csv(targets), True)

@@ -13,9 +13,9 @@ from nrpurify.attacks import registry
 from nrpurify.attacks.ensemble import Ensemble
 from nrpurify.attacks.presets import Plan, choose
 from nrpurify.attacks.registry import Entry
-from nrpurify.features import check_layers
 from nrpurify.folders.classes import Classes
 from nrpurify.folders.options import Attacker, AttackOptions
+from nrpurify.models.features import check_layers
 
 
 def prepare_classifier(options: AttackOptions) -> Attacker:

@@ -6,9 +6,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from nrpurify.core.images import Image
+from nrpurify.core.precision import Amp
 from nrpurify.defenses.randomness import RandomDefense
-from nrpurify.images import Image
-from nrpurify.precision import Amp
 from nrpurify.purifiers import DynamicPurifier, Purifier
 
 
@@ -22,7 +22,7 @@ def defend_image(
 
     Args:
         defense: A purifier or another module from images to images, on ``device``.
-        image: What :func:`nrpurify.images.read_image` gave.
+        image: What :func:`nrpurify.core.images.read_image` gave.
         device: Where to work.
         tile: Side of the tiles in pixels.
         amp: bf16 autocast: ``True``, ``False`` or ``"auto"`` (where the hardware has it).

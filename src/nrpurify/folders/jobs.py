@@ -9,9 +9,9 @@ from typing import Any, Literal
 
 import torch
 
+from nrpurify.core.errors import ImageError, NrpurifyError
+from nrpurify.core.files import LeftOut
 from nrpurify.core.random import derive_generator
-from nrpurify.errors import ImageError, NrpurifyError
-from nrpurify.files import LeftOut
 
 
 @dataclass(frozen=True)

@@ -21,11 +21,11 @@ from pathlib import Path
 from typing import Any
 
 from nrpurify.attacks.gradient_log import GradientCount
-from nrpurify.errors import InputError
-from nrpurify.files import atomic_path, read_json
-from nrpurify.floats import float_path
+from nrpurify.core.errors import InputError
+from nrpurify.core.files import atomic_path, read_json
+from nrpurify.core.image_tensors import image_tensor_path
+from nrpurify.core.versions import versions
 from nrpurify.folders.jobs import Job
-from nrpurify.versions import versions
 from nrpurify.weights import file_hash
 
 MANIFEST = "manifest.jsonl"
@@ -204,7 +204,7 @@ class Manifest:
             and entry["run"] == self.run
             and _is(job.output, entry.get("sha256"))
             and _is(job.source, entry.get("source_sha256"))
-            and (not self.floats or _is(float_path(job.output), entry.get("float_sha256")))
+            and (not self.floats or _is(image_tensor_path(job.output), entry.get("float_sha256")))
         )
 
     def begin(self, job: Job) -> None:
@@ -227,7 +227,7 @@ class Manifest:
         if linf is not None:
             entry["linf"] = linf
         if self.floats:
-            entry["float_sha256"] = file_hash(float_path(job.output))
+            entry["float_sha256"] = file_hash(image_tensor_path(job.output))
             entry["float_linf"] = float_linf
         if gradient is not None and (counts := gradient.to_dict()):
             entry["gradient"] = counts
@@ -298,7 +298,7 @@ class Manifest:
             entry = self.records.files.get(self._key(job))
             taken = [] if entry is not None else [job.output]
             if self.floats and (entry is None or "float_sha256" not in entry):
-                taken.append(float_path(job.output))
+                taken.append(image_tensor_path(job.output))
             for path in taken:
                 if os.path.lexists(path) and not path.is_dir():
                     raise InputError(

@@ -11,9 +11,9 @@ import torch
 from nrpurify import weights
 from nrpurify.attacks.box import per_sample
 from nrpurify.attacks.runner import AttackRunner, Perturb
-from nrpurify.errors import InputError
+from nrpurify.core.errors import InputError
+from nrpurify.core.precision import Amp
 from nrpurify.folders.classes import Classes
-from nrpurify.precision import Amp
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class AttackOptions:
 
     Attributes:
         name: A name in :func:`nrpurify.attacks.names`.
-        surrogate: For ssp a name that :func:`nrpurify.features.feature_extractor` takes, by
+        surrogate: For ssp a name that :func:`nrpurify.models.features.feature_extractor` takes, by
             default vgg16. For attacks on classifiers one that
             :func:`nrpurify.models.load_classifier` takes, by default efficientnet_lite0, or
             several with commas between them: their ensemble.
@@ -33,10 +33,10 @@ class AttackOptions:
         step_size: In (0, 1]; None for the preset's.
         restarts: Attempts (apgd-ce, apgd-dlr, square); None for the preset's.
         trained: A generator (cda) or pattern (fff) of one's own; None for the shipped one.
-        labels: CSV file of true classes, see :func:`nrpurify.labels.read_labels_csv`; None for what
-            the surrogate says of the clean images.
+        labels: CSV file of true classes, see :func:`nrpurify.data.labels.read_labels_csv`; None
+            for what the surrogate says of the clean images.
         targets: CSV file of classes to attack toward, see
-            :func:`nrpurify.labels.read_targets_csv`.
+            :func:`nrpurify.data.labels.read_targets_csv`.
         batch: Without effect, kept for scripts that give it; ``group`` decides.
         group: Images that a network sees together, where neighbors have the same size; part of the
             result, see :mod:`nrpurify.core.groups`.

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from nrpurify.errors import InputError
-from nrpurify.files import ImageFile, LeftOut, output_paths, search_images
+from nrpurify.core.errors import InputError
+from nrpurify.core.files import ImageFile, LeftOut, output_paths, search_images
+from nrpurify.core.images import OUTPUT_SUFFIXES
 from nrpurify.folders.jobs import Job
 from nrpurify.folders.manifest import Records, read_records
-from nrpurify.images import OUTPUT_SUFFIXES
 
 Sources = str | Path | Sequence[str | Path]
 
@@ -46,7 +46,8 @@ def plan_jobs(
     Sources that the manifest in ``dst`` lists keep the names of their outputs.
 
     Args:
-        source: An image, a folder or a glob, see :func:`nrpurify.files.search_images`; or several.
+        source: An image, a folder or a glob, see :func:`nrpurify.core.files.search_images`; or
+            several.
         dst: The folder of the outputs, whose files are no sources; with one source file also a
             name in .png, .webp, .jpg or .jpeg that does not exist.
         recursive: Search sub-folders, whose structure is kept.

@@ -11,16 +11,16 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
-from nrpurify.decoding import Frames
+from nrpurify.core.decoding import Frames
+from nrpurify.core.errors import InputError
+from nrpurify.core.files import MAX_PIXELS
+from nrpurify.core.images import read_image, write_image
+from nrpurify.core.precision import Amp, arithmetic
 from nrpurify.defenses import reseed
-from nrpurify.errors import InputError
-from nrpurify.files import MAX_PIXELS
 from nrpurify.folders.defend import defend_image
 from nrpurify.folders.jobs import FolderResult, Item, Job, Watch, collect, image_generator
 from nrpurify.folders.manifest import Manifest, make_head
 from nrpurify.folders.planning import Sources, plan_jobs
-from nrpurify.images import read_image, write_image
-from nrpurify.precision import Amp, arithmetic
 from nrpurify.purifiers import DynamicPurifier
 
 _LOGGER = logging.getLogger(__name__)

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from nrpurify.attacks.surrogate import Model
-from nrpurify.errors import InputError
+from nrpurify.core.errors import InputError
 from nrpurify.interop.libraries import ART, library
 from nrpurify.interop.target import Target, torch_model
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from nrpurify.attacks.surrogate import frozen
-from nrpurify.errors import InputError
+from nrpurify.core.errors import InputError
 from nrpurify.interop.libraries import ART, library
 
 _Base: Any = library("art.defences.preprocessor.preprocessor", *ART).PreprocessorPyTorch

@@ -6,7 +6,7 @@ import warnings
 from importlib import import_module
 from typing import Any
 
-from nrpurify.errors import NrpurifyError
+from nrpurify.core.errors import NrpurifyError
 
 ART = ("the Adversarial Robustness Toolbox", "adversarial-robustness-toolbox")
 FOOLBOX = ("foolbox", "foolbox")

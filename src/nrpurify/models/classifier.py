@@ -4,11 +4,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from nrpurify.callables import call_with_rgb
-from nrpurify.errors import InputError
-from nrpurify.images import check_range, check_shape
-from nrpurify.precision import at_least_fp32
-from nrpurify.scale import seen_size
+from nrpurify.core.callables import call_with_rgb
+from nrpurify.core.errors import InputError
+from nrpurify.core.images import check_range, check_shape
+from nrpurify.core.precision import at_least_fp32
+from nrpurify.core.scale import seen_size
 from nrpurify.weights import Preprocessing
 
 

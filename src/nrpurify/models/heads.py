@@ -14,8 +14,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from nrpurify.errors import InputError
-from nrpurify.files import atomic_path
+from nrpurify.core.errors import InputError
+from nrpurify.core.files import atomic_path
 
 
 class Headed(nn.Module):

@@ -7,8 +7,9 @@ import torch
 from torch import Tensor, nn
 
 from nrpurify import weights
-from nrpurify.callables import as_module
-from nrpurify.errors import InputError, MissingExtraError
+from nrpurify.core.callables import as_module
+from nrpurify.core.errors import InputError, MissingExtraError
+from nrpurify.core.preprocessing import Channels, find_preprocessing
 from nrpurify.models.classifier import Classifier
 from nrpurify.models.detectors.mobilenet_v2 import MobileNetV2
 from nrpurify.models.heads import Headed, load_head
@@ -17,7 +18,6 @@ from nrpurify.models.resnet_thin import ResNet50Thin
 from nrpurify.models.squeezenet import SqueezeNet
 from nrpurify.models.xception import Xception
 from nrpurify.models.zoo import near_matches, timm_classifier, torchvision_classifier
-from nrpurify.preprocessing import Channels, find_preprocessing
 
 
 def _efficientnet_lite(name: str) -> nn.Module:
@@ -122,7 +122,7 @@ def as_classifier(
             channels: 3 numbers, or one for all.
         std: The same.
         preprocessing: In place of both, a :class:`nrpurify.weights.Preprocessing` (its ``size``
-            counts too), or what :func:`nrpurify.preprocessing.read_preprocessing` takes: a
+            counts too), or what :func:`nrpurify.core.preprocessing.read_preprocessing` takes: a
             transform or weights of torchvision, a data config or transform of timm, an image
             processor of transformers. Resize and crop before the call.
         frozen: Put ``model``, if it is a module, into eval mode and switch its weight gradients

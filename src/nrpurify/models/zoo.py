@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import nn
 
-from nrpurify.errors import InputError, MissingExtraError, WeightsError
+from nrpurify.core.errors import InputError, MissingExtraError, WeightsError
 from nrpurify.models.classifier import Classifier
 from nrpurify.weights import Preprocessing
 

@@ -16,12 +16,12 @@ from torch import Tensor, nn
 
 from nrpurify import attacks, defenses
 from nrpurify.attacks import BPDA, EOT, random_targets
+from nrpurify.core.errors import InputError
 from nrpurify.defenses import Protected
-from nrpurify.errors import InputError
+from nrpurify.evaluation.diagnostics import find_warnings
 from nrpurify.evaluation.finite import check_finite
 from nrpurify.evaluation.label_check import FIRST, asked, label_doubt
 from nrpurify.evaluation.networks import networks_seen
-from nrpurify.evaluation.warnings import find_warnings
 from nrpurify.models import Classifier
 from nrpurify.paper import trained
 from nrpurify.paper.bench import Bench

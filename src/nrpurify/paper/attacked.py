@@ -7,10 +7,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from nrpurify.errors import InputError
+from nrpurify.core.errors import InputError
+from nrpurify.core.image_tensors import load_image_tensor
+from nrpurify.core.images import read_image
 from nrpurify.evaluation.adversaries import MANIFEST
-from nrpurify.floats import read_float
-from nrpurify.images import read_image
 from nrpurify.paper.experiment import Cell
 
 
@@ -33,4 +33,6 @@ def attacked_images(run: Path, cell: Cell, names: list[str]) -> Tensor:
 
 def _read(folder: Path, name: str) -> Tensor:
     png = folder / f"{name}.png"
-    return read_image(png).rgb if png.exists() else read_float(folder / f"{name}.safetensors")
+    return (
+        read_image(png).rgb if png.exists() else load_image_tensor(folder / f"{name}.safetensors")
+    )

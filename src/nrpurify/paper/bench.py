@@ -11,15 +11,15 @@ from torch import Generator, Tensor
 
 from nrpurify import models
 from nrpurify.attacks.trained import shipped
-from nrpurify.demo import foolbox_photos
-from nrpurify.errors import InputError
-from nrpurify.images import load_batch
-from nrpurify.labels import LabeledImage, labeled_images, read_labeled_folder
+from nrpurify.core.errors import InputError
+from nrpurify.core.images import load_batch
+from nrpurify.core.precision import Amp
+from nrpurify.data.demo import foolbox_photos
+from nrpurify.data.labels import LabeledImage, labeled_images, read_labeled_folder
 from nrpurify.models import Classifier
 from nrpurify.paper import smoke
 from nrpurify.paper.experiment import Scale
 from nrpurify.paper.standins import stand_in
-from nrpurify.precision import Amp
 
 SIDES: dict[Scale, int] = {"smoke": smoke.SIDE, "small": 224, "full": 299}
 """Side of the images in pixels: short side resized, center cropped."""
@@ -42,8 +42,8 @@ class Bench:
         scale: How much is measured, on what.
         out: The run's folder.
         images: Folder of labeled images; None for the demo's 20 photographs.
-        labels: Their CSV, see :func:`nrpurify.labels.read_labels_csv`; None for one sub-folder a
-            class.
+        labels: Their CSV, see :func:`nrpurify.data.labels.read_labels_csv`; None for one
+            sub-folder a class.
         limit: The first so many images; None for all.
         scenes: Folder of photos with objects, for detection.
         annotations: Their COCO JSON file, or folder of YOLO text files.

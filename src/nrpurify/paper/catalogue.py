@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 
-from nrpurify.errors import InputError
+from nrpurify.core.errors import InputError
 from nrpurify.paper import (
     appendix_table1,
     appendix_table2,

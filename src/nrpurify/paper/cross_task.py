@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from nrpurify.errors import InputError
+from nrpurify.core.errors import InputError
 from nrpurify.paper import scenes
 from nrpurify.paper.bench import Bench
 from nrpurify.paper.experiment import Cell, Experiment, Outcome, Quoted, Scale, quote

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from nrpurify import features
+from nrpurify.models import features
 from nrpurify.paper import plots
 from nrpurify.paper.attacked import attacked_images
 from nrpurify.paper.bench import Bench

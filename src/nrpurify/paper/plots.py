@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from nrpurify.errors import MissingExtraError
-from nrpurify.files import atomic_path
+from nrpurify.core.errors import MissingExtraError
+from nrpurify.core.files import atomic_path
 
 
 @contextmanager

@@ -7,8 +7,8 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
-from nrpurify.errors import InputError, NrpurifyError
-from nrpurify.files import check_writable, write_json
+from nrpurify.core.errors import InputError, NrpurifyError
+from nrpurify.core.files import check_writable, write_json
 from nrpurify.paper.bench import Bench
 from nrpurify.paper.catalogue import EXPERIMENTS, get
 from nrpurify.paper.compare import Row, paper_entries, side_by_side

@@ -8,12 +8,12 @@ from typing import Any
 
 from torch import Tensor
 
+from nrpurify.core.versions import versions
 from nrpurify.evaluation import wilson_interval
 from nrpurify.evaluation.adversaries import digest, slug
 from nrpurify.paper.bench import Bench
 from nrpurify.paper.experiment import Cell, Run
 from nrpurify.paper.provenance import Data, Measured, joined
-from nrpurify.versions import versions
 
 
 def cell(bench: Bench, value: float, **known: Any) -> Cell:

@@ -11,9 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from nrpurify import defenses
-from nrpurify.errors import InputError
-from nrpurify.files import find_images
-from nrpurify.images import write_png
+from nrpurify.core.errors import InputError
+from nrpurify.core.files import find_images
+from nrpurify.core.images import write_png
+from nrpurify.data.detection import Problems, SceneBuilder
 from nrpurify.models.detectors import load_detector
 from nrpurify.models.segmenters import load_segmenter
 from nrpurify.paper import scenes, trained
@@ -23,7 +24,6 @@ from nrpurify.paper.provenance import Data, attack_hashes, chosen, described, ha
 from nrpurify.paper.runfolder import run_of
 from nrpurify.tasks.detection import SceneAttack
 from nrpurify.tasks.looks import Look, detector_look, segmenter_look
-from nrpurify.tasks.scenes import Problems, SceneBuilder
 
 EPS = 16
 

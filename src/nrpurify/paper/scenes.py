@@ -11,27 +11,28 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
-from nrpurify import attacks, defenses, features
+from nrpurify import attacks, defenses
 from nrpurify.attacks.trained import load_generator, shipped
+from nrpurify.core.checkpoint import read_carded
+from nrpurify.core.files import write_json
+from nrpurify.core.images import write_png
+from nrpurify.core.precision import arithmetic
+from nrpurify.data.annotations import read_annotations
+from nrpurify.data.coco import read_coco
+from nrpurify.data.detection import Scenes
 from nrpurify.evaluation.harness import Batch
-from nrpurify.files import write_json
-from nrpurify.images import write_png
+from nrpurify.models import features
 from nrpurify.models.detectors import load_detector
 from nrpurify.models.segmenters import load_segmenter
 from nrpurify.paper import smoke, trained
 from nrpurify.paper.bench import Bench
 from nrpurify.paper.provenance import Data, Measured, attack_hashes, described, hashes
-from nrpurify.precision import arithmetic
-from nrpurify.purifiers.carded import read_carded
-from nrpurify.tasks.annotations import read_annotations
-from nrpurify.tasks.coco import read_coco
 from nrpurify.tasks.detection import (
     DetectionPlan,
     SceneAttack,
     evaluate_detection,
     ssp_attack,
 )
-from nrpurify.tasks.scenes import Scenes
 from nrpurify.tasks.segmentation import LabeledFolder, evaluate_segmentation
 from nrpurify.tasks.segmentation_cells import Attacked
 

@@ -12,11 +12,11 @@ from unittest.mock import patch
 import torch
 from torch import Tensor, nn
 
-from nrpurify import features, models
-from nrpurify.features import FeatureExtractor, check_layers
-from nrpurify.images import write_png
-from nrpurify.labels import LabeledImage
-from nrpurify.models import Classifier
+from nrpurify import models
+from nrpurify.core.images import write_png
+from nrpurify.data.labels import LabeledImage
+from nrpurify.models import Classifier, features
+from nrpurify.models.features import FeatureExtractor, check_layers
 
 CLASSES = 10
 SIDE = 32
@@ -88,7 +88,7 @@ def tiny_networks() -> Iterator[None]:
     def extractor(name: str = "vgg16", layers: Any = None, **_: Any) -> FeatureExtractor:
         return tiny_extractor(name, layers)
 
-    rooms = ("features", "training.adversaries", "training.losses", "training.validation")
+    rooms = ("models.features", "training.adversaries", "training.losses", "training.validation")
     with ExitStack() as stack:
         stack.enter_context(patch.object(models, "load_classifier", classifier))
         for room in rooms:

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from nrpurify import defenses
-from nrpurify.errors import MissingExtraError
+from nrpurify.core.errors import MissingExtraError
+from nrpurify.core.images import write_png
 from nrpurify.evaluation.adversaries import slug
 from nrpurify.evaluation.strips import defense_words
-from nrpurify.images import write_png
 from nrpurify.models import imagenet_classes
 from nrpurify.paper import trained
 from nrpurify.paper.attacked import attacked_images

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from nrpurify import models
+from nrpurify.core.files import write_json
 from nrpurify.evaluation import wilson_interval
 from nrpurify.evaluation.finite import check_finite
-from nrpurify.files import write_json
 from nrpurify.paper.attacked import attacked_images
 from nrpurify.paper.bench import Bench
 from nrpurify.paper.experiment import Cell, Outcome

@@ -6,9 +6,9 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nrpurify.defenses.spec import is_file, quoted
-from nrpurify.errors import InputError
-from nrpurify.images import write_png
+from nrpurify.core.errors import InputError
+from nrpurify.core.images import write_png
+from nrpurify.core.spec import is_file, quoted
 from nrpurify.paper import smoke
 from nrpurify.paper.bench import Bench
 

@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from nrpurify import features
-from nrpurify.errors import MissingExtraError
+from nrpurify.core.errors import MissingExtraError
+from nrpurify.models import features
 from nrpurify.paper import plots
 from nrpurify.paper.bench import Bench
 from nrpurify.paper.experiment import Experiment, Finding, Outcome

@@ -1,6 +1,6 @@
 """Purifier networks: building, loading, saving, running."""
 
-from nrpurify.purifiers.card import Card
+from nrpurify.core.model_card import Card
 from nrpurify.purifiers.checkpoint import (
     DEFAULT,
     build_purifier,

@@ -9,13 +9,13 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from nrpurify.errors import InputError, WeightsError
-from nrpurify.purifiers.archive_size import check_size
-from nrpurify.purifiers.card import Card
-from nrpurify.purifiers.carded import fill, read_carded, write_carded
+from nrpurify.core.archive_size import check_size
+from nrpurify.core.checkpoint import fill, read_carded, write_carded
+from nrpurify.core.errors import InputError, WeightsError
+from nrpurify.core.model_card import Card
 from nrpurify.purifiers.gate import Gate
 from nrpurify.purifiers.purifier import Purifier
-from nrpurify.purifiers.registry import DESIGNS, design
+from nrpurify.purifiers.registry import DESIGNS, Design, design
 from nrpurify.purifiers.strength import PLAIN, Strength
 
 DEFAULT = "fast"
@@ -87,7 +87,7 @@ def load_purifier(
     of_gate = {key: tensors.pop(key) for key in list(tensors) if key.startswith(_GATE)}
     try:
         with torch.device("meta"):
-            network = card.design.build()
+            network = Design.of(card).build()
         fill(network, tensors)
         own = Strength.from_tensor(factors)
         decides = _read_gate(of_gate) if gate else None

@@ -8,11 +8,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from nrpurify.images import as_floats
+from nrpurify.core.images import as_floats
+from nrpurify.core.tracing import exporting
 from nrpurify.purifiers.shapes import pad_to_multiple
 from nrpurify.purifiers.tiling import tile_sizes
 from nrpurify.purifiers.window import window_mean
-from nrpurify.tracing import exporting
 
 BLOCK = 2
 """Pixel blocks of this side become channels first."""

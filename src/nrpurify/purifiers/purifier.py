@@ -7,11 +7,11 @@ from typing import Literal
 import torch
 from torch import Generator, Tensor, nn
 
-from nrpurify.errors import InputError
-from nrpurify.fraction import hint_of_255
-from nrpurify.images import as_floats, check_images, to_uint8
-from nrpurify.precision import Amp, autocast
-from nrpurify.purifiers.card import Card
+from nrpurify.core.errors import InputError
+from nrpurify.core.fractions import hint_of_255
+from nrpurify.core.images import as_floats, check_images, to_uint8
+from nrpurify.core.model_card import Card
+from nrpurify.core.precision import Amp, autocast
 from nrpurify.purifiers.gate import Gate
 from nrpurify.purifiers.shapes import crop, pad_to_multiple
 from nrpurify.purifiers.strength import PLAIN, WINDOW, Strength, apply_strength

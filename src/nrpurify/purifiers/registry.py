@@ -8,7 +8,8 @@ from typing import Any
 
 from torch import nn
 
-from nrpurify.errors import InputError
+from nrpurify.core.errors import InputError
+from nrpurify.core.model_card import Card
 from nrpurify.purifiers.ape_gan import APEGenerator
 from nrpurify.purifiers.edsr import EDSR
 from nrpurify.purifiers.resg import ResG
@@ -35,6 +36,11 @@ class Design:
 
     architecture: str
     arguments: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, card: Card) -> Design:
+        """The design on a card."""
+        return cls(card.architecture, card.arguments)
 
     def build(self) -> nn.Module:
         """Build the network with fresh weights.

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from nrpurify.tracing import exporting
+from nrpurify.core.tracing import exporting
 
 
 def pad_to_multiple(images: Tensor, multiple: int, mode: str = "constant") -> Tensor:

@@ -8,7 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from nrpurify.errors import InputError
+from nrpurify.core.errors import InputError
 from nrpurify.purifiers.window import window_mean
 
 STRONGEST = 4.0

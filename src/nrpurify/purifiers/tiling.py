@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor
 
-from nrpurify.errors import InputError
+from nrpurify.core.errors import InputError
 
 LEAST = 32
 """A last tile narrower than this is joined to the one before: networks that halve their input

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from nrpurify.tracing import in_functorch
+from nrpurify.core.tracing import in_functorch
 
 
 def window_mean(x: Tensor, side: int) -> Tensor:

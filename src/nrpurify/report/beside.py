@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from nrpurify.errors import InputError
+from nrpurify.core.errors import InputError
 from nrpurify.report.choose import grouped, mean, strongest
 from nrpurify.report.environment import eps_text
 from nrpurify.report.run import Cell, Run, check_names

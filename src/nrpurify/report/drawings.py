@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from nrpurify.errors import InputError
+from nrpurify.core.errors import InputError
 from nrpurify.report.environment import data_uri
 
 MAX_BYTES = 2_000_000

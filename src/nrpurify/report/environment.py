@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from nrpurify.errors import MissingExtraError
-from nrpurify.images import to_picture
+from nrpurify.core.errors import MissingExtraError
+from nrpurify.core.images import to_picture
 
 if TYPE_CHECKING:
     from jinja2 import Environment

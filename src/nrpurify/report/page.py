@@ -12,8 +12,8 @@ from typing import Any
 
 from torch import Tensor
 
-from nrpurify.errors import InputError
-from nrpurify.files import write_text
+from nrpurify.core.errors import InputError
+from nrpurify.core.files import write_text
 from nrpurify.report.environment import data_uri, environment, to_json
 
 QUALITY = 70

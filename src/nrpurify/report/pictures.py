@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from nrpurify.errors import InputError
-from nrpurify.images import read_image
+from nrpurify.core.errors import InputError
+from nrpurify.core.images import read_image
 from nrpurify.report.page import Panel, Strip
 from nrpurify.report.run import Run
 

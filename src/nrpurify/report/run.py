@@ -10,7 +10,7 @@ from pathlib import Path
 from types import NoneType
 from typing import Any
 
-from nrpurify.errors import InputError
+from nrpurify.core.errors import InputError
 from nrpurify.evaluation.variants import variants
 from nrpurify.report.environment import eps_text
 from nrpurify.report.specs import shown

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from nrpurify.errors import InputError
+from nrpurify.core.errors import InputError
 from nrpurify.report.run import FILE, Run
 
 

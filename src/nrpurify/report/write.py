@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal, get_args
 
-from nrpurify.errors import InputError
-from nrpurify.files import write_text
+from nrpurify.core.errors import InputError
+from nrpurify.core.files import write_text
 from nrpurify.report.drawings import read_drawings
 from nrpurify.report.latex import render_latex
 from nrpurify.report.markdown import render_markdown

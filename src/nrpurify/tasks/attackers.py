@@ -9,15 +9,15 @@ from torch import Tensor
 
 import nrpurify
 from nrpurify.attacks import registry
+from nrpurify.core.errors import InputError
+from nrpurify.core.files import find_images, read_json
+from nrpurify.core.image_tensors import image_tensor_path
+from nrpurify.core.precision import arithmetic
 from nrpurify.core.random import pixels_hash
-from nrpurify.errors import InputError
 from nrpurify.evaluation.adversaries import MANIFEST, Adversaries, digest, slug
 from nrpurify.evaluation.harness import Batch
 from nrpurify.evaluation.lookup import look_up
-from nrpurify.files import find_images, read_json
-from nrpurify.floats import float_path
 from nrpurify.folders import AttackOptions, prepare_attack, read_records
-from nrpurify.precision import arithmetic
 from nrpurify.tasks.plan import TaskPlan
 from nrpurify.tasks.segmentation_cells import Attacked
 from nrpurify.weights import content_hashes
@@ -145,7 +145,7 @@ def made_before(folder: Path) -> Attacked:
 def _folder_hash(folder: Path) -> str:
     """sha256 of all images of a folder, and of unrounded values beside them."""
     images = find_images(folder, recursive=True)
-    paths = [path for image in images for path in (image.path, float_path(image.path))]
+    paths = [path for image in images for path in (image.path, image_tensor_path(image.path))]
     held = [path for path in paths if path.is_file()]
     names = [path.relative_to(folder).as_posix() for path in held]
     return digest([list(row) for row in zip(names, content_hashes(held), strict=True)])

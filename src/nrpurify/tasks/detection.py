@@ -12,18 +12,18 @@ from torch import Generator, Tensor
 
 from nrpurify.attacks.box import round_within
 from nrpurify.attacks.ssp import ssp
+from nrpurify.core.errors import InputError
+from nrpurify.core.images import from_uint8, to_uint8
 from nrpurify.core.random import derive_generator
-from nrpurify.errors import InputError
+from nrpurify.data.detection import Problems, Scene, Scenes
 from nrpurify.evaluation.adversaries import digest
 from nrpurify.evaluation.finite import check_finite
 from nrpurify.evaluation.harness import Attack, Batch, check_budget
-from nrpurify.evaluation.meter import Meter
-from nrpurify.features import FeatureExtractor
-from nrpurify.images import from_uint8, to_uint8
+from nrpurify.evaluation.profiler import Meter
 from nrpurify.models.detectors.boxes import Detections
+from nrpurify.models.features import FeatureExtractor
 from nrpurify.tasks import draws
 from nrpurify.tasks.detection_metrics import METRICS, AveragePrecision
-from nrpurify.tasks.scenes import Problems, Scene, Scenes
 from nrpurify.tasks.segmentation_cells import Attacked
 
 ImageMap = Callable[[Tensor], Tensor]

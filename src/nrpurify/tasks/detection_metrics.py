@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nrpurify.errors import InputError, MissingExtraError
+from nrpurify.core.errors import InputError, MissingExtraError
+from nrpurify.data.detection import Truth
 from nrpurify.models.detectors.boxes import Detections
-from nrpurify.tasks.scenes import Truth
 
 MAX_DETECTIONS = 100
 """COCO's number of detections an image that count; with any other the libraries report -1."""

@@ -12,7 +12,7 @@ from PIL import Image as PilImage
 from PIL import ImageDraw, ImageFont
 from torch import Tensor
 
-from nrpurify.images import to_picture
+from nrpurify.core.images import to_picture
 
 MAX_SIDE = 640
 """Pixels of the longer side of a picture for a report."""

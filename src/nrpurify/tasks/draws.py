@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
+from nrpurify.core.errors import InputError
 from nrpurify.defenses.chain import passes_of
-from nrpurify.errors import InputError
 
 ImageMap = Callable[[Tensor], Tensor]
 

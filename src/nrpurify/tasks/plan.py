@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from nrpurify.errors import InputError
-from nrpurify.precision import Amp
+from nrpurify.core.errors import InputError
+from nrpurify.core.precision import Amp
 
 DEFAULT_VICTIMS: Mapping[str, str] = {
     "detect": "coco_ssd",

@@ -13,22 +13,22 @@ from torch import nn
 
 from nrpurify import defenses
 from nrpurify.attacks.gradient_log import gradient_notes
+from nrpurify.core.errors import InputError
+from nrpurify.core.files import check_writable, read_json, write_json
+from nrpurify.core.precision import arithmetic
 from nrpurify.core.random import derive_seed
+from nrpurify.core.versions import versions
 from nrpurify.defenses.chain import passes_of
-from nrpurify.errors import InputError
 from nrpurify.evaluation.cells import same_network
 from nrpurify.evaluation.networks import networks_seen, weights_hash
 from nrpurify.evaluation.strips import shown_defense
 from nrpurify.evaluation.threats import is_random
-from nrpurify.files import check_writable, read_json, write_json
-from nrpurify.precision import arithmetic
 from nrpurify.tasks.attackers import prepare_attacks
 from nrpurify.tasks.draws import Draws, check_one_pass, remembered
 from nrpurify.tasks.plan import TaskPlan
 from nrpurify.tasks.segmentation_cells import Attacked, Cell
 from nrpurify.tasks.strips import strongest, write_strips
 from nrpurify.tasks.victims import Victim, open_victim
-from nrpurify.versions import versions
 
 RUN = "run.json"
 Watch = Callable[[str, int, int], None]

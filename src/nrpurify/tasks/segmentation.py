@@ -11,13 +11,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nrpurify.errors import InputError
+from nrpurify.core.errors import InputError
+from nrpurify.data.masks import CAMVID, ClassTable, Pair, Problem, Sample, find_pairs, read_sample
 from nrpurify.evaluation.finite import check_finite
 from nrpurify.evaluation.harness import Batch, ImageMap, check_budget
-from nrpurify.evaluation.meter import Meter
+from nrpurify.evaluation.profiler import Meter
 from nrpurify.models.segmenters import Segmenter
 from nrpurify.tasks import draws
-from nrpurify.tasks.camvid import CAMVID, ClassTable, Pair, Problem, Sample, find_pairs, read_sample
 from nrpurify.tasks.segmentation_cells import CLEAN, Attacked, Cell, CellMaker
 from nrpurify.tasks.segmentation_metrics import confusion
 
@@ -48,7 +48,7 @@ class LabeledFolder:
 
         Args:
             images: Folder of images.
-            masks: Folder of their class masks, see :func:`nrpurify.tasks.camvid.read_mask`.
+            masks: Folder of their class masks, see :func:`nrpurify.data.masks.read_mask`.
             table: What the masks' values mean.
             limit: Take the first so many pairs, in the order of their names.
 

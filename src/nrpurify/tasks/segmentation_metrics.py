@@ -7,8 +7,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from nrpurify.errors import InputError
-from nrpurify.tasks.camvid import IGNORED
+from nrpurify.core.errors import InputError
+from nrpurify.data.masks import IGNORED
 
 Metric = Callable[[Tensor], Tensor]
 """From confusion counts ...×C×C to ... values in [0, 1]."""
@@ -19,7 +19,7 @@ def confusion(predicted: Tensor, mask: Tensor, classes: int) -> Tensor:
 
     Args:
         predicted: Classes from 0, int64 N×H×W.
-        mask: True classes, int64 N×H×W; :data:`~nrpurify.tasks.camvid.IGNORED` is left out.
+        mask: True classes, int64 N×H×W; :data:`~nrpurify.data.masks.IGNORED` is left out.
         classes: Number of classes C.
 
     Returns:

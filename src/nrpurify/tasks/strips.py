@@ -10,10 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from nrpurify.core.images import write_png
 from nrpurify.evaluation.adversaries import slug
 from nrpurify.evaluation.harness import Batch
 from nrpurify.evaluation.strips import attack_words, defense_words
-from nrpurify.images import write_png
 from nrpurify.tasks.looks import Look
 from nrpurify.tasks.segmentation_cells import Attacked
 

@@ -24,12 +24,12 @@ from nrpurify.attacks.presets import Plan
 from nrpurify.attacks.starts import resolve_start
 from nrpurify.attacks.trained import load_generator
 from nrpurify.attacks.transforms import gaussian_kernel, smoother
-from nrpurify.draw import chance, random_integer
-from nrpurify.errors import InputError
-from nrpurify.features import FeatureExtractor, feature_extractor
-from nrpurify.files import atomic_path
-from nrpurify.images import from_uint8, to_uint8
-from nrpurify.training.diet import Adversary
+from nrpurify.core.errors import InputError
+from nrpurify.core.files import atomic_path
+from nrpurify.core.images import from_uint8, to_uint8
+from nrpurify.core.random import chance, random_integer
+from nrpurify.models.features import FeatureExtractor, feature_extractor
+from nrpurify.training.adversary_config import Adversary
 from nrpurify.training.file_errors import MADE_AGAIN, readable, writable
 from nrpurify.training.photos import random_crops
 from nrpurify.training.recipe import Recipe

@@ -6,8 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal, TypeVar
 
-from nrpurify.training import settings
-from nrpurify.training.ranges import (
+from nrpurify.core.ranges import (
     BUDGET,
     CROPS,
     DECAY,
@@ -18,6 +17,7 @@ from nrpurify.training.ranges import (
     each,
     optional,
 )
+from nrpurify.training import settings
 from nrpurify.training.recipe import Optimization
 
 T = TypeVar("T", bound="CdaRecipe | FffRecipe")
@@ -52,7 +52,8 @@ class CdaRecipe:
 
     Attributes:
         size: ``large`` or ``small``, see :data:`nrpurify.attacks.generator.BLOCKS`.
-        network: The discriminator, a name that :func:`nrpurify.features.feature_extractor` takes.
+        network: The discriminator, a name that :func:`nrpurify.models.features.feature_extractor`
+            takes.
         layer: Its layer. The mean over positions are the logits, or what stands for them.
         scale: Factor of these logits.
         steps: Number of updates.
@@ -125,7 +126,7 @@ class FffRecipe:
     """How a pattern of FFF is made; the defaults are the paper's (appendix F).
 
     Attributes:
-        network: A name that :func:`nrpurify.features.feature_extractor` takes.
+        network: A name that :func:`nrpurify.models.features.feature_extractor` takes.
         layers: The layers that are excited.
         side: Height and width of the pattern, for images whose short side is 224.
         eps: Budget in (0, 1] during the making.

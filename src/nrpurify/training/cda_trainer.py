@@ -13,8 +13,8 @@ from torch import Tensor
 from nrpurify.attacks.box import Box
 from nrpurify.attacks.generator import BLOCKS, GeneratorNet
 from nrpurify.attacks.objectives import mean_vector
-from nrpurify.errors import DivergenceError
-from nrpurify.features import FeatureExtractor, feature_extractor
+from nrpurify.core.errors import DivergenceError
+from nrpurify.models.features import FeatureExtractor, feature_extractor
 from nrpurify.training.adversaries import seeded
 from nrpurify.training.attack_recipe import CdaRecipe
 from nrpurify.training.optim import learning_rate, set_rate, update_average

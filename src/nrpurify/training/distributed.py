@@ -11,7 +11,7 @@ import torch.distributed as dist
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from nrpurify.errors import InputError
+from nrpurify.core.errors import InputError
 
 _KEPT: list[torch.Tensor] = []
 """Numbers that were gathered.

@@ -11,8 +11,8 @@ import nrpurify
 from nrpurify.attacks.ascent import Callback
 from nrpurify.attacks.fff import fff_perturbation
 from nrpurify.attacks.trained import PATTERN, save_pattern
-from nrpurify.features import feature_extractor
-from nrpurify.files import check_writable
+from nrpurify.core.files import check_writable
+from nrpurify.models.features import feature_extractor
 from nrpurify.purifiers import Card
 from nrpurify.training.attack_recipe import FffRecipe
 

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from nrpurify.errors import NrpurifyError, WeightsError
-from nrpurify.recipe_files import RecipeError, dotted
+from nrpurify.core.config import RecipeError, dotted
+from nrpurify.core.errors import NrpurifyError, WeightsError
 
 MADE_AGAIN = "delete it, and it is made again"
 

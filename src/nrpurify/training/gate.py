@@ -13,16 +13,16 @@ import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from nrpurify.draw import chance, random_integer
-from nrpurify.errors import DivergenceError
-from nrpurify.precision import autocast
+from nrpurify.core.errors import DivergenceError
+from nrpurify.core.precision import autocast
+from nrpurify.core.random import chance, random_integer
 from nrpurify.purifiers.gate import Gate
 from nrpurify.training.adversaries import Pair, seeded
-from nrpurify.training.diet import Variation
-from nrpurify.training.honest import degrade, retouch
+from nrpurify.training.adversary_config import Variation
+from nrpurify.training.benign_augment import degrade, retouch
 from nrpurify.training.optim import set_rate
+from nrpurify.training.perturbation_augment import flip, vary
 from nrpurify.training.recipe import Recipe
-from nrpurify.training.variation import flip, vary
 
 WARMUP = 0.1
 KEPT = 2048

@@ -7,8 +7,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from nrpurify.errors import WeightsError
-from nrpurify.files import write_text
+from nrpurify.core.errors import WeightsError
+from nrpurify.core.files import write_text
 from nrpurify.training.file_errors import readable, writable
 
 

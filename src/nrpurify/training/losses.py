@@ -9,9 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
-from nrpurify.distances import feature_distance
-from nrpurify.draw import chance, random_integer
-from nrpurify.features import feature_extractor
+from nrpurify.core.random import chance, random_integer
+from nrpurify.models.feature_distances import feature_distance
+from nrpurify.models.features import feature_extractor
 from nrpurify.training.recipe import FeatureTerm
 
 

@@ -11,10 +11,10 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
-from nrpurify.draw import random_integer
-from nrpurify.errors import ImageError, InputError
-from nrpurify.files import find_images
-from nrpurify.images import from_uint8, read_image, to_uint8
+from nrpurify.core.errors import ImageError, InputError
+from nrpurify.core.files import find_images
+from nrpurify.core.images import from_uint8, read_image, to_uint8
+from nrpurify.core.random import random_integer
 
 _LOGGER = logging.getLogger(__name__)
 

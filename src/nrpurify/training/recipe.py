@@ -6,12 +6,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from nrpurify.errors import InputError
-from nrpurify.purifiers.strength import PLAIN, Strength
-from nrpurify.recipe_files import Marks, RecipeError
-from nrpurify.training import settings
-from nrpurify.training.diet import AS_MADE, NO_CACHE, Adversary, Cache, Variation
-from nrpurify.training.ranges import (
+from nrpurify.core.config import Marks, RecipeError
+from nrpurify.core.errors import InputError
+from nrpurify.core.ranges import (
     CROPS,
     DECAY,
     POSITIVE,
@@ -24,6 +21,9 @@ from nrpurify.training.ranges import (
     optional,
     weights,
 )
+from nrpurify.purifiers.strength import PLAIN, Strength
+from nrpurify.training import settings
+from nrpurify.training.adversary_config import AS_MADE, NO_CACHE, Adversary, Cache, Variation
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class FeatureTerm:
 
     Attributes:
         weight: λ.
-        network: A name that :func:`nrpurify.features.feature_extractor` takes.
+        network: A name that :func:`nrpurify.models.features.feature_extractor` takes.
         layers: Where distances are taken; they are summed.
         distance: Δ of Eq. 1.
         first_step: First step with this term; a cheap network can start and a dear one follow.

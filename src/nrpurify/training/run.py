@@ -11,11 +11,12 @@ from typing import Any, Protocol
 
 import torch
 
-from nrpurify.errors import InputError
+from nrpurify.core.errors import InputError
 from nrpurify.purifiers import Purifier, load_purifier
+from nrpurify.purifiers.registry import Design
 from nrpurify.training.distributed import Workers, join_workers
-from nrpurify.training.growth import GROWS, can_grow
 from nrpurify.training.log import RunLog
+from nrpurify.training.net2net import GROWS, can_grow
 from nrpurify.training.photos import split_photos
 from nrpurify.training.recipe import Recipe, recipe_from_dict
 from nrpurify.training.run_folder import Origin, RunFolder, circumstances, files_hash
@@ -105,7 +106,7 @@ class Run:
                 more ``steps`` extends the run: it goes on by the longer schedule of learning
                 rates, and the gate is trained again. That is not the result of one longer run.
             warm_start: A purifier to begin from, of the same design or one that can grow
-                (:func:`nrpurify.training.growth.can_grow`).
+                (:func:`nrpurify.training.net2net.can_grow`).
 
         Raises:
             InputError: Another process trains in the folder, it holds a run and ``resume`` is not
@@ -195,7 +196,7 @@ class Run:
             )
 
     def _usable(self, purifier: Purifier) -> Purifier:
-        given, wanted = purifier.card.design, self.trainer.purifier.card.design
+        given, wanted = Design.of(purifier.card), Design.of(self.trainer.purifier.card)
         if given != wanted and not can_grow(given, wanted):
             raise InputError(
                 f"the warm start is a {given}; expected {wanted}, or a smaller one if it is of "

@@ -13,9 +13,9 @@ from typing import Any
 import torch
 
 import nrpurify
-from nrpurify.errors import InputError
-from nrpurify.files import atomic_path, read_json, write_json
-from nrpurify.recipe_files import Place, dotted, shown
+from nrpurify.core.config import Place, dotted, shown
+from nrpurify.core.errors import InputError
+from nrpurify.core.files import atomic_path, read_json, write_json
 from nrpurify.training.file_errors import readable, writable
 from nrpurify.weights import content_hashes
 from nrpurify.weights.lock import locked_at_once

@@ -12,12 +12,12 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
-from nrpurify.draw import random_integer
-from nrpurify.errors import DivergenceError, InputError
+from nrpurify.core.errors import DivergenceError, InputError
+from nrpurify.core.model_card import Card
+from nrpurify.core.random import random_integer
+from nrpurify.data.masks import CAMVID, IGNORED, ClassTable, Pair, Sample, find_pairs
 from nrpurify.models.segmenters.checkpoint import ARCHITECTURE, load_segnet, save_segnet
 from nrpurify.models.segmenters.segnet import SegNetBasic
-from nrpurify.purifiers.card import Card
-from nrpurify.tasks.camvid import CAMVID, IGNORED, ClassTable, Pair, Sample, find_pairs
 from nrpurify.training.adversaries import seeded
 from nrpurify.training.file_errors import writable
 from nrpurify.training.log import RunLog
@@ -158,7 +158,7 @@ def train_segnet(
 
     Args:
         images: Folder of images.
-        masks: Folder of their class masks, see :func:`nrpurify.tasks.camvid.read_mask`.
+        masks: Folder of their class masks, see :func:`nrpurify.data.masks.read_mask`.
         folder: Where the run lives.
         recipe: What to do.
         table: What the masks' values mean.

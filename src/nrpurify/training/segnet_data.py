@@ -7,9 +7,9 @@ import math
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
-from nrpurify.draw import chance, random_integer, uniform
-from nrpurify.errors import InputError
-from nrpurify.tasks.camvid import ClassTable, Pair, Sample, read_sample
+from nrpurify.core.errors import InputError
+from nrpurify.core.random import chance, random_integer, uniform
+from nrpurify.data.masks import ClassTable, Pair, Sample, read_sample
 
 
 def read_labeled(pair: Pair, table: ClassTable) -> Sample:

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
-from nrpurify.tasks.camvid import Sample
+from nrpurify.data.masks import Sample
 from nrpurify.tasks.segmentation_metrics import confusion, pixel_accuracy
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
 
-from nrpurify.errors import InputError
-from nrpurify.training.ranges import (
+from nrpurify.core.errors import InputError
+from nrpurify.core.ranges import (
     DECAY,
     POSITIVE,
     SOME,

@@ -9,9 +9,9 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, TypeVar
 
-from nrpurify.errors import InputError, MissingExtraError
-from nrpurify.fraction import read_fraction
-from nrpurify.recipe_files import Marks, Place, RecipeError, find_recipe, read_yaml
+from nrpurify.core.config import Marks, Place, RecipeError, find_recipe, read_yaml
+from nrpurify.core.errors import InputError, MissingExtraError
+from nrpurify.core.fractions import parse_fraction
 
 T = TypeVar("T")
 _FRACTION = re.compile(r"\s*\d+(\.\d+)?\s*/\s*\d+(\.\d+)?\s*")
@@ -43,7 +43,7 @@ def _fractions(value: Any) -> Any:
         return [_fractions(item) for item in value]
     if isinstance(value, str) and _FRACTION.fullmatch(value):
         with suppress(ZeroDivisionError):
-            return read_fraction(value)
+            return parse_fraction(value)
     return value
 
 

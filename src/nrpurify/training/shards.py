@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from nrpurify.files import atomic_path
+from nrpurify.core.files import atomic_path
 from nrpurify.training.adversaries import kept_shards
 from nrpurify.training.recipe import Recipe, recipe_from_dict
 

@@ -13,8 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
-from nrpurify.errors import DivergenceError, InputError
-from nrpurify.precision import autocast
+from nrpurify.core.errors import DivergenceError, InputError
+from nrpurify.core.precision import autocast
 from nrpurify.purifiers import Card, Gate, Purifier, Strength, build_purifier, save_purifier
 from nrpurify.training import losses
 from nrpurify.training.adversaries import (
@@ -25,16 +25,16 @@ from nrpurify.training.adversaries import (
     cache_folder,
     seeded,
 )
-from nrpurify.training.critic import Critic, PairCritic
+from nrpurify.training.benign_augment import honest_crops
+from nrpurify.training.discriminator import Critic, PairCritic
 from nrpurify.training.distributed import Workers
 from nrpurify.training.file_errors import writable
 from nrpurify.training.gate import GateTrainer
-from nrpurify.training.growth import grow
-from nrpurify.training.honest import honest_crops
+from nrpurify.training.net2net import grow
 from nrpurify.training.optim import learning_rate, set_rate, update_average
+from nrpurify.training.perturbation_augment import flip, sub_crop, vary
 from nrpurify.training.prefetch import Prefetch
 from nrpurify.training.recipe import Recipe
-from nrpurify.training.variation import flip, sub_crop, vary
 
 
 class Trainer:

@@ -11,12 +11,12 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from nrpurify.attacks.ssp import ssp
-from nrpurify.distances import feature_distance
-from nrpurify.features import feature_extractor
-from nrpurify.files import atomic_path
-from nrpurify.images import from_uint8, to_uint8
+from nrpurify.core.files import atomic_path
+from nrpurify.core.images import from_uint8, to_uint8
+from nrpurify.models.feature_distances import feature_distance
+from nrpurify.models.features import feature_extractor
 from nrpurify.training.adversaries import check_pair, seeded
-from nrpurify.training.diet import Adversary
+from nrpurify.training.adversary_config import Adversary
 from nrpurify.training.file_errors import MADE_AGAIN, readable, writable
 from nrpurify.training.photos import center_crops
 from nrpurify.training.recipe import Recipe

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from nrpurify.errors import WeightsError
+from nrpurify.core.errors import WeightsError
 
 MAX_MEMBER_BYTES = 256 * 2**20
 _CHUNK = 2**20

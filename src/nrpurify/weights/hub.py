@@ -5,7 +5,7 @@ from pathlib import Path
 from torch import Tensor
 from torch.hub import load_state_dict_from_url
 
-from nrpurify.errors import MissingExtraError, NrpurifyError, WeightsError
+from nrpurify.core.errors import MissingExtraError, NrpurifyError, WeightsError
 from nrpurify.weights.convert import ALEXNET_CONVS, VGG16_CONVS, torchvision_features
 
 _CONVS = {"vgg16": VGG16_CONVS, "alexnet": ALEXNET_CONVS}

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from nrpurify.errors import MissingExtraError, WeightsError
+from nrpurify.core.errors import MissingExtraError, WeightsError
 
 
 def read_onnx(path: Path) -> Mapping[str, Any]:

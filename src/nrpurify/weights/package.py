@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from nrpurify.errors import WeightsError
+from nrpurify.core.errors import WeightsError
 from nrpurify.weights.archive import check_hash
 from nrpurify.weights.table import PackageSource
 

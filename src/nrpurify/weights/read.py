@@ -13,7 +13,7 @@ import torch
 from numpy._core.multiarray import _reconstruct
 from torch import Tensor
 
-from nrpurify.errors import MissingExtraError, WeightsError
+from nrpurify.core.errors import MissingExtraError, WeightsError
 from nrpurify.weights.archive import extract_bounded
 from nrpurify.weights.onnx import read_onnx
 from nrpurify.weights.tfjs import read_tfjs, read_tfjs_script

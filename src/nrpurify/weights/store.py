@@ -11,7 +11,7 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
-from nrpurify.errors import WeightsError
+from nrpurify.core.errors import WeightsError
 from nrpurify.weights.lock import locked
 from nrpurify.weights.places import from_anywhere, from_file, read_safetensors
 from nrpurify.weights.read import state_digest

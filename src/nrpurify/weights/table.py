@@ -7,29 +7,9 @@ from typing import Any, Literal
 
 from torch import Tensor
 
-from nrpurify.errors import InputError
+from nrpurify.core.errors import InputError
+from nrpurify.core.preprocessing import Preprocessing
 from nrpurify.weights import convert, convert_bodies, convert_detectors, convert_segmenters
-
-
-@dataclass(frozen=True)
-class Preprocessing:
-    """What a network expects: ``(x - mean) / std`` of an RGB image in [0, 1].
-
-    ``mean`` and ``std`` are in units of [0, 1] and in the order of the channels that the network
-    sees: blue, green, red if ``bgr`` (the Caffe convention), else red, green, blue. ``size`` is the
-    side in pixels at which a network was trained, None for a feature extractor of any size.
-    """
-
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
-    bgr: bool = False
-    size: int | None = None
-
-    def __str__(self) -> str:
-        """Return one line for a table, for example ``BGR, mean 0.408 0.458 0.481, ... 227 px``."""
-        mean, std = (" ".join(f"{v:.4g}" for v in values) for values in (self.mean, self.std))
-        size = f"{self.size} px" if self.size else "any size"
-        return f"{'BGR' if self.bgr else 'RGB'}, mean {mean}, std {std}, {size}"
 
 
 @dataclass(frozen=True)

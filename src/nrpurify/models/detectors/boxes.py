@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from nrpurify.errors import MissingExtraError
+from nrpurify.core.errors import MissingExtraError
 
 Detections = dict[str, Tensor]
 """One image's answer as torchvision gives it: ``boxes`` K×4 (left, top, right, bottom in pixels),

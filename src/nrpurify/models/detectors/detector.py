@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from nrpurify.errors import InputError
+from nrpurify.core.errors import InputError
 from nrpurify.models.detectors.boxes import Detections, into_frame, suppress
 from nrpurify.models.detectors.layers import resize_bilinear
 from nrpurify.weights import Preprocessing

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 
 from nrpurify import weights
-from nrpurify.errors import InputError
+from nrpurify.core.errors import InputError
 from nrpurify.models.detectors.centernet import CenterNet, CenterNetV3
 from nrpurify.models.detectors.detector import Detector
 from nrpurify.models.detectors.ssd import CocoSsd, SsdLite

@@ -5,7 +5,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from nrpurify.errors import InputError
+from nrpurify.core.errors import InputError
 from nrpurify.models.detectors.boxes import Detections
 from nrpurify.models.detectors.detector import Images, check_detector_images
 from nrpurify.models.zoo import torchvision_network

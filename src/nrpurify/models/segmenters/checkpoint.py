@@ -7,10 +7,10 @@ from pathlib import Path
 
 import torch
 
-from nrpurify.errors import WeightsError
+from nrpurify.core.checkpoint import fill, read_carded, write_carded
+from nrpurify.core.errors import WeightsError
+from nrpurify.core.model_card import Card
 from nrpurify.models.segmenters.segnet import SegNetBasic
-from nrpurify.purifiers.card import Card
-from nrpurify.purifiers.carded import fill, read_carded, write_carded
 
 ARCHITECTURE = "segnet-basic"
 _COUNTER = "num_batches_tracked"

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from nrpurify import weights
-from nrpurify.errors import InputError
+from nrpurify.core.errors import InputError
 from nrpurify.models.segmenters.checkpoint import load_segnet, shipped_segmenters
 from nrpurify.models.segmenters.segmenter import Segmenter, any_size, square
 from nrpurify.models.segmenters.segnet import MIN_SIDE, SegNetBasic

@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from nrpurify.errors import InputError
-from nrpurify.precision import at_least_fp32
+from nrpurify.core.errors import InputError
+from nrpurify.core.precision import at_least_fp32
 
 Sizing = Callable[[int, int], tuple[int, int]]
 """From an image's height and width to those that a network takes."""

@@ -1,0 +1,397 @@
+"""Image files to pixels: formats, bit depths, transparency, color profiles, orientation, frames.
+
+Pillow decodes. This module adds what Pillow leaves out: 16 bits of color, transparent colors of
+every bit depth, WhiteIsZero TIFFs beyond 8 bits, color profiles, and PNGs whose text or EXIF is
+damaged or too large.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import io
+import logging
+import struct
+import warnings
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache, lru_cache
+from pathlib import Path
+from typing import Any, BinaryIO, Literal
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image as PilImage
+
+from nrpurify.core.errors import ImageError
+from nrpurify.core.files import MAX_PIXELS
+
+Frames = Literal["refuse", "first"]
+"""What becomes of files with several frames or pages: an error, or the first one is read."""
+
+_PLUGINS = {
+    "JPEG": "JpegImagePlugin",
+    "PNG": "PngImagePlugin",
+    "WEBP": "WebPImagePlugin",
+    "BMP": "BmpImagePlugin",
+    "TIFF": "TiffImagePlugin",
+    "GIF": "GifImagePlugin",
+    "PPM": "PpmImagePlugin",
+    "JPEG2000": "Jpeg2KImagePlugin",
+    "AVIF": "AvifImagePlugin",
+}
+_ORIENTATION = 0x0112
+_BITS, _PHOTOMETRIC, _WHITE_IS_ZERO = 258, 262, 0
+_MAX_PROFILE = 16 * 2**20
+_NEAR = 2
+"""Profiles that change no color by more than so many levels of 255 are taken for sRGB."""
+
+_LOGGER = logging.getLogger(__name__)
+
+Array = npt.NDArray[Any]
+
+
+def has_heif() -> bool:
+    """Whether the Pillow plug-in for HEIC files is installed."""
+    return importlib.util.find_spec("pillow_heif") is not None
+
+
+@cache
+def formats() -> tuple[str, ...]:
+    """Pillow's names of the formats that are decoded here; no other one is ever tried.
+
+    HEIF is among them where pillow-heif is installed, AVIF and JPEG 2000 where Pillow has them.
+    """
+    found = []
+    for name, module in _PLUGINS.items():
+        if importlib.util.find_spec(f"PIL.{module}"):
+            importlib.import_module(f"PIL.{module}")
+            found.append(name)
+    if has_heif():
+        importlib.import_module("pillow_heif").register_heif_opener()
+        found.append("HEIF")
+    return tuple(found)
+
+
+def set_pixel_limit(max_pixels: int) -> None:
+    """Raise Pillow's own limit, a global of the process, to ``max_pixels``."""
+    PilImage.MAX_IMAGE_PIXELS = max_pixels
+
+
+@contextmanager
+def open_picture(
+    path: str | Path, *, max_pixels: int = MAX_PIXELS, frames: Frames = "refuse"
+) -> Iterator[PilImage.Image]:
+    """Open a file with Pillow; its header is checked and no pixel is decoded yet.
+
+    Of PNGs, Pillow gets the chunks that decide pixels: neither text nor a damaged EXIF chunk.
+
+    Raises:
+        ImageError: More pixels than ``max_pixels``, or several frames that are refused.
+        OSError: The file is missing, broken or no image. Decoders raise other errors too.
+    """
+    with warnings.catch_warnings(), Path(path).open("rb") as file:
+        warnings.simplefilter("ignore", PilImage.DecompressionBombWarning)
+        stream, profile = _without_text(file)
+        with PilImage.open(stream, formats=formats()) as picture:
+            if profile is not None:
+                picture.info["icc_profile"] = profile
+            _check_header(picture, path, max_pixels, frames)
+            yield picture
+
+
+def _check_header(
+    picture: PilImage.Image, path: str | Path, max_pixels: int, frames: Frames
+) -> None:
+    width, height = picture.size
+    if width * height > max_pixels:
+        raise ImageError(
+            f"cannot read {str(path)!r}: {width}×{height} = {width * height:,} pixels are "
+            f"more than the limit of {max_pixels:,}; shrink it or raise the limit "
+            "(--max-pixels, max_pixels=)"
+        )
+    still = picture.format == "MPO"  # a JPEG photo followed by previews or depth maps
+    if frames == "refuse" and not still and getattr(picture, "is_animated", False):
+        raise ImageError(
+            f"cannot read {str(path)!r}: it has several frames or pages, expected one; save the "
+            "one that you want as an image of its own, or take the first (--frames first, "
+            "frames='first')"
+        )
+
+
+def decode(
+    path: str | Path, *, max_pixels: int = MAX_PIXELS, frames: Frames = "refuse"
+) -> tuple[Array, Array | None]:
+    """Decode a file, upright and in sRGB.
+
+    Returns:
+        H×W×3 color and H×W opacity (None without transparency): uint8, or float32 in [0, 1] where
+        the file has more than 8 bits.
+
+    Raises:
+        ImageError: As :func:`open_picture`.
+        Exception: On broken data, decoders raise nearly anything.
+    """
+    with open_picture(path, max_pixels=max_pixels, frames=frames) as picture:
+        raw = raw_mode(picture)
+        picture.load()
+        color, alpha = _pixels(picture, raw, path, max_pixels)
+        turn = _orientation(picture)
+    return _upright(color, turn), None if alpha is None else _upright(alpha, turn)
+
+
+def raw_mode(picture: PilImage.Image) -> str:
+    """How Pillow calls the file's pixels (``L;4``, ``RGB;16B``); empty where it does not say.
+
+    To be read before the picture is loaded.
+    """
+    tiles = getattr(picture, "tile", None)
+    args = tiles[0][3] if tiles else ""
+    first = args if isinstance(args, str) else next(iter(args or ()), "")
+    return first if isinstance(first, str) else ""
+
+
+def _pixels(
+    picture: PilImage.Image, raw: str, path: str | Path, max_pixels: int
+) -> tuple[Array, Array | None]:
+    profile = picture.info.get("icc_profile")
+    if picture.mode.startswith(("I", "F")):
+        color, alpha = _deep_gray(picture)
+    elif ";16" in raw and picture.format in ("PNG", "TIFF") and "a" not in raw:
+        color, alpha = _deep_color(picture, raw, path, max_pixels)
+    else:
+        return _shallow(picture, raw, profile, path)
+    if profile:  # LittleCMS, as Pillow has it, knows 8 bits
+        levels = np.rint(color * 255).astype(np.uint8)
+        shallow = PilImage.fromarray(levels[..., 0] if levels.shape[2] == 1 else levels)
+        if transform := _transform_of(profile, shallow.mode, path):
+            alpha = None if alpha is None else np.rint(alpha * 255).astype(np.uint8)
+            return np.asarray(transform.apply(shallow)), alpha
+    return np.broadcast_to(color, (*color.shape[:2], 3)), alpha
+
+
+def _shallow(
+    picture: PilImage.Image, raw: str, profile: bytes | None, path: str | Path
+) -> tuple[Array, Array | None]:
+    alpha = _opacity(picture, raw)
+    if picture.mode in ("1", "L", "LA"):
+        color = picture.getchannel(0).convert("L")
+    elif picture.mode == "CMYK" and profile:
+        color = picture
+    else:
+        color = picture.convert("RGBA" if alpha is not None else "RGB").convert("RGB")
+    transform = _transform_of(profile, color.mode, path) if profile else None
+    if transform is not None:
+        return np.asarray(transform.apply(color)), alpha
+    return np.asarray(color.convert("RGB")), alpha
+
+
+def _opacity(picture: PilImage.Image, raw: str) -> Array | None:
+    if picture.mode in ("1", "L", "RGB") and "transparency" in picture.info:
+        key = picture.info["transparency"]
+        if picture.format == "PNG":
+            key = _of_8_bits(key, raw)
+        values = np.asarray(picture.convert("L") if picture.mode == "1" else picture)
+        return np.where(_matches(values, key), np.uint8(0), np.uint8(255))
+    if picture.has_transparency_data:
+        return np.asarray(picture.convert("RGBA").getchannel("A"))
+    return None
+
+
+def _of_8_bits(key: Any, raw: str) -> Any:
+    """A PNG's transparent color, which counts in the file's bits, as Pillow scales pixels."""
+    if isinstance(key, tuple):
+        return tuple(value & 255 for value in key)
+    most = {"1": 1, "L;2": 3, "L;4": 15}.get(raw, 255)
+    return (key & most) * (255 // most)
+
+
+def _matches(values: Array, key: Any) -> Array:
+    if values.ndim == 2:
+        return values == key  # type: ignore[no-any-return]
+    same: Array = (values == np.asarray(key)).all(-1)
+    return same
+
+
+def _deep_gray(picture: PilImage.Image) -> tuple[Array, Array | None]:
+    """H×W×1 gray of 16-bit, 32-bit or floating-point values, and opacity."""
+    numbers = np.asarray(picture)
+    values = numbers.astype(np.float32)
+    tags = getattr(picture, "tag_v2", {}) if picture.format == "TIFF" else {}
+    inverted = tags.get(_PHOTOMETRIC) == _WHITE_IS_ZERO
+    if picture.mode != "F":
+        values /= 2 ** min(*tags.get(_BITS, (16,)), 16) - 1
+    if not (values.min() >= 0 and values.max() <= 1):
+        raise ValueError(
+            "its 32-bit pixels go beyond [0, 65535] (integer) or [0, 1] (float); "
+            "save it with 8 or 16 bits"
+        )
+    key = picture.info.get("transparency") if picture.format == "PNG" else None
+    alpha = None if key is None else (numbers != key).astype(np.float32)
+    return (1 - values if inverted else values)[..., None], alpha
+
+
+def _deep_color(
+    picture: PilImage.Image, raw: str, path: str | Path, max_pixels: int
+) -> tuple[Array, Array | None]:
+    """H×W×3 (or ×1) color of 16 bits, of which Pillow keeps the high bytes, and opacity."""
+    if raw == "LA;16B":
+        with open_picture(path, max_pixels=max_pixels, frames="first") as both:
+            both._mode = "RGBA"  # four bytes a pixel: gray and alpha, high and low
+            _decode_as(both, "RGBA")
+            bytes_ = np.asarray(both)
+        high, low = bytes_[..., 0::2], bytes_[..., 1::2]
+    else:
+        with open_picture(path, max_pixels=max_pixels, frames="first") as other:
+            _decode_as(other, raw[:-1] + _other_end(raw[-1]))
+            high, low = np.asarray(picture), np.asarray(other)
+    if picture.mode == "CMYK":
+        return _deep_ink(high, low), None
+    values = high * np.uint16(256) + low
+    key = picture.info.get("transparency") if picture.format == "PNG" else None
+    channels = values.shape[2]
+    deep = values.astype(np.float32) / 65535
+    if channels in (2, 4):
+        return deep[..., :-1], deep[..., -1]
+    return deep, None if key is None else (~_matches(values, key)).astype(np.float32)
+
+
+def _deep_ink(high: Array, low: Array) -> Array:
+    ink = (high * np.uint16(256) + low).astype(np.float32) / 65535
+    light: Array = (1 - ink[..., :3]) * (1 - ink[..., 3:])
+    return light
+
+
+def _other_end(order: str) -> str:
+    """The byte order by which Pillow finds the low bytes: of native order (N), the other."""
+    native_is_little = np.little_endian
+    return {"B": "L", "L": "B", "N": "B" if native_is_little else "L"}[order]
+
+
+def _decode_as(picture: PilImage.Image, raw: str) -> None:
+    tiles: Any = picture.tile  # type: ignore[attr-defined]
+    picture.tile = [  # type: ignore[attr-defined]
+        tile._replace(args=raw if isinstance(tile.args, str) else (raw, *tile.args[1:]))
+        for tile in tiles
+    ]
+    picture.load()
+
+
+class _Transform:
+    """From the colors of a profile to sRGB."""
+
+    def __init__(self, profile: bytes, mode: str) -> None:
+        from PIL import ImageCms
+
+        source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+        space = source.profile.xcolor_space.strip()
+        self.mode = {"GRAY": "L", "RGB": "RGB", "CMYK": "CMYK"}.get(space, space)
+        if self.mode != mode and not (self.mode == "RGB" and mode == "L"):
+            raise ValueError(f"it is of {space} colors, the image is {mode}")
+        target = ImageCms.createProfile("sRGB")
+        self._transform = ImageCms.buildTransform(source, target, self.mode, "RGB")
+
+    def apply(self, picture: PilImage.Image) -> PilImage.Image:
+        """An L, RGB or CMYK picture of the profile's colors as an RGB picture of sRGB's."""
+        from PIL import ImageCms
+
+        given = picture if picture.mode == self.mode else picture.convert(self.mode)
+        found = ImageCms.applyTransform(given, self._transform)
+        assert found is not None
+        return found
+
+    def is_identity(self) -> bool:
+        """Whether the profile is sRGB, but for rounding."""
+        if self.mode == "CMYK":
+            return False
+        ramp = np.linspace(0, 255, 16).round().astype(np.uint8)
+        colors = np.stack(np.meshgrid(ramp, ramp, ramp), -1).reshape(64, 64, 3)
+        given = PilImage.fromarray(colors)
+        if self.mode == "L":
+            given = given.getchannel(0)
+        found = np.asarray(self.apply(given)).astype(int)
+        return bool(np.abs(found - np.asarray(given.convert("RGB"))).max() <= _NEAR)
+
+
+def _transform_of(profile: bytes, mode: str, path: str | Path) -> _Transform | None:
+    """What brings colors to sRGB; None for sRGB itself, or with a note for a broken profile."""
+    transform = _cached_transform(profile, mode)
+    if isinstance(transform, str):
+        _warn_once(f"{str(path)!r}: its color profile was ignored: {transform}")
+        return None
+    return transform
+
+
+@lru_cache(maxsize=8)
+def _cached_transform(profile: bytes, mode: str) -> _Transform | str | None:
+    """The transform, None for sRGB, or why there is none."""
+    try:
+        transform = _Transform(profile, mode)
+        return None if transform.is_identity() else transform
+    except Exception as error:  # LittleCMS, which Pillow may lack, on broken profiles
+        return str(error) or type(error).__name__
+
+
+@cache
+def _warn_once(message: str) -> None:
+    _LOGGER.warning("%s", message)
+
+
+def _orientation(picture: PilImage.Image) -> int:
+    """The EXIF orientation, 1 to 8; 1 where EXIF is damaged."""
+    try:
+        return int(picture.getexif().get(_ORIENTATION, 1))
+    except Exception:  # EXIF is parsed in Python, with the errors of struct, list, dict
+        return 1
+
+
+def is_sideways(picture: PilImage.Image) -> bool:
+    """Whether width and height change places when an opened picture is turned upright."""
+    return 5 <= _orientation(picture) <= 8
+
+
+def _upright(pixels: Array, turn: int) -> Array:
+    if turn in (5, 6, 7, 8):
+        pixels = pixels.swapaxes(0, 1)
+    if turn in (3, 4, 7, 8):
+        pixels = pixels[::-1]
+    if turn in (2, 3, 6, 7):
+        pixels = pixels[:, ::-1]
+    return pixels
+
+
+_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_KEPT = (b"tRNS", b"acTL", b"fcTL", b"fdAT", b"eXIf")
+
+
+def _without_text(file: BinaryIO) -> tuple[BinaryIO, bytes | None]:
+    """A PNG without text and damaged EXIF, and its profile apart; other files as they are."""
+    if file.read(8) != _SIGNATURE:
+        file.seek(0)
+        return file, None
+    kept, profile = io.BytesIO(), None
+    kept.write(_SIGNATURE)
+    while len(head := file.read(8)) == 8:
+        length, kind = struct.unpack(">I4s", head)
+        if kind[0] & 32 and kind not in (*_KEPT, b"iCCP"):  # ancillary, says nothing of pixels
+            file.seek(length + 4, io.SEEK_CUR)
+            continue
+        body = file.read(length + 4)
+        if kind == b"iCCP":
+            profile = _profile(body[:length])
+        elif kind != b"eXIf" or body[length:] == struct.pack(">I", zlib.crc32(kind + body[:-4])):
+            kept.write(head + body)
+        if kind == b"IEND":
+            break
+    kept.seek(0)
+    return kept, profile
+
+
+def _profile(chunk: bytes) -> bytes:
+    """The profile of an iCCP chunk; something that is none where the chunk is damaged."""
+    _, _, packed = chunk.partition(b"\0")
+    try:
+        return zlib.decompressobj().decompress(packed[1:], _MAX_PROFILE) or b"empty"
+    except zlib.error:
+        return b"damaged"

@@ -1,0 +1,43 @@
+"""The one family of errors that a user can mend.
+
+Every message names what was given, what was expected and how to mend it. The command line prints
+it without a traceback; library users may catch :class:`NrpurifyError` for all of them.
+"""
+
+
+class NrpurifyError(Exception):
+    """Base of all errors that this package raises on purpose."""
+
+
+class InputError(NrpurifyError, ValueError):
+    """A value, image, label or name that was given is not one that the call can take."""
+
+
+class WeightsError(NrpurifyError, OSError):
+    """Named weights could not be found, fetched, verified or read."""
+
+
+class ImageError(NrpurifyError, OSError):
+    """An image file could not be read or written."""
+
+
+class DivergenceError(NrpurifyError, FloatingPointError):
+    """A training's loss or gradient is infinite or NaN."""
+
+
+class GradientWarning(UserWarning):
+    """An attack met gradients of zeros, or NaN or infinite entries in them."""
+
+
+class MissingExtraError(NrpurifyError, ImportError):
+    """A package of an optional extra is needed and not installed."""
+
+    def __init__(self, package: str, extra: str) -> None:
+        super().__init__(
+            f"the package {package!r} is not installed; "
+            f"install it with: pip install 'nrpurify[{extra}]'"
+        )
+
+
+class PluginError(NrpurifyError, RuntimeError):
+    """A plug-in failed: its import, its construction or its call."""

@@ -1,0 +1,289 @@
+"""Images at the border: files in, files out, and the check of what lies between.
+
+Inside the package images are float tensors N×3×H×W in [0, 1]; uint8 exists only in files.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image as PilImage
+from PIL import UnidentifiedImageError
+from torch import Tensor
+
+from nrpurify.core.decoding import Frames, decode, formats, has_heif
+from nrpurify.core.errors import ImageError, InputError
+from nrpurify.core.files import HEIF_SUFFIXES, MAX_PIXELS, atomic_path
+from nrpurify.core.tracing import has_values
+
+_TOLERANCE = 1e-6
+
+
+@dataclass(frozen=True, eq=False)
+class Image:
+    """A decoded image file, upright and in sRGB.
+
+    Attributes:
+        pixels: 3×H×W uint8, or float32 in [0, 1] where the file has more than 8 bits.
+        opacity: 1×H×W of either type, or None when the file has no transparency.
+        path: the file it was read from.
+
+    """
+
+    pixels: Tensor
+    opacity: Tensor | None
+    path: Path
+
+    @property
+    def rgb(self) -> Tensor:
+        """3×H×W float32 in [0, 1]."""
+        return as_floats(self.pixels)
+
+    @property
+    def alpha(self) -> Tensor | None:
+        """1×H×W float32 in [0, 1], or None when the file has no transparency."""
+        return None if self.opacity is None else as_floats(self.opacity)
+
+
+def read_image(
+    path: str | Path, *, max_pixels: int = MAX_PIXELS, frames: Frames = "refuse"
+) -> Image:
+    """Read a JPEG, PNG, WebP, BMP, TIFF, GIF, PPM, JPEG 2000, AVIF or HEIC file.
+
+    AVIF needs Pillow 11.3, HEIC the package pillow-heif. Gray, palette and CMYK images become
+    RGB; 16 bits are kept; color profiles are converted to sRGB, broken ones ignored and named
+    in the log; the EXIF orientation is applied. `max_pixels` (H·W) is compared with the header
+    before any pixel is decoded. Pillow keeps its own hard limit of twice
+    ``PIL.Image.MAX_IMAGE_PIXELS``; between one and two times that value only `max_pixels`
+    decides, so its warning is silenced. `frames` says what becomes of animations and of files
+    with several pages: ``refuse``, or read the ``first``.
+
+    Raises:
+        ImageError: the file is missing, broken, truncated, too large, animated or not an image.
+
+    """
+    path = Path(path)
+    try:
+        color, opacity = decode(path, max_pixels=max_pixels, frames=frames)
+        pixels = torch.from_numpy(np.array(color.transpose(2, 0, 1), order="C"))
+        alpha = None if opacity is None else torch.from_numpy(np.array(opacity, order="C"))[None]
+    except ImageError:
+        raise
+    except Exception as error:  # on broken data, decoders raise nearly anything
+        raise ImageError(f"cannot read {str(path)!r}: {_reason(error, path)}") from error
+    return Image(pixels, alpha, path)
+
+
+def _reason(error: Exception, path: Path | None = None) -> str:
+    if isinstance(error, UnidentifiedImageError):
+        if path is not None and path.suffix.lower() in HEIF_SUFFIXES and not has_heif():
+            return "HEIC needs the package pillow-heif; install it with pip"
+        return f"not an image, or a broken one; expected one of {', '.join(formats())}"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return str(error) or type(error).__name__
+
+
+def as_floats(pixels: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
+    """Pixels that are uint8, or floats in [0, 1] already, as floats in [0, 1]."""
+    return (from_uint8(pixels) if pixels.dtype == torch.uint8 else pixels).to(dtype)
+
+
+def to_uint8(images: Tensor) -> Tensor:
+    """Turn floats in [0, 1] (any shape) into uint8 by rounding; values outside are clamped."""
+    return images.detach().float().mul(255).round_().clamp_(0, 255).to(torch.uint8)
+
+
+def from_uint8(images: Tensor) -> Tensor:
+    """Turn uint8 values (any shape) into float32 in [0, 1].
+
+    Raises:
+        InputError: `images` is not uint8.
+
+    """
+    if images.dtype != torch.uint8:
+        raise InputError(f"expected a uint8 tensor, got {images.dtype}; floats need no conversion")
+    return images.float().div_(255)
+
+
+OUTPUT_SUFFIXES = {"png": ".png", "webp": ".webp", "jpeg": ".jpg"}
+"""The formats that are written, with their usual suffixes."""
+
+_WRITERS: dict[str, dict[str, Any]] = {
+    "png": {"format": "PNG"},
+    "webp": {"format": "WEBP", "lossless": True, "exact": True},
+    "jpeg": {"format": "JPEG", "quality": 95, "subsampling": 0},
+}
+
+
+def write_png(path: str | Path, rgb: Tensor, alpha: Tensor | None = None) -> None:
+    """Write an 8-bit PNG, see :func:`write_image`."""
+    write_image(path, rgb, alpha)
+
+
+def write_image(
+    path: str | Path, rgb: Tensor, alpha: Tensor | None = None, *, format: str = "png"
+) -> None:
+    """Write an 8-bit image file atomically, creating parent folders.
+
+    `rgb` is 3×H×W and `alpha`, if given, 1×H×W, both uint8 or both float in [0, 1]; floats are
+    rounded, and those outside clamped. `format` is png, webp (lossless) or jpeg (quality 95,
+    without `alpha`).
+
+    Raises:
+        InputError: a shape is wrong, or values are not floats or not finite.
+        ImageError: the file cannot be written.
+
+    """
+    _check_png(str(path), rgb, alpha)
+    if alpha is not None and format != "jpeg":
+        rgb = torch.cat([rgb, alpha.to(rgb)])
+    picture = to_picture(rgb)
+    try:
+        with atomic_path(path) as temporary:
+            picture.save(temporary, **_WRITERS[format])
+    except (OSError, ValueError) as error:  # ValueError: too large for the format
+        raise ImageError(f"cannot write {str(path)!r}: {_reason(error)}") from error
+
+
+def _check_png(path: str, rgb: Tensor, alpha: Tensor | None) -> None:
+    if rgb.ndim != 3 or rgb.shape[0] != 3 or rgb.numel() == 0:
+        raise InputError(f"{path!r}: rgb has shape {tuple(rgb.shape)}; expected 3×H×W")
+    if alpha is not None and alpha.shape != (1, *rgb.shape[1:]):
+        raise InputError(
+            f"{path!r}: alpha has shape {tuple(alpha.shape)}; expected {(1, *rgb.shape[1:])}"
+        )
+    for name, values in (("rgb", rgb), ("alpha", alpha)):
+        if values is None or values.dtype == torch.uint8 == rgb.dtype:
+            continue
+        if not (values.is_floating_point() and values.isfinite().all()):
+            raise InputError(
+                f"{path!r}: {name} is {values.dtype} or holds NaN or infinite values; expected "
+                "finite floats in [0, 1], or uint8 of both"
+            )
+
+
+def to_picture(image: Tensor) -> PilImage.Image:
+    """Turn a 3×H×W or 4×H×W tensor, uint8 or floats in [0, 1], into an 8-bit Pillow image."""
+    pixels = image if image.dtype == torch.uint8 else to_uint8(image)
+    return PilImage.fromarray(pixels.permute(1, 2, 0).contiguous().cpu().numpy())
+
+
+_NORMALIZED = "leave out mean/std normalization, which belongs inside the model, or clamp to [0, 1]"
+
+
+def check_images(images: Tensor, name: str = "images", *, advice: str = _NORMALIZED) -> None:
+    """Check that `images` is N×3×H×W, N ≥ 1, floating point, finite and in [0, 1] (± 1e-6).
+
+    `advice` is the mend for values that look normalized.
+
+    Raises:
+        InputError: it is not; the message says what was given and what to do.
+
+    """
+    check_shape(images, name)
+    if images.numel() == 0:
+        raise InputError(
+            f"{name} has shape {tuple(images.shape)}; expected N×3×H×W with at least one image"
+        )
+    if not images.is_floating_point():
+        raise InputError(f"{name} is {images.dtype}; expected floats: divide uint8 by 255")
+    check_range(images, name, advice=advice)
+
+
+def check_shape(images: Tensor, name: str = "images") -> None:
+    """Check that `images` is N×3×H×W; none at all will do.
+
+    Raises:
+        InputError: it is not.
+
+    """
+    if images.ndim != 4 or images.shape[1] != 3:
+        raise InputError(
+            f"{name} has shape {tuple(images.shape)}; expected N×3×H×W{_shape_advice(images)}"
+        )
+
+
+def _shape_advice(images: Tensor) -> str:
+    shape = images.shape
+    if images.ndim == 3:
+        return " with at least one image (add a batch dimension with [None])"
+    if images.ndim == 4 and shape[-1] == 3:
+        return ": the channels come last; give images.permute(0, 3, 1, 2)"
+    if images.ndim == 4 and shape[1] == 1:
+        return (
+            ", RGB: gray images are repeated with images.expand(-1, 3, -1, -1), and a model of one "
+            "channel takes their mean: lambda x: model(x.mean(1, keepdim=True)). No purifier was "
+            "trained or measured on gray images"
+        )
+    if images.ndim == 4 and shape[1] == 4:
+        return ": leave out the alpha channel with images[:, :3]"
+    return " with at least one image"
+
+
+def check_range(
+    images: Tensor, name: str, *, advice: str = _NORMALIZED, tolerance: float = _TOLERANCE
+) -> None:
+    """Check that float `images` of any shape are finite and in [0, 1] ± `tolerance`.
+
+    Values that are not there to be read pass: of empty and meta tensors, and under
+    ``torch.export``, ``torch.compile``, ``torch.jit.trace`` and ``torch.func``.
+
+    Raises:
+        InputError: they are not; `advice` is the mend for values that look normalized.
+
+    """
+    if not has_values(images):
+        return
+    low, high = (bound.item() for bound in torch.aminmax(images.detach()))
+    if not (low >= -tolerance and high <= 1 + tolerance):
+        raise InputError(
+            f"{name} (shape {tuple(images.shape)}) has values from {low:.6g} to {high:.6g}; "
+            f"expected [0, 1]: {_range_advice(low, high, advice)}"
+        )
+
+
+def _range_advice(low: float, high: float, advice: str) -> str:
+    if not np.isfinite([low, high]).all():
+        return "remove NaN and infinite values"
+    if low >= -_TOLERANCE and high > 2:
+        return "divide uint8 values by 255"
+    return advice
+
+
+def load_batch(paths: Sequence[str | Path], size: int, *, crop: bool) -> Tensor:
+    """Read photographs for evaluation as one batch N×3×size×size in [0, 1].
+
+    With `crop`, the short side is resized to `size` and the center kept (what torchvision's
+    ``Resize`` and ``CenterCrop`` give); without, the whole image is resized to a square. Resizing
+    is Pillow's antialiased bicubic on 8-bit values. Transparency is dropped.
+
+    Raises:
+        InputError: `paths` is empty or `size` is below 1.
+        ImageError: a file cannot be read, or is so long and thin that before the crop it would
+            have more than :data:`MAX_PIXELS`.
+
+    """
+    if not paths or size < 1:
+        raise InputError(f"expected at least one path and a size ≥ 1, got {len(paths)} and {size}")
+    return torch.stack([_load_square(path, size, crop) for path in paths])
+
+
+def _load_square(path: str | Path, size: int, crop: bool) -> Tensor:
+    picture = to_picture(read_image(path).pixels)
+    width, height = picture.size
+    short = min(width, height) if crop else 0
+    target = (size * width // short, size * height // short) if crop else (size, size)
+    if crop and target[0] * target[1] > MAX_PIXELS:
+        raise ImageError(
+            f"cannot resize {str(path)!r}: its {width}×{height} pixels would become "
+            f"{target[0]}×{target[1]}, more than the limit of {MAX_PIXELS:,}; crop it, or ask for "
+            f"a size below {size}"
+        )
+    picture = picture.resize(target, PilImage.Resampling.BICUBIC)
+    left, top = (round((side - size) / 2) for side in target)
+    cut = np.array(picture.crop((left, top, left + size, top + size)))
+    return from_uint8(torch.from_numpy(cut).permute(2, 0, 1).contiguous())

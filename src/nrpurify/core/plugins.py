@@ -1,0 +1,190 @@
+"""Code that a user names: plug-in modules, plug-in files and factories of models.
+
+Nothing here is called for a name in a report, a card or a checkpoint: code is loaded only where a
+command line or the user's own Python names it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import importlib.util
+import re
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from importlib import metadata
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from nrpurify.core.errors import InputError, PluginError
+
+_FACTORY = re.compile(r"(?:python:(?P<module>[\w.]+)|(?P<file>.+\.py)):(?P<name>[A-Za-z_]\w*)")
+_PREFIX = "nrpurify_plugin_"
+
+
+@dataclass(frozen=True)
+class Plugin:
+    """A module that was loaded because a user named it.
+
+    Attributes:
+        name: As the user wrote it; of a file its name without folders.
+        version: Of the installed distribution; empty for a file or a module without one.
+        sha256: Of the module's file; empty for a module without one.
+    """
+
+    name: str
+    version: str
+    sha256: str
+
+    def to_dict(self) -> dict[str, str]:
+        """For run.json."""
+        return asdict(self)
+
+
+def load_plugin(spec: str) -> Plugin:
+    """Import a plug-in, whose decorators register its entries.
+
+    Args:
+        spec: A module that can be imported, ``package.module``, or a file, ``path/to/file.py``.
+
+    Raises:
+        InputError: No such module or file.
+        PluginError: The module failed; the message names it and the error.
+    """
+    module = _load(spec)
+    source = getattr(module, "__file__", None)
+    name = Path(spec).name if _is_file_spec(spec) else spec
+    return Plugin(name, _version(module.__name__), _sha256(source))
+
+
+def load_plugins(specs: Sequence[str]) -> list[Plugin]:
+    """Each plug-in once, in the order given; see :func:`load_plugin`."""
+    return [load_plugin(spec) for spec in dict.fromkeys(specs)]
+
+
+def check_trusted(named: Sequence[str], trusted: Sequence[str], *, trust_all: bool) -> None:
+    """Refuse code that only a plan names.
+
+    Args:
+        named: Plug-ins and factories in a plan.
+        trusted: Those that the command line names.
+        trust_all: Whether the command line says ``--trust-plan``.
+
+    Raises:
+        InputError: Some of ``named`` are not in ``trusted``.
+    """
+    left = [spec for spec in dict.fromkeys(named) if spec not in trusted]
+    if left and not trust_all:
+        raise InputError(
+            f"the plan names code that would run: {', '.join(left)}; if you trust it, give "
+            f"--plugin {left[0]} or --trust-plan"
+        )
+
+
+def is_factory_spec(spec: str) -> bool:
+    """Whether ``spec`` begins as ``python:package.module:factory`` or ``file.py:factory`` do."""
+    return spec.startswith("python:") or bool(re.match(r".+\.py(:|$)", spec))
+
+
+@dataclass(frozen=True)
+class Factory:
+    """A function that a user named, with the hash of its file for the record.
+
+    Attributes:
+        function: The function.
+        sha256: Of the file in which it stands; empty where there is none.
+    """
+
+    function: Callable[..., Any]
+    sha256: str
+
+
+def load_factory(spec: str) -> Factory:
+    """The function that ``python:package.module:name`` or ``path/to/file.py:name`` means.
+
+    Raises:
+        InputError: No such form, module, file or function.
+        PluginError: The module failed while it was imported.
+    """
+    found = _FACTORY.fullmatch(spec)
+    if found is None:
+        raise InputError(
+            f"{spec!r} names no factory; expected python:package.module:function or "
+            "path/to/file.py:function"
+        )
+    module = _load(found["module"] or found["file"])
+    function = getattr(module, found["name"], None)
+    if not callable(function):
+        raise InputError(
+            f"{found['module'] or found['file']} has no function {found['name']!r}; expected one "
+            "that returns a model, or a model and its Preprocessing"
+        )
+    return Factory(function, _sha256(getattr(module, "__file__", None)))
+
+
+def _is_file_spec(spec: str) -> bool:
+    return spec.endswith(".py")
+
+
+def _load(spec: str) -> ModuleType:
+    return _load_file(Path(spec)) if _is_file_spec(spec) else _load_module(spec)
+
+
+def _load_module(name: str) -> ModuleType:
+    try:
+        if importlib.util.find_spec(name) is None:
+            raise ModuleNotFoundError(name)
+    except (ImportError, ValueError) as error:
+        raise InputError(
+            f"no module {name!r} to import; install it, or give a file such as ./{name}.py"
+        ) from error
+    with _naming(name):
+        return importlib.import_module(name)
+
+
+def _load_file(path: Path) -> ModuleType:
+    """Import a file once for each path; the same file under two paths is one module."""
+    if not path.is_file():
+        raise InputError(f"no file {str(path)!r}; expected a Python file")
+    whole = path.resolve()
+    name = f"{_PREFIX}{path.stem}_{hashlib.sha256(str(whole).encode()).hexdigest()[:8]}"
+    if name in sys.modules:
+        return sys.modules[name]
+    spec = importlib.util.spec_from_file_location(name, whole)
+    if spec is None or spec.loader is None:
+        raise InputError(f"{str(path)!r} cannot be imported; expected a Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    loader = spec.loader
+    try:
+        with _naming(str(path)):
+            loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
+    return module
+
+
+@contextmanager
+def _naming(name: str) -> Iterator[None]:
+    """Turn what a plug-in raises on import into a PluginError that names it."""
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:
+        raise PluginError(f"{name} failed on import: {type(error).__name__}: {error}") from error
+
+
+def _version(module: str) -> str:
+    package = module.partition(".")[0]
+    for distribution in metadata.packages_distributions().get(package, ()):
+        return metadata.version(distribution)
+    return ""
+
+
+def _sha256(file: str | None) -> str:
+    return hashlib.sha256(Path(file).read_bytes()).hexdigest() if file else ""

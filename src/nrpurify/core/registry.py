@@ -1,0 +1,270 @@
+"""One registry for attacks, defenses, purifiers, victims, tasks and metrics.
+
+A built-in entry is one decorated class or function in a file of its package. The package's files
+are scanned as text for the decorator, so that all names are known while nothing is imported; a
+file is imported when its entry is first used. Installed packages add entries by entry points, and
+a user's own code by the decorator.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import importlib
+import inspect
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from importlib import metadata, resources
+from typing import Any, Generic, TypeVar
+
+from nrpurify.core.errors import InputError, PluginError
+from nrpurify.core.spec import Link, convert, parse_one
+
+T = TypeVar("T")
+F = TypeVar("F", bound=Callable[..., Any])
+OWN = "nrpurify"
+MISSING = dataclasses.MISSING
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One setting of an entry.
+
+    Attributes:
+        name: Of the dataclass field or keyword parameter.
+        default: Its default, or :data:`MISSING` where a value has to be given.
+        annotation: Its type as written, empty where there is none.
+    """
+
+    name: str
+    default: Any = MISSING
+    annotation: str = ""
+
+
+@dataclass(frozen=True)
+class Entry(Generic[T]):
+    """A registered class or function.
+
+    Attributes:
+        name: What specs and plans call it.
+        factory: Makes the thing from its settings.
+        info: What the decorator was given besides the name, such as ``source``.
+        origin: The module that registered it.
+    """
+
+    name: str
+    factory: Callable[..., T]
+    info: Mapping[str, Any] = field(default_factory=dict)
+    origin: str = OWN
+
+    @property
+    def is_own(self) -> bool:
+        """Whether it belongs to this package and to no plug-in."""
+        return self.origin.partition(".")[0] == OWN
+
+    @cached_property
+    def settings(self) -> dict[str, Setting]:
+        """Its settings by name: the fields of a dataclass, else the factory's parameters."""
+        if dataclasses.is_dataclass(self.factory):
+            return {
+                f.name: Setting(f.name, _default(f), str(f.type))
+                for f in dataclasses.fields(self.factory)
+                if f.init
+            }
+        return {
+            p.name: Setting(
+                p.name,
+                MISSING if p.default is p.empty else p.default,
+                "" if p.annotation is p.empty else str(p.annotation),
+            )
+            for p in inspect.signature(self.factory).parameters.values()
+            if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)
+        }
+
+    def converted(self, texts: Mapping[str, str]) -> dict[str, Any]:
+        """Settings written as text, converted to the kinds of their defaults.
+
+        Raises:
+            InputError: An unknown setting, or a text that is no such value.
+        """
+        return {
+            name: convert(self.name, name, text, found.default, found.annotation)
+            for name, text in texts.items()
+            for found in [self._setting(name)]
+        }
+
+    def _setting(self, name: str) -> Setting:
+        if name not in self.settings:
+            raise InputError(
+                f"{self.name} has no setting {name!r}; {near_matches(name, self.settings)}"
+            )
+        return self.settings[name]
+
+    def make(self, **settings: Any) -> T:
+        """Make the thing.
+
+        Raises:
+            InputError: An unknown setting (near matches are named), or a value that is refused.
+            PluginError: A plug-in failed; the message names it.
+        """
+        for name in settings:
+            self._setting(name)
+        if self.is_own:
+            return self.factory(**settings)
+        with naming_plugin(self.name, self.origin):
+            return self.factory(**settings)
+
+
+def _default(found: dataclasses.Field[Any]) -> Any:
+    if found.default_factory is not MISSING:
+        return found.default_factory()
+    return found.default
+
+
+class naming_plugin:  # noqa: N801 - a context manager, named as one
+    """While the block runs, unexpected errors become a PluginError that names the plug-in.
+
+    Args:
+        name: Of the entry.
+        origin: The module that registered it.
+    """
+
+    def __init__(self, name: str, origin: str) -> None:
+        self.name, self.origin = name, origin
+
+    def __enter__(self) -> None:
+        """Nothing to prepare."""
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        """Raise PluginError in place of an error that no code here raises on purpose."""
+        if isinstance(error, Exception) and not isinstance(error, InputError):
+            raise PluginError(
+                f"{self.name} of the plug-in {self.origin} failed: {type(error).__name__}: {error}"
+            ) from error
+
+
+def near_matches(name: str, known: Mapping[str, object] | list[str]) -> str:
+    """``did you mean a, b?`` for a name that is unknown; all names where none is near."""
+    names = list(known)
+    near = difflib.get_close_matches(name, names, cutoff=0.5) or names
+    return f"did you mean {', '.join(near)}?" if near else "there is none"
+
+
+class Registry(Generic[T]):
+    """Names and what they stand for, of one kind.
+
+    Args:
+        kind: For messages, such as ``attack``; the decorator is ``register_KIND``.
+        package: Its modules hold the built-in entries.
+        group: Of the entry points by which installed packages add entries.
+    """
+
+    def __init__(self, kind: str, *, package: str, group: str) -> None:
+        self.kind, self.package, self.group = kind, package, group
+        self._entries: dict[str, Entry[T]] = {}
+        self._pattern = re.compile(rf'^@register_{kind}\(\s*"([^"]+)"', re.MULTILINE)
+
+    def register(self, name: str, **info: Any) -> Callable[[F], F]:
+        """Decorate a class or function that makes the thing from its settings.
+
+        Args:
+            name: What specs and plans call it.
+            info: Facts about it, such as ``source``.
+
+        Raises:
+            InputError: The name is taken by another module.
+        """
+
+        def decorate(factory: F) -> F:
+            origin = factory.__module__
+            owner = self._owner(name)
+            if owner is not None and owner != origin:
+                raise InputError(
+                    f"{self.kind} {name!r} of {origin} has the name of one of {owner}; rename it"
+                )
+            self._entries[name] = Entry(name, factory, info, origin)
+            return factory
+
+        return decorate
+
+    def _owner(self, name: str) -> str | None:
+        if name in self._entries:
+            return self._entries[name].origin
+        return self._own.get(name)
+
+    @cached_property
+    def _own(self) -> dict[str, str]:
+        """The module of each built-in entry, from the files' text."""
+        found: dict[str, str] = {}
+        for file in sorted(resources.files(self.package).iterdir(), key=lambda file: file.name):
+            if file.name.endswith(".py"):
+                module = f"{self.package}.{file.name.removesuffix('.py')}"
+                names = self._pattern.findall(file.read_text(encoding="utf-8"))
+                found.update(dict.fromkeys(names, module))
+        return found
+
+    @cached_property
+    def _installed(self) -> dict[str, metadata.EntryPoint]:
+        """Entry points by name, which have to be other names than the built-in ones."""
+        points: dict[str, metadata.EntryPoint] = {}
+        for point in metadata.entry_points(group=self.group):
+            owner = self._own.get(point.name) or (
+                points[point.name].value if point.name in points else None
+            )
+            if owner is not None and owner != point.value:
+                raise InputError(
+                    f"{self.kind} {point.name!r} of the installed {point.value} has the name of "
+                    f"one of {owner}; uninstall one of them"
+                )
+            points[point.name] = point
+        return points
+
+    def names(self) -> list[str]:
+        """All names: built-in, registered, installed; nothing is imported for it."""
+        return list(dict.fromkeys([*self._own, *self._entries, *self._installed]))
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._entries or name in self._own or name in self._installed
+
+    def get(self, name: str) -> Entry[T]:
+        """Look an entry up, and import its file if that has not been done.
+
+        Raises:
+            InputError: No such name; near matches are named.
+            PluginError: The plug-in that has it cannot be imported.
+        """
+        if name not in self._entries:
+            self._import(name)
+        return self._entries[name]
+
+    def _import(self, name: str) -> None:
+        if name in self._own:
+            importlib.import_module(self._own[name])
+        elif name in self._installed:
+            point = self._installed[name]
+            with naming_plugin(name, point.value):
+                point.load()
+        else:
+            raise InputError(f"no {self.kind} {name!r}; {near_matches(name, self.names())}")
+        if name not in self._entries:
+            raise PluginError(
+                f"the module of {self.kind} {name!r} was imported and registers no such name; "
+                f"expected @register_{self.kind}({name!r}) in it"
+            )
+
+    def create(self, spec: str | Link, **common: Any) -> T:
+        """Make a thing from a spec such as ``pgd:steps=40,step_size=2/255``.
+
+        Args:
+            spec: ``NAME`` or ``NAME:SETTING=VALUE,...``.
+            common: Settings that are given as values; those in ``spec`` override them.
+
+        Raises:
+            InputError: An unknown name or setting, or a bad value.
+            PluginError: A plug-in failed.
+        """
+        link = parse_one(spec, self.kind) if isinstance(spec, str) else spec
+        entry = self.get(link.name)
+        return entry.make(**{**common, **entry.converted(link.settings)})

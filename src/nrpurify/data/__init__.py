@@ -1,0 +1,1 @@
+"""Labeled and unlabeled images: readers of folders, tables, boxes and masks."""

@@ -1,0 +1,250 @@
+"""Feature extractors F of Eq. 1: a frozen network that stops at the layers that are asked for."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Iterable
+from functools import partial
+from threading import get_ident
+
+import torch
+from torch import Tensor, nn
+
+from nrpurify import weights
+from nrpurify.core.errors import InputError
+from nrpurify.core.preprocessing import Normalize
+from nrpurify.models.detectors.centernet import CenterNetV3
+from nrpurify.models.detectors.mobilenet_v2 import MobileNetV2
+from nrpurify.models.inception import InceptionV3
+from nrpurify.models.resnet_thin import ResNet50Thin
+from nrpurify.models.squeezenet import SqueezeNet
+from nrpurify.models.vit import VisionTransformer
+from nrpurify.models.xception import Xception
+
+
+class FeatureExtractor(nn.Module):
+    """The internal representation of images at one or several layers (Eq. 1, F(x; θ)|n).
+
+    Nothing behind the last of the layers is computed. The network is frozen and in eval mode and
+    stays so: ``train()`` does not reach it.
+
+    Args:
+        network: Any module. Its own children or, dotted, any submodule can be a layer.
+        layers: One layer name or several.
+        normalize: Applied to images in [0, 1] first; ``None`` when ``network`` does it itself.
+
+    Raises:
+        InputError: A layer does not exist; near matches are named.
+    """
+
+    def __init__(
+        self, network: nn.Module, layers: str | Iterable[str], normalize: nn.Module | None = None
+    ) -> None:
+        super().__init__()
+        self.layers = (layers,) if isinstance(layers, str) else tuple(layers)
+        check_layers(network, self.layers)
+        self.normalize = (normalize or nn.Identity()).eval()
+        self.network = network.eval().requires_grad_(False)
+        self.training = False
+        self._is_chain = type(network).forward is nn.Sequential.forward and not any(
+            "." in name for name in self.layers
+        )
+
+    def train(self, mode: bool = True) -> FeatureExtractor:
+        """Stay in eval mode, whatever ``mode`` is."""
+        return self
+
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        """Features of N×3×H×W images in [0, 1], one N×... tensor a layer, in the layers' order."""
+        weight = next(self.network.parameters(), images)
+        images = self.normalize(images.to(weight.dtype))
+        found = self._forward_chain(images) if self._is_chain else self._forward_hooked(images)
+        missing = [name for name in self.layers if name not in found]
+        if missing:
+            raise InputError(
+                f"layer {missing[0]!r} has no part in the network's forward pass; expected one "
+                "that is called"
+            )
+        return tuple(found[name] for name in self.layers)
+
+    def _forward_chain(self, x: Tensor) -> dict[str, Tensor]:
+        assert isinstance(self.network, nn.Sequential)
+        found: dict[str, Tensor] = {}
+        for name, module in zip(self.network._modules, self.network, strict=True):
+            x = module(x)
+            if name in self.layers:
+                found[name] = x
+                if len(found) == len(set(self.layers)):
+                    break
+                x = x.clone()  # the next module may work in place
+        return found
+
+    def _forward_hooked(self, x: Tensor) -> dict[str, Tensor]:
+        found: dict[str, Tensor] = {}
+        handles = [
+            self.network.get_submodule(name).register_forward_hook(
+                _keep_output(found, name, len(set(self.layers)))
+            )
+            for name in self.layers
+        ]
+        try:
+            self.network(x)
+        except _AllFound:
+            pass
+        finally:
+            for handle in handles:
+                handle.remove()
+        return found
+
+
+class _AllFound(Exception):  # noqa: N818 - a signal that leaves the forward pass, not an error
+    """Every layer that was asked for has been computed."""
+
+
+def _keep_output(found: dict[str, Tensor], name: str, wanted: int) -> Hook:
+    def hook(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
+        found[name] = output
+        if len(found) == wanted:
+            raise _AllFound
+        return output.clone()  # the next module may work in place
+
+    return this_thread_only(hook)
+
+
+Hook = Callable[[nn.Module, tuple[Tensor, ...], Tensor], Tensor | None]
+
+
+def this_thread_only(hook: Hook) -> Hook:
+    """A forward hook that ignores calls from other threads, which use the same network."""
+    owner = get_ident()
+
+    def filtered(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor | None:
+        return hook(module, inputs, output) if get_ident() == owner else None
+
+    return filtered
+
+
+def check_layers(network: nn.Module, layers: tuple[str, ...]) -> None:
+    """Raise InputError unless every one of ``layers`` is a submodule of ``network``."""
+    known = [name for name, _ in network.named_modules(remove_duplicate=False) if name]
+    if not layers:
+        raise InputError(f"no layer given; expected one of {', '.join(known)}")
+    for layer in layers:
+        if layer not in known:
+            near = difflib.get_close_matches(layer, known, n=3, cutoff=0.4) or known[:5]
+            raise InputError(f"no layer {layer!r} in the network; did you mean {', '.join(near)}?")
+
+
+def features_of(extractor: Callable[[Tensor], object], images: Tensor) -> tuple[Tensor, ...]:
+    """What an extractor gives for N×3×H×W images in [0, 1]: one N×... tensor a layer.
+
+    Raises:
+        InputError: It is a classifier, or something else that gives no tuple of features.
+    """
+    found = extractor(images) if callable(extractor) else None
+    if not isinstance(found, list | tuple) or not all(isinstance(f, Tensor) for f in found):
+        raise InputError(
+            f"this attack works on features, and {type(extractor).__name__} gives none; expected a "
+            "feature extractor: FeatureExtractor(model, 'LAYER') of your own model, or "
+            "feature_extractor('vgg16')"
+        )
+    return tuple(found)
+
+
+def vgg16_body() -> nn.Sequential:
+    """The 13 convolutions of VGG16, every layer by its usual name (conv1_1, relu1_1, pool1...)."""
+    body = nn.Sequential()
+    channels = 3
+    for block, (count, width) in enumerate(((2, 64), (2, 128), (3, 256), (3, 512), (3, 512)), 1):
+        for index in range(1, count + 1):
+            body.add_module(f"conv{block}_{index}", nn.Conv2d(channels, width, 3, padding=1))
+            body.add_module(f"relu{block}_{index}", nn.ReLU())
+            channels = width
+        body.add_module(f"pool{block}", nn.MaxPool2d(2))
+    return body
+
+
+def alexnet_body() -> nn.Sequential:
+    """The five convolutions of torchvision's AlexNet, as conv1, relu1, pool1 ... relu5."""
+    body = nn.Sequential()
+    shapes = ((64, 11, 4, 2), (192, 5, 1, 2), (384, 3, 1, 1), (256, 3, 1, 1), (256, 3, 1, 1))
+    inputs = 3
+    for index, (outputs, size, stride, padding) in enumerate(shapes, 1):
+        body.add_module(f"conv{index}", nn.Conv2d(inputs, outputs, size, stride, padding))
+        body.add_module(f"relu{index}", nn.ReLU())
+        if index <= 2:
+            body.add_module(f"pool{index}", nn.MaxPool2d(3, 2))
+        inputs = outputs
+    return body
+
+
+_BODIES: dict[str, Callable[[], nn.Module]] = {
+    "vgg16": vgg16_body,
+    "alexnet": alexnet_body,
+    "hed_vgg16": vgg16_body,
+    "squeezenet1_1": SqueezeNet,
+    "centernet": CenterNetV3,
+    "mobilenet_v2_140": partial(MobileNetV2, 1.4),
+    "mobilenet_v2": partial(MobileNetV2, symmetric=True),
+    "resnet50_thin": ResNet50Thin,
+    "xception": Xception,
+    "vit_s": VisionTransformer,
+    "inception_v3": InceptionV3,
+}
+VGG16_BODIES = ("vgg16", "hed_vgg16")
+DEFAULT_LAYERS = {
+    "vgg16": "conv3_3",
+    "hed_vgg16": "conv3_3",
+    "alexnet": "conv3",
+    "squeezenet1_1": "fire5",
+    "centernet": "blocks.11",
+    "mobilenet_v2_140": "blocks.12",
+    "mobilenet_v2": "blocks.12",
+    "resnet50_thin": "blocks.12",
+    "xception": "blocks.10",
+    "vit_s": "blocks.8",
+    "inception_v3": "blocks.7",
+}
+
+
+def feature_extractor(
+    name: str = "vgg16", layers: str | Iterable[str] | None = None, *, pretrained: bool = True
+) -> FeatureExtractor:
+    """Build a feature extractor by name.
+
+    Args:
+        name: ``vgg16`` (the paper's), ``alexnet``, ``hed_vgg16`` (an independent VGG16),
+            ``squeezenet1_1``, ``centernet`` (a detector's MobileNetV3), ``mobilenet_v2``,
+            ``xception``, ``mobilenet_v2_140``, ``resnet50_thin`` and the middle of
+            ``inception_v3`` (content filters'), ``vit_s`` (a saliency model's, features are tokens
+            N×T×384), all of which take images of any size as they are, or another name that
+            :func:`nrpurify.models.load_classifier` takes, with its resize to a fixed size.
+        layers: Layer names; by default the paper's conv3_3 (its side before the ReLU), AlexNet's
+            conv3, SqueezeNet's fire5, MobileNetV3's blocks.11, the blocks.12 of MobileNetV2 and
+            ResNet-50, Xception's blocks.10, ViT's blocks.8 or Inception's
+            blocks.7. Other classifiers have none.
+        pretrained: ``False`` gives random weights and touches neither cache nor network.
+
+    Raises:
+        InputError: No such network or layer.
+        WeightsError: The weights are not to be had.
+    """
+    from nrpurify import models
+
+    layers = layers or DEFAULT_LAYERS.get(name)
+    if name not in _BODIES and name not in models.names() and ":" not in name:
+        raise InputError(
+            f"there is no network {name!r}; expected one of {', '.join(_BODIES)}; or, with a "
+            f"layer, {', '.join(models.names())}, timm:NAME or torchvision:NAME"
+        )
+    if layers is None:
+        raise InputError(f"no layer given for {name!r}; name one, for instance a block's output")
+    if name not in _BODIES:
+        return FeatureExtractor(models.load_classifier(name, pretrained=pretrained), layers)
+    body = _BODIES[name]()
+    if pretrained:
+        body.load_state_dict(weights.load(name))
+    expected = weights.get(name).preprocessing
+    normalize = Normalize(expected.mean, expected.std, bgr=expected.bgr)
+    body.to(memory_format=torch.channels_last)
+    return FeatureExtractor(body, layers, normalize)

@@ -1,0 +1,96 @@
+"""Golden results: what tiny attacks and runs gave before the code was reshaped.
+
+``python tests/golden/record.py`` measures them again and overwrites ``attacks.safetensors`` and
+``runs.json``. A commit that does so says which number changed and why.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from nrpurify import attacks
+from nrpurify.models.features import FeatureExtractor
+from nrpurify.paper import Bench, run_experiment
+
+HERE = Path(__file__).parent
+ATTACKS, RUNS = HERE / "attacks.safetensors", HERE / "runs.json"
+SEEDS = (0, 1)
+SHORT = {
+    "square": {"steps": 20, "restarts": 1},
+    "apgd-ce": {"steps": 6, "restarts": 2},
+    "apgd-dlr": {"steps": 6, "restarts": 2},
+    "ssp": {"steps": 6},
+    "tap": {"steps": 4, "features": ("0", "3")},
+    "fsa": {"steps": 4},
+}
+EXPERIMENTS = ("table3", "table5", "appendix-table1", "appendix-table6")
+KEPT = ("task", "attack", "surrogate", "eps", "threat", "defense", "victim", "metric", "draws", "n")
+
+
+def network() -> nn.Sequential:
+    """A random classifier of five classes with named layers."""
+    torch.manual_seed(11)
+    return nn.Sequential(
+        nn.Conv2d(3, 8, 3, stride=2, padding=1),
+        nn.ReLU(),
+        nn.BatchNorm2d(8),
+        nn.Conv2d(8, 12, 3, stride=2, padding=1),
+        nn.Tanh(),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(12, 5),
+    ).eval()
+
+
+def attacked(name: str, seed: int) -> torch.Tensor:
+    """Three attacked images 3×16×16 of one attack and seed."""
+    images = torch.rand(3, 3, 16, 16, generator=torch.Generator().manual_seed(100 + seed))
+    model = network()
+    needs = attacks.get(name).surrogate
+    target = {"classifier": model, "features": FeatureExtractor(model, "3"), "none": None}[needs]
+    function = getattr(attacks, name.replace("-", "_"))
+    labels = torch.tensor([0, 3, 4])
+    generator = torch.Generator().manual_seed(seed)
+    settings = SHORT.get(name, {})
+    return function(target, images, labels, eps=8 / 255, generator=generator, **settings)
+
+
+def all_attacked() -> dict[str, torch.Tensor]:
+    """The attacked images of every attack and seed."""
+    return {
+        f"{name}/{seed}": attacked(name, seed).contiguous()
+        for name in attacks.names()
+        for seed in SEEDS
+    }
+
+
+def cells(experiment: str, folder: Path) -> list[list[object]]:
+    """What decides each cell of a smoke run, and its value, sorted."""
+    run = run_experiment(experiment, Bench("smoke", folder / experiment)).run
+    rows = [[*(cell[key] for key in KEPT), cell["value"]] for cell in run["cells"]]
+    return sorted(rows, key=json.dumps)
+
+
+def main(folder: Path) -> None:
+    """Overwrite the golden files."""
+    save_file(all_attacked(), ATTACKS)
+    found = {name: cells(name, folder) for name in EXPERIMENTS}
+    lines = {
+        name: "[\n" + ",\n".join(json.dumps(row) for row in rows) + "\n]"
+        for name, rows in found.items()
+    }
+    text = ",\n".join(f"{json.dumps(name)}: {rows}" for name, rows in lines.items())
+    RUNS.write_text(f"{{\n{text}\n}}\n", encoding="utf-8")
+
+
+def golden_attacks() -> dict[str, torch.Tensor]:
+    """The recorded images by ``ATTACK/SEED``."""
+    return load_file(ATTACKS)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

@@ -1,0 +1,69 @@
+"""Who may import whom: the table of docs/architecture.md."""
+
+import ast
+import subprocess
+import sys
+from collections import defaultdict
+from pathlib import Path
+
+import nrpurify
+
+ROOT = Path(nrpurify.__file__).parent
+ALLOWED = {
+    "core": set(),
+    "weights": {"core"},
+    "models": {"core", "weights"},
+    "purifiers": {"core"},
+    "defenses": {"core", "purifiers"},
+    "attacks": {"core", "weights", "models"},
+    "data": {"core", "models"},
+    "evaluation": {"core", "weights", "models", "purifiers", "defenses", "attacks", "data"},
+}
+"""Packages below the application: training, report, interop, paper and cli stand on these."""
+BREACHES: set[tuple[str, str]] = {
+    ("data", "evaluation"),
+    ("data", "report"),
+    ("data", "purifiers"),
+    ("attacks", "weights"),
+}
+"""What is left to mend; it may only shrink."""
+
+
+def imports():
+    """Pairs of packages, the first of which imports from the second."""
+    found = defaultdict(set)
+    for path in ROOT.rglob("*.py"):
+        own = path.relative_to(ROOT).parts[0].removesuffix(".py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and node.module == "nrpurify":
+                names = [f"nrpurify.{alias.name}" for alias in node.names]
+            elif isinstance(node, ast.ImportFrom):
+                names = [node.module or ""]
+            elif isinstance(node, ast.Import):
+                names = [alias.name for alias in node.names]
+            else:
+                continue
+            for name in names:
+                head, _, rest = name.partition(".")
+                other = rest.split(".")[0]
+                if head == "nrpurify" and other and other != own:
+                    found[own].add(other)
+    return found
+
+
+def test_packages_import_only_what_stands_below_them():
+    found = imports()
+    beyond = {(own, other) for own, allowed in ALLOWED.items() for other in found[own] - allowed}
+    assert beyond == BREACHES
+
+
+def modules_after(statement):
+    """The package's modules that a fresh process holds after a statement."""
+    code = f"{statement}; import sys; print(*[m for m in sys.modules if m.startswith('nrpurify')])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return done.stdout.split()
+
+
+def test_the_package_itself_imports_no_torch():
+    code = "import nrpurify, sys; assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
