@@ -24,7 +24,6 @@ BREACHES: set[tuple[str, str]] = {
     ("data", "evaluation"),
     ("data", "report"),
     ("data", "purifiers"),
-    ("attacks", "weights"),
 }
 """What is left to mend; it may only shrink."""
 
