@@ -9,6 +9,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from nrpurify import attacks
 from nrpurify.core.errors import InputError
 from nrpurify.core.precision import autocast, bf16_is_fast
+from nrpurify.core.versions import environment
 from nrpurify.models.features import FeatureExtractor
 from nrpurify.purifiers import Gate, Purifier, Strength, build_purifier
 
@@ -167,3 +168,14 @@ def test_bf16_is_fp32_to_rounding_and_the_same_each_time(height, width):
     for one, again, right in zip(first, second, exact, strict=True):
         assert torch.equal(one, again)
         torch.testing.assert_close(one, right, atol=0.02, rtol=0.02)
+
+
+def test_the_record_names_the_instructions_that_torch_uses(monkeypatch):
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX2")
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
+    assert environment()["processor"] == "AVX2, no bf16"
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: True)
+    assert environment()["processor"] == "AVX2, bf16: amx_tile"
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "a GPU")
+    assert environment("cuda:1")["processor"] == "AVX2, bf16: amx_tile; a GPU"

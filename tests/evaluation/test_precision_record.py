@@ -6,6 +6,7 @@ import pytest
 from typer.main import get_command
 
 from nrpurify.cli.app import app
+from nrpurify.core.versions import environment
 from nrpurify.evaluation import GridAttack, GridImages, GridRecipe, Plan, evaluate_folder, run_grid
 
 pytestmark = pytest.mark.usefixtures("offline")
@@ -20,9 +21,12 @@ def test_grids_and_evaluations_record_the_precision_used(
     )
     run = run_grid(recipe, tmp_path / "run")
     assert run["precision"] == used
+    assert run["versions"]["processor"] == environment()["processor"]
     assert {cell["settings"]["precision"] for cell in run["cells"]} == {used}
     plan = Plan(victims=("a",), attack="noise", size=32, purifier=purifier_file, amp=amp)
-    assert evaluate_folder(photos, plan).result["settings"]["precision"] == used
+    settings = evaluate_folder(photos, plan).result["settings"]
+    assert settings["precision"] == used
+    assert settings["processor"] == environment()["processor"]
     auto = evaluate_folder(photos, replace(plan, amp="auto")).result["settings"]
     assert auto["precision"] in ("fp32", "bf16")
 

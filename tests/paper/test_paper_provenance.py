@@ -92,6 +92,10 @@ def test_each_stores_hashes_and_settings(name, used, tmp_path):
     assert set(run["weights_sha256"]) == used
     assert all(len(sha256) == 64 for sha256 in run["weights_sha256"].values())
     assert set(run["settings"]) > {"paper"}
+    assert "processor" in run["versions"]
+    half = "appendix-figure4" in name or name == "appendix-table6"  # SSP follows --amp
+    auto = arithmetic("auto", "cpu") if half else "fp32"
+    assert run["precision"] == " and ".join(sorted({"fp32", auto}))
     assert set(run["images"]) == {"folder", "n", "size", "rule"}
     if name == "appendix-table2":
         assert run["images"]["rule"] == "no images are used"

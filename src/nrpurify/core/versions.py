@@ -14,3 +14,19 @@ def versions() -> dict[str, str]:
         "torch": str(torch.__version__),
         "python": platform.python_version(),
     }
+
+
+def environment(device: torch.device | str = "cpu") -> dict[str, str]:
+    """:func:`versions` and the kind of processor, on which the last bits of a result depend.
+
+    ``processor`` names the instructions that torch uses, such as ``AVX512, bf16: avx512_bf16
+    amx_tile``, and with a CUDA ``device`` the model of the GPU. It is for the record alone: no
+    cache and no id depends on it.
+    """
+    probes = ("avx512_bf16", "amx_tile")
+    fast = [name for name in probes if getattr(torch.cpu, f"_is_{name}_supported", bool)()]
+    processor = torch.backends.cpu.get_cpu_capability()
+    processor += f", bf16: {' '.join(fast)}" if fast else ", no bf16"
+    if torch.device(device).type == "cuda":
+        processor += f"; {torch.cuda.get_device_name(device)}"
+    return {**versions(), "processor": processor}

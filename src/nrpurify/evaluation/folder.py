@@ -17,7 +17,7 @@ from nrpurify.core.files import LeftOut, log_left_out
 from nrpurify.core.groups import InGroups, span
 from nrpurify.core.images import load_batch
 from nrpurify.core.precision import arithmetic
-from nrpurify.core.versions import versions
+from nrpurify.core.versions import environment
 from nrpurify.data.labels import LabeledImage, labeled_images, read_labeled_folder
 from nrpurify.evaluation.harness import Batch, Observer, evaluate, summarize
 from nrpurify.evaluation.label_check import FIRST, asked, label_doubt
@@ -186,5 +186,5 @@ def _settings(
         "precision": arithmetic(plan.amp, plan.device),
         "seen_in_training": list(networks_seen(purifier)),
         "weights_sha256": {**planned.hashes, **hashes},
-        **versions(),
+        **environment(plan.device),
     }

@@ -14,7 +14,7 @@ from nrpurify.core.config import Gathered, to_yaml
 from nrpurify.core.errors import InputError
 from nrpurify.core.files import check_writable, write_json, write_text
 from nrpurify.core.precision import arithmetic
-from nrpurify.core.versions import versions
+from nrpurify.core.versions import environment, versions
 from nrpurify.data.labels import LabeledImage
 from nrpurify.evaluation.bench import Bench
 from nrpurify.evaluation.cells import Cell, Unit, read_cell, save_cell, units
@@ -206,7 +206,7 @@ def _head(bench: Bench) -> dict[str, Any]:
             **({"broken": photos.broken} if photos.broken else {}),
         },
         "settings": recipe.to_dict(),
-        "versions": bench.versions,
+        "versions": {**environment(photos.device), **bench.versions},
         "weights_sha256": bench.networks.hashes,
         "seed": recipe.seed,
         "precision": arithmetic(recipe.amp, photos.device),

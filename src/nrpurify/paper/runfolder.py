@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 from torch import Tensor
 
-from nrpurify.core.versions import versions
+from nrpurify.core.versions import environment
 from nrpurify.evaluation import wilson_interval
 from nrpurify.evaluation.adversaries import digest, slug
 from nrpurify.paper.bench import Bench
@@ -87,9 +87,10 @@ def run_of(
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "images": joined(data) if data else {},
         "settings": dict(settings),
-        "versions": versions(),
+        "versions": environment(bench.device),
         "weights_sha256": dict(weights),
         "seed": bench.seed,
+        "precision": _precision(settings),
         "cells": list(cells),
         "warnings": [],
         "strips": [],
@@ -101,6 +102,23 @@ def add_measured(run: Run, parts: Sequence[Measured]) -> None:
     before = [Data(**run["images"])] if run["images"] else []
     run["images"] = joined([*before, *(part.data for part in parts)])
     run["settings"]["parts"] = [part.record() for part in parts]
+    run["precision"] = _precision([run, run["settings"]["parts"]])
     for part in parts:
         run["cells"] += part.cells
         run["weights_sha256"] |= part.weights
+
+
+def _precision(settings: object) -> str:
+    """All arithmetic used: fp32, and bf16 where some ``precision`` in the settings names it."""
+    return " and ".join(sorted({"fp32", *" and ".join(_named(settings)).split(" and ")} - {""}))
+
+
+def _named(values: object) -> Iterator[str]:
+    if isinstance(values, Mapping):
+        for name, value in values.items():
+            if name == "precision":
+                yield str(value)
+            yield from _named(value)
+    elif isinstance(values, list | tuple):
+        for value in values:
+            yield from _named(value)

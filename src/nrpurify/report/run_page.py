@@ -101,7 +101,16 @@ def _about(run: Run) -> str:
 
 
 def _settings(run: Run) -> dict[str, Any]:
-    keys = ("name", "created", "seed", "images", "settings", "versions", "weights_sha256")
+    keys = (
+        "name",
+        "created",
+        "seed",
+        "precision",
+        "images",
+        "settings",
+        "versions",
+        "weights_sha256",
+    )
     return {key: run.raw[key] for key in keys if key in run.raw}
 
 

@@ -17,7 +17,7 @@ from nrpurify.core.errors import InputError
 from nrpurify.core.files import check_writable, read_json, write_json
 from nrpurify.core.precision import arithmetic
 from nrpurify.core.random import derive_seed
-from nrpurify.core.versions import versions
+from nrpurify.core.versions import environment
 from nrpurify.defenses.chain import passes_of
 from nrpurify.evaluation.cells import same_network
 from nrpurify.evaluation.networks import networks_seen, weights_hash
@@ -164,7 +164,7 @@ class _Bench:
                 else "all with labels",
             },
             "settings": _plain(plan),
-            "versions": versions(),
+            "versions": environment(plan.device),
             "weights_sha256": dict(hashes),
             "seed": plan.seed,
             "precision": arithmetic(plan.amp, plan.device),
