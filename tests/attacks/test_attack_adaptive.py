@@ -159,7 +159,9 @@ def test_eot_takes_the_mean_loss_of_its_draws(batched, images, labels):
         labels,
         callback=lambda _, v: values.append(v),
     )
-    factors = torch.tensor(jitter.seen).view(3, 4, 1, 1, 1)
+    # one call with four rows an image, or four calls with a row for each image
+    factors = torch.tensor(jitter.seen)
+    factors = (factors.view(3, 4) if batched else factors.view(4, 3).T)[..., None, None, None]
     model = Flat()
     each = torch.stack([loss(model, images * factors[:, k], labels) for k in range(4)])
     torch.testing.assert_close(values[0], each.mean(0))

@@ -118,9 +118,11 @@ def test_files(tmp_path, images):
     pattern = torch.rand(3, 6, 6)
     save_pattern(pattern, tmp_path / "p.safetensors", Card("mine", PATTERN))
     torch.testing.assert_close(load_pattern(tmp_path / "p.safetensors"), pattern.half().float())
-    for wrong in (2 * pattern + 1, pattern * float("nan"), pattern[:, :0]):
+    with pytest.raises(WeightsError, match="has NaN"):
+        save_pattern(pattern * float("nan"), tmp_path / "p.safetensors", Card("mine", PATTERN))
+    for wrong in (2 * pattern + 1, pattern[:, :0]):
         save_pattern(wrong, tmp_path / "p.safetensors", Card("mine", PATTERN))
-        with pytest.raises(WeightsError, match=r"expected one 3×H×W tensor in \[-1, 1\]|has NaN"):
+        with pytest.raises(WeightsError, match=r"expected one 3×H×W tensor in \[-1, 1\]"):
             load_pattern(tmp_path / "p.safetensors")
     with pytest.raises(InputError, match=r"no trained attack 'ffff'; expected .*fff"):
         load_pattern("ffff")

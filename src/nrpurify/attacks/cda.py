@@ -11,7 +11,7 @@ from torch import Tensor
 from nrpurify.attacks.ascent import Callback
 from nrpurify.attacks.box import Box, Eps
 from nrpurify.attacks.draws import Source
-from nrpurify.attacks.logits import together
+from nrpurify.attacks.logits import in_groups
 from nrpurify.attacks.presets import choose
 from nrpurify.attacks.surrogate import frozen
 from nrpurify.attacks.trained import load_generator
@@ -63,9 +63,7 @@ def cda(
         preset: ``paper`` or ``authors``, which agree.
         smooth: See :class:`CdaSettings`.
         generator: Ignored: nothing is random here. Not the network, which is ``model``.
-        amp: bf16 autocast: ``True``, ``False`` or ``"auto"``. The images of one call go through the
-            network together, and kernels round by their number; see
-            :class:`nrpurify.attacks.runner.AttackRunner` for results that do not depend on it.
+        amp: bf16 autocast: ``True``, ``False`` or ``"auto"``.
         callback: Ignored: there are no steps.
 
     Returns:
@@ -81,7 +79,8 @@ def cda(
     box = Box.around(clean, eps)
     network = load_generator(device=clean.device) if model is None else model
     with frozen(network):
-        made = together(lambda batch: generated(network, batch), clean, amp)
+        # one forward pass gains nothing from a batch on the CPU, and kernels round by its size
+        made = in_groups(lambda batch: generated(network, batch), torch.split(clean, 1), amp)
     made = _smoothed(made) if chosen.smooth else made
     return box.cast(box.project(made.to(clean.dtype)), images.dtype)
 
