@@ -17,14 +17,11 @@ ALLOWED = {
     "defenses": {"core", "purifiers"},
     "attacks": {"core", "weights", "models"},
     "data": {"core", "models"},
+    "training": {"core", "weights", "models", "purifiers", "defenses", "attacks", "data"},
     "evaluation": {"core", "weights", "models", "purifiers", "defenses", "attacks", "data"},
 }
-"""Packages below the application: training, report, interop, paper and cli stand on these."""
-BREACHES: set[tuple[str, str]] = {
-    ("data", "evaluation"),
-    ("data", "report"),
-    ("data", "purifiers"),
-}
+"""Packages below the application: report, interop, paper and cli stand on these."""
+BREACHES: set[tuple[str, str]] = set()
 """What is left to mend; it may only shrink."""
 
 

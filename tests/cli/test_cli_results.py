@@ -9,7 +9,7 @@ import pytest
 
 from nrpurify import weights
 from nrpurify.cli.common import print_wide_table
-from nrpurify.data.demo import PLAN
+from nrpurify.cli.demo_run import PLAN
 from nrpurify.evaluation import Outcome, Plan
 
 ROW = {"clean": 0.85, "attacked": 0.1, "purified": 0.705, "purified_clean": 0.8}
@@ -70,7 +70,7 @@ def test_demo(run, monkeypatch, tmp_path):
         plans.append((out, plan))
         return RESULT
 
-    monkeypatch.setattr("nrpurify.data.demo.run_demo", run_demo)
+    monkeypatch.setattr("nrpurify.cli.demo_run.run_demo", run_demo)
     args = ("demo", "--out", tmp_path, "--seed", 2, "--device", "cpu")
     code, text, err = run(*args)
     assert code == 0
@@ -190,7 +190,7 @@ def test_a_result_that_cannot_be_written_is_noticed_before_the_work(run, tmp_pat
     for name in (
         "evaluation.evaluate_folder",
         "evaluation.grid._prepare",
-        "data.demo.evaluate_images",
+        "cli.demo_run.evaluate_images",
         "tasks.run.open_victim",
         "training.fff_run.feature_extractor",
     ):

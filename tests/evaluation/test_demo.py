@@ -2,7 +2,8 @@ import json
 
 import pytest
 
-from nrpurify.data.demo import ADAPTIVE, UNTRIED, _notes, foolbox_photos, run_demo
+from nrpurify.cli.demo_run import ADAPTIVE, UNTRIED, _notes, run_demo
+from nrpurify.data.demo import foolbox_photos
 from nrpurify.data.labels import read_labeled_folder
 from nrpurify.evaluation import Plan
 
@@ -10,7 +11,7 @@ from nrpurify.evaluation import Plan
 @pytest.mark.usefixtures("offline")
 def test_demo_writes_page_and_results(photos, purifier_file, tmp_path, monkeypatch):
     monkeypatch.setattr(
-        "nrpurify.data.demo.imagenet_classes", lambda: [f"class{i}" for i in range(1000)]
+        "nrpurify.cli.demo_run.imagenet_classes", lambda: [f"class{i}" for i in range(1000)]
     )
     items, _ = read_labeled_folder(photos)
     plan = Plan(victims=("a",), steps=2, purifier=purifier_file, size=32)

@@ -9,8 +9,8 @@ from PIL import Image
 from torch import nn
 
 from nrpurify.attacks.box import round_within
+from nrpurify.cli.demo_run import PLAN
 from nrpurify.core.errors import GradientWarning
-from nrpurify.data.demo import PLAN
 from nrpurify.evaluation import (
     GridAttack,
     GridImages,

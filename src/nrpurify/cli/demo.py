@@ -40,7 +40,7 @@ def command(
 
     OUT gets report.html and results.json. Weights are fetched at the first run.
     """
-    from nrpurify.data.demo import PLAN, run_demo
+    from nrpurify.cli.demo_run import PLAN, run_demo
 
     plan = replace(PLAN, seed=seed, device=resolve_device(device), amp=resolve_amp(amp))
     with progress_bar() as progress:
