@@ -13,6 +13,7 @@ import nrpurify
 from nrpurify.cli import (
     INTERRUPTED,
     attack,
+    certify,
     demo,
     evaluate,
     grid,
@@ -42,6 +43,7 @@ app.command("train", epilog=train.EXAMPLES)(train.command)
 app.add_typer(train_attack.app, name="train-attack", epilog=train_attack.EXAMPLES)
 app.command("train-segmenter", epilog=train_segmenter.EXAMPLES)(train_segmenter.command)
 app.command("evaluate", epilog=evaluate.EXAMPLES)(evaluate.command)
+app.command("certify", epilog=certify.EXAMPLES)(certify.command)
 app.command("grid", epilog=grid.EXAMPLES)(grid.command)
 app.command("report", epilog=report.EXAMPLES)(report.command)
 app.add_typer(paper.app, name="paper", epilog=paper.EXAMPLES)

@@ -1,0 +1,115 @@
+"""``nrpurify certify``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from nrpurify.cli.common import (
+    AmpChoice,
+    AmpOption,
+    Device,
+    Json,
+    Seed,
+    note,
+    print_json,
+    print_table,
+    progress_bar,
+    resolve_amp,
+    resolve_device,
+)
+from nrpurify.core.errors import InputError
+from nrpurify.core.files import log_left_out, write_text
+
+EXAMPLES = """Examples:
+
+nrpurify certify images/ --labels images.csv --sigma 0.25 --limit 100 --out runs/certify
+
+nrpurify certify one-folder-per-class/ --victim timm:resnet50 --purifier mine.safetensors
+--sigma 0.5 --n 10000 --out runs/certify-050 --resume"""
+
+
+def command(
+    folder: Annotated[
+        Path, typer.Argument(metavar="DIR", help="Images, or one sub-folder for each class.")
+    ],
+    out: Annotated[Path, typer.Option(help="Folder of the run.")],
+    labels: Annotated[
+        Path | None, typer.Option(help="CSV: image,label (from 0) or ImageId,TrueLabel (from 1).")
+    ] = None,
+    classes: Annotated[
+        Path | None, typer.Option(help="Sub-folders' names in the victim's order.")
+    ] = None,
+    victim: Annotated[str, typer.Option(help="The classifier.")] = "efficientnet_lite0",
+    purifier: Annotated[
+        str, typer.Option(help="A shipped purifier's name, a file, or none.")
+    ] = "fast",
+    sigma: Annotated[
+        float, typer.Option(help="Standard deviation of the noise, of [0, 1] images.")
+    ] = 0.25,
+    n0: Annotated[int, typer.Option(min=1, help="Samples that choose the class.")] = 100,
+    n: Annotated[int, typer.Option(min=1, help="Samples that certify it.")] = 1000,
+    alpha: Annotated[float, typer.Option(help="Probability of a wrong certificate.")] = 0.001,
+    size: Annotated[int, typer.Option(min=16, help="Side of the images in pixels.")] = 224,
+    limit: Annotated[int | None, typer.Option(min=1, help="Use the first images only.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Keep finished images.")] = False,
+    seed: Seed = 0,
+    device: Device = None,
+    amp: AmpOption = AmpChoice.AUTO,
+    json: Json = False,
+) -> None:
+    """Certify a classifier behind a purifier by randomized smoothing (l2 radii).
+
+    OUT gets certify.json, certify.svg and a line for each image.
+    """
+    from nrpurify.data.labels import labeled_images, read_labeled_folder
+    from nrpurify.evaluation.certify import CertifyPlan, certify_images
+    from nrpurify.report.certified import draw_certified
+
+    plan = CertifyPlan(
+        victim=victim,
+        purifier=None if purifier == "none" else purifier,
+        sigma=sigma,
+        n0=n0,
+        n=n,
+        alpha=alpha,
+        size=size,
+        seed=seed,
+        device=resolve_device(device),
+        amp=resolve_amp(amp),
+    )
+    left_out: list[Any] = []
+    if labels is None:
+        items, _ = read_labeled_folder(folder, classes, left_out=left_out)
+    elif classes is not None:
+        raise InputError("--classes goes with one sub-folder a class; leave it or --labels out")
+    else:
+        paired = labeled_images(folder, labels, left_out=left_out)
+        items = paired.items
+        for text in paired.notes():
+            note(text)
+    log_left_out(left_out)
+    with progress_bar() as progress:
+        task = progress.add_task("certify", total=None)
+        found = certify_images(
+            items[:limit],
+            plan,
+            out,
+            resume=resume,
+            watch=lambda done, total: progress.update(task, completed=done, total=total),
+        )
+    summary = found.summary()
+    write_text(out / "certify.svg", draw_certified(summary))
+    if json:
+        print_json(summary)
+    else:
+        rows = [[r, f"{100 * share:.1f}"] for r, share in summary["certified_accuracy"].items()]
+        print_table(["l2 radius", "certified accuracy, %"], rows)
+        note(f"{summary['images']} images, abstained on {summary['abstained']}")
+    if found.broken:
+        note(f"{len(found.broken)} could not be read and are in no number:")
+        for text in found.broken:
+            note(f"  {text}")
+        raise typer.Exit(1)
