@@ -13,6 +13,7 @@ from PIL import Image
 from nrpurify.cli import main
 from nrpurify.core.images import from_uint8, to_uint8
 from nrpurify.defenses import make
+from nrpurify.folders.manifest import alone
 from nrpurify.purifiers import DEFAULT, build_purifier, load_purifier, save_purifier
 
 
@@ -150,7 +151,7 @@ def test_files_that_no_manifest_lists_are_never_replaced(run, photos, tmp_path, 
         args = ("purify", photos, tmp_path / "out", "--purifier", tiny_file, *extra)
         code, _, err = run(*args)
         assert code == 2
-        assert "is there already and no manifest of nrpurify lists it" in err
+        assert "is there already and no manifest of nrpurify lists it, so not even" in err
         assert mine.read_bytes() == b"mine"
         code, _, err = run("purify", photos / "a.png", mine, "--purifier", tiny_file, *extra)
         assert code == 2
@@ -244,7 +245,7 @@ def test_any_error_of_a_defense_fails_its_file_alone(run, photos, photo, tmp_pat
     code, _, err = run("purify", photos, tmp_path / "out", "--defense", "jpeg")
     assert code == 1
     assert "2 purified, 0 kept, 1 failed" in err
-    assert "wide.png" in err
+    assert "JPEG has sides of at most 65500 pixels, got 65501×2" in err
 
 
 def test_several_sources_and_the_last_argument(run, photos, photo, tmp_path, tiny_file):
@@ -269,6 +270,36 @@ def test_several_sources_and_the_last_argument(run, photos, photo, tmp_path, tin
     assert code == 2
     assert "would both become" in err
     assert pixels_of(photos) == before
+
+
+def test_one_bad_source_of_several_ends_nothing(run, photos, tmp_path):
+    (photos / "gone.png").symlink_to("nowhere")
+    (photos / "again").symlink_to(photos)
+    os.mkfifo(photos / "pipe")
+    out, median = tmp_path / "out", ("--defense", "median")
+    bad = (photos / "gone.png", photos / "pipe", tmp_path / "nothere")
+    sources = (photos / "a.png", *bad, photos / "again")
+    code, text, err = run("purify", *sources, f"{out}/", *median, "--json")
+    assert code == 1
+    assert "2 purified, 0 kept, 4 failed" in err  # again holds gone.png, and a.png once more
+    reasons = " ".join(item["reason"] for item in json.loads(text)["failed"])
+    for words in ("is a link to nothing", "is not a regular file", "does not exist"):
+        assert words in reasons
+    code, _, err = run("purify", *bad, f"{out}/", *median)
+    assert code == 2
+    assert "none of the 3 sources has an image" in err
+
+
+@pytest.mark.parametrize("command", ["purify", "attack"])
+def test_two_runs_in_one_folder_at_once(run, photos, tmp_path, command):
+    settings = ("--defense", "median") if command == "purify" else ("--name", "noise")
+    args = (command, photos, tmp_path / "out", *settings)
+    with alone(tmp_path / "out"):
+        code, _, err = run(*args)
+        assert code == 2
+        assert "another run of nrpurify writes to" in err
+        assert list((tmp_path / "out").iterdir()) == []
+    assert run(*args)[0] == 0
 
 
 @pytest.mark.parametrize(
@@ -328,6 +359,8 @@ def test_standard_input_and_output(photos, tmp_path, tiny_file, monkeypatch, cap
     assert main(["purify", "-", str(tmp_path / "y.png"), *args]) == 1
     assert b"standard input" in capsysbinary.readouterr()[1]
     assert main(["purify", "-", str(tmp_path), *args]) == 2
+    assert main(["purify", str(photos), "-", *args]) == 2
+    assert b"takes one image" in capsysbinary.readouterr()[1]
 
 
 def test_recursive_keeps_structure_and_leaves_outputs_alone(run, photos, tiny_file):

@@ -175,6 +175,17 @@ def test_entries_of_class_folders_that_cannot_be_used_are_given(tmp_path, table)
         read_labeled_folder(folder)
 
 
+def test_images_beside_the_class_folders_are_named(tmp_path):
+    folder = touch(tmp_path, "0/a.png", "1/b.png", "stray.png", "notes.txt")
+    (folder / "gone.jpg").symlink_to("nowhere")  # by its name an image, and so no class
+    left_out = []
+    assert len(read_labeled_folder(folder, left_out=left_out)[0]) == 2
+    assert [(left.path.name, left.lost) for left in left_out] == [
+        ("stray.png", False),
+        ("gone.jpg", True),
+    ]
+
+
 def test_folders_by_a_list_of_names(tmp_path, caplog):
     touch(tmp_path, "cat/a.png", "dog/b.png")
     names = tmp_path / "names.txt"

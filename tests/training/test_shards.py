@@ -2,6 +2,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from nrpurify.core.errors import WeightsError
+from nrpurify.paper.trained import _check_budget
 from nrpurify.training import train
 from nrpurify.training.adversaries import AdversaryCache, AdversaryMaker
 from nrpurify.training.photos import split_photos
@@ -42,3 +44,12 @@ def test_shards_that_are_there_are_left_alone(first, micro, tmp_path):
     borrow_shards(micro.recipe(), tmp_path / "second", first)
     assert kept.read_bytes() == b"mine"
     assert len(list(kept.parent.iterdir())) > 1
+
+
+@pytest.mark.parametrize("text", ["", "[" * 5000, '{"steps": "many"}', "[1]"])
+def test_a_damaged_recipe_of_another_run_is_named(micro, tmp_path, text):
+    (tmp_path / "recipe.json").write_text(text)
+    with pytest.raises(WeightsError, match=r"recipe\.json cannot be read"):
+        borrow_shards(micro.recipe(), tmp_path / "second", tmp_path)
+    with pytest.raises(WeightsError, match=r"recipe\.json cannot be read"):
+        _check_budget(tmp_path, micro.recipe())

@@ -172,6 +172,8 @@ def _check_pipes(sources: Sequence[str], dst: str, json: bool) -> None:
         folder = Path(dst).is_dir() or dst.endswith(("/", os.sep)) or not Path(dst).suffix
         if len(sources) > 1 or (folder and dst != "-"):
             raise InputError("- (standard input) is one image; expected one SRC and a file as DST")
+    if dst == "-" and (len(sources) > 1 or Path(sources[0]).is_dir()):
+        raise InputError("- (standard output) takes one image; expected one file as SRC")
     if dst == "-" and json:
         raise InputError("- (standard output) takes the image, --json too; leave one out")
     if dst == "-" and sys.stdout.isatty():

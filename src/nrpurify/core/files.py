@@ -339,7 +339,10 @@ def _split_glob(path: Path) -> tuple[Path, str]:
     """Split a glob into its fixed folder and its pattern."""
     wild = [i for i, part in enumerate(path.parts) if any(c in part for c in "*?[")]
     if not wild:
-        raise InputError(f"{str(path)!r} does not exist; give an image, a folder or a glob")
+        what = "is not a regular file" if path.exists() else "does not exist"
+        if not path.exists() and path.is_symlink():
+            what = "is a link to nothing"
+        raise InputError(f"{str(path)!r} {what}; give an image, a folder or a glob")
     return Path(*path.parts[: wild[0]]), str(Path(*path.parts[wild[0] :]))
 
 

@@ -213,6 +213,11 @@ def read_labeled_folder(
     """
     folder = Path(folder)
     names = _class_folders(folder, classes)
+    stray = _stray(folder)
+    if left_out is None:
+        log_left_out(stray)
+    else:
+        left_out += stray
     items = [
         LabeledImage(path, label)
         for label, name in names.items()
@@ -254,12 +259,23 @@ def _numbering(names: Mapping[int, str]) -> str:
     )
 
 
+def _stray(folder: Path) -> list[LeftOut]:
+    """Images beside the sub-folders, which have no class."""
+    scan = scan_images(folder, recursive=False)
+    reason = "an image beside the sub-folders has no class"
+    return [LeftOut(file.path, reason, lost=False) for file in scan.files] + [
+        left for left in scan.left_out if left.path.suffix.lower() in SUFFIXES
+    ]
+
+
 def _class_folders(folder: Path, classes: str | Path | None) -> dict[int, str]:
     if not folder.is_dir():
         raise InputError(f"{str(folder)!r} is not a folder; expected one sub-folder per class")
     entries = [path for path in folder.iterdir() if not path.name.startswith(".")]
     for path in entries:
-        if path.is_symlink() and not path.exists():  # without it other classes get its number
+        image = path.suffix.lower() in SUFFIXES
+        if path.is_symlink() and not image and not path.exists():
+            # without it other classes get its number
             raise InputError(f"{str(path)!r} is a link to nothing; mend or remove it")
     found = sorted(path.name for path in entries if path.is_dir())
     if classes is not None:

@@ -13,6 +13,8 @@ from nrpurify.core.errors import InputError
 from nrpurify.core.images import from_uint8, to_picture
 from nrpurify.defenses.opaque import Opaque
 
+_MOST = 65_500
+
 
 class JPEG(Opaque):
     """Round to 8 bits, compress and decompress with Pillow's codec (4:2:0 chroma).
@@ -32,6 +34,9 @@ class JPEG(Opaque):
 
     def process(self, image: Tensor) -> Tensor:
         """A 3×H×W image in [0, 1] to what the codec makes of it."""
+        if max(image.shape) > _MOST:
+            height, width = image.shape[-2:]
+            raise InputError(f"JPEG has sides of at most {_MOST} pixels, got {width}×{height}")
         file = io.BytesIO()
         to_picture(image).save(file, "JPEG", quality=self.quality, subsampling="4:2:0")
         with Image.open(file, formats=["JPEG"]) as picture:

@@ -23,7 +23,7 @@ from nrpurify.core.precision import arithmetic
 from nrpurify.evaluation import check_budget
 from nrpurify.folders.attackers import prepare_attack
 from nrpurify.folders.jobs import FolderResult, Item, Job, Watch, collect
-from nrpurify.folders.manifest import Head, Manifest, make_head
+from nrpurify.folders.manifest import Head, Manifest, alone, make_head
 from nrpurify.folders.options import Attacker, AttackOptions
 from nrpurify.folders.planning import Sources, plan_jobs
 
@@ -81,11 +81,12 @@ def attack_folder(
     if attacker.classes is not None:
         attacker.classes.check_jobs(jobs)
     head = _head(options, attacker)
-    manifest = Manifest.enter(plan.folder, head, jobs, overwrite=overwrite, floats=floats)
     read = partial(read_image, max_pixels=max_pixels, frames=frames)
-    items = _Run(options, attacker, attacker.runner(options), manifest, read).items(jobs)
-    result = collect(items, len(jobs), watch, left_out=plan.left_out, where=plan.where)
-    manifest.finish()
+    with alone(plan.folder):
+        manifest = Manifest.enter(plan.folder, head, jobs, overwrite=overwrite, floats=floats)
+        items = _Run(options, attacker, attacker.runner(options), manifest, read).items(jobs)
+        result = collect(items, len(jobs), watch, left_out=plan.left_out, where=plan.where)
+        manifest.finish()
     finished = [item.job for item in result.items if item.status != "failed"]
     result.notes = gradient_notes(manifest.gradient(job) for job in finished)
     return result

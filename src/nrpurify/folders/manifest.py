@@ -15,7 +15,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from nrpurify.core.image_tensors import image_tensor_path
 from nrpurify.core.versions import versions
 from nrpurify.folders.jobs import Job
 from nrpurify.weights import file_hash
+from nrpurify.weights.lock import folder_locked_at_once
 
 MANIFEST = "manifest.jsonl"
 OLD_MANIFEST = "manifest.json"
@@ -185,10 +187,7 @@ class Manifest:
             if _read_old(folder / OLD_MANIFEST):
                 (folder / OLD_MANIFEST).unlink()
         except OSError as error:
-            reason = error.strerror or str(error)
-            raise InputError(
-                f"cannot write a manifest in {str(folder)!r}: {reason}; choose another folder"
-            ) from error
+            raise _unwritable(folder, error) from error
         return manifest
 
     @property
@@ -302,7 +301,8 @@ class Manifest:
             for path in taken:
                 if os.path.lexists(path) and not path.is_dir():
                     raise InputError(
-                        f"{str(path)!r} is there already and no manifest of nrpurify lists it; "
+                        f"{str(path)!r} is there already and no manifest of nrpurify lists it, so "
+                        "not even --overwrite replaces it (purify of version 0.1.0 wrote none); "
                         "move it away or choose another destination"
                     )
 
@@ -326,6 +326,40 @@ class Manifest:
                 f"{str(job.source)!r} would replace it; use --overwrite to replace it or choose "
                 "another folder"
             )
+
+
+@contextmanager
+def alone(folder: Path | None) -> Iterator[None]:
+    """Make a folder of outputs, and keep other runs out of it during the block.
+
+    Args:
+        folder: None for one file without a manifest; it needs no such care.
+
+    Raises:
+        InputError: Another run writes there, or the folder cannot be made or opened.
+    """
+    if folder is None:
+        yield
+        return
+    with ExitStack() as stack:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            got = stack.enter_context(folder_locked_at_once(folder))
+        except OSError as error:
+            raise _unwritable(folder, error) from error
+        if not got:
+            raise InputError(
+                f"another run of nrpurify writes to {str(folder)!r}; wait for its end or choose "
+                "another folder (one command takes several sources)"
+            )
+        yield
+
+
+def _unwritable(folder: Path, error: OSError) -> InputError:
+    reason = error.strerror or str(error)
+    return InputError(
+        f"cannot write a manifest in {str(folder)!r}: {reason}; choose another folder"
+    )
 
 
 def _is(path: Path, sha256: str | None) -> bool:

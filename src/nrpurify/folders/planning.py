@@ -47,7 +47,8 @@ def plan_jobs(
 
     Args:
         source: An image, a folder or a glob, see :func:`nrpurify.core.files.search_images`; or
-            several.
+            several, of
+            which those without an image are left out.
         dst: The folder of the outputs, whose files are no sources; with one source file also a
             name in .png, .webp, .jpg or .jpeg that does not exist.
         recursive: Search sub-folders, whose structure is kept.
@@ -81,13 +82,21 @@ def plan_jobs(
 def _search(
     sources: Sequence[str | Path], recursive: bool
 ) -> tuple[list[ImageFile], list[LeftOut]]:
-    files: dict[str, ImageFile] = {}
+    files: dict[tuple[str, Path], ImageFile] = {}
     left_out: list[LeftOut] = []
     for source in sources:
-        scan = search_images(source, recursive=recursive)
+        try:
+            scan = search_images(source, recursive=recursive)
+        except InputError as error:
+            if len(sources) == 1:
+                raise
+            left_out.append(LeftOut(Path(source), str(error)))
+            continue
         left_out += scan.left_out
         for file in scan.files:
-            files.setdefault(str(file.path.absolute()), file)
+            files.setdefault((os.path.realpath(file.path), file.relative), file)
+    if not files:
+        raise InputError(f"none of the {len(sources)} sources has an image; {left_out[0].reason}")
     return list(files.values()), left_out
 
 

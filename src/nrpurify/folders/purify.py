@@ -19,7 +19,7 @@ from nrpurify.core.precision import Amp, arithmetic
 from nrpurify.defenses import reseed
 from nrpurify.folders.defend import defend_image
 from nrpurify.folders.jobs import FolderResult, Item, Job, Watch, collect, image_generator
-from nrpurify.folders.manifest import Manifest, make_head
+from nrpurify.folders.manifest import Manifest, alone, make_head
 from nrpurify.folders.planning import Sources, plan_jobs
 from nrpurify.purifiers import DynamicPurifier
 
@@ -91,10 +91,9 @@ def purify_folder(
         "precision": arithmetic(amp, device),
         "format": plan.format,
     }
-    manifest = Manifest.enter(plan.folder, make_head(settings), plan.jobs, overwrite=overwrite)
     defense = DynamicPurifier(defense) if mode == "dynamic" else defense
 
-    def work(job: Job) -> None:
+    def work(job: Job, manifest: Manifest) -> None:
         image = read_image(job.source, max_pixels=max_pixels, frames=frames)
         reseed(defense, image_generator(seed, job.relative))
         purified, alpha = defend_image(defense, image, device=device, tile=tile, amp=amp)
@@ -102,20 +101,21 @@ def purify_folder(
         write_image(job.output, purified, alpha, format=plan.format)
         manifest.record(job)
 
-    def process(job: Job) -> Item:
+    def process(job: Job, manifest: Manifest) -> Item:
         try:
             job.check_output()
             if manifest.holds(job):
                 return Item(job, "skipped")
-            work(job)
+            work(job, manifest)
         except Exception as error:  # whatever one file does, the others are made
             return Item.failed(job, error)
         return Item(job, "done")
 
-    result = collect(
-        map(process, plan.jobs), len(plan.jobs), watch, left_out=plan.left_out, where=plan.where
-    )
-    manifest.finish()
+    with alone(plan.folder):
+        manifest = Manifest.enter(plan.folder, make_head(settings), plan.jobs, overwrite=overwrite)
+        items = (process(job, manifest) for job in plan.jobs)
+        result = collect(items, len(plan.jobs), watch, left_out=plan.left_out, where=plan.where)
+        manifest.finish()
     return result
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nrpurify.core.errors import InputError
+from nrpurify.core.files import read_json
 from nrpurify.core.images import write_png
 from nrpurify.core.spec import is_file, quoted
 from nrpurify.paper import smoke
@@ -111,11 +111,13 @@ def train_one(bench: Bench, name: str, recipe: str, changes: dict[str, Any]) -> 
 def _check_budget(folder: Path, plan: Recipe) -> None:
     """Raise InputError if the run in the folder had other settings: the budget is one for all."""
     from nrpurify.training import recipe_from_dict
+    from nrpurify.training.file_errors import readable
 
     file = folder / "recipe.json"
     if not file.is_file():
         return
-    before = recipe_from_dict(json.loads(file.read_text(encoding="utf-8")))
+    with readable(file, "delete it if the settings are the same, or name another folder"):
+        before = recipe_from_dict(read_json(file))
     if before != plan:
         raise InputError(
             f"{folder} was trained with other settings ({before.steps} steps, seed {before.seed}; "

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from pathlib import Path
 from typing import Any
 
-from nrpurify.core.files import atomic_path
+from nrpurify.core.files import atomic_path, read_json
 from nrpurify.training.adversaries import kept_shards
+from nrpurify.training.file_errors import readable
 from nrpurify.training.recipe import Recipe, recipe_from_dict
 
 
@@ -30,9 +30,11 @@ def borrow_shards(recipe: Recipe, folder: Path, other: Path) -> None:
         other: Folder of a run.
 
     Raises:
-        RecipeError: The other run's recipe is none.
+        WeightsError: The other run's recipe cannot be read.
     """
-    theirs = recipe_from_dict(json.loads((other / "recipe.json").read_text(encoding="utf-8")))
+    file = other / "recipe.json"
+    with readable(file, "delete it, and its shards are not borrowed"):
+        theirs = recipe_from_dict(read_json(file))
     if shard_settings(theirs) != shard_settings(recipe):
         return
     for shard in kept_shards(other):

@@ -1,5 +1,6 @@
 """A lock between processes that the operating system gives back when its holder dies."""
 
+import os
 import sys
 import time
 from collections.abc import Iterator
@@ -52,3 +53,21 @@ def locked_at_once(path: Path) -> Iterator[bool]:
         except OSError:
             got = True
         yield got
+
+
+@contextmanager
+def folder_locked_at_once(folder: Path) -> Iterator[bool]:
+    """:func:`locked_at_once` for a folder, with no lock file left in it where that is possible."""
+    if sys.platform == "win32":  # folders have no descriptors there
+        with locked_at_once(folder / ".nrpurify.lock") as got:
+            yield got
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            got = _try(descriptor)
+        except OSError:
+            got = True
+        yield got
+    finally:
+        os.close(descriptor)
