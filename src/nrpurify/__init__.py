@@ -9,11 +9,17 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from nrpurify.attacks.ssp import SSP, ssp
     from nrpurify.core.errors import NrpurifyError
-    from nrpurify.defenses import MajorityVote, Protected, protect
+    from nrpurify.defenses import MajorityVote, Protected, protect, register_defense
     from nrpurify.evaluation import evaluate
     from nrpurify.models import load_classifier
     from nrpurify.models.features import FeatureExtractor, feature_extractor
-    from nrpurify.purifiers import DynamicPurifier, Purifier, load_purifier, save_purifier
+    from nrpurify.purifiers import (
+        DynamicPurifier,
+        Purifier,
+        load_purifier,
+        register_purifier,
+        save_purifier,
+    )
     from nrpurify.training import load_recipe, train
 
 __version__ = "0.1.0"
@@ -24,6 +30,7 @@ _HOMES = {
     "MajorityVote": "defenses",
     "Protected": "defenses",
     "protect": "defenses",
+    "register_defense": "defenses",
     "NrpurifyError": "core.errors",
     "evaluate": "evaluation",
     "FeatureExtractor": "models.features",
@@ -32,6 +39,7 @@ _HOMES = {
     "DynamicPurifier": "purifiers",
     "Purifier": "purifiers",
     "load_purifier": "purifiers",
+    "register_purifier": "purifiers",
     "save_purifier": "purifiers",
     "load_recipe": "training",
     "train": "training",
@@ -51,6 +59,8 @@ __all__ = [
     "load_purifier",
     "load_recipe",
     "protect",
+    "register_defense",
+    "register_purifier",
     "save_purifier",
     "ssp",
     "train",

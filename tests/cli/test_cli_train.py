@@ -103,15 +103,15 @@ def test_a_warm_start(train, tmp_path, tiny_file):
 @pytest.mark.parametrize(
     ("assignment", "message"),
     [
-        ("optimization.lrr=1", "no setting 'lrr'; expected lr"),
-        ("optimisation.lr=1", "no setting 'optimisation'; expected optimization"),
+        ("optimization.lrr=1", "no setting 'lrr'; did you mean lr?"),
+        ("optimisation.lr=1", "no setting 'optimisation'; did you mean optimization"),
         ("steps", "expected key=value"),
         ("steps=[1", "not valid YAML"),
         ("steps=!!int x", "'x' is not a valid int"),
         ("steps=" + "9" * 20, "too large"),
         ("steps=many", "steps: "),
         ("steps.first=1", "nothing below"),
-        ("adversaries.7.weight=1", "no setting '7'; expected 0"),
+        ("adversaries.7.weight=1", "no setting '7'; expected one of 0"),
         ("losses.gan=wgan", "losses.gan: "),
     ],
 )

@@ -99,9 +99,18 @@ def test_installed_packages_add_entries(registry, monkeypatch):
     def load():
         registry.register("far")(lambda: "far")
 
-    with_points(monkeypatch, Point("far", "elsewhere", load))
+    with_points(monkeypatch, Point("far", f"{__name__}:thing", load))
     assert "far" in registry.names()
+    with pytest.raises(InputError, match="is not loaded; give --plugin"):
+        registry.get("far", load_plugins=False)
     assert registry.create("far") == "far"
+    assert registry.get("far", load_plugins=False).name == "far"
+
+
+def test_the_users_own_code_may_not_take_an_installed_name(registry, monkeypatch):
+    with_points(monkeypatch, Point("far", "elsewhere", None))
+    with pytest.raises(InputError, match="has the name of one of elsewhere"):
+        registry.register("far")(lambda: None)
 
 
 def test_entry_points_collide_fail_or_register_nothing_with_a_clear_error(registry, monkeypatch):

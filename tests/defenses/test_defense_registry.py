@@ -10,6 +10,7 @@ from nrpurify import defenses
 from nrpurify.attacks import BPDA, pgd
 from nrpurify.core.errors import GradientWarning, InputError
 from nrpurify.core.spec import convert, parse
+from nrpurify.defenses.create import defaults, is_random
 from nrpurify.purifiers import Card, DynamicPurifier, Purifier, build_purifier, save_purifier
 
 FREE = ["none", "jpeg", "tvm", "median", "rp:low=17,high=24", "nips-r3", "noise", "wavelet"]
@@ -70,7 +71,7 @@ def test_seeds_decide(spec, images):
 
 @pytest.mark.parametrize("name", ["jpeg", "tvm", "wavelet", "nips-r3"])
 def test_opaque_ones_have_no_gradient_and_work_with_bpda(name, images):
-    assert not defenses.get(name).differentiable
+    assert not defenses.get(name).info["differentiable"]
     images.requires_grad_(True)
     defended = defenses.make(name)(images)
     (gradient,) = torch.autograd.grad(defended.sum(), images)
@@ -82,7 +83,7 @@ def test_opaque_ones_have_no_gradient_and_work_with_bpda(name, images):
 
 @pytest.mark.parametrize("spec", ["median", "rp:low=17,high=24", "noise"])
 def test_the_others_have_one(spec, images):
-    assert defenses.get(spec.partition(":")[0]).differentiable
+    assert defenses.get(spec.partition(":")[0]).info.get("differentiable", True)
     images.requires_grad_(True)
     (gradient,) = torch.autograd.grad(defenses.make(spec)(images).sum(), images)
     assert gradient.abs().sum() > 0
@@ -166,10 +167,10 @@ def test_settings_are_all_told(tiny):
 @pytest.mark.parametrize("name", defenses.names())
 def test_entries_are_complete(name):
     entry = defenses.get(name)
-    assert entry.source
-    assert entry.random == (name in ("rp", "nips-r3", "noise"))
-    assert "generator" not in entry.defaults
-    for key, value in entry.defaults.items():
+    assert entry.info["source"]
+    assert is_random(entry) == (name in ("rp", "nips-r3", "noise"))
+    assert "generator" not in defaults(entry)
+    for key, value in defaults(entry).items():
         assert convert(name, key, str(value), value) == value
 
 
@@ -177,14 +178,14 @@ def test_entries_are_complete(name):
     ("spec", "message"),
     [
         ("jpg", "no defense 'jpg'; did you mean jpeg"),
-        ("zzzz", "no defense 'zzzz'; did you mean none, jpeg"),
+        ("zzzz", "no defense 'zzzz'; expected one of none, jpeg"),
         ("resg", "resg is a purifier's design: train it first"),
         ("", "has an empty part"),
         ("jpeg+", "has an empty part"),
         ("x" * 5000, "no defense 'xxx"),
         ("a\0b", "no defense 'a"),
         ("jpeg:qualty=3", "jpeg has no setting 'qualty'; did you mean quality"),
-        ("none:a=1", "none has no setting 'a'; it has none"),
+        ("none:a=1", "none has no setting 'a'; there is none"),
         ("jpeg:seed=1", "jpeg has no setting 'seed'"),
         ("jpeg:quality=high", "jpeg: quality is 'high'; expected an integer"),
         ("jpeg:quality=7.5", "jpeg: quality is '7.5'; expected an integer"),

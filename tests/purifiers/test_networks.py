@@ -184,7 +184,7 @@ def test_wrong_arguments_are_named(arguments):
 
 
 def test_unknown_names():
-    with pytest.raises(InputError, match=r"no architecture 'x'; expected one of .*nrp, resg"):
+    with pytest.raises(InputError, match=r"no architecture 'x'; expected one of ape-gan, .*resg"):
         Design("x").build()
     with pytest.raises(InputError, match=r"no purifier design 'x'; expected one of nrp"):
         build_purifier("x")

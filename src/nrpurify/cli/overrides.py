@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from nrpurify.core.errors import InputError
+from nrpurify.core.registry import near_matches
 
 if TYPE_CHECKING:
     from nrpurify.training import Recipe
@@ -58,6 +58,5 @@ def _place(node: Any, name: str, text: str) -> str | int:
         known = [str(index) for index in range(len(node))]
         if name in known:
             return known.index(name)
-    near = difflib.get_close_matches(name[:80], known, cutoff=0.5) or known
-    hint = f"expected {' or '.join(near)}" if near else "there is nothing below the key before it"
+    hint = near_matches(name, known) if known else "there is nothing below the key before it"
     raise InputError(f"--set {text:.80}: no setting {name[:80]!r}; {hint}")

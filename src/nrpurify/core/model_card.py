@@ -20,7 +20,7 @@ class Card:
 
     Attributes:
         name: Name of the purifier.
-        architecture: A name in :data:`nrpurify.purifiers.registry.ARCHITECTURES`.
+        architecture: A name that :data:`nrpurify.purifiers.registry.register_purifier` was given.
         arguments: The architecture's arguments.
         training: Data, settings and cost of the training.
         metrics: What was measured, with the data it was measured on.

@@ -13,7 +13,7 @@ import difflib
 import importlib
 import inspect
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from importlib import metadata, resources
@@ -26,6 +26,8 @@ T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
 OWN = "nrpurify"
 MISSING = dataclasses.MISSING
+_MANY = 40
+"""Names in one message."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,7 @@ class Entry(Generic[T]):
     @property
     def is_own(self) -> bool:
         """Whether it belongs to this package and to no plug-in."""
-        return self.origin.partition(".")[0] == OWN
+        return _is_own(self.origin)
 
     @cached_property
     def settings(self) -> dict[str, Setting]:
@@ -92,10 +94,15 @@ class Entry(Generic[T]):
         return {
             name: convert(self.name, name, text, found.default, found.annotation)
             for name, text in texts.items()
-            for found in [self._setting(name)]
+            for found in [self.setting(name)]
         }
 
-    def _setting(self, name: str) -> Setting:
+    def setting(self, name: str) -> Setting:
+        """One setting.
+
+        Raises:
+            InputError: No such setting; near matches are named.
+        """
         if name not in self.settings:
             raise InputError(
                 f"{self.name} has no setting {name!r}; {near_matches(name, self.settings)}"
@@ -110,11 +117,15 @@ class Entry(Generic[T]):
             PluginError: A plug-in failed; the message names it.
         """
         for name in settings:
-            self._setting(name)
+            self.setting(name)
         if self.is_own:
             return self.factory(**settings)
         with naming_plugin(self.name, self.origin):
             return self.factory(**settings)
+
+
+def _is_own(module: str) -> bool:
+    return module.partition(".")[0] == OWN
 
 
 def _default(found: dataclasses.Field[Any]) -> Any:
@@ -145,11 +156,14 @@ class naming_plugin:  # noqa: N801 - a context manager, named as one
             ) from error
 
 
-def near_matches(name: str, known: Mapping[str, object] | list[str]) -> str:
-    """``did you mean a, b?`` for a name that is unknown; all names where none is near."""
+def near_matches(name: str, known: Iterable[str]) -> str:
+    """``did you mean a, b?`` for an unknown name; the known names where none is near."""
     names = list(known)
-    near = difflib.get_close_matches(name, names, cutoff=0.5) or names
-    return f"did you mean {', '.join(near)}?" if near else "there is none"
+    if near := difflib.get_close_matches(name[:80], names, cutoff=0.5):
+        return f"did you mean {', '.join(near)}?"
+    if not names:
+        return "there is none"
+    return f"expected one of {', '.join(names[:_MANY])}{', ...' if len(names) > _MANY else ''}"
 
 
 class Registry(Generic[T]):
@@ -173,13 +187,18 @@ class Registry(Generic[T]):
             name: What specs and plans call it.
             info: Facts about it, such as ``source``.
 
+        >>> @register_defense("flip", source="control")  # doctest: +SKIP
+        ... class Flip(torch.nn.Module):
+        ...     def forward(self, images):
+        ...         return images.flip(3)
+
         Raises:
             InputError: The name is taken by another module.
         """
 
         def decorate(factory: F) -> F:
             origin = factory.__module__
-            owner = self._owner(name)
+            owner = self._owner(name, origin)
             if owner is not None and owner != origin:
                 raise InputError(
                     f"{self.kind} {name!r} of {origin} has the name of one of {owner}; rename it"
@@ -189,10 +208,16 @@ class Registry(Generic[T]):
 
         return decorate
 
-    def _owner(self, name: str) -> str | None:
+    def _owner(self, name: str, origin: str) -> str | None:
+        """The module that has the name; installed packages are looked at for plug-ins alone."""
         if name in self._entries:
             return self._entries[name].origin
-        return self._own.get(name)
+        if name in self._own or _is_own(origin):
+            return self._own.get(name)
+        point = self._installed.get(name)
+        owner = "" if point is None else point.value.partition(":")[0]
+        same_package = owner.partition(".")[0] == origin.partition(".")[0]
+        return None if not owner or same_package else owner
 
     @cached_property
     def _own(self) -> dict[str, str]:
@@ -225,17 +250,31 @@ class Registry(Generic[T]):
         """All names: built-in, registered, installed; nothing is imported for it."""
         return list(dict.fromkeys([*self._own, *self._entries, *self._installed]))
 
+    def foreign_names(self) -> list[str]:
+        """The names that plug-ins and the user's own code have added."""
+        return [name for name in self.names() if name not in self._own]
+
     def __contains__(self, name: object) -> bool:
         return name in self._entries or name in self._own or name in self._installed
 
-    def get(self, name: str) -> Entry[T]:
+    def get(self, name: str, *, load_plugins: bool = True) -> Entry[T]:
         """Look an entry up, and import its file if that has not been done.
+
+        Args:
+            name: Of the entry.
+            load_plugins: Import an installed plug-in that has the name; False for names that a
+                checkpoint or report gives, which run no code that nobody named.
 
         Raises:
             InputError: No such name; near matches are named.
             PluginError: The plug-in that has it cannot be imported.
         """
         if name not in self._entries:
+            if not load_plugins and name not in self._own and name in self._installed:
+                raise InputError(
+                    f"{self.kind} {name!r} belongs to the plug-in {self._installed[name].value}, "
+                    f"which is not loaded; give --plugin {self._installed[name].value}"
+                )
             self._import(name)
         return self._entries[name]
 

@@ -6,6 +6,13 @@ from torch import nn
 
 from nrpurify.core.errors import InputError
 from nrpurify.defenses.randomness import Combine
+from nrpurify.defenses.registry import register_defense
+
+
+@register_defense("none", source="no defense")
+def no_defense() -> nn.Module:
+    """The images as they are."""
+    return nn.Identity()
 
 
 class Chain(nn.Sequential):

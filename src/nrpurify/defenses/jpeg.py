@@ -12,10 +12,12 @@ from torch import Tensor
 from nrpurify.core.errors import InputError
 from nrpurify.core.images import from_uint8, to_picture
 from nrpurify.defenses.opaque import Opaque
+from nrpurify.defenses.registry import register_defense
 
 _MOST = 65_500
 
 
+@register_defense("jpeg", source="Guo et al., 2018", differentiable=False)
 class JPEG(Opaque):
     """Round to 8 bits, compress and decompress with Pillow's codec (4:2:0 chroma).
 

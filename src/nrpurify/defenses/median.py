@@ -6,8 +6,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nrpurify.core.errors import InputError
+from nrpurify.defenses.registry import register_defense
 
 
+@register_defense("median", source="Xu et al., 2018")
 class Median(nn.Module):
     """The median of each pixel's size×size window, channel by channel; borders are reflected.
 

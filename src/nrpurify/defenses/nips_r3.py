@@ -13,8 +13,10 @@ from nrpurify.core.fractions import hint_of_255
 from nrpurify.core.precision import at_least_fp32
 from nrpurify.defenses.jpeg import JPEG
 from nrpurify.defenses.randomness import Combine, RandomDefense
+from nrpurify.defenses.registry import register_defense
 
 
+@register_defense("nips-r3", source="Thomas and Elibol, 2017", differentiable=False)
 class NeurIPSr3(RandomDefense):
     """JPEG, one random affine map (rotation, shear, zoom, shift), uniform noise.
 

@@ -8,8 +8,10 @@ from torch import Generator, Tensor
 from nrpurify.core.errors import InputError
 from nrpurify.core.fractions import hint_of_255
 from nrpurify.defenses.randomness import Combine, RandomDefense
+from nrpurify.defenses.registry import register_defense
 
 
+@register_defense("noise", source="control")
 class GaussianNoise(RandomDefense):
     """x + std·N(0, 1), clamped to [0, 1].
 

@@ -18,9 +18,10 @@ from nrpurify.core.preprocessing import Channels, Normalize, find_preprocessing
 from nrpurify.core.scale import enlarged
 from nrpurify.defenses.arguments import Found, check_values, find_images
 from nrpurify.defenses.chain import passes_of
+from nrpurify.defenses.checked import check_finite
+from nrpurify.defenses.create import make
 from nrpurify.defenses.geometry import Frame, bring_back, defend
 from nrpurify.defenses.randomness import Combine, check_passes, reseed
-from nrpurify.defenses.registry import make
 from nrpurify.purifiers import DEFAULT, DynamicPurifier, load_purifier
 
 Range = Literal["unit", "normalized"]
@@ -45,13 +46,15 @@ class Protected(nn.Module):
         normalize: The normalization that the model expects; None when it takes [0, 1].
         images: ``unit``: callers pass [0, 1]. ``normalized``: they pass what the model takes.
         input: Name of the argument with the images; None for the first that looks like images.
-        check: Refuse images outside of their range. It reads one value back from a GPU for each
-            call. Nothing is checked under ``torch.export``, ``torch.compile`` and ``torch.func``.
+        check: Refuse images outside of their range, and NaN from the defense. It reads two values
+            back from a GPU for each call. Nothing is checked under ``torch.export``,
+            ``torch.compile`` and ``torch.func``.
 
     Raises:
         InputError: Passes or a combination that cannot be used; when called: no images or images
-            out of their range, several passes of a model that does not return N×classes, or an
-            answer that cannot be brought back, see :func:`nrpurify.defenses.geometry.bring_back`.
+            out of their range, NaN or infinite values from the defense, several passes of a model
+            that does not return N×classes, or an answer that cannot be brought back, see
+            :func:`nrpurify.defenses.geometry.bring_back`.
     """
 
     def __init__(
@@ -107,11 +110,11 @@ class Protected(nn.Module):
         if self.passes > 1 and len(given):
             return torch.cat([self._several(image, found) for image in given])
         if isinstance(given, Tensor):
-            defended, frames = defend(self.defense, self._unit(given))
+            defended, frames = self._defend(self._unit(given))
             with enlarged(given, defended):
                 answer = self._ask(found, self._shown(defended, given))
             return bring_back(answer, frames)
-        each = [defend(self.defense, self._unit(image[None])) for image in given]
+        each = [self._defend(self._unit(image[None])) for image in given]
         shown = [self._shown(one, image)[0] for (one, _), image in zip(each, given, strict=True)]
         frames = [
             frame
@@ -123,6 +126,12 @@ class Protected(nn.Module):
     def _check(self, found: Found) -> None:
         undo = self.normalize.undo if self.normalize and self.images == "normalized" else None
         check_values(found, undo, self.normalize is not None)
+
+    def _defend(self, images: Tensor) -> tuple[Tensor, list[Frame]]:
+        defended, frames = defend(self.defense, images)
+        if self.check:
+            check_finite(defended, "the defense's output")
+        return defended, frames
 
     def _unit(self, images: Tensor) -> Tensor:
         """The images in [0, 1]."""
@@ -144,6 +153,8 @@ class Protected(nn.Module):
     def _several(self, image: Tensor, found: Found) -> Tensor:
         copies = self._unit(image.expand(self.passes, *image.shape))
         defended = self.defense(copies)
+        if self.check:
+            check_finite(defended, "the defense's output")
         with enlarged(copies, defended):
             answers = self._ask(found, self._shown(defended, image))
         if not isinstance(answers, Tensor) or answers.ndim != 2:

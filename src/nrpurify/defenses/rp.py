@@ -8,8 +8,10 @@ from torch import Generator, Tensor
 
 from nrpurify.core.errors import InputError
 from nrpurify.defenses.randomness import Combine, RandomDefense
+from nrpurify.defenses.registry import register_defense
 
 
+@register_defense("rp", source="Xie et al., 2018")
 class RandomPad(RandomDefense):
     """Resize to a random size in [low, high), put into high×high zeros at a random place.
 

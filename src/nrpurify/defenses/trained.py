@@ -8,6 +8,7 @@ from torch import Generator, nn
 
 from nrpurify.core.errors import InputError
 from nrpurify.defenses.randomness import Combine, check_passes
+from nrpurify.defenses.registry import register_defense
 from nrpurify.defenses.wavelet import Wavelet
 from nrpurify.purifiers import DynamicPurifier, Purifier, load_purifier
 
@@ -84,6 +85,31 @@ def trained(name: str, *, checkpoint: str = "") -> Purifier:
     return network
 
 
+@register_defense("hgd", source="Liao et al., 2018")
+def hgd(*, checkpoint: str = "") -> Purifier:
+    """HGD's denoising U-Net, see :func:`trained`."""
+    return trained("hgd", checkpoint=checkpoint)
+
+
+@register_defense("ape-gan", source="Jin et al., 2019")
+def ape_gan(*, checkpoint: str = "") -> Purifier:
+    """APE-GAN's generator, see :func:`trained`."""
+    return trained("ape-gan", checkpoint=checkpoint)
+
+
+@register_defense("gnp", source="Naseer et al., 2020, Fig. 5")
+def gnp(*, checkpoint: str = "") -> Purifier:
+    """A purifier trained on Gaussian noise, see :func:`trained`."""
+    return trained("gnp", checkpoint=checkpoint)
+
+
+@register_defense("fgsp", source="Naseer et al., 2020, Fig. 5")
+def fgsp(*, checkpoint: str = "") -> Purifier:
+    """A purifier trained on FGSM's images, see :func:`trained`."""
+    return trained("fgsp", checkpoint=checkpoint)
+
+
+@register_defense("sr", source="Mustafa et al., 2019", differentiable=False)
 def super_resolution(*, sigma: float = 0.01, checkpoint: str = "") -> nn.Sequential:
     """SR (Mustafa et al., 2019): wavelet denoising, then EDSR to twice the size.
 

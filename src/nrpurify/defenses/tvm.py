@@ -7,8 +7,10 @@ from torch import Tensor
 
 from nrpurify.core.errors import InputError, MissingExtraError
 from nrpurify.defenses.opaque import Opaque
+from nrpurify.defenses.registry import register_defense
 
 
+@register_defense("tvm", source="Guo et al., 2018", differentiable=False)
 class TVM(Opaque):
     """Split Bregman TV denoising, channel by channel, by scikit-image.
 

@@ -10,8 +10,12 @@ from torch import Tensor
 from nrpurify.core.errors import InputError, MissingExtraError
 from nrpurify.core.fractions import hint_of_255
 from nrpurify.defenses.opaque import Opaque
+from nrpurify.defenses.registry import register_defense
 
 
+@register_defense(
+    "wavelet", source="Mustafa et al., 2019, without its network", differentiable=False
+)
 class Wavelet(Opaque):
     """BayesShrink soft thresholds of wavelet coefficients in YCbCr, by scikit-image.
 

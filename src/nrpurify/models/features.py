@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Iterable
 from functools import partial
 from threading import get_ident
@@ -13,6 +12,7 @@ from torch import Tensor, nn
 from nrpurify import weights
 from nrpurify.core.errors import InputError
 from nrpurify.core.preprocessing import Normalize
+from nrpurify.core.registry import near_matches
 from nrpurify.models.detectors.centernet import CenterNetV3
 from nrpurify.models.detectors.mobilenet_v2 import MobileNetV2
 from nrpurify.models.inception import InceptionV3
@@ -131,8 +131,7 @@ def check_layers(network: nn.Module, layers: tuple[str, ...]) -> None:
         raise InputError(f"no layer given; expected one of {', '.join(known)}")
     for layer in layers:
         if layer not in known:
-            near = difflib.get_close_matches(layer, known, n=3, cutoff=0.4) or known[:5]
-            raise InputError(f"no layer {layer!r} in the network; did you mean {', '.join(near)}?")
+            raise InputError(f"no layer {layer!r} in the network; {near_matches(layer, known)}")
 
 
 def features_of(extractor: Callable[[Tensor], object], images: Tensor) -> tuple[Tensor, ...]:

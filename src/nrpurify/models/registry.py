@@ -10,6 +10,7 @@ from nrpurify import weights
 from nrpurify.core.callables import as_module
 from nrpurify.core.errors import InputError, MissingExtraError
 from nrpurify.core.preprocessing import Channels, find_preprocessing
+from nrpurify.core.registry import near_matches
 from nrpurify.models.classifier import Classifier
 from nrpurify.models.detectors.mobilenet_v2 import MobileNetV2
 from nrpurify.models.heads import Headed, load_head
@@ -17,7 +18,7 @@ from nrpurify.models.mobilenet_v1 import MobileNetV1
 from nrpurify.models.resnet_thin import ResNet50Thin
 from nrpurify.models.squeezenet import SqueezeNet
 from nrpurify.models.xception import Xception
-from nrpurify.models.zoo import near_matches, timm_classifier, torchvision_classifier
+from nrpurify.models.zoo import timm_classifier, torchvision_classifier
 
 
 def _efficientnet_lite(name: str) -> nn.Module:

@@ -1,24 +1,13 @@
 """Any classifier of timm or torchvision by name, with the preprocessing it was trained with."""
 
-import difflib
-from collections.abc import Iterable
 from typing import Any
 
 from torch import nn
 
 from nrpurify.core.errors import InputError, MissingExtraError, WeightsError
+from nrpurify.core.registry import near_matches
 from nrpurify.models.classifier import Classifier
 from nrpurify.weights import Preprocessing
-
-
-def near_matches(name: str, known: Iterable[str]) -> str:
-    """Return ``did you mean ...`` for the known names nearest to ``name``, or all if none is."""
-    known = list(known)
-    near = difflib.get_close_matches(name, known, n=3)
-    if near:
-        return f"did you mean {' or '.join(map(repr, near))}?"
-    return f"expected one of {', '.join(known[:10])}{', ...' if len(known) > 10 else ''}"
-
 
 NO_HUB = "one of the classifiers that need no hub (nrpurify weights list)"
 

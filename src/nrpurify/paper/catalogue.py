@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import difflib
-
 from nrpurify.core.errors import InputError
+from nrpurify.core.registry import near_matches
 from nrpurify.paper import (
     appendix_table1,
     appendix_table2,
@@ -64,6 +63,5 @@ def get(name: str) -> Experiment:
         InputError: No such table or figure; near matches are named.
     """
     if name not in EXPERIMENTS:
-        near = difflib.get_close_matches(name, EXPERIMENTS, cutoff=0.6) or names()
-        raise InputError(f"the paper has no {name!r} here; did you mean {', '.join(near)}?")
+        raise InputError(f"the paper has no {name!r} here; {near_matches(name, EXPERIMENTS)}")
     return EXPERIMENTS[name]

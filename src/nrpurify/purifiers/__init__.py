@@ -11,11 +11,10 @@ from nrpurify.purifiers.checkpoint import (
 )
 from nrpurify.purifiers.gate import Gate
 from nrpurify.purifiers.purifier import DynamicPurifier, Purifier
-from nrpurify.purifiers.registry import ARCHITECTURES, DESIGNS, Design
+from nrpurify.purifiers.registry import DESIGNS, Design, register_purifier
 from nrpurify.purifiers.strength import Strength
 
 __all__ = [
-    "ARCHITECTURES",
     "DEFAULT",
     "DESIGNS",
     "Card",
@@ -27,6 +26,7 @@ __all__ = [
     "build_purifier",
     "convert_checkpoint",
     "load_purifier",
+    "register_purifier",
     "save_purifier",
     "shipped",
 ]

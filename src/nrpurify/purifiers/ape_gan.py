@@ -6,9 +6,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from nrpurify.purifiers.registry import register_purifier
 from nrpurify.purifiers.resg import ResidualBlock
 
 
+@register_purifier("ape-gan")
 class APEGenerator(nn.Module):
     """Two convolutions of stride 2, residual blocks, two transposed convolutions of stride 2.
 

@@ -15,7 +15,7 @@ from nrpurify.core.errors import InputError, WeightsError
 from nrpurify.core.model_card import Card
 from nrpurify.purifiers.gate import Gate
 from nrpurify.purifiers.purifier import Purifier
-from nrpurify.purifiers.registry import DESIGNS, Design, design
+from nrpurify.purifiers.registry import Design, design, design_names
 from nrpurify.purifiers.strength import PLAIN, Strength
 
 DEFAULT = "fast"
@@ -37,7 +37,9 @@ def build_purifier(name: str) -> Purifier:
         InputError: No such design.
     """
     plan = design(name)
-    return Purifier(plan.build(), Card(name, plan.architecture, dict(plan.arguments)))
+    return Purifier(
+        plan.build(load_plugins=True), Card(name, plan.architecture, dict(plan.arguments))
+    )
 
 
 def save_purifier(
@@ -86,8 +88,10 @@ def load_purifier(
     factors = tensors.pop(_STRENGTH, PLAIN.to_tensor())
     of_gate = {key: tensors.pop(key) for key in list(tensors) if key.startswith(_GATE)}
     try:
+        plan = Design.of(card)
+        plan.entry()  # its file is imported outside of the meta device
         with torch.device("meta"):
-            network = Design.of(card).build()
+            network = plan.build()
         fill(network, tensors)
         own = Strength.from_tensor(factors)
         decides = _read_gate(of_gate) if gate else None
@@ -122,7 +126,7 @@ def _locate(source: str | Path) -> Path:
     path = Path(source)
     if path.is_file():
         return path
-    hint = f" ({source} is a design: train it first)" if str(source) in DESIGNS else ""
+    hint = f" ({source} is a design: train it first)" if str(source) in design_names() else ""
     raise InputError(
         f"no purifier {str(source)!r}{hint}; expected {', '.join(names) or 'no name'} or a file"
     )

@@ -5,9 +5,11 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from nrpurify.purifiers.registry import register_purifier
 from nrpurify.purifiers.resg import ResidualBlock
 
 
+@register_purifier("edsr")
 class EDSR(nn.Module):
     """Conv, residual blocks with a skip around them, pixel-shuffle, conv: twice the size.
 

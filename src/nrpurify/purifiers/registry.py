@@ -1,33 +1,27 @@
-"""Purifier networks by name."""
+"""The registry of purifier networks, and the designs made of them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 from torch import nn
 
-from nrpurify.core.errors import InputError
+from nrpurify.core.errors import InputError, PluginError
 from nrpurify.core.model_card import Card
-from nrpurify.purifiers.ape_gan import APEGenerator
-from nrpurify.purifiers.edsr import EDSR
-from nrpurify.purifiers.resg import ResG
-from nrpurify.purifiers.rrdb import NRP
-from nrpurify.purifiers.unet import DenoisingUNet, UNet
-from nrpurify.purifiers.unshuffle import DetailUNet, UnshuffleRRDB, UnshuffleUNet
+from nrpurify.core.registry import Entry, Registry, near_matches
 
-ARCHITECTURES: dict[str, Callable[..., nn.Module]] = {
-    "ape-gan": APEGenerator,
-    "denoising-unet": DenoisingUNet,
-    "detail-unet": DetailUNet,
-    "edsr": EDSR,
-    "nrp": NRP,
-    "resg": ResG,
-    "unet": UNet,
-    "unshuffle-rrdb": UnshuffleRRDB,
-    "unshuffle-unet": UnshuffleUNet,
-}
+PURIFIERS: Registry[nn.Module] = Registry(
+    "purifier", package="nrpurify.purifiers", group="nrpurify.purifiers"
+)
+register_purifier = PURIFIERS.register
+"""Decorate a network's class under the name of its architecture, which is a design too.
+
+The network maps N×3×H×W images in [0, 1] to the same shape. ``multiple`` is the number that its
+sides must be divisible by, ``radius`` how many pixels around an output pixel can change it. One
+that has a ``scale`` makes the sides so many times longer. Its settings, numbers or lists of them,
+go onto the checkpoint's card.
+"""
 
 
 @dataclass(frozen=True)
@@ -42,22 +36,39 @@ class Design:
         """The design on a card."""
         return cls(card.architecture, card.arguments)
 
-    def build(self) -> nn.Module:
-        """Build the network with fresh weights.
+    def entry(self, *, load_plugins: bool = False) -> Entry[nn.Module]:
+        """Look the architecture up, and import its file.
 
-        It maps N×3×H×W to the same shape; ``multiple`` is what its sides must be divisible by,
-        ``radius`` how many pixels around an output pixel can change it. One that has a ``scale``
-        makes the sides so many times longer.
+        Args:
+            load_plugins: Import an installed plug-in that has the architecture. A card's name does
+                not: it runs no code that nobody named.
+
+        Raises:
+            InputError: The architecture does not exist, or its plug-in is not loaded.
+        """
+        name = self.architecture
+        if name not in PURIFIERS:
+            near = near_matches(name, PURIFIERS.names())
+            raise InputError(
+                f"no architecture {name!r}; {near} A plug-in's needs --plugin MODULE_OR_FILE"
+            )
+        return PURIFIERS.get(name, load_plugins=load_plugins)
+
+    def build(self, *, load_plugins: bool = False) -> nn.Module:
+        """Build the network with fresh weights, see :data:`register_purifier`.
+
+        Args:
+            load_plugins: See :meth:`entry`.
 
         Raises:
             InputError: The architecture does not exist or does not take these arguments.
         """
-        if self.architecture not in ARCHITECTURES:
-            known = ", ".join(ARCHITECTURES)
-            raise InputError(f"no architecture {self.architecture!r}; expected one of {known}")
+        entry = self.entry(load_plugins=load_plugins)
         try:
-            return ARCHITECTURES[self.architecture](**self.arguments)
+            return entry.make(**self.arguments)
         except (TypeError, ValueError, IndexError, ArithmeticError, RuntimeError) as error:
+            if isinstance(error, PluginError):
+                raise
             raise InputError(
                 f"architecture {self.architecture!r} does not take {self.arguments}: {error}"
             ) from error
@@ -78,14 +89,22 @@ DESIGNS: dict[str, Design] = {
     "ape-gan": Design("ape-gan", {"width": 64, "blocks": 4}),
     "edsr": Design("edsr", {"width": 32, "blocks": 8}),
 }
+"""Architectures with arguments, by name; a plug-in's architecture is a design by its own name."""
+
+
+def design_names() -> list[str]:
+    """All names of designs, plug-ins' among them."""
+    return [*DESIGNS, *PURIFIERS.foreign_names()]
 
 
 def design(name: str) -> Design:
     """Look a design up by name.
 
     Raises:
-        InputError: No such name.
+        InputError: No such name; near matches are named.
     """
-    if name not in DESIGNS:
-        raise InputError(f"no purifier design {name!r}; expected one of {', '.join(DESIGNS)}")
-    return DESIGNS[name]
+    if name in DESIGNS:
+        return DESIGNS[name]
+    if name in PURIFIERS.foreign_names():
+        return Design(name)
+    raise InputError(f"no purifier design {name!r}; {near_matches(name, design_names())}")

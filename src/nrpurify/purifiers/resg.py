@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from nrpurify.purifiers.registry import register_purifier
+
 
 class ResidualBlock(nn.Module):
     """conv-ReLU-conv around a residual connection, with weights that start small."""
@@ -24,6 +26,7 @@ class ResidualBlock(nn.Module):
         return out
 
 
+@register_purifier("resg")
 class ResG(nn.Module):
     """Conv, residual blocks, conv: no skip from input to output.
 

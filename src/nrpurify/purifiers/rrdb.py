@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from nrpurify.purifiers.registry import register_purifier
+
 
 class DenseBlock(nn.Module):
     """Five 3×3 convolutions, each fed by all before it; the last returns to the input's width.
@@ -47,6 +49,7 @@ class RRDB(nn.Module):
         return out
 
 
+@register_purifier("nrp")
 class NRP(nn.Module):
     """Conv, RRDBs, conv: no normalization, no skip from input to output.
 

@@ -7,6 +7,8 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
+from nrpurify.purifiers.registry import register_purifier
+
 
 def _double_conv(inputs: int, outputs: int) -> nn.Sequential:
     return nn.Sequential(
@@ -17,6 +19,7 @@ def _double_conv(inputs: int, outputs: int) -> nn.Sequential:
     )
 
 
+@register_purifier("unet")
 class UNet(nn.Module):
     """Encoder and decoder with connections between levels of equal size, none around the whole.
 
@@ -51,6 +54,7 @@ class UNet(nn.Module):
         return purified
 
 
+@register_purifier("denoising-unet")
 class DenoisingUNet(UNet):
     """HGD's denoiser (Liao et al., 2018): a U-Net whose output is added to the image.
 

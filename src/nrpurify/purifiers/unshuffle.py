@@ -12,6 +12,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
+from nrpurify.purifiers.registry import register_purifier
 from nrpurify.purifiers.rrdb import RRDB
 from nrpurify.purifiers.shapes import halve
 
@@ -28,6 +29,7 @@ def _start_as_identity(head: nn.Conv2d, tail: nn.Conv2d, gain: float) -> None:
             nn.init.zeros_(conv.bias)  # type: ignore[arg-type]
 
 
+@register_purifier("unshuffle-rrdb")
 class UnshuffleRRDB(nn.Module):
     """NRP's trunk behind pixel-unshuffle.
 
@@ -74,6 +76,7 @@ class Block(nn.Module):
         return out
 
 
+@register_purifier("unshuffle-unet")
 class UnshuffleUNet(nn.Module):
     """A residual U-Net behind pixel-unshuffle: wide context at a small cost.
 
@@ -126,6 +129,7 @@ class UnshuffleUNet(nn.Module):
         return x
 
 
+@register_purifier("detail-unet")
 class DetailUNet(UnshuffleUNet):
     """:class:`UnshuffleUNet` with a second, shallow stage at half the image's sides.
 

@@ -1,6 +1,5 @@
 """The named weights: where each comes from, under which license, and what input it expects."""
 
-import difflib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -9,6 +8,7 @@ from torch import Tensor
 
 from nrpurify.core.errors import InputError
 from nrpurify.core.preprocessing import Preprocessing
+from nrpurify.core.registry import near_matches
 from nrpurify.weights import convert, convert_bodies, convert_detectors, convert_segmenters
 
 
@@ -429,5 +429,4 @@ def get(name: str) -> Weight:
     """
     if name in TABLE:
         return TABLE[name]
-    near = difflib.get_close_matches(name, TABLE, n=3) or names()
-    raise InputError(f"there are no weights named {name!r}; did you mean one of {near}?")
+    raise InputError(f"there are no weights named {name!r}; {near_matches(name, TABLE)}")

@@ -117,7 +117,7 @@ def test_a_hub_out_of_reach_is_told(monkeypatch):
 
 
 def test_unknown_names_get_near_matches():
-    with pytest.raises(InputError, match="did you mean 'segnet-basic-camvid'"):
+    with pytest.raises(InputError, match="did you mean segnet-basic-camvid"):
         load_segmenter("segnet-basic")
 
 

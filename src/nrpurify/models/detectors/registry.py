@@ -7,11 +7,11 @@ import torch
 
 from nrpurify import weights
 from nrpurify.core.errors import InputError
+from nrpurify.core.registry import near_matches
 from nrpurify.models.detectors.centernet import CenterNet, CenterNetV3
 from nrpurify.models.detectors.detector import Detector
 from nrpurify.models.detectors.ssd import CocoSsd, SsdLite
 from nrpurify.models.detectors.zoo import AnyDetector, torchvision_detector
-from nrpurify.models.zoo import near_matches
 
 DETECTORS: dict[str, Callable[..., Detector]] = {
     "coco_ssd": lambda **options: CocoSsd(SsdLite(), **options),

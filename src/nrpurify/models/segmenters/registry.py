@@ -9,12 +9,12 @@ from torch import nn
 
 from nrpurify import weights
 from nrpurify.core.errors import InputError
+from nrpurify.core.registry import near_matches
 from nrpurify.models.segmenters.checkpoint import load_segnet, shipped_segmenters
 from nrpurify.models.segmenters.segmenter import Segmenter, any_size, square
 from nrpurify.models.segmenters.segnet import MIN_SIDE, SegNetBasic
 from nrpurify.models.segmenters.u2net import U2NetP
 from nrpurify.models.segmenters.zoo import torchvision_segmenter
-from nrpurify.models.zoo import near_matches
 
 CAMVID_CLASSES = (
     *("sky", "building", "pole", "road", "pavement", "tree"),
