@@ -8,7 +8,7 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 
 from nrpurify.core.errors import InputError, WeightsError
-from nrpurify.core.model_card import tensors_hash
+from nrpurify.core.hashing import tensors_hash
 from nrpurify.purifiers import (
     DEFAULT,
     DESIGNS,

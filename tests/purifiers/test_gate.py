@@ -8,7 +8,6 @@ from nrpurify import defenses
 from nrpurify.core.checkpoint import write_carded
 from nrpurify.core.errors import InputError, WeightsError
 from nrpurify.core.images import from_uint8, to_uint8
-from nrpurify.evaluation.networks import weights_hash
 from nrpurify.purifiers import (
     Gate,
     Purifier,
@@ -17,6 +16,7 @@ from nrpurify.purifiers import (
     load_purifier,
     save_purifier,
 )
+from nrpurify.weights import weights_hash
 
 STRONG = Strength(2.0, 1.5)
 

@@ -7,9 +7,9 @@ from torch import nn
 from nrpurify import defenses
 from nrpurify.core.checkpoint import write_carded
 from nrpurify.core.errors import InputError, WeightsError
-from nrpurify.evaluation.networks import weights_hash
 from nrpurify.purifiers import Purifier, Strength, build_purifier, load_purifier, save_purifier
 from nrpurify.purifiers.strength import REACH
+from nrpurify.weights import weights_hash
 
 
 class Shift(nn.Module):

@@ -4,9 +4,9 @@ import os
 import pytest
 import torch
 
+from nrpurify.core.hashing import digest
 from nrpurify.core.images import read_image, write_png
 from nrpurify.data.coco import read_coco
-from nrpurify.evaluation.adversaries import digest
 from nrpurify.evaluation.harness import Batch
 from nrpurify.tasks.attackers import prepare_attacks
 from nrpurify.tasks.detection import DetectionPlan, SceneAttack, evaluate_detection

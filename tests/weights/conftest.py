@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 import torch
 
-from nrpurify.weights import file_hash, package, state_digest, table
+from nrpurify.core.hashing import file_hash
+from nrpurify.weights import package, state_digest, table
 
 RAW = {"Net_0": {"kernel": np.arange(12, dtype=np.float32).reshape(1, 1, 3, 4)}}
 MEMBER = "tiny-1.0/tiny/net.ckpt"

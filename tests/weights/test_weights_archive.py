@@ -6,7 +6,8 @@ import zipfile
 import pytest
 
 from nrpurify.core.errors import WeightsError
-from nrpurify.weights import archive, file_hash
+from nrpurify.core.hashing import file_hash
+from nrpurify.weights import archive
 
 DATA = b"weights" * 1000
 SHA256 = hashlib.sha256(DATA).hexdigest()

@@ -10,8 +10,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from nrpurify import weights
+from nrpurify.core import hashing
 from nrpurify.core.errors import InputError, WeightsError
-from nrpurify.weights import places, remembered, store
+from nrpurify.weights import places, store
 
 
 def expected() -> torch.Tensor:
@@ -212,7 +213,7 @@ def test_a_damaged_file_is_refused_where_nothing_can_be_fetched(tiny):
 
 def test_an_unchanged_file_is_hashed_once(tiny, monkeypatch):
     file = weights.fetch("tiny")
-    monkeypatch.setattr(remembered, "_FRESH", -(10**10))
+    monkeypatch.setattr(hashing, "_FRESH", -(10**10))
     calls = []
     real = store._digest
     monkeypatch.setattr(store, "_digest", lambda path: calls.append(path) or real(path))
@@ -239,12 +240,12 @@ def test_hub_weights_with_other_values_are_refused(tiny, monkeypatch):
 
 @pytest.mark.parametrize("damage", ["text", "folder", "nothing"])
 def test_hashes_need_no_memory(tiny, tmp_path, monkeypatch, damage):
-    monkeypatch.setattr(remembered, "_FRESH", -(10**10))
+    monkeypatch.setattr(hashing, "_FRESH", -(10**10))
     tiny.cache.mkdir()
     if damage == "text":
-        (tiny.cache / remembered.FILE).write_bytes(b"no database" * 500)
+        (tiny.cache / hashing.FILE).write_bytes(b"no database" * 500)
     elif damage == "folder":
-        (tiny.cache / remembered.FILE).mkdir()
+        (tiny.cache / hashing.FILE).mkdir()
     paths = [tmp_path / name for name in ("a", "b\udce9")]
     for path in paths:
         path.write_bytes(b"1")

@@ -7,11 +7,11 @@ import pytest
 import torch
 
 from nrpurify.core.errors import WeightsError
+from nrpurify.core.hashing import file_hash
 from nrpurify.models.detectors.centernet import CenterNetV3
 from nrpurify.models.detectors.mobilenet_v2 import MobileNetV2
 from nrpurify.models.detectors.ssd import SsdLite
 from nrpurify.weights import convert_detectors, places, read, table
-from nrpurify.weights.archive import file_hash
 from nrpurify.weights.tfjs import read_tfjs, read_tfjs_script
 
 FLOATS = np.array([[1.0, -2.5], [0.25, 4.0]], "<f4")

@@ -12,8 +12,9 @@ from nrpurify.attacks.ascent import value_and_gradient
 from nrpurify.attacks.gradient_log import log_gradients, report
 from nrpurify.attacks.surrogate import frozen
 from nrpurify.core.groups import GroupSize, in_fixed_groups
+from nrpurify.core.hashing import pixels_hash
 from nrpurify.core.precision import Amp, autocast
-from nrpurify.core.random import derive_generator, pixels_hash
+from nrpurify.core.random import derive_generator
 from nrpurify.models.features import FeatureExtractor
 
 Perturb = Callable[[Tensor, Tensor | None, Sequence[Generator]], Tensor]

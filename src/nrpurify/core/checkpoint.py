@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from nrpurify.core.errors import WeightsError
 from nrpurify.core.files import atomic_path
-from nrpurify.core.model_card import Card, depth, tensors_hash
+from nrpurify.core.hashing import tensors_hash
+from nrpurify.core.model_card import Card, depth
 
 
 def write_carded(

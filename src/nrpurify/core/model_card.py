@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, Any
 
 from nrpurify.core.errors import WeightsError
+from nrpurify.core.hashing import tensors_hash
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -100,13 +100,3 @@ def depth(arguments: Mapping[str, Any]) -> int:
 
 def _is_size(number: object) -> bool:
     return isinstance(number, int) and 1 <= number <= _LARGEST
-
-
-def tensors_hash(tensors: Mapping[str, Tensor]) -> str:
-    """sha256 over names, types, shapes and bytes of ``tensors``, in the order of their names."""
-    digest = hashlib.sha256()
-    for name in sorted(tensors):
-        tensor = tensors[name].detach().cpu().contiguous()
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()

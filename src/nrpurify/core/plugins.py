@@ -20,6 +20,7 @@ from types import ModuleType
 from typing import Any
 
 from nrpurify.core.errors import InputError, PluginError
+from nrpurify.core.hashing import file_hash
 
 _FACTORY = re.compile(r"(?:python:(?P<module>[\w.]+)|(?P<file>.+\.py)):(?P<name>[A-Za-z_]\w*)")
 _PREFIX = "nrpurify_plugin_"
@@ -187,4 +188,4 @@ def _version(module: str) -> str:
 
 
 def _sha256(file: str | None) -> str:
-    return hashlib.sha256(Path(file).read_bytes()).hexdigest() if file else ""
+    return file_hash(Path(file)) if file else ""

@@ -5,9 +5,7 @@ from __future__ import annotations
 import hashlib
 
 import torch
-from torch import Generator, Tensor
-
-from nrpurify.core.images import to_uint8
+from torch import Generator
 
 
 def derive_seed(seed: int, purpose: str, image: str = "") -> int:
@@ -16,7 +14,8 @@ def derive_seed(seed: int, purpose: str, image: str = "") -> int:
     Args:
         seed: Of the run.
         purpose: Such as ``attack``, or ``defense`` and its spec.
-        image: What identifies the image: :func:`pixels_hash`, or the relative path of its file.
+        image: What identifies the image: its :func:`nrpurify.core.hashing.pixels_hash`, or the
+            relative path of its file.
     """
     parts = (seed, purpose, image) if image else (seed, purpose)
     digest = hashlib.sha256(repr(parts).encode()).digest()
@@ -26,12 +25,6 @@ def derive_seed(seed: int, purpose: str, image: str = "") -> int:
 def derive_generator(seed: int, purpose: str, image: str = "") -> Generator:
     """A CPU generator with a :func:`derive_seed`."""
     return Generator().manual_seed(derive_seed(seed, purpose, image))
-
-
-def pixels_hash(image: Tensor) -> str:
-    """sha256 of an image 3×H×W (or N×3×H×W) in [0, 1], rounded to 8 bits."""
-    levels = to_uint8(image).cpu().contiguous()
-    return hashlib.sha256(repr(levels.shape[-2:]).encode() + levels.numpy().tobytes()).hexdigest()
 
 
 def random_integer(low: int, high: int, generator: Generator | None) -> int:

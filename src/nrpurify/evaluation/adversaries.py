@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import time
 from collections.abc import Callable, Sequence
@@ -16,26 +15,13 @@ from torch import Tensor
 from nrpurify.attacks.box import round_within
 from nrpurify.attacks.gradient_log import GradientCount, log_gradients
 from nrpurify.core.files import read_json, write_json
+from nrpurify.core.hashing import file_hash
 from nrpurify.core.image_tensors import load_image_tensor, save_image_tensor
 from nrpurify.core.images import read_image, write_png
 from nrpurify.evaluation.harness import Batch, check_budget
-from nrpurify.weights import file_hash
 
 Rounding = Literal["float", "uint8"]
 MANIFEST = "manifest.json"
-
-
-def slug(*parts: object) -> str:
-    """Parts as one file name: letters, digits, points and dashes."""
-    text = "-".join(str(part) for part in parts if part not in ("", None))
-    kept = "".join(c if c.isascii() and (c.isalnum() or c == ".") else "-" for c in text)
-    return "-".join(filter(None, kept.split("-"))).strip(".")[:80]
-
-
-def digest(values: object) -> str:
-    """sha256 of plain values."""
-    text = json.dumps(values, sort_keys=True, ensure_ascii=False)
-    return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()
 
 
 def checked(clean: Tensor, attacked: Tensor, eps: float, rounding: Rounding) -> Tensor:

@@ -13,12 +13,13 @@ from torch import Tensor, nn
 from nrpurify.attacks.gradient_log import GradientCount, log_gradients
 from nrpurify.attacks.runner import AttackRunner
 from nrpurify.core.groups import InGroups, span
+from nrpurify.core.hashing import digest, slug
 from nrpurify.core.precision import Amp, arithmetic, autocast
 from nrpurify.core.random import derive_generator
 from nrpurify.core.scale import enlarged
 from nrpurify.defenses import protect
 from nrpurify.defenses.randomness import reseed
-from nrpurify.evaluation.adversaries import Adversaries, checked, digest, slug
+from nrpurify.evaluation.adversaries import Adversaries, checked
 from nrpurify.evaluation.attackers import perturber, settings_in_force
 from nrpurify.evaluation.cells import Cell, Unit, cell_id, counted, describe, is_own_surrogate
 from nrpurify.evaluation.finite import check_finite

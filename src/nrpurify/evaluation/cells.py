@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from nrpurify.core.files import read_json, write_json
-from nrpurify.evaluation.adversaries import digest, slug
+from nrpurify.core.hashing import digest, slug
 from nrpurify.evaluation.grid_recipe import GridAttack, GridRecipe
 from nrpurify.evaluation.metrics import wilson_interval
 from nrpurify.evaluation.networks import surrogate_names

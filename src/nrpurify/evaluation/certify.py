@@ -23,13 +23,14 @@ from nrpurify import models
 from nrpurify.core.errors import ImageError, InputError
 from nrpurify.core.files import write_json, write_text
 from nrpurify.core.groups import GROUP, in_fixed_groups
+from nrpurify.core.hashing import pixels_hash
 from nrpurify.core.images import load_batch
 from nrpurify.core.precision import Amp, arithmetic, autocast
-from nrpurify.core.random import derive_generator, pixels_hash
+from nrpurify.core.random import derive_generator
 from nrpurify.core.versions import versions
 from nrpurify.data.labels import LabeledImage
-from nrpurify.evaluation.networks import weights_hash
 from nrpurify.purifiers import Purifier, load_purifier
+from nrpurify.weights import weights_hash
 
 RADII = (0.0, 0.125, 0.25, 0.375, 0.5, 0.75, 1.0, 1.5, 2.0)
 """Radii of the summary."""

@@ -21,10 +21,11 @@ from nrpurify.core.versions import environment
 from nrpurify.data.labels import LabeledImage, labeled_images, read_labeled_folder
 from nrpurify.evaluation.harness import Batch, Observer, evaluate, summarize
 from nrpurify.evaluation.label_check import FIRST, asked, label_doubt
-from nrpurify.evaluation.networks import networks_seen, weights_hash
+from nrpurify.evaluation.networks import networks_seen
 from nrpurify.evaluation.plan import Plan
 from nrpurify.evaluation.planned_attack import PlannedAttack, planned_attack
 from nrpurify.purifiers import Purifier, load_purifier
+from nrpurify.weights import weights_hash
 
 
 @dataclass

@@ -11,18 +11,18 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from nrpurify import defenses, models, weights
+from nrpurify import defenses, models
 from nrpurify.attacks import registry
 from nrpurify.attacks.trained import LOADERS, locate, shipped
 from nrpurify.core.checkpoint import read_carded
 from nrpurify.core.config import Gathered, Place, at
 from nrpurify.core.errors import InputError, MissingExtraError, WeightsError
-from nrpurify.core.model_card import tensors_hash
 from nrpurify.core.random import derive_seed
 from nrpurify.evaluation.attackers import load_surrogate
 from nrpurify.evaluation.grid_recipe import GridAttack, GridRecipe
 from nrpurify.evaluation.threats import behind_own_purifier, is_random
 from nrpurify.purifiers import Card
+from nrpurify.weights import weights_hash
 
 
 @dataclass(frozen=True)
@@ -185,14 +185,6 @@ def surrogate_names(attack: GridAttack) -> tuple[str, ...]:
     if attack.name == "ssp" and not attack.surrogate:
         return ("vgg16",)
     return attack.surrogate
-
-
-def weights_hash(name: str, module: nn.Module) -> str:
-    """sha256 of the cached weight file of that name, else of the module's tensors, if any."""
-    if name in weights.names() and (path := weights.cached(name)):
-        return weights.content_hashes([path])[0]
-    tensors = module.state_dict()
-    return tensors_hash(tensors) if tensors else ""
 
 
 def networks_seen(defense: nn.Module) -> tuple[str, ...]:

@@ -11,11 +11,11 @@ import torch
 from nrpurify.core.config import RecipeError, at
 from nrpurify.core.errors import ImageError
 from nrpurify.core.files import LeftOut, log_left_out
+from nrpurify.core.hashing import content_hashes
 from nrpurify.core.images import load_batch
 from nrpurify.data.labels import LabeledImage, labeled_images, read_labeled_folder
 from nrpurify.evaluation.grid_recipe import GridImages
 from nrpurify.evaluation.harness import Batch
-from nrpurify.weights import content_hashes
 
 
 @dataclass(frozen=True)

@@ -20,9 +20,9 @@ from nrpurify.core.errors import InputError
 from nrpurify.evaluation.attackers import load_surrogate, perturber, settings_in_force
 from nrpurify.evaluation.harness import Attack, Batch
 from nrpurify.evaluation.lookup import look_up
-from nrpurify.evaluation.networks import weights_hash
 from nrpurify.evaluation.plan import Plan
 from nrpurify.models.features import check_layers
+from nrpurify.weights import weights_hash
 
 HALF_STEP = 0.5 / 255
 """What rounding to 8 bits may add to a budget."""

@@ -9,8 +9,8 @@ from typing import Any
 from torch import Tensor, nn
 
 from nrpurify.core.errors import MissingExtraError
+from nrpurify.core.hashing import slug
 from nrpurify.core.images import write_png
-from nrpurify.evaluation.adversaries import slug
 from nrpurify.evaluation.bench import Bench, answers
 from nrpurify.evaluation.cells import Cell, is_own_surrogate, units
 from nrpurify.evaluation.harness import Batch

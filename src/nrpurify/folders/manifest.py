@@ -12,7 +12,6 @@ output the last counts. A line without ``sha256`` stands for an output that was 
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -24,10 +23,10 @@ from typing import Any
 from nrpurify.attacks.gradient_log import GradientCount
 from nrpurify.core.errors import InputError
 from nrpurify.core.files import atomic_path, read_json
+from nrpurify.core.hashing import digest, file_hash
 from nrpurify.core.image_tensors import image_tensor_path
 from nrpurify.core.versions import versions
 from nrpurify.folders.jobs import Job
-from nrpurify.weights import file_hash
 from nrpurify.weights.lock import folder_locked_at_once
 
 MANIFEST = "manifest.jsonl"
@@ -123,8 +122,7 @@ def _read_old(path: Path) -> Records | None:
 
 
 def _id(head: Head) -> str:
-    text = json.dumps(head, sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:12]
+    return digest(head)[:12]
 
 
 def _line(values: dict[str, Any]) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,6 +13,7 @@ from torch import nn
 from nrpurify.core.decoding import Frames
 from nrpurify.core.errors import InputError
 from nrpurify.core.files import MAX_PIXELS
+from nrpurify.core.hashing import tensors_hash
 from nrpurify.core.images import read_image, write_image
 from nrpurify.core.precision import Amp, arithmetic
 from nrpurify.defenses import reseed
@@ -83,7 +83,7 @@ def purify_folder(
         _LOGGER.warning("JPEG changes the purified values; PNG and WebP keep them")
     settings = {
         **(about or {"defense": repr(defense)}),
-        "state_sha256": _state_hash(defense),
+        "state_sha256": tensors_hash(defense.state_dict()),
         "mode": mode,
         "tile": tile,
         "seed": seed,
@@ -117,12 +117,3 @@ def purify_folder(
         result = collect(items, len(plan.jobs), watch, left_out=plan.left_out, where=plan.where)
         manifest.finish()
     return result
-
-
-def _state_hash(module: nn.Module) -> str:
-    """sha256 of all weights and buffers, by name."""
-    digest = hashlib.sha256()
-    for name, value in module.state_dict().items():
-        digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
-        digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
-    return digest.hexdigest()

@@ -8,10 +8,10 @@ from typing import Any
 
 from torch import nn
 
-from nrpurify.evaluation.networks import weights_hash
 from nrpurify.paper.bench import Bench
 from nrpurify.paper.experiment import Cell
 from nrpurify.tasks.detection import SceneAttack
+from nrpurify.weights import weights_hash
 
 FEATURES = "features of "
 """Before a network's name where only its features are used."""

@@ -8,9 +8,9 @@ from typing import Any
 
 from torch import Tensor
 
+from nrpurify.core.hashing import digest, slug
 from nrpurify.core.versions import environment
 from nrpurify.evaluation import wilson_interval
-from nrpurify.evaluation.adversaries import digest, slug
 from nrpurify.paper.bench import Bench
 from nrpurify.paper.experiment import Cell, Run
 from nrpurify.paper.provenance import Data, Measured, joined

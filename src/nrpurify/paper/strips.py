@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from nrpurify import defenses
 from nrpurify.core.errors import MissingExtraError
+from nrpurify.core.hashing import slug
 from nrpurify.core.images import write_png
-from nrpurify.evaluation.adversaries import slug
 from nrpurify.evaluation.strips import defense_words
 from nrpurify.models import imagenet_classes
 from nrpurify.paper import trained

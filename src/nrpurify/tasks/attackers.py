@@ -11,16 +11,15 @@ import nrpurify
 from nrpurify.attacks import registry
 from nrpurify.core.errors import InputError
 from nrpurify.core.files import find_images, read_json
+from nrpurify.core.hashing import content_hashes, digest, pixels_hash, slug
 from nrpurify.core.image_tensors import image_tensor_path
 from nrpurify.core.precision import arithmetic
-from nrpurify.core.random import pixels_hash
-from nrpurify.evaluation.adversaries import MANIFEST, Adversaries, digest, slug
+from nrpurify.evaluation.adversaries import MANIFEST, Adversaries
 from nrpurify.evaluation.harness import Batch
 from nrpurify.evaluation.lookup import look_up
 from nrpurify.folders import AttackOptions, prepare_attack, read_records
 from nrpurify.tasks.plan import TaskPlan
 from nrpurify.tasks.segmentation_cells import Attacked
-from nrpurify.weights import content_hashes
 
 
 def prepare_attacks(plan: TaskPlan, folder: Path) -> list[Attacked]:

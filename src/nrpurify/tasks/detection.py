@@ -13,10 +13,10 @@ from torch import Generator, Tensor
 from nrpurify.attacks.box import round_within
 from nrpurify.attacks.ssp import ssp
 from nrpurify.core.errors import InputError
+from nrpurify.core.hashing import digest
 from nrpurify.core.images import from_uint8, to_uint8
 from nrpurify.core.random import derive_generator
 from nrpurify.data.detection import Problems, Scene, Scenes
-from nrpurify.evaluation.adversaries import digest
 from nrpurify.evaluation.finite import check_finite
 from nrpurify.evaluation.harness import Attack, Batch, check_budget
 from nrpurify.evaluation.profiler import Meter

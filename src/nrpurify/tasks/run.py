@@ -20,7 +20,7 @@ from nrpurify.core.random import derive_seed
 from nrpurify.core.versions import environment
 from nrpurify.defenses.chain import passes_of
 from nrpurify.evaluation.cells import same_network
-from nrpurify.evaluation.networks import networks_seen, weights_hash
+from nrpurify.evaluation.networks import networks_seen
 from nrpurify.evaluation.strips import shown_defense
 from nrpurify.evaluation.threats import is_random
 from nrpurify.tasks.attackers import prepare_attacks
@@ -29,6 +29,7 @@ from nrpurify.tasks.plan import TaskPlan
 from nrpurify.tasks.segmentation_cells import Attacked, Cell
 from nrpurify.tasks.strips import strongest, write_strips
 from nrpurify.tasks.victims import Victim, open_victim
+from nrpurify.weights import weights_hash
 
 RUN = "run.json"
 Watch = Callable[[str, int, int], None]

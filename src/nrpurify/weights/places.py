@@ -8,7 +8,8 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from nrpurify.core.errors import WeightsError
-from nrpurify.weights.archive import check_hash, extract_member, file_hash
+from nrpurify.core.hashing import file_hash
+from nrpurify.weights.archive import check_hash, extract_member
 from nrpurify.weights.hub import load_from_hub
 from nrpurify.weights.package import download
 from nrpurify.weights.read import reader_for, state_digest

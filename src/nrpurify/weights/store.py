@@ -9,14 +9,14 @@ from pathlib import Path
 
 from safetensors import SafetensorError
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from nrpurify.core.errors import WeightsError
+from nrpurify.core.hashing import cache_dir, cached_hashes, content_hashes, tensors_hash
 from nrpurify.weights.lock import locked
 from nrpurify.weights.places import from_anywhere, from_file, read_safetensors
 from nrpurify.weights.read import state_digest
-from nrpurify.weights.remembered import cache_dir, remembered
-from nrpurify.weights.table import Weight, get
+from nrpurify.weights.table import Weight, get, names
 
 _log = logging.getLogger("nrpurify.weights")
 
@@ -57,7 +57,7 @@ def _digest(file: Path) -> str:
 def _is_whole(weight: Weight, file: Path) -> bool:
     """Whether the values in a cached file are the known ones; remembered while it is unchanged."""
     try:
-        return remembered([file], "state", _digest) == [weight.digest]
+        return cached_hashes([file], "state", _digest) == [weight.digest]
     except (WeightsError, OSError):
         return False
 
@@ -159,3 +159,11 @@ def load(name: str) -> dict[str, Tensor]:
         return read_safetensors(file)
     except WeightsError as error:
         raise WeightsError(f"{error}; run: nrpurify weights fetch {name} --force") from error
+
+
+def weights_hash(name: str, module: nn.Module) -> str:
+    """sha256 of the cached weight file of that name, else of the module's tensors, if any."""
+    if name in names() and (file := cached(name)):
+        return content_hashes([file])[0]
+    tensors = module.state_dict()
+    return tensors_hash(tensors) if tensors else ""

@@ -1,22 +1,67 @@
-"""Hashes of files, remembered in the cache for as long as a file does not change."""
+"""Hashes: of plain values, tensors, images and files, and file names made of parts.
+
+Hashes of files are kept in the cache for as long as a file does not change. Nothing here imports
+torch until a tensor is hashed.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nrpurify.weights.archive import file_hash
-
 if TYPE_CHECKING:
     from sqlite3 import Connection
+
+    from torch import Tensor
 
 FILE = "hashes.sqlite3"
 _FRESH = 2 * 10**9
 _BLOCK = 500
+
+
+def slug(*parts: object) -> str:
+    """Parts as one file name: letters, digits, points and dashes."""
+    text = "-".join(str(part) for part in parts if part not in ("", None))
+    kept = "".join(c if c.isascii() and (c.isalnum() or c == ".") else "-" for c in text)
+    return "-".join(filter(None, kept.split("-"))).strip(".")[:80]
+
+
+def digest(values: object) -> str:
+    """sha256 of plain values."""
+    text = json.dumps(values, sort_keys=True, ensure_ascii=False)
+    return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()
+
+
+def file_hash(path: Path) -> str:
+    """Return the sha256 of a file as 64 hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def tensors_hash(tensors: Mapping[str, Tensor]) -> str:
+    """sha256 over names, types, shapes and bytes of ``tensors``, in the order of their names."""
+    import torch
+
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        tensor = tensors[name].detach().cpu().contiguous()
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def pixels_hash(image: Tensor) -> str:
+    """sha256 of an image 3×H×W (or N×3×H×W) in [0, 1], rounded to 8 bits."""
+    from nrpurify.core.images import to_uint8
+
+    levels = to_uint8(image).cpu().contiguous()
+    return hashlib.sha256(repr(levels.shape[-2:]).encode() + levels.numpy().tobytes()).hexdigest()
 
 
 def cache_dir() -> Path:
@@ -31,18 +76,18 @@ def cache_dir() -> Path:
 
 
 def content_hashes(paths: Sequence[Path]) -> list[str]:
-    """Return the sha256 of each file; see :func:`remembered`.
+    """Return the sha256 of each file; see :func:`cached_hashes`.
 
     Raises:
         OSError: a file cannot be read.
     """
     found: list[str] = []
     for start in range(0, len(paths), _BLOCK):
-        found += remembered(paths[start : start + _BLOCK], "content", file_hash)
+        found += cached_hashes(paths[start : start + _BLOCK], "content", file_hash)
     return found
 
 
-def remembered(paths: Sequence[Path], kind: str, compute: Callable[[Path], str]) -> list[str]:
+def cached_hashes(paths: Sequence[Path], kind: str, compute: Callable[[Path], str]) -> list[str]:
     """Return a hash of each file, computed only where the file is new or changed.
 
     A file counts as unchanged when size, times of modification and of change, and inode are those
