@@ -1,5 +1,7 @@
 # Two commands set everything up: `make demo` and `make test`.
 PYTHON ?= python3.11
+# Processes that run the tests, one thread each.
+WORKERS ?= 2
 VENV := .venv
 BIN := $(VENV)/bin
 
@@ -17,10 +19,10 @@ test: $(VENV)/.dev
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
-	$(BIN)/pytest --cov --cov-fail-under=90
+	$(BIN)/pytest -n $(WORKERS) --dist worksteal --cov --cov-fail-under=98
 
 test-slow: $(VENV)/.dev
-	$(BIN)/pytest -m slow
+	$(BIN)/pytest -n $(WORKERS) --dist worksteal -m slow
 
 test-versions: .venv-oldest/.dev .venv-newest/.dev
 	.venv-oldest/bin/pytest $(QUICK)

@@ -1,4 +1,8 @@
-"""Tiny random networks and generated photos, shared by all rooms."""
+"""Tiny random networks and generated photos, shared by all tests; one thread of torch a worker."""
+
+import os
+
+os.environ["OMP_NUM_THREADS"] = "1"  # before torch: its threads, and those of child processes
 
 import pytest
 import torch
@@ -7,6 +11,8 @@ from torch.torch_version import TorchVersion
 
 from nrpurify.core.images import write_png
 from nrpurify.models.features import FeatureExtractor
+
+torch.set_num_threads(1)  # the workers share the cores, and sums keep one order
 
 
 def generated_photo(index: int, height: int = 44, width: int = 52) -> torch.Tensor:

@@ -4,7 +4,6 @@ import importlib.util
 from pathlib import Path
 
 import pytest
-import torch
 
 from nrpurify.training import train
 
@@ -24,15 +23,6 @@ def micro(program, monkeypatch):
     module.patch(monkeypatch.setattr)
     monkeypatch.delenv("WORLD_SIZE", raising=False)
     return module
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Tiny tensors gain nothing from threads, and exact comparisons keep one order of sums."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture
