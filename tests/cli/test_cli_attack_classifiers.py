@@ -219,3 +219,33 @@ def test_targets_go_with_attacks_that_take_them(run, photos, table, tmp_path):
         code, _, err = run("attack", photos, tmp_path / "out", *args)
         assert code == 2
         assert f"targets was given; {name} has no such setting" in err
+
+
+def test_settings_in_the_name_are_those_of_the_options(run, photos, tmp_path):
+    common = ("--eps", "8/255", "--amp", "off")
+    by_option = ("--name", "mi-fgsm", "--steps", 2, "--step-size", "4/255")
+    assert run("attack", photos, tmp_path / "a", *by_option, *common)[0] == 0
+    spec = ("--name", "mi-fgsm:steps=2,step_size=4/255")
+    assert run("attack", photos, tmp_path / "b", *spec, *common)[0] == 0
+    other = ("--name", "mi-fgsm:steps=2,step_size=4/255,momentum=0")
+    assert run("attack", photos, tmp_path / "c", *other, *common)[0] == 0
+    made = [(tmp_path / folder / "a.png").read_bytes() for folder in "abc"]
+    assert made[0] == made[1] != made[2]
+    heads = [manifest(tmp_path / folder)["settings"] for folder in "abc"]
+    assert heads[0] == heads[1]
+    assert (heads[2]["attack"], heads[2]["momentum"]) == ("mi-fgsm", 0.0)
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        (("--name", "pgd:stepz=3"), "no setting 'stepz'; did you mean steps"),
+        (("--name", "pgd:steps=3", "--steps", 4), "steps is given twice"),
+        (("--name", "pgd:steps=0"), "steps is 0"),
+    ],
+)
+def test_settings_in_the_name_that_cannot_be_used(run, photos, tmp_path, args, said):
+    code, _, err = run("attack", photos, tmp_path / "out", *args)
+    assert code == 2
+    assert said in err
+    assert not (tmp_path / "out").exists()

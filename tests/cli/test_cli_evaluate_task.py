@@ -204,6 +204,19 @@ def test_a_segmenter_is_measured_and_resumed(run, frames):
     assert run(*args, "--resume")[0] == 0
 
 
+def test_one_attack_with_two_settings(run, frames):
+    args = ("evaluate", frames / "frames", "--task", "segment", "--masks", frames / "masks")
+    args += ("--attack", "noise:kind=uniform,noise", "--defense", "none", "--json")
+    code, text, err = run(*args, "--out", frames / "run")
+    assert code == 0, err
+    found = json.loads(text)
+    labels = {cell["attack"] for cell in found["cells"]}
+    assert labels == {"clean", "noise", "noise:kind=uniform"}
+    assert len({cell["id"] for cell in found["cells"]}) == 3 * 2
+    made = {p.name: (p / "0.png").read_bytes() for p in (frames / "run" / "adversaries").iterdir()}
+    assert len(set(made.values())) == 2
+
+
 def test_no_attack_at_all(run, frames):
     args = ("evaluate", frames / "frames", "--task", "segment", "--masks", frames / "masks")
     code, text, _ = run(*args, "--attack", "none", "--out", frames / "run", "--defense", "jpeg")
@@ -225,6 +238,8 @@ def test_no_attack_at_all(run, frames):
         (("--task", "segment", "--masks", "m"), "--task segment needs --out RUN_DIR"),
         (("--task", "detect", "--out", "o"), "detect needs annotations: a COCO file"),
         (("--attack", "ssp,cda"), "--task classify takes one"),
+        (("--attack", "mi-fgsm:momentom=1"), "no setting 'momentom'; did you mean momentum"),
+        (("--attack", "pgd:steps=3", "--steps", "4"), "steps is given twice"),
     ],
 )
 def test_options_that_do_not_belong_are_named(run, tmp_path, args, said):

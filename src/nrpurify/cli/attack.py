@@ -39,13 +39,19 @@ nrpurify attack photos/ attacked/ --layer conv4_3 --layer relu5_2 --eps 8/255 --
 nrpurify attack photos/ attacked/ --name dim-ti --surrogate efficientnet_lite0,squeezenet1_1
 --labels images.csv
 
+nrpurify attack photos/ attacked/ --name pgd:steps=40,step_size=2/255
+
 nrpurify attack photos/ attacked/ --name cda --eps 8/255"""
 
 
 def command(
     paths: Paths,
     name: Annotated[
-        str, typer.Option(help="The attack: ssp, fgsm, mi-fgsm, dim-ti, tap, apgd-ce, noise ...")
+        str,
+        typer.Option(
+            help="The attack, also with settings: ssp, mi-fgsm, apgd-ce, pgd:steps=40,start=clean"
+            " ... See `nrpurify list attacks`."
+        ),
     ] = "ssp",
     surrogate: Annotated[
         str | None,
@@ -150,8 +156,8 @@ def command(
         device=resolve_device(device),
         amp=resolve_amp(amp),
     )
-    if labels is not None and not get(name).labels:
-        note(f"{name} needs no labels: {labels} is not read")
+    if labels is not None and not get(options.name).labels:
+        note(f"{options.name} needs no labels: {labels} is not read")
     elif labels is not None and targets is not None:
         note(f"a targeted attack needs no labels: {labels} is not read")
     with progress_bar() as progress:

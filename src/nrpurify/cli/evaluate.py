@@ -178,9 +178,10 @@ def _trained_for(attack: str | None, given: Sequence[str]) -> Path | None:
     from nrpurify.core.errors import InputError
 
     files = read_trained(given)
-    if idle := sorted(files.keys() - {attack}):
-        raise InputError(f"--trained names {idle[0]}; the attack is {attack or 'ssp'}")
-    return files.get(attack or "")
+    name = (attack or "ssp").partition(":")[0]
+    if idle := sorted(files.keys() - {name}):
+        raise InputError(f"--trained names {idle[0]}; the attack is {name}")
+    return files.get(name)
 
 
 def _evaluate(

@@ -119,7 +119,9 @@ def one_attack(names: list[str] | None) -> str | None:
     Raises:
         InputError: Several were given.
     """
-    if names and (len(names) > 1 or "," in names[0]):
+    from nrpurify.attacks.spec import split_specs
+
+    if names and (len(names) > 1 or len(split_specs(names[0])) > 1):
         raise InputError(
             f"--attack is {', '.join(names)}; --task classify takes one, `nrpurify grid` several"
         )
@@ -173,6 +175,7 @@ def run(task: TaskChoice, folder: Path, options: Mapping[str, Any]) -> None:
 
 
 def _plan(task: TaskChoice, folder: Path, options: Mapping[str, Any]) -> TaskPlan:
+    from nrpurify.attacks.spec import split_specs
     from nrpurify.attacks.trained import read_trained
     from nrpurify.tasks.plan import TaskPlan
 
@@ -185,7 +188,7 @@ def _plan(task: TaskChoice, folder: Path, options: Mapping[str, Any]) -> TaskPla
     given |= {
         "trained": read_trained(options["trained"] or ()),
         "eps": tuple(eps_option(text) for text in options["eps"].split(",")),
-        "attacks": tuple(n.strip() for part in attacks for n in part.split(","))
+        "attacks": tuple(spec for text in attacks for spec in split_specs(text))
         if attacks
         else None,
         "defenses": tuple(defenses) if defenses else None,

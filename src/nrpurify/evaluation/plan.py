@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from nrpurify.attacks.spec import merge_settings, read_spec
 from nrpurify.core.errors import InputError
 from nrpurify.core.groups import GROUP
 from nrpurify.core.precision import Amp
@@ -37,7 +38,8 @@ class Plan:
         steps: The attack's iterations; ``None`` for the preset's.
         step_size: In units of [0, 1] images; ``None`` for the preset's.
         purifier: A shipped name or a file.
-        attack: A name in :func:`nrpurify.attacks.names`; attacks that use labels get the true ones.
+        attack: A name in :func:`nrpurify.attacks.names`, or a spec such as
+            ``mi-fgsm:momentum=0.9``; attacks that use labels get the true ones.
         trained: File of a generator (cda) or pattern (fff); None for the shipped one.
         size: Side of the images in pixels: short side resized, center cropped.
         batch: Images read at a time; decides no result.
@@ -74,7 +76,9 @@ class Plan:
     check_labels: bool = True
 
     def __post_init__(self) -> None:
-        """Raise InputError for a number that is out of range."""
+        """Raise InputError for a number out of range, an unknown attack or one of its settings."""
+        _, settings = read_spec(self.attack)
+        merge_settings(settings, steps=self.steps, step_size=self.step_size)
         for name in ("batch", "group"):
             if getattr(self, name) < 1:
                 raise InputError(f"{name} is {getattr(self, name)}; expected at least 1")

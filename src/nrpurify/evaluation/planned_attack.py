@@ -14,6 +14,7 @@ from nrpurify.attacks import registry
 from nrpurify.attacks.box import round_within
 from nrpurify.attacks.registry import Entry
 from nrpurify.attacks.runner import AttackRunner
+from nrpurify.attacks.spec import merge_settings, read_spec
 from nrpurify.attacks.trained import LOADERS, locate
 from nrpurify.core.checkpoint import read_carded
 from nrpurify.core.errors import InputError
@@ -58,20 +59,21 @@ def planned_attack(plan: Plan) -> PlannedAttack:
     if plan.attacked is not None:
         made = _rounded(_made_before(plan.attacked, plan.eps), plan)
         return PlannedAttack(made, dict.fromkeys(_MAKING), {}, plan.eps + HALF_STEP)
-    entry = registry.get(plan.attack)
+    name, given = read_spec(plan.attack)
+    given = merge_settings(given, steps=plan.steps, step_size=plan.step_size)
+    entry = registry.get(name)
     if plan.trained is not None and entry.name not in LOADERS:
         raise InputError(f"trained was given; {entry.name} has no such setting, leave it out")
     names, layers = _surrogates(plan, entry), _layers(plan, entry)
     model = load_surrogate(
-        plan.attack, names, layers, plan.preset, models.load_classifier, plan.trained or ""
+        name, names, layers, plan.preset, models.load_classifier, plan.trained or ""
     )
     if model is not None:
         model = model.to(plan.device)
         if layers and isinstance(model, nn.Module) and entry.surrogate == "classifier":
             check_layers(model, layers)
-    given = _given(plan)
     perturb = perturber(
-        plan.attack,
+        name,
         model,
         eps=plan.eps,
         preset=plan.preset,
@@ -84,26 +86,23 @@ def planned_attack(plan: Plan) -> PlannedAttack:
     def attack(batch: Batch) -> Tensor:
         return runner(batch.images, batch.labels)
 
-    force = settings_in_force(plan.attack, plan.preset, given)
+    force = settings_in_force(name, plan.preset, given)
     network = ",".join(names)
     settings = {
+        "attack": name,
+        "attack_settings": given,
         "surrogate": network or None,
         "layer": ",".join(layers) or None,
-        **{name: force.get(name) for name in ("steps", "step_size")},
+        **{key: force.get(key) for key in ("steps", "step_size")},
     }
     hashes = {}
-    if plan.attack in LOADERS:
-        settings["trained"] = Path(plan.trained or plan.attack).name
-        card, _ = read_carded(locate(plan.trained or plan.attack))
-        hashes[f"trained {plan.attack}"] = card.sha256
+    if name in LOADERS:
+        settings["trained"] = Path(plan.trained or name).name
+        card, _ = read_carded(locate(plan.trained or name))
+        hashes[f"trained {name}"] = card.sha256
     elif isinstance(model, nn.Module):
         hashes[network] = weights_hash(network, model)
     return PlannedAttack(_rounded(attack, plan), settings, hashes, plan.eps)
-
-
-def _given(plan: Plan) -> dict[str, Any]:
-    given = {"steps": plan.steps, "step_size": plan.step_size}
-    return {name: value for name, value in given.items() if value is not None}
 
 
 def _surrogates(plan: Plan, entry: Entry) -> Sequence[str]:

@@ -48,7 +48,7 @@ def _check_settings(options: AttackOptions, entry: Entry) -> None:
 
 def _prepare_ssp(options: AttackOptions) -> Attacker:
     surrogate = options.surrogate or "vgg16"
-    plan = settings(options.preset, steps=options.steps, step_size=options.step_size)
+    plan = settings(options.preset, **options.given)
     layers = options.layers or default_layer(surrogate, plan)
     extractor = features.feature_extractor(surrogate, layers)
     extractor = extractor.to(options.device)
@@ -59,13 +59,13 @@ def _prepare_ssp(options: AttackOptions) -> Attacker:
             images,
             eps=options.eps,
             preset=options.preset,
-            steps=plan.steps,
-            step_size=plan.step_size,
             generator=generators,
             amp=options.amp,
+            **options.given,
         )
 
     chosen = {
+        **options.given,
         "layers": list(extractor.layers),
         "steps": plan.steps,
         "step_size": plan.step_size,
@@ -78,7 +78,7 @@ def _prepare_ssp(options: AttackOptions) -> Attacker:
 def _prepare_model(options: AttackOptions) -> Attacker:
     """Noise, and attacks whose work was done in training."""
     entry = registry.get(options.name)
-    model, chosen = None, entry.in_force(options.preset)
+    model, chosen = None, {**entry.in_force(options.preset), **options.given}
     if entry.name in LOADERS:
         file = locate(options.trained or entry.name)
         model = LOADERS[entry.name](file).to(options.device)
@@ -93,6 +93,7 @@ def _prepare_model(options: AttackOptions) -> Attacker:
             preset=options.preset,
             generator=generators,
             amp=options.amp,
+            **options.given,
         )
 
     return Attacker(perturb, settings=chosen, network=model)

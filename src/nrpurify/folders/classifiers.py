@@ -61,13 +61,8 @@ def prepare_classifier(options: AttackOptions) -> Attacker:
 
 def _given(options: AttackOptions, entry: Entry) -> dict[str, Any]:
     """Settings that were given; files, which other networks may see, get the whole attack."""
-    settings = {
-        "steps": options.steps,
-        "step_size": options.step_size,
-        "restarts": options.restarts,
-        "early_stop": False if "early_stop" in entry.settings else None,
-    }
-    return {name: value for name, value in settings.items() if value is not None}
+    whole = {"early_stop": False} if "early_stop" in entry.settings else {}
+    return {**whole, **options.given}
 
 
 def _load(names: Sequence[str], device: str, classes: Classes | None) -> nn.Module:

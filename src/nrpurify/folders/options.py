@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import torch
 from nrpurify import weights
 from nrpurify.attacks.box import per_sample
 from nrpurify.attacks.runner import AttackRunner, Perturb
+from nrpurify.attacks.spec import merge_settings, read_spec
 from nrpurify.core.errors import InputError
 from nrpurify.core.precision import Amp
 from nrpurify.folders.classes import Classes
@@ -21,7 +23,8 @@ class AttackOptions:
     """What decides an attack on files.
 
     Attributes:
-        name: A name in :func:`nrpurify.attacks.names`.
+        name: A name in :func:`nrpurify.attacks.names`, or a spec with settings, such as
+            ``pgd:steps=40``, see :func:`nrpurify.attacks.spec.read_spec`.
         surrogate: For ssp a name that :func:`nrpurify.models.features.feature_extractor` takes, by
             default vgg16. For attacks on classifiers one that
             :func:`nrpurify.models.load_classifier` takes, by default efficientnet_lite0, or
@@ -43,9 +46,10 @@ class AttackOptions:
         seed: Each image has its own noise, a function of the seed and its pixels.
         device: Where to work.
         amp: bf16 autocast: ``True``, ``False`` or ``"auto"``.
+        settings: Further settings of the attack; those of a spec in ``name`` are added.
 
     Raises:
-        InputError: A number is out of its range.
+        InputError: No such attack or setting, or a number is out of its range.
     """
 
     name: str = "ssp"
@@ -64,8 +68,13 @@ class AttackOptions:
     seed: int = 0
     device: str = "cpu"
     amp: Amp = "auto"
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        """Read the spec in ``name``, and check numbers."""
+        name, settings = read_spec(self.name)
+        object.__setattr__(self, "name", name)
+        object.__setattr__(self, "settings", {**self.settings, **settings})
         per_sample(self.eps, torch.zeros(1))
         per_sample(1.0 if self.step_size is None else self.step_size, torch.zeros(1), "step_size")
         for name, value in (
@@ -76,6 +85,17 @@ class AttackOptions:
         ):
             if value is not None and value < 1:
                 raise InputError(f"{name} is {value}; expected at least 1")
+
+    @property
+    def given(self) -> dict[str, Any]:
+        """The settings that override the preset.
+
+        Raises:
+            InputError: One was given twice, in ``settings`` and as a field of its own.
+        """
+        return merge_settings(
+            self.settings, steps=self.steps, step_size=self.step_size, restarts=self.restarts
+        )
 
 
 @dataclass(frozen=True)

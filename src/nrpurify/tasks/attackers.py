@@ -9,6 +9,7 @@ from torch import Tensor
 
 import nrpurify
 from nrpurify.attacks import registry
+from nrpurify.attacks.spec import read_spec
 from nrpurify.core.errors import InputError
 from nrpurify.core.files import find_images, read_json
 from nrpurify.core.hashing import content_hashes, digest, pixels_hash, slug
@@ -37,12 +38,12 @@ def prepare_attacks(plan: TaskPlan, folder: Path) -> list[Attacked]:
     """
     if plan.attacked is not None:
         return [made_before(plan.attacked)]
-    names = [name for name in dict.fromkeys(plan.attacks) if name != "none"]
-    return [_attack(plan, name, eps, folder) for name in names for eps in dict.fromkeys(plan.eps)]
+    specs = [spec for spec in dict.fromkeys(plan.attacks) if spec != "none"]
+    return [_attack(plan, spec, eps, folder) for spec in specs for eps in dict.fromkeys(plan.eps)]
 
 
-def _attack(plan: TaskPlan, name: str, eps: float, folder: Path) -> Attacked:
-    options = _options(plan, name, eps)
+def _attack(plan: TaskPlan, spec: str, eps: float, folder: Path) -> Attacked:
+    options = _options(plan, spec, eps)
     attacker = prepare_attack(options)
     settings = {
         "preset": options.preset,
@@ -52,7 +53,7 @@ def _attack(plan: TaskPlan, name: str, eps: float, folder: Path) -> Attacked:
         "precision": arithmetic(plan.amp, plan.device),
         "weights_sha256": attacker.weights_sha256(),
     }
-    record = {"attack": name, "surrogate": attacker.surrogate, "eps": eps, **settings}
+    record = {"attack": options.name, "surrogate": attacker.surrogate, "eps": eps, **settings}
     head = record | {"nrpurify": nrpurify.__version__, "torch": str(torch.__version__)}
     sources: dict[str, str] = {}
 
@@ -62,14 +63,14 @@ def _attack(plan: TaskPlan, name: str, eps: float, folder: Path) -> Attacked:
         with torch.enable_grad():
             return runner(batch.images).detach()
 
-    stored = Adversaries(folder / slug(name, f"{255 * eps:g}"), head, make, eps, "uint8")
+    stored = Adversaries(folder / slug(spec, f"{255 * eps:g}"), head, make, eps, "uint8")
 
     def images(batch: Batch) -> Tensor:
         own = [_stored_name(name, sources) for name in batch.names]
         return stored.get(batch._replace(names=own), [pixels_hash(batch.images)])
 
     return Attacked(
-        name,
+        spec,
         eps,
         images,
         surrogate=attacker.surrogate,
@@ -94,7 +95,8 @@ def _stored_name(name: str, sources: dict[str, str]) -> str:
     return own
 
 
-def _options(plan: TaskPlan, name: str, eps: float) -> AttackOptions:
+def _options(plan: TaskPlan, spec: str, eps: float) -> AttackOptions:
+    name, settings = read_spec(spec)
     entry = registry.get(name)
     if entry.surrogate == "classifier":
         free = [n for n in registry.names() if registry.get(n).surrogate != "classifier"]
@@ -112,6 +114,7 @@ def _options(plan: TaskPlan, name: str, eps: float) -> AttackOptions:
         seed=plan.seed,
         device=plan.device,
         amp=plan.amp,
+        settings=settings,
     )
 
 

@@ -35,7 +35,8 @@ class TaskPlan:
         masks: For segment: a folder of class masks.
         victim: A name for :func:`nrpurify.models.detectors.load_detector` or
             :func:`nrpurify.models.segmenters.load_segmenter`; empty for :data:`DEFAULT_VICTIMS`.
-        attacks: Names of attacks that need no labels: ssp, cda, fff, noise; ``none`` is none.
+        attacks: Names or specs of attacks that need no labels: ssp, cda, fff, noise, or
+            ``ssp:steps=10``; ``none`` is none.
         eps: Budgets in [1/255, 1]; each attack is made at each.
         steps: Iterations, where the attack has any; None for the preset's.
         step_size: In units of [0, 1] images; None for the preset's.
