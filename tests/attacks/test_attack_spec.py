@@ -5,8 +5,8 @@ import torch
 
 from nrpurify import attacks
 from nrpurify.attacks.spec import merge_settings, read_spec, spec_settings, split_specs
+from nrpurify.batch import AttackOptions
 from nrpurify.core.errors import InputError
-from nrpurify.folders import AttackOptions
 
 WRITTEN = {float: "0.5", int: "3", bool: "true", str: "text", type(None): "0.01"}
 

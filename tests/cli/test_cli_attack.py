@@ -8,11 +8,11 @@ import torch
 from PIL import Image
 
 from nrpurify import weights
+from nrpurify.batch import attack as attack_module
+from nrpurify.batch import read_records
+from nrpurify.batch.attackers import AttackOptions
 from nrpurify.core.image_tensors import load_image_tensor
 from nrpurify.core.images import from_uint8, to_uint8
-from nrpurify.folders import attack as attack_module
-from nrpurify.folders import read_records
-from nrpurify.folders.attackers import AttackOptions
 from nrpurify.models import features
 
 pytestmark = pytest.mark.usefixtures("random_weights")
@@ -293,7 +293,7 @@ def test_the_default_layers(run, photo, tmp_path):
 
 
 def test_an_attack_that_leaves_its_budget_is_a_bug(run, photos, tmp_path, monkeypatch):
-    monkeypatch.setattr("nrpurify.folders.attackers.ssp", lambda _, images, **__: 1 - images)
+    monkeypatch.setattr("nrpurify.batch.attackers.ssp", lambda _, images, **__: 1 - images)
     with pytest.raises(AssertionError, match="left its box"):
         run("attack", photos, tmp_path / "out", *QUICK)
 

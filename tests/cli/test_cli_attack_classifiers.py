@@ -10,10 +10,10 @@ from torch import nn
 
 from nrpurify import attacks, weights
 from nrpurify.attacks import get, names
+from nrpurify.batch import read_records
 from nrpurify.core.hashing import pixels_hash
 from nrpurify.core.images import read_image
 from nrpurify.core.random import derive_generator
-from nrpurify.folders import read_records
 from nrpurify.models import as_classifier
 
 CLASSIFIERS = [name for name in names() if get(name).surrogate == "classifier"]

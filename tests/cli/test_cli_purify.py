@@ -12,8 +12,8 @@ from PIL import Image
 
 from nrpurify.cli import main
 from nrpurify.core.images import from_uint8, to_uint8
+from nrpurify.core.manifest import alone
 from nrpurify.defenses import make
-from nrpurify.folders.manifest import alone
 from nrpurify.purifiers import DEFAULT, build_purifier, load_purifier, save_purifier
 
 
@@ -215,7 +215,7 @@ def test_a_kill_leaves_no_output_that_the_next_run_refuses(
 
     shutil.rmtree(tmp_path / "out")
     with monkeypatch.context() as patch:
-        patch.setattr("nrpurify.folders.manifest.Manifest.record", killed)
+        patch.setattr("nrpurify.core.manifest.Manifest.record", killed)
         assert run(*args)[0] == 130
     with (tmp_path / "out" / "manifest.jsonl").open("a") as file:
         file.write('{"output": "half')

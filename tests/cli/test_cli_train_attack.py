@@ -3,7 +3,7 @@ import json
 import pytest
 
 from nrpurify.attacks import load_generator, load_pattern
-from nrpurify.folders import read_records
+from nrpurify.batch import read_records
 
 CDA = """size: small
 layer: conv1_2

@@ -9,6 +9,7 @@ from PIL import Image
 from torch import nn
 
 from nrpurify.attacks.box import round_within
+from nrpurify.batch import AttackOptions, prepare_attack
 from nrpurify.cli.demo_run import PLAN
 from nrpurify.core.errors import GradientWarning
 from nrpurify.evaluation import (
@@ -22,7 +23,6 @@ from nrpurify.evaluation import (
 )
 from nrpurify.evaluation.attackers import settings_in_force
 from nrpurify.evaluation.planned_attack import planned_attack
-from nrpurify.folders import AttackOptions, prepare_attack
 from nrpurify.models import as_classifier
 from nrpurify.tasks.attackers import _options
 from nrpurify.tasks.plan import TaskPlan

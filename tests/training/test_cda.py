@@ -8,6 +8,7 @@ from nrpurify.attacks import load_generator, load_pattern
 from nrpurify.attacks.box import Box
 from nrpurify.core.checkpoint import read_carded
 from nrpurify.core.errors import InputError
+from nrpurify.core.lock import locked
 from nrpurify.models.features import FeatureExtractor
 from nrpurify.training import (
     AttackValidation,
@@ -25,7 +26,6 @@ from nrpurify.training import (
 from nrpurify.training.cda_run import agreement
 from nrpurify.training.cda_trainer import clip_through, pooled_logits, relativistic_loss
 from nrpurify.training.settings import from_dict
-from nrpurify.weights.lock import locked
 
 MICRO = {
     "size": "small", "network": "vgg16", "layer": "conv2", "steps": 4, "batch": 2, "crop": 12,

@@ -11,11 +11,11 @@ import torch
 from safetensors.torch import load_file
 
 from nrpurify.core.errors import InputError, WeightsError
+from nrpurify.core.lock import locked
 from nrpurify.purifiers import Card, Purifier, build_purifier, load_purifier, save_purifier
 from nrpurify.purifiers.registry import Design
 from nrpurify.training import Silent
 from nrpurify.training.run_folder import Origin, RunFolder, files_hash
-from nrpurify.weights.lock import locked
 
 GAN = {"pixel": 10, "pixel_norm": "l1", "adversarial": 0.05}
 KILLED = -signal.SIGKILL

@@ -9,13 +9,13 @@ from torch import nn
 from nrpurify.cli import main
 from nrpurify.core.errors import InputError, WeightsError
 from nrpurify.core.images import write_png
+from nrpurify.core.lock import locked
 from nrpurify.data.masks import CAMVID, IGNORED, ClassTable, Sample, find_pairs
 from nrpurify.models.segmenters.checkpoint import load_segnet
 from nrpurify.training.segnet import split_pairs, train_segnet
 from nrpurify.training.segnet_data import random_view, recolor
 from nrpurify.training.segnet_finish import measure, settle_norms
 from nrpurify.training.segnet_recipe import SegNetRecipe, Stage
-from nrpurify.weights.lock import locked
 
 PLAN = SegNetRecipe(
     stages=(Stage(2, 2, (16, 32), (0.5, 0.8)), Stage(2, 1, (32, 16), (1.0, 1.0))),

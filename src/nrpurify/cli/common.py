@@ -31,8 +31,8 @@ from nrpurify.core.files import log_left_out
 from nrpurify.core.fractions import parse_eps
 
 if TYPE_CHECKING:
+    from nrpurify.batch import FolderResult
     from nrpurify.core.precision import Amp
-    from nrpurify.folders import FolderResult
 
 
 class AmpChoice(StrEnum):

@@ -38,7 +38,7 @@ from nrpurify.core.files import MAX_PIXELS
 if TYPE_CHECKING:
     from torch import nn
 
-    from nrpurify.folders import FolderResult
+    from nrpurify.batch import FolderResult
 
 EXAMPLES = """Examples:
 
@@ -118,8 +118,8 @@ def command(
 
     Broken files are listed at the end, with exit code 1.
     """
+    from nrpurify.batch import purify_folder
     from nrpurify.core.decoding import set_pixel_limit
-    from nrpurify.folders import purify_folder
 
     started = time.monotonic()
     set_pixel_limit(max_pixels)

@@ -10,6 +10,7 @@ from torch import Tensor
 import nrpurify
 from nrpurify.attacks import registry
 from nrpurify.attacks.spec import read_spec
+from nrpurify.batch import AttackOptions, prepare_attack, read_records
 from nrpurify.core.errors import InputError
 from nrpurify.core.files import find_images, read_json
 from nrpurify.core.hashing import content_hashes, digest, pixels_hash, slug
@@ -18,7 +19,6 @@ from nrpurify.core.precision import arithmetic
 from nrpurify.evaluation.adversaries import MANIFEST, Adversaries
 from nrpurify.evaluation.harness import Batch
 from nrpurify.evaluation.lookup import look_up
-from nrpurify.folders import AttackOptions, prepare_attack, read_records
 from nrpurify.tasks.plan import TaskPlan
 from nrpurify.tasks.segmentation_cells import Attacked
 

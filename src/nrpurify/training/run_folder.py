@@ -17,8 +17,8 @@ from nrpurify.core.config import Place, dotted, shown
 from nrpurify.core.errors import InputError
 from nrpurify.core.files import atomic_path, read_json, write_json
 from nrpurify.core.hashing import content_hashes
+from nrpurify.core.lock import locked_at_once
 from nrpurify.training.file_errors import readable, writable
-from nrpurify.weights.lock import locked_at_once
 
 
 @dataclass(frozen=True)

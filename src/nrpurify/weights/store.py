@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from nrpurify.core.errors import WeightsError
 from nrpurify.core.hashing import cache_dir, cached_hashes, content_hashes, tensors_hash
-from nrpurify.weights.lock import locked
+from nrpurify.core.lock import locked
 from nrpurify.weights.places import from_anywhere, from_file, read_safetensors
 from nrpurify.weights.read import state_digest
 from nrpurify.weights.table import Weight, get, names

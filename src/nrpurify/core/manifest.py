@@ -20,14 +20,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from nrpurify.attacks.gradient_log import GradientCount
-from nrpurify.core.errors import InputError
+from nrpurify.core.errors import ImageError, InputError
 from nrpurify.core.files import atomic_path, read_json
 from nrpurify.core.hashing import digest, file_hash
 from nrpurify.core.image_tensors import image_tensor_path
+from nrpurify.core.lock import folder_locked_at_once
 from nrpurify.core.versions import versions
-from nrpurify.folders.jobs import Job
-from nrpurify.weights.lock import folder_locked_at_once
 
 MANIFEST = "manifest.jsonl"
 OLD_MANIFEST = "manifest.json"
@@ -44,6 +42,26 @@ def make_head(settings: dict[str, Any], weights_sha256: Mapping[str, str] | None
         "versions": {name: versions()[name] for name in ("nrpurify", "torch")},
         "weights_sha256": dict(weights_sha256 or {}),
     }
+
+
+@dataclass(frozen=True)
+class Job:
+    """One image to work on.
+
+    Attributes:
+        source: The file to read.
+        relative: Its place below the source folder.
+        output: The image file to write.
+    """
+
+    source: Path
+    relative: Path
+    output: Path
+
+    def check_output(self) -> None:
+        """Raise ImageError when the output cannot be written because a folder is there."""
+        if self.output.is_dir():
+            raise ImageError(f"cannot write {str(self.output)!r}: a folder of that name is there")
 
 
 @dataclass
@@ -217,24 +235,21 @@ class Manifest:
         *,
         linf: float | None = None,
         float_linf: float = 0.0,
-        gradient: GradientCount | None = None,
+        facts: Mapping[str, Any] | None = None,
     ) -> None:
-        """Note a finished output."""
+        """Note a finished output, with further ``facts`` as plain values."""
         entry = self.records.files[self._key(job)] | {"sha256": file_hash(job.output)}
         if linf is not None:
             entry["linf"] = linf
         if self.floats:
             entry["float_sha256"] = file_hash(image_tensor_path(job.output))
             entry["float_linf"] = float_linf
-        if gradient is not None and (counts := gradient.to_dict()):
-            entry["gradient"] = counts
-        self._append(job, entry)
+        self._append(job, {**entry, **(facts or {})})
         self._remove_replaced(job)
 
-    def gradient(self, job: Job) -> GradientCount:
-        """What the attack met at a finished job's image."""
-        entry = self.records.files.get(self._key(job), {})
-        return GradientCount.from_dict(entry.get("gradient"))
+    def facts(self, job: Job) -> dict[str, Any]:
+        """What is noted of a job's output."""
+        return self.records.files.get(self._key(job), {})
 
     def finish(self) -> None:
         """Write the manifest with one line for each output."""

@@ -10,8 +10,7 @@ from pathlib import Path
 from nrpurify.core.errors import InputError
 from nrpurify.core.files import ImageFile, LeftOut, output_paths, search_images
 from nrpurify.core.images import OUTPUT_SUFFIXES
-from nrpurify.folders.jobs import Job
-from nrpurify.folders.manifest import Records, read_records
+from nrpurify.core.manifest import Job, Records, read_records
 
 Sources = str | Path | Sequence[str | Path]
 

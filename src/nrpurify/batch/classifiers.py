@@ -13,8 +13,8 @@ from nrpurify.attacks import registry
 from nrpurify.attacks.ensemble import Ensemble
 from nrpurify.attacks.presets import Plan, choose
 from nrpurify.attacks.registry import Entry
-from nrpurify.folders.classes import Classes
-from nrpurify.folders.options import Attacker, AttackOptions
+from nrpurify.batch.classes import Classes
+from nrpurify.batch.options import Attacker, AttackOptions
 from nrpurify.models.features import check_layers
 
 

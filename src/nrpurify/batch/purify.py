@@ -10,17 +10,17 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
+from nrpurify.batch.defend import defend_image
+from nrpurify.batch.jobs import FolderResult, Item, Watch, collect, image_generator
+from nrpurify.batch.planning import Sources, plan_jobs
 from nrpurify.core.decoding import Frames
 from nrpurify.core.errors import InputError
 from nrpurify.core.files import MAX_PIXELS
 from nrpurify.core.hashing import tensors_hash
 from nrpurify.core.images import read_image, write_image
+from nrpurify.core.manifest import Job, Manifest, alone, make_head
 from nrpurify.core.precision import Amp, arithmetic
 from nrpurify.defenses import reseed
-from nrpurify.folders.defend import defend_image
-from nrpurify.folders.jobs import FolderResult, Item, Job, Watch, collect, image_generator
-from nrpurify.folders.manifest import Manifest, alone, make_head
-from nrpurify.folders.planning import Sources, plan_jobs
 from nrpurify.purifiers import DynamicPurifier
 
 _LOGGER = logging.getLogger(__name__)
@@ -51,7 +51,7 @@ def purify_folder(
     gets a ``manifest.jsonl``: called again, only what is missing or has changed is made.
 
     Args:
-        source: See :func:`nrpurify.folders.plan_jobs`.
+        source: See :func:`nrpurify.batch.plan_jobs`.
         dst: A folder; or for one source file a name in .png, .webp, .jpg or .jpeg that does not
             exist, which gets no manifest.
         defense: A purifier or another module from images to images, on ``device``. Memory is
@@ -62,7 +62,7 @@ def purify_folder(
         tile: Side of the tiles in pixels.
         mode: ``static``, or ``dynamic``: behind a random step (appendix B.1).
         seed: Of all that is random; each image has its own, see
-            :func:`nrpurify.folders.image_generator`.
+            :func:`nrpurify.batch.image_generator`.
         device: Where to work.
         amp: bf16 autocast: ``True``, ``False`` or ``"auto"`` (where the hardware has it).
         format: Of the outputs; None for the suffix of ``dst``, else png. WebP is lossless. JPEG

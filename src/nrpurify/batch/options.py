@@ -13,9 +13,9 @@ from nrpurify import weights
 from nrpurify.attacks.box import per_sample
 from nrpurify.attacks.runner import AttackRunner, Perturb
 from nrpurify.attacks.spec import merge_settings, read_spec
+from nrpurify.batch.classes import Classes
 from nrpurify.core.errors import InputError
 from nrpurify.core.precision import Amp
-from nrpurify.folders.classes import Classes
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,10 @@ from nrpurify.attacks import registry
 from nrpurify.attacks.registry import Entry
 from nrpurify.attacks.ssp import default_layer, settings, ssp
 from nrpurify.attacks.trained import LOADERS, locate
+from nrpurify.batch.classifiers import prepare_classifier
+from nrpurify.batch.options import Attacker, AttackOptions
 from nrpurify.core.checkpoint import read_carded
 from nrpurify.core.errors import InputError
-from nrpurify.folders.classifiers import prepare_classifier
-from nrpurify.folders.options import Attacker, AttackOptions
 from nrpurify.models import features
 
 

@@ -14,18 +14,18 @@ import torch
 from nrpurify.attacks.box import round_within
 from nrpurify.attacks.gradient_log import GradientCount, gradient_notes, log_gradients
 from nrpurify.attacks.runner import AttackRunner
+from nrpurify.batch.attackers import prepare_attack
+from nrpurify.batch.jobs import FolderResult, Item, Watch, collect
+from nrpurify.batch.options import Attacker, AttackOptions
+from nrpurify.batch.planning import Sources, plan_jobs
 from nrpurify.core.decoding import Frames
 from nrpurify.core.errors import InputError
 from nrpurify.core.files import MAX_PIXELS
 from nrpurify.core.image_tensors import image_tensor_path, save_image_tensor
 from nrpurify.core.images import Image, read_image, write_png
+from nrpurify.core.manifest import Head, Job, Manifest, alone, make_head
 from nrpurify.core.precision import arithmetic
 from nrpurify.evaluation import check_budget
-from nrpurify.folders.attackers import prepare_attack
-from nrpurify.folders.jobs import FolderResult, Item, Job, Watch, collect
-from nrpurify.folders.manifest import Head, Manifest, alone, make_head
-from nrpurify.folders.options import Attacker, AttackOptions
-from nrpurify.folders.planning import Sources, plan_jobs
 
 _LOG = logging.getLogger(__name__)
 
@@ -50,7 +50,7 @@ def attack_folder(
     interruption it continues to the same result.
 
     Args:
-        source: See :func:`nrpurify.folders.plan_jobs`.
+        source: See :func:`nrpurify.batch.plan_jobs`.
         dst: A folder; or for one source file a name in .png that does not exist, which gets no
             manifest.
         options: The attack.
@@ -88,7 +88,9 @@ def attack_folder(
         result = collect(items, len(jobs), watch, left_out=plan.left_out, where=plan.where)
         manifest.finish()
     finished = [item.job for item in result.items if item.status != "failed"]
-    result.notes = gradient_notes(manifest.gradient(job) for job in finished)
+    result.notes = gradient_notes(
+        GradientCount.from_dict(manifest.facts(job).get("gradient")) for job in finished
+    )
     return result
 
 
@@ -177,7 +179,8 @@ class _Run:
             if self.manifest.floats:
                 save_image_tensor(image_tensor_path(job.output), attacked)
             unrounded = float((attacked - image.rgb).abs().max())
-            self.manifest.record(job, linf=change, float_linf=unrounded, gradient=count)
+            facts = {"gradient": counts} if (counts := count.to_dict()) else {}
+            self.manifest.record(job, linf=change, float_linf=unrounded, facts=facts)
         except (InputError, OSError) as error:
             return Item.failed(job, error)
         return Item(job, "done", change=change)

@@ -9,29 +9,10 @@ from typing import Any, Literal
 
 import torch
 
-from nrpurify.core.errors import ImageError, NrpurifyError
+from nrpurify.core.errors import NrpurifyError
 from nrpurify.core.files import LeftOut
+from nrpurify.core.manifest import Job
 from nrpurify.core.random import derive_generator
-
-
-@dataclass(frozen=True)
-class Job:
-    """One image to work on.
-
-    Attributes:
-        source: The file to read.
-        relative: Its place below the source folder.
-        output: The image file to write.
-    """
-
-    source: Path
-    relative: Path
-    output: Path
-
-    def check_output(self) -> None:
-        """Raise ImageError when the output cannot be written because a folder is there."""
-        if self.output.is_dir():
-            raise ImageError(f"cannot write {str(self.output)!r}: a folder of that name is there")
 
 
 @dataclass(frozen=True)

@@ -3,9 +3,9 @@ import torch
 from torch import nn
 
 from nrpurify import defenses
+from nrpurify.batch import purify_folder
+from nrpurify.batch.defend import defend_image
 from nrpurify.core.images import Image, read_image, write_png
-from nrpurify.folders import purify_folder
-from nrpurify.folders.defend import defend_image
 
 
 def defended(spec, image, **options):

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nrpurify.core.errors import InputError
+from nrpurify.core.manifest import Job
 from nrpurify.data.labels import read_labels_csv, read_targets_csv
-from nrpurify.folders.jobs import Job
 
 
 @dataclass(frozen=True)

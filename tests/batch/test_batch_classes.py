@@ -2,9 +2,9 @@ from pathlib import Path
 
 import pytest
 
+from nrpurify.batch import Job
+from nrpurify.batch.classes import Classes
 from nrpurify.core.errors import InputError
-from nrpurify.folders import Job
-from nrpurify.folders.classes import Classes
 
 
 def job(name):

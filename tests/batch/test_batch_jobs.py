@@ -4,9 +4,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from nrpurify.batch import FolderResult, Item, Job, image_generator, plan_jobs, purify_folder
+from nrpurify.batch.jobs import collect
 from nrpurify.core.errors import ImageError, InputError
-from nrpurify.folders import FolderResult, Item, Job, image_generator, plan_jobs, purify_folder
-from nrpurify.folders.jobs import collect
 
 JOB = Job(Path("in/a.jpg"), Path("a.jpg"), Path("out/a.png"))
 
