@@ -2,7 +2,7 @@
 
 import pytest
 
-from nrpurify.paper import EXPERIMENTS, Bench, run_experiment
+from nrpurify.paper import Bench, get, run_experiment
 from nrpurify.paper.compare import paper_entries, shown, side_by_side
 from nrpurify.paper.experiment import Outcome
 
@@ -38,10 +38,10 @@ def test_table_3_says_that_its_clean_rows_are_accuracy(tmp_path):
 
 
 def test_numbers_that_are_no_percentages_have_their_unit():
-    experiment, outcome = EXPERIMENTS["appendix-table2"], Outcome({"cells": []})
+    experiment, outcome = get("appendix-table2"), Outcome({"cells": []})
     papers = {(row.row, row.column): row.paper for row in side_by_side(experiment, outcome)}
     assert papers["Feature Denoising", "No. of GPUs"] == "128 GPUs"
     assert papers["NRP", "Training Time"] == "28 hours"
     assert {entry["unit"] for entry in paper_entries(experiment, outcome)} == {"GPUs", "hours"}
-    table5 = paper_entries(EXPERIMENTS["table5"], outcome)
+    table5 = paper_entries(get("table5"), outcome)
     assert {entry["unit"] for entry in table5} == {"%"}

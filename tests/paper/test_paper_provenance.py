@@ -122,6 +122,7 @@ def test_a_grid_names_the_folder_and_of_how_many_it_took_the_first(tmp_path):
 
 
 def run_with_tiny(bench):
+    from nrpurify.paper import get
     from nrpurify.paper.grids import Grid, measure
 
     grid = Grid((), ("Inc-v3",), lambda spot: ("clean", spot.victim))
@@ -130,7 +131,7 @@ def run_with_tiny(bench):
             "nrpurify.evaluation.grid.check_labels",
             lambda found, *_, **__: dict.fromkeys(found, 10),
         )
-        return measure(bench, "x", "X", grid).run
+        return measure(bench, get("table5"), grid).run
 
 
 def test_several_folders_are_joined():

@@ -180,14 +180,14 @@ def test_labels_are_asked_about_before_anything_is_attacked(tmp_path, monkeypatc
 def test_full_has_an_adversarially_trained_feature_space(tmp_path, monkeypatch, name):
     seen = []
 
-    def measure(bench, name, title, grid):
+    def measure(bench, experiment, grid):
         seen.extend(line.options.get("surrogate", [""])[0] for line in grid.lines)
         raise InputError("far enough")
 
     monkeypatch.setattr("nrpurify.paper.pictures.measure", measure)
     for scale in ("smoke", "full"):
         with pytest.raises(InputError, match="far enough"):
-            get(name).work(Bench(scale, tmp_path))
+            get(name).run(Bench(scale, tmp_path))
     assert seen.count("timm:inception_v3.tf_adv_in1k") == 1
     assert "adversarially trained Inc-v3" in get(name).instead["full"]
 
@@ -241,8 +241,8 @@ def test_table_1_trains_what_it_compares_at_one_budget(tmp_path, monkeypatch, sc
 
     seen = []
     monkeypatch.setattr(table1, "train_one", train_one)
-    monkeypatch.setattr(table1, "measure", lambda bench, name, title, grid: seen.append(grid))
-    table1.EXPERIMENT.work(Bench(scale, tmp_path, data=tmp_path, steps=7))
+    monkeypatch.setattr(table1, "measure", lambda bench, experiment, grid: seen.append(grid))
+    get("table1").run(Bench(scale, tmp_path, data=tmp_path, steps=7))
     assert {name: recipe for name, (recipe, _) in trained.items()} == {
         "hgd": "hgd", "ape-gan": "ape-gan", "sr": "sr",
         "nrp-equal": "paper" if scale == "full" else "fast",
@@ -307,8 +307,7 @@ def test_labels_go_with_images(tmp_path):
 
 
 def test_all_goes_on_after_a_failure(tmp_path, monkeypatch):
-    chosen = {k: run_module.EXPERIMENTS[k] for k in ("appendix-table2", "appendix-table6")}
-    monkeypatch.setattr(run_module, "EXPERIMENTS", dict(reversed(chosen.items())))
+    monkeypatch.setattr(run_module, "names", lambda: ("appendix-table6", "appendix-table2"))
     done = []
     failed = run_all(Bench("small", tmp_path), done.append)
     assert list(failed) == ["appendix-table6"]

@@ -49,13 +49,13 @@ class ScaleChoice(StrEnum):
 @app.command("list")
 def list_command(json: Json = False) -> None:
     """List the tables and figures, what each measured, and what a run costs."""
-    from nrpurify.paper import EXPERIMENTS
+    from nrpurify.paper import get, names
 
     if json:
-        print_json([experiment.summary() for experiment in EXPERIMENTS.values()])
+        print_json([experiment.summary() for experiment in map(get, names())])
         return
     header = ["name", "title", "--scale small takes"]
-    rows = [[e.name, e.title, e.cost["small"]] for e in EXPERIMENTS.values()]
+    rows = [[e.name, e.title, e.cost["small"]] for e in map(get, names())]
     print_table(header, rows)
 
 

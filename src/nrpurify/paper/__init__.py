@@ -1,7 +1,7 @@
 """The paper, as commands: one experiment for each of its tables and figures."""
 
 from nrpurify.paper.bench import Bench
-from nrpurify.paper.catalogue import EXPERIMENTS, get, names
+from nrpurify.paper.catalogue import get, names
 from nrpurify.paper.experiment import (
     SCALES,
     SMOKE_WARNING,
@@ -14,7 +14,6 @@ from nrpurify.paper.experiment import (
 from nrpurify.paper.run import Result, run_all, run_experiment
 
 __all__ = [
-    "EXPERIMENTS",
     "SCALES",
     "SMOKE_WARNING",
     "Bench",

@@ -25,7 +25,7 @@ from nrpurify.evaluation.networks import networks_seen
 from nrpurify.models import Classifier
 from nrpurify.paper import trained
 from nrpurify.paper.bench import Bench
-from nrpurify.paper.experiment import Cell, Experiment, Outcome, quote
+from nrpurify.paper.experiment import Cell, Experiment, Outcome
 from nrpurify.paper.provenance import hashes, photographs
 from nrpurify.paper.runfolder import accuracy_cell, run_of
 
@@ -124,7 +124,8 @@ def _static(bench: Bench) -> str:
     return spec
 
 
-def _work(bench: Bench) -> Outcome:
+def work(bench: Bench, experiment: Experiment) -> Outcome:
+    """Judge the victim plain and purified, by each of the attacks."""
     images, labels, _ = bench.load()
     victim = bench.classifier("Res-152")
     _check_labels(bench, victim, images[:FIRST], labels[:FIRST])
@@ -176,35 +177,3 @@ def _work(bench: Bench) -> Outcome:
     )
     run["warnings"] = find_warnings(cells)
     return Outcome(run, {cell["id"]: place for cell, place in found})
-
-
-EXPERIMENT = Experiment(
-    name="appendix-table1",
-    where="Appendix table 1",
-    title="Dynamic NRP beside adversarial training, under targeted PGD",
-    measured=(
-        "Accuracy of ResNet152 under targeted PGD (random targets, 10 steps, ε 16/255) plain, "
-        "adversarially trained by feature denoising, and behind dynamic NRP by BPDA; 50,000 images "
-        "of the ImageNet validation set. The paper adds ± 1.5 and ± 2.0 to the row of NRP."
-    ),
-    instead={
-        "smoke": "tiny random networks, generated pictures",
-        "small": (
-            "EfficientNet-Lite0; 20 photographs or --images; the authors' recipe, full gradient "
-            "and EOT of 8 draws as further columns; no feature denoising, whose weights no package "
-            "source has"
-        ),
-        "full": "ResNet-152 of torchvision, --images; the same columns, EOT of 30 draws",
-    },
-    cost={"smoke": "20 seconds", "small": "10 minutes", "full": "hours on a GPU"},
-    work=_work,
-    quoted=quote(
-        "top-1 accuracy",
-        ("Clean", "Adversarial ε 16/255"),
-        {
-            "Original": (78.31, 0.66),
-            "Feature Denoising": (65.3, 55.7),
-            "NRP": (73.5, 63.0),
-        },
-    ),
-)

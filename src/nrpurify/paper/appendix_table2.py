@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from nrpurify.paper.bench import Bench
-from nrpurify.paper.experiment import SCALES, Experiment, Finding, Outcome, quote
+from nrpurify.paper.experiment import Experiment, Finding, Outcome
 from nrpurify.paper.provenance import NO_DATA, hashes
 from nrpurify.paper.runfolder import run_of
 from nrpurify.purifiers import load_purifier
 
-CLAIM = "NRP: 28 hours on 4 GPUs, 25,000 unlabeled photos, bound to no task, label or data set"
 
-
-def _work(bench: Bench) -> Outcome:
+def work(bench: Bench, experiment: Experiment) -> Outcome:
+    """Read the cost off the purifier's card."""
     purifier = load_purifier(bench.purifier)
     card = purifier.card
     known = card.training
@@ -36,23 +35,4 @@ def _work(bench: Bench) -> Outcome:
     words = {("NRP", "Training Time"): f"{hours:.1f} hours"}
     if known.get("device") == "cpu":
         words["NRP", "No. of GPUs"] = "0 GPUs"
-    return Outcome(run, {}, [Finding(CLAIM, here)], words=words)
-
-
-EXPERIMENT = Experiment(
-    name="appendix-table2",
-    where="Appendix table 2",
-    title="Cost of training",
-    measured=(
-        "GPUs and hours to make ResNet152 robust by feature denoising (128, 52) and to train NRP "
-        "(4, 28), and what each depends on: feature denoising on task, labels and data set."
-    ),
-    instead=dict.fromkeys(SCALES, "what the card of --purifier tells: time, device, steps, photos"),
-    cost={"smoke": "1 second", "small": "1 second", "full": "1 second"},
-    work=_work,
-    quoted=(
-        *quote("number", ("No. of GPUs",), {"Feature Denoising": (128,), "NRP": (4,)}, "GPUs"),
-        *quote("time", ("Training Time",), {"Feature Denoising": (52,), "NRP": (28,)}, "hours"),
-    ),
-    claims=(CLAIM,),
-)
+    return Outcome(run, {}, [Finding(experiment.claims[0], here)], words=words)

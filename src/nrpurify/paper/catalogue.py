@@ -2,66 +2,42 @@
 
 from __future__ import annotations
 
+from functools import cache
+from importlib import resources
+from pathlib import Path
+
+from nrpurify.core.config import read_yaml
 from nrpurify.core.errors import InputError
 from nrpurify.core.registry import near_matches
-from nrpurify.paper import (
-    appendix_table1,
-    appendix_table2,
-    appendix_tables,
-    cross_task,
-    curves,
-    figure5,
-    pictures,
-    scene_pictures,
-    spaces,
-    table1,
-    table2,
-    table3,
-    table5,
-    tsne,
-)
 from nrpurify.paper.experiment import Experiment
 
-_FOUND = (
-    table1.EXPERIMENT,
-    table2.EXPERIMENT,
-    table3.EXPERIMENT,
-    table5.EXPERIMENT,
-    curves.FIGURE3,
-    spaces.FIGURE4,
-    figure5.EXPERIMENT,
-    appendix_table1.EXPERIMENT,
-    appendix_table2.EXPERIMENT,
-    spaces.APPENDIX_FIGURE1,
-    tsne.EXPERIMENT,
-    curves.APPENDIX_FIGURE6,
-    *appendix_tables.EXPERIMENTS,
-    *cross_task.EXPERIMENTS,
-    *pictures.EXPERIMENTS,
-    *scene_pictures.EXPERIMENTS,
-)
 _PREFIXES = ("table", "figure", "appendix-table", "appendix-figure")
 
 
-def _order(experiment: Experiment) -> tuple[int, int]:
-    prefix = experiment.name.rstrip("0123456789")
-    return _PREFIXES.index(prefix), int(experiment.name.removeprefix(prefix))
+def _order(name: str) -> tuple[int, int]:
+    prefix = name.rstrip("0123456789")
+    return _PREFIXES.index(prefix), int(name.removeprefix(prefix))
 
 
-EXPERIMENTS: dict[str, Experiment] = {found.name: found for found in sorted(_FOUND, key=_order)}
+def _file(name: str) -> Path:
+    return Path(str(resources.files("nrpurify.paper"))) / "reference" / f"{name}.yaml"
 
 
-def names() -> list[str]:
+@cache
+def names() -> tuple[str, ...]:
     """All names: tables, figures, then those of the appendix."""
-    return list(EXPERIMENTS)
+    return tuple(sorted((path.stem for path in _file("x").parent.glob("*.yaml")), key=_order))
 
 
+@cache
 def get(name: str) -> Experiment:
     """Look an experiment up.
 
     Raises:
         InputError: No such table or figure; near matches are named.
+        MissingExtraError: PyYAML is not installed.
     """
-    if name not in EXPERIMENTS:
-        raise InputError(f"the paper has no {name!r} here; {near_matches(name, EXPERIMENTS)}")
-    return EXPERIMENTS[name]
+    if name not in names():
+        raise InputError(f"the paper has no {name!r} here; {near_matches(name, list(names()))}")
+    values, _ = read_yaml(_file(name))
+    return Experiment.from_dict(name, values)

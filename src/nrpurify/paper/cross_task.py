@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from nrpurify.core.errors import InputError
 from nrpurify.paper import scenes
 from nrpurify.paper.bench import Bench
-from nrpurify.paper.experiment import Cell, Experiment, Outcome, Quoted, Scale, quote
+from nrpurify.paper.experiment import Cell, Experiment, Outcome
 from nrpurify.paper.provenance import Measured
 from nrpurify.paper.runfolder import add_measured, run_of
 
@@ -21,7 +21,6 @@ TRANSFORMS = {
     "TVM (w=10)": "tvm:weight=10",
     "MF (win=3)": "median:size=3",
 }
-SSP_COLUMNS = ("No Attack", "SSP ε 8", "SSP ε 16")
 Label = Callable[[Cell, str], tuple[str, str]]
 """Row and column of a cell whose defense has the given heading."""
 
@@ -80,31 +79,6 @@ class Part:
         }
 
 
-def measure_parts(bench: Bench, name: str, title: str, parts: tuple[Part, ...]) -> Outcome:
-    """Measure the parts that there are data for.
-
-    Raises:
-        InputError: There are data for none.
-    """
-    lacking = {f"{part.victim}, {part.task}": part.lacking(bench) for part in parts}
-    if all(lacking.values()):
-        raise InputError(f"{name}: {'; '.join(dict.fromkeys(lacking.values()))}")
-    found: list[Measured] = []
-    places: dict[str, tuple[str, str]] = {}
-    for part in parts:
-        if not part.lacking(bench):
-            found.append(part.measure(bench))
-            places |= part.places(bench, found[-1].cells)
-    run = run_of(bench, name, title, [], data=[], weights={}, settings={})
-    add_measured(run, found)
-    run["warnings"] += [
-        {"kind": "left out", "text": f"{what}: {reason}", "cells": []}
-        for what, reason in lacking.items()
-        if reason
-    ]
-    return Outcome(run, places)
-
-
 def _attack(cell: Cell) -> str:
     return f"{cell['attack'].upper()} ε {round(255 * cell['eps'])}" if cell["eps"] else "No Attack"
 
@@ -127,148 +101,61 @@ def by_victim(row: str) -> Label:
 
 UNDEFENDED = {"No Defense": "none"}
 BUDGETS = {"ssp": (8, 16)}
-_SMOKE = "random networks on two generated pictures, SSP of two steps"
-_DETECTION = "coco-ssd (MobileNet) in place of Mask-RCNN, CenterNet in place of RetinaNet"
-_COST: dict[Scale, str] = {
-    "smoke": "30 seconds",
-    "small": "an hour for 100 photos",
-    "full": "hours on a GPU",
+_PARTS: dict[str, tuple[Part, ...]] = {
+    "table4": (
+        Part("segment", "SegNet", BUDGETS, UNDEFENDED, by_victim("Semantic Seg. · SegNet")),
+        Part(
+            "instances",
+            "Mask-RCNN",
+            BUDGETS,
+            UNDEFENDED,
+            by_victim("Instance Seg. · Mask-RCNN"),
+        ),
+        Part("detect", "RetinaNet", BUDGETS, UNDEFENDED, by_victim("Object Det. · RetinaNet")),
+        Part("detect", "Mask-RCNN", BUDGETS, UNDEFENDED, by_victim("Object Det. · Mask-RCNN")),
+    ),
+    "appendix-table4": (
+        Part(
+            "detect",
+            "Mask-RCNN",
+            {"cda": (8, 16), "ssp": (8, 16)},
+            UNDEFENDED,
+            lambda cell, _: (
+                _attack_and_domain(cell),
+                f"ε {round(255 * cell['eps'])}" if cell["eps"] else "Mask-RCNN",
+            ),
+        ),
+    ),
+    "appendix-table6": (
+        Part("segment", "SegNet", BUDGETS, {**TRANSFORMS, "NRP": "nrp"}, by_defense),
+    ),
+    "appendix-table7": (
+        Part("detect", "RetinaNet", BUDGETS, {**TRANSFORMS, "NRP": "nrp"}, by_defense),
+    ),
 }
 
 
-def _experiment(
-    name: str,
-    where: str,
-    title: str,
-    measured: str,
-    small: str,
-    parts: tuple[Part, ...],
-    quoted: tuple[Quoted, ...],
-) -> Experiment:
-    return Experiment(
-        name=name,
-        where=where,
-        title=title,
-        measured=measured,
-        instead={
-            "smoke": _SMOKE,
-            "small": f"{small}; SSP of 30 steps; data given by --scenes or --frames",
-            "full": "torchvision's Mask-RCNN and RetinaNet, SegNet-Basic trained here; 100 steps",
-        },
-        cost=_COST,
-        work=lambda bench: measure_parts(bench, name, f"{where}: {title}", parts),
-        quoted=quoted,
-        extras=("tasks", "defenses"),
-    )
+def work(bench: Bench, experiment: Experiment) -> Outcome:
+    """Measure the table's parts that there are data for.
 
-
-EXPERIMENTS = (
-    _experiment(
-        "table4",
-        "Table 4",
-        "SSP across tasks",
-        "Pixel accuracy of SegNet-Basic on CamVid's test set, mAP50 of Mask-RCNN and RetinaNet on "
-        "the MS-COCO validation set, under SSP at ε 8 and 16/255.",
-        f"SegNet-Basic trained here; {_DETECTION}",
-        (
-            Part("segment", "SegNet", BUDGETS, UNDEFENDED, by_victim("Semantic Seg. · SegNet")),
-            Part(
-                "instances",
-                "Mask-RCNN",
-                BUDGETS,
-                UNDEFENDED,
-                by_victim("Instance Seg. · Mask-RCNN"),
-            ),
-            Part("detect", "RetinaNet", BUDGETS, UNDEFENDED, by_victim("Object Det. · RetinaNet")),
-            Part("detect", "Mask-RCNN", BUDGETS, UNDEFENDED, by_victim("Object Det. · Mask-RCNN")),
-        ),
-        (
-            *quote(
-                "pixel accuracy", SSP_COLUMNS, {"Semantic Seg. · SegNet": (79.70, 52.48, 32.59)}
-            ),
-            *quote(
-                "mAP50",
-                SSP_COLUMNS,
-                {
-                    "Instance Seg. · Mask-RCNN": (56.8, 29.4, 8.8),
-                    "Object Det. · RetinaNet": (53.78, 22.75, 5.16),
-                    "Object Det. · Mask-RCNN": (59.50, 31.8, 9.7),
-                },
-            ),
-        ),
-    ),
-    _experiment(
-        "appendix-table4",
-        "Appendix table 4",
-        "SSP beside CDA on a detector",
-        "mAP50 of Mask-RCNN on the MS-COCO validation set under CDA, trained in three domains, and "
-        "under SSP (lower is a stronger attack).",
-        f"{_DETECTION}; CDA of this package's one generator, trained on photographs",
-        (
-            Part(
-                "detect",
-                "Mask-RCNN",
-                {"cda": (8, 16), "ssp": (8, 16)},
-                UNDEFENDED,
-                lambda cell, _: (
-                    _attack_and_domain(cell),
-                    f"ε {round(255 * cell['eps'])}" if cell["eps"] else "Mask-RCNN",
-                ),
-            ),
-        ),
-        quote(
-            "mAP50",
-            ("ε 8", "ε 16"),
-            {
-                "CDA-ImageNet": (35.2, 8.1),
-                "CDA-Comics": (40.5, 16.8),
-                "CDA-Paintings": (41.7, 14.8),
-                "SSP": (31.8, 9.7),
-            },
-        ),
-    ),
-    _experiment(
-        "appendix-table6",
-        "Appendix table 6",
-        "Input transformations against SSP, segmentation",
-        "Pixel accuracy of SegNet-Basic on CamVid's test set under SSP, behind JPEG, TVM and "
-        "median filters.",
-        "SegNet-Basic trained here; NRP as an eighth row",
-        (Part("segment", "SegNet", BUDGETS, {**TRANSFORMS, "NRP": "nrp"}, by_defense),),
-        quote(
-            "pixel accuracy",
-            SSP_COLUMNS,
-            {
-                "No Defense": (79.70, 52.48, 32.59),
-                "JPEG (q=75)": (77.25, 51.76, 32.44),
-                "JPEG (q=50)": (75.27, 52.45, 33.16),
-                "JPEG (q=20)": (68.82, 53.08, 35.54),
-                "TVM (w=30)": (73.70, 55.54, 34.21),
-                "TVM (w=10)": (70.38, 59.52, 34.57),
-                "MF (win=3)": (75.65, 49.18, 30.52),
-            },
-        ),
-    ),
-    _experiment(
-        "appendix-table7",
-        "Appendix table 7",
-        "Input transformations against SSP, detection",
-        "mAP50 of RetinaNet on the MS-COCO validation set under SSP, behind JPEG, TVM and "
-        "median filters.",
-        "CenterNet (MobileNetV3) in place of RetinaNet; NRP as an eighth row",
-        (Part("detect", "RetinaNet", BUDGETS, {**TRANSFORMS, "NRP": "nrp"}, by_defense),),
-        quote(
-            "mAP50",
-            SSP_COLUMNS,
-            {
-                "No Defense": (53.78, 22.75, 5.16),
-                "JPEG (q=75)": (49.57, 20.73, 4.7),
-                "JPEG (q=50)": (46.36, 19.89, 4.33),
-                "JPEG (q=20)": (40.04, 19.13, 4.58),
-                "TVM (w=30)": (47.06, 27.63, 6.36),
-                "TVM (w=10)": (42.79, 32.21, 9.56),
-                "MF (win=3)": (43.48, 19.59, 5.05),
-            },
-        ),
-    ),
-)
+    Raises:
+        InputError: There are data for none.
+    """
+    parts = _PARTS[experiment.name]
+    lacking = {f"{part.victim}, {part.task}": part.lacking(bench) for part in parts}
+    if all(lacking.values()):
+        raise InputError(f"{experiment.name}: {'; '.join(dict.fromkeys(lacking.values()))}")
+    found: list[Measured] = []
+    places: dict[str, tuple[str, str]] = {}
+    for part in parts:
+        if not part.lacking(bench):
+            found.append(part.measure(bench))
+            places |= part.places(bench, found[-1].cells)
+    run = run_of(bench, experiment.name, experiment.heading, [], data=[], weights={}, settings={})
+    add_measured(run, found)
+    run["warnings"] += [
+        {"kind": "left out", "text": f"{what}: {reason}", "cells": []}
+        for what, reason in lacking.items()
+        if reason
+    ]
+    return Outcome(run, places)

@@ -13,14 +13,6 @@ from nrpurify.paper.grids import Grid, Line, Spot, measure
 from nrpurify.paper.provenance import hashes
 
 Curves = dict[str, dict[float, float]]
-CLAIM3 = (
-    "with more iterations the fooling rate and the feature distortion of I-FGSM fall; "
-    "those of MI-FGSM hold"
-)
-CLAIM6 = (
-    "SSP grows stronger with more iterations, while MI-FGSM and DIM reach their full strength "
-    "within ten and I-FGSM weakens"
-)
 
 
 def _grid(bench: Bench, attacks: dict[str, str], source: str, victim: str) -> Grid:
@@ -85,9 +77,9 @@ def _told(curves: Curves, unit: str) -> str:
     )
 
 
-def _figure3(bench: Bench) -> Outcome:
+def _figure3(bench: Bench, experiment: Experiment) -> Outcome:
     grid = _grid(bench, {"I-FGSM": "i-fgsm", "MI-FGSM": "mi-fgsm"}, "Inc-v3", "Inc-v4")
-    outcome = measure(bench, "figure3", "Figure 3: fooling rate and distortion", grid)
+    outcome = measure(bench, experiment, grid)
     fooled = {
         heading: {steps: 100 - value for steps, value in points.items()}
         for heading, points in _curves(outcome).items()
@@ -101,14 +93,14 @@ def _figure3(bench: Bench) -> Outcome:
         plots.lines(bench.out / file, curves, title="Figure 3", across=across, up=up)
         outcome.files.append(file)
     here = f"fooling rate {_told(fooled, ' %')}. Distortion {_told(moved, '')}"
-    outcome.findings.append(Finding(CLAIM3, here))
+    outcome.findings.append(Finding(experiment.claims[0], here))
     return outcome
 
 
-def _figure6(bench: Bench) -> Outcome:
+def _figure6(bench: Bench, experiment: Experiment) -> Outcome:
     attacks = {"I-FGSM": "i-fgsm", "MI-FGSM": "mi-fgsm", "DIM": "dim", "SSP": "ssp"}
     grid = _grid(bench, attacks, "VGG16", "Inc-v3")
-    outcome = measure(bench, "appendix-figure6", "Appendix figure 6: iterations", grid)
+    outcome = measure(bench, experiment, grid)
     curves = _curves(outcome)
     plots.lines(
         bench.out / "iterations.svg",
@@ -118,47 +110,11 @@ def _figure6(bench: Bench) -> Outcome:
         up="accuracy, %",
     )
     outcome.files.append("iterations.svg")
-    outcome.findings.append(Finding(CLAIM6, _told(curves, " %")))
+    outcome.findings.append(Finding(experiment.claims[0], _told(curves, " %")))
     return outcome
 
 
-_SMOKE = "tiny random networks, generated pictures, 1 and 2 iterations"
-
-FIGURE3 = Experiment(
-    name="figure3",
-    where="Figure 3",
-    title="Fooling rate and feature distortion of I-FGSM and MI-FGSM over iterations",
-    measured="Fooling rate of Inc-v4 and feature distortion for attacks made on Inc-v3, as curves.",
-    instead={
-        "smoke": _SMOKE,
-        "small": (
-            "EfficientNet-Lite1 attacked, EfficientNet-Lite2 asked; steps of ε/n; distortion in "
-            "VGG16's conv3_3 (the paper does not tell its layer)"
-        ),
-        "full": "Inc-v3 attacked, Inc-v4 asked; distortion in VGG16's conv3_3",
-    },
-    cost={"smoke": "20 seconds", "small": "10 minutes", "full": "30 minutes on a GPU"},
-    work=_figure3,
-    claims=(CLAIM3,),
-    success=True,
-    extras=("train", "paper"),
-)
-
-APPENDIX_FIGURE6 = Experiment(
-    name="appendix-figure6",
-    where="Appendix figure 6",
-    title="Transfer from VGG16 over iterations",
-    measured="Accuracy of Inc-v3 under I-FGSM, MI-FGSM, DIM and SSP made on VGG16, as curves.",
-    instead={
-        "smoke": _SMOKE,
-        "small": (
-            "EfficientNet-Lite1 asked; SSP on VGG16, the others on SqueezeNet 1.1, since the "
-            "package source has no classifier on VGG16"
-        ),
-        "full": "the paper's networks",
-    },
-    cost={"smoke": "20 seconds", "small": "15 minutes", "full": "30 minutes on a GPU"},
-    work=_figure6,
-    claims=(CLAIM6,),
-    extras=("train", "paper"),
-)
+def work(bench: Bench, experiment: Experiment) -> Outcome:
+    """Attack with growing numbers of steps, and draw the curves."""
+    draw = _figure3 if experiment.name == "figure3" else _figure6
+    return draw(bench, experiment)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 if TYPE_CHECKING:
@@ -80,6 +81,8 @@ class Outcome:
 class Experiment:
     """A table or figure of the paper, as something that can be run.
 
+    Each is one file ``reference/NAME.yaml``.
+
     Attributes:
         name: As in ``nrpurify paper run NAME``.
         where: As the paper calls it, such as "Table 1".
@@ -87,7 +90,7 @@ class Experiment:
         measured: What the paper measured, on what.
         instead: What is measured here, by scale.
         cost: Rough time, by scale.
-        work: Runs it.
+        work: The module of this package whose function ``work`` runs it.
         quoted: The paper's numbers.
         claims: What the paper says where it gives no numbers.
         success: Whether the paper's numbers under attack are success rates, that is one minus
@@ -101,14 +104,38 @@ class Experiment:
     measured: str
     instead: Mapping[Scale, str]
     cost: Mapping[Scale, str]
-    work: Callable[[Bench], Outcome]
+    work: str
     quoted: tuple[Quoted, ...] = ()
     claims: tuple[str, ...] = ()
     success: bool = False
     extras: tuple[str, ...] = ()
 
+    @classmethod
+    def from_dict(cls, name: str, values: Mapping[str, Any]) -> Experiment:
+        """An experiment from what its file holds."""
+        known = dict(values)
+        tables = known.pop("numbers", ())
+        return cls(
+            name,
+            quoted=tuple(number for table in tables for number in _numbers(table)),
+            claims=tuple(known.pop("claims", ())),
+            extras=tuple(known.pop("extras", ())),
+            **known,
+        )
+
+    @property
+    def heading(self) -> str:
+        """The title of its run and report."""
+        return f"{self.where}: {self.title}"
+
+    def run(self, bench: Bench) -> Outcome:
+        """Run it; see the function ``work`` of its module."""
+        module = import_module(f"nrpurify.paper.{self.work}")
+        outcome: Outcome = module.work(bench, self)
+        return outcome
+
     def summary(self) -> dict[str, Any]:
-        """What ``nrpurify paper list --json`` tells of it."""
+        """What ``nrpurify paper list --json`` prints of it."""
         return {
             "name": self.name,
             "where": self.where,
@@ -122,23 +149,9 @@ class Experiment:
         }
 
 
-def quote(
-    metric: str,
-    columns: Sequence[str],
-    rows: Mapping[str, Sequence[float | None]],
-    unit: str = "%",
-) -> tuple[Quoted, ...]:
-    """A table of the paper as single numbers; None for a cell that it leaves empty.
-
-    Args:
-        metric: What the numbers are.
-        columns: Headings.
-        rows: As many numbers a row as there are columns, by the row's heading.
-        unit: Of the numbers.
-    """
-    return tuple(
-        Quoted(row, column, value, metric, unit)
-        for row, values in rows.items()
-        for column, value in zip(columns, values, strict=True)
-        if value is not None
-    )
+def _numbers(table: Mapping[str, Any]) -> Iterator[Quoted]:
+    """The numbers of one table of a file; null is a cell that the paper leaves empty."""
+    for row, values in table["rows"].items():
+        for column, value in zip(table["columns"], values, strict=True):
+            if value is not None:
+                yield Quoted(row, column, value, table["metric"], table.get("unit", "%"))

@@ -12,13 +12,6 @@ from nrpurify.paper.grids import Grid, Line, Spot, measure
 from nrpurify.paper.trained import base, train_one, with_checkpoint
 from nrpurify.training import load_recipe
 
-CLAIMS = (
-    "the relativistic loss is more robust than the vanilla GAN's",
-    "without the pixel loss NRP is slightly worse",
-    "without the feature loss it does not converge to a meaningful state",
-    "GNP does not help against translation-invariant attacks",
-    "FGSP is better than GNP and worse than NRP",
-)
 VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "NRP": ("", {}),
     "NRP without GAN": ("", {"adversarial": 0.0}),
@@ -69,7 +62,8 @@ def _specs(bench: Bench) -> dict[str, str]:
     return {name: variant(bench, name) for name in names}
 
 
-def _work(bench: Bench) -> Outcome:
+def work(bench: Bench, experiment: Experiment) -> Outcome:
+    """Train the variants, then measure them under the smoothed attacks."""
     specs = _specs(bench)
     sources = tuple(WEAK) if bench.scale == "small" else SOURCES
     grid = Grid(
@@ -82,7 +76,7 @@ def _work(bench: Bench) -> Outcome:
         place=_place,
         small={**WEAK, "IncRes-v2-ens": "efficientnet_lite2"},
     )
-    outcome = measure(bench, "figure5", "Figure 5: ablation", grid)
+    outcome = measure(bench, experiment, grid)
     cells = {cell["id"]: cell for cell in outcome.run["cells"]}
     heights = {
         row: 100 * cells[name]["value"]
@@ -94,29 +88,6 @@ def _work(bench: Bench) -> Outcome:
     )
     outcome.files.append("ablation.svg")
     here = "accuracy under DIM-TI: " + ", ".join(f"{k} {v:.1f} %" for k, v in heights.items())
-    outcome.findings += [Finding(claim, here if claim is CLAIMS[0] else "") for claim in CLAIMS]
+    first, *others = experiment.claims
+    outcome.findings += [Finding(first, here), *(Finding(claim) for claim in others)]
     return outcome
-
-
-EXPERIMENT = Experiment(
-    name="figure5",
-    where="Figure 5",
-    title="Ablation of the training",
-    measured=(
-        "Top-1 accuracy of IncRes-v2-ens behind NRP, NRP trained without parts of its loss, GNP "
-        "and FGSP, under the ensemble's translation-invariant attacks, as bars; NeurIPS 2017."
-    ),
-    instead={
-        "smoke": "two variants of two training steps, tiny random networks, no adversarial loss",
-        "small": (
-            "purifiers of the micro design, all trained 300 steps (--steps) of 8 crops of 64 "
-            "pixels on --data or taken from --checkpoints; NRP without the critic and SSP (10 "
-            "steps) besides; EfficientNet-Lite2 asked; SqueezeNet and MobileNetV1 as the ensemble"
-        ),
-        "full": "purifiers of the paper's design, all trained by the recipe paper but for one part",
-    },
-    cost={"smoke": "1 minute", "small": "2 hours with training", "full": "weeks on a GPU"},
-    work=_work,
-    claims=CLAIMS,
-    extras=("train", "paper"),
-)

@@ -13,7 +13,7 @@ from nrpurify.evaluation import GridRecipe, grid_from_dict, run_grid
 from nrpurify.evaluation.grid import SilentGrid
 from nrpurify.paper import trained
 from nrpurify.paper.bench import Bench
-from nrpurify.paper.experiment import Cell, Outcome, Run
+from nrpurify.paper.experiment import Cell, Experiment, Outcome, Run
 
 SMOKE_STEPS = 2
 UNDEFENDED = {"no defense": "none"}
@@ -202,7 +202,7 @@ class _Teller(SilentGrid):
         self.bench.tell(f"{done}/{total} {what}: {cell['value']:.1%}{' (kept)' if kept else ''}")
 
 
-def measure(bench: Bench, name: str, title: str, grid: Grid) -> Outcome:
+def measure(bench: Bench, experiment: Experiment, grid: Grid) -> Outcome:
     """Run a grid into the bench's folder and say where its cells stand in the paper.
 
     Raises:
@@ -210,7 +210,7 @@ def measure(bench: Bench, name: str, title: str, grid: Grid) -> Outcome:
         WeightsError: Weights are not to be had.
     """
     cast = Cast.of(bench, grid)
-    recipe = recipe_of(bench, name, title, grid, cast)
+    recipe = recipe_of(bench, experiment.name, experiment.heading, grid, cast)
     run = _run(bench, recipe)
     run["warnings"] += [{"kind": "left out", "text": text, "cells": []} for text in cast.absent]
     places = {}

@@ -10,7 +10,7 @@ from typing import Any
 from nrpurify.core.errors import InputError, NrpurifyError
 from nrpurify.core.files import check_writable, write_json
 from nrpurify.paper.bench import Bench
-from nrpurify.paper.catalogue import EXPERIMENTS, get
+from nrpurify.paper.catalogue import get, names
 from nrpurify.paper.compare import Row, paper_entries, side_by_side
 from nrpurify.paper.experiment import SMOKE_WARNING, Experiment, Finding, Outcome, Run
 from nrpurify.paper.smoke import tiny_networks
@@ -58,7 +58,7 @@ def run_experiment(name: str, bench: Bench) -> Result:
         )
     check_writable(bench.out / "run.json")
     with tiny_networks() if bench.scale == "smoke" else nullcontext():
-        outcome = experiment.work(bench)
+        outcome = experiment.run(bench)
     run = finished(experiment, bench, outcome)
     write_json(bench.out / "run.json", run)
     rows = side_by_side(experiment, outcome)
@@ -98,7 +98,7 @@ def run_all(bench: Bench, each: Callable[[Result], None]) -> dict[str, str]:
         By name, why an experiment could not be run.
     """
     failed = {}
-    for name in EXPERIMENTS:
+    for name in names():
         try:
             each(run_experiment(name, bench.at(bench.out / name)))
         except (NrpurifyError, OSError) as error:

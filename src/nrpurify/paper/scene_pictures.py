@@ -22,7 +22,6 @@ from nrpurify.paper.bench import Bench
 from nrpurify.paper.experiment import Experiment, Finding, Outcome
 from nrpurify.paper.provenance import Data, attack_hashes, chosen, described, hashes, photographs
 from nrpurify.paper.runfolder import run_of
-from nrpurify.tasks.detection import SceneAttack
 from nrpurify.tasks.looks import Look, detector_look, segmenter_look
 
 EPS = 16
@@ -33,65 +32,22 @@ class SceneFigure:
     """A figure of pictures of another task.
 
     Attributes:
-        name: Of the experiment.
-        where: As the paper calls it.
-        title: What it shows.
-        measured: What the paper shows.
         attack: ``ssp`` or ``cda``.
         victim: The paper's detector; empty for SegNet.
-        claim: What the paper says of it.
         page: Of figures of the same kind: the second shows other images, where there are enough.
     """
 
-    name: str
-    where: str
-    title: str
-    measured: str
     attack: str
     victim: str
-    claim: str
     page: int = 0
 
 
-_FIGURES = (
-    SceneFigure(
-        "figure8",
-        "Figure 8",
-        "CDA and purified pictures, detection",
-        "Pictures under CDA at ε 16/255 and purified, with what Mask-RCNN detects in them.",
-        "cda",
-        "Mask-RCNN",
-        "NRP removes CDA's perturbation and steadies Mask-RCNN's answers",
-    ),
-    SceneFigure(
-        "appendix-figure4",
-        "Appendix figure 4",
-        "SSP and SegNet-Basic's answers",
-        "Street scenes and what SegNet-Basic says of them, clean and under SSP at ε 16/255.",
-        "ssp",
-        "",
-        "SSP changes most of what SegNet-Basic sees",
-    ),
-    SceneFigure(
-        "appendix-figure5",
-        "Appendix figure 5",
-        "SSP and RetinaNet's answers",
-        "Photos and what RetinaNet detects in them, clean and under SSP at ε 16/255.",
-        "ssp",
-        "RetinaNet",
-        "under SSP RetinaNet misses objects and finds others",
-    ),
-    SceneFigure(
-        "appendix-figure10",
-        "Appendix figure 10",
-        "CDA and purified pictures, detection, continued",
-        "More pictures under CDA and purified, with what Mask-RCNN detects in them.",
-        "cda",
-        "Mask-RCNN",
-        "CDA takes from Mask-RCNN what it finds; NRP removes the perturbation and steadies it",
-        page=1,
-    ),
-)
+_FIGURES = {
+    "figure8": SceneFigure("cda", "Mask-RCNN"),
+    "appendix-figure4": SceneFigure("ssp", ""),
+    "appendix-figure5": SceneFigure("ssp", "RetinaNet"),
+    "appendix-figure10": SceneFigure("cda", "Mask-RCNN", page=1),
+}
 
 
 def _model(bench: Bench, figure: SceneFigure) -> tuple[str, nn.Module, Look]:
@@ -157,14 +113,12 @@ def _strip(
     return {"name": name, "label": "", "panels": panels}
 
 
-def _attack(bench: Bench, figure: SceneFigure) -> SceneAttack:
+def work(bench: Bench, experiment: Experiment) -> Outcome:
+    """Draw the answers to the first images, clean, attacked and purified."""
+    figure = _FIGURES[experiment.name]
     if figure.attack == "cda" and not bench.generators():
-        raise InputError(f"{figure.name} shows CDA, and the package carries no trained generator")
-    return next(scenes.budgets(bench, figure.attack, (EPS,)))
-
-
-def _work(bench: Bench, figure: SceneFigure) -> Outcome:
-    attack = _attack(bench, figure)
+        raise InputError(f"{experiment.name} shows CDA, and the package has no trained generator")
+    attack = next(scenes.budgets(bench, figure.attack, (EPS,)))
     images, data = _images(bench, figure, bench.pick(2, 4, 8))
     victim, model, look = _model(bench, figure)
     spec = trained.spec(bench, "nrp")
@@ -180,8 +134,8 @@ def _work(bench: Bench, figure: SceneFigure) -> Outcome:
         bench.tell(f"{name} done")
     run = run_of(
         bench,
-        figure.name,
-        f"{figure.where}: {figure.title}",
+        experiment.name,
+        experiment.heading,
         [],
         data=[data],
         weights=hashes(bench, {victim: model, spec: purifier}) | attack_hashes([attack]),
@@ -198,30 +152,4 @@ def _work(bench: Bench, figure: SceneFigure) -> Outcome:
         if panel["caption"]
     )
     here = f"{len(strips)} strips in strips/; the first one: {said}"
-    return Outcome(run, {}, [Finding(figure.claim, here)])
-
-
-def _experiment(figure: SceneFigure) -> Experiment:
-    small = {
-        "Mask-RCNN": "coco-ssd (MobileNet) in place of Mask-RCNN; 4 photos, --scenes if given",
-        "RetinaNet": "CenterNet (MobileNetV3) in place of RetinaNet; 4 photos, --scenes if given",
-        "": "SegNet-Basic trained here; 4 images of --frames",
-    }[figure.victim]
-    return Experiment(
-        name=figure.name,
-        where=figure.where,
-        title=figure.title,
-        measured=figure.measured,
-        instead={
-            "smoke": "random networks on two generated pictures",
-            "small": f"{small}, also purified",
-            "full": "torchvision's detector, or SegNet-Basic trained here; 8 images, also purified",
-        },
-        cost={"smoke": "10 seconds", "small": "5 minutes", "full": "5 minutes on a GPU"},
-        work=lambda bench: _work(bench, figure),
-        claims=(figure.claim,),
-        extras=("tasks",),
-    )
-
-
-EXPERIMENTS = tuple(_experiment(figure) for figure in _FIGURES)
+    return Outcome(run, {}, [Finding(experiment.claims[0], here)])

@@ -17,7 +17,6 @@ from nrpurify.paper.experiment import Experiment, Finding, Outcome
 from nrpurify.paper.provenance import hashes, photographs
 from nrpurify.paper.runfolder import cell, run_of
 
-CLAIM = "features at block3-conv3 are shared among classes, logits fall into one cluster a class"
 LAYER = "conv3_3"
 VIEWS = 12
 """Random crops of each image; an image's crops are one class."""
@@ -68,7 +67,8 @@ def purity(points: Tensor, owners: Tensor) -> float:
     return float((owners[distances.argmin(1)] == owners).double().mean())
 
 
-def _work(bench: Bench) -> Outcome:
+def work(bench: Bench, experiment: Experiment) -> Outcome:
+    """Draw both spaces, and count neighbors of one class."""
     images, _, _ = bench.load(bench.pick(4, 20, 20))
     crops, owners = views(images, VIEWS, bench.generator())
     classifier = bench.classifier("VGG16")
@@ -95,28 +95,6 @@ def _work(bench: Bench) -> Outcome:
         settings={"classifier": classifier.name, "layer": LAYER, "crops": VIEWS},
     )
     here = ", ".join(f"{c['victim']}: {c['value']:.0%} of nearest neighbors" for c in cells)
-    return Outcome(run, places, [Finding(CLAIM, f"{here} are of the same class")], ["tsne.svg"])
-
-
-EXPERIMENT = Experiment(
-    name="appendix-figure3",
-    where="Appendix figure 3",
-    title="t-SNE of logits and of features",
-    measured=(
-        "t-SNE of VGG16's logits and of its block3-conv3 features, randomly chosen classes of the "
-        "ImageNet validation set, as a picture."
-    ),
-    instead={
-        "smoke": "tiny random networks, crops of generated pictures",
-        "small": (
-            "SqueezeNet 1.1's logits and VGG16's conv3_3, pooled to 7×7; 12 random crops of each "
-            "of 20 images, each image a class of its own; with the share of nearest neighbors of "
-            "the same class"
-        ),
-        "full": "VGG16's logits and conv3_3, otherwise as small, on --images",
-    },
-    cost={"smoke": "20 seconds", "small": "2 minutes", "full": "2 minutes"},
-    work=_work,
-    claims=(CLAIM,),
-    extras=("paper",),
-)
+    return Outcome(
+        run, places, [Finding(experiment.claims[0], f"{here} are of the same class")], ["tsne.svg"]
+    )
