@@ -21,7 +21,7 @@ from nrpurify.cli.common import (
 )
 from nrpurify.core.errors import InputError
 
-COMMANDS = ("demo", "attack", "purify", "train", "evaluate", "certify", "weights", "weights fetch")
+COMMANDS = ("demo", "attack", "purify", "train", "evaluate", "certify", "list", "weights fetch")
 
 SEES_TORCH = """
 import sys

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 from rich.console import Console
-from rich.progress import Progress, TextColumn
+from rich.progress import TextColumn
 
 from nrpurify.cli.overrides import change_recipe
-from nrpurify.cli.train import RateColumn, TrainingProgress
+from nrpurify.cli.progress import LoggedProgress, RateColumn, TrainingProgress
 from nrpurify.core.errors import InputError
 from nrpurify.purifiers import load_purifier
 from nrpurify.training import Recipe, shipped_recipes
@@ -158,7 +158,7 @@ def test_list(run):
 def test_the_progress_bar_shows_cache_loss_and_validation():
     console = Console(file=io.StringIO(), force_terminal=True, width=200)
     columns = (TextColumn("{task.description}"), RateColumn(), TextColumn("{task.fields[info]}"))
-    with Progress(*columns, console=console) as progress:
+    with LoggedProgress(*columns, console=console) as progress:
         watcher = TrainingProgress(progress)
         watcher.cached(1, 2)
         watcher.cached(2, 2)
@@ -177,8 +177,8 @@ def test_the_progress_bar_shows_cache_loss_and_validation():
 def test_lines_without_a_terminal(monkeypatch):
     console = Console(file=io.StringIO(), width=200)
     clock = [0.0]
-    monkeypatch.setattr("nrpurify.cli.train.time.monotonic", lambda: clock[0])
-    with Progress(console=console, disable=True) as progress:
+    monkeypatch.setattr("nrpurify.cli.progress.time.monotonic", lambda: clock[0])
+    with LoggedProgress(console=console) as progress:
         watcher = TrainingProgress(progress)
         watcher.cached(1, 1)
         for step in range(1, 101):
@@ -192,6 +192,17 @@ def test_lines_without_a_terminal(monkeypatch):
         "train 91/100, loss 0.5000, 9 s left",
         "train 100/100, loss 0.5000",
     ]
+
+
+def test_every_description_of_a_bar_has_its_lines():
+    """A grid names the work on its images in the description."""
+    console = Console(file=io.StringIO(), width=200)
+    with LoggedProgress(console=console) as progress:
+        task = progress.add_task("images", total=None)
+        for what in ("ssp", "pgd"):
+            for done in (1, 2):
+                progress.update(task, description=what, completed=done, total=2)
+    assert console.file.getvalue().split("\n")[:4] == ["ssp 1/2", "ssp 2/2", "pgd 1/2", "pgd 2/2"]
 
 
 def test_a_diverging_loss_is_one_line(train, tmp_path):

@@ -17,6 +17,7 @@ from nrpurify.cli import (
     demo,
     evaluate,
     grid,
+    listing,
     paper,
     purify,
     report,
@@ -46,6 +47,7 @@ app.command("evaluate", epilog=evaluate.EXAMPLES)(evaluate.command)
 app.command("certify", epilog=certify.EXAMPLES)(certify.command)
 app.command("grid", epilog=grid.EXAMPLES)(grid.command)
 app.command("report", epilog=report.EXAMPLES)(report.command)
+app.command("list", epilog=listing.EXAMPLES)(listing.command)
 app.add_typer(paper.app, name="paper", epilog=paper.EXAMPLES)
 app.add_typer(weights.app, name="weights", epilog=weights.EXAMPLES)
 

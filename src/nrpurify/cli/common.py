@@ -15,17 +15,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    ProgressColumn,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
+from rich.progress import ProgressColumn
 from rich.table import Table
 
+from nrpurify.cli.progress import LoggedProgress, make_progress
 from nrpurify.core.errors import InputError
 from nrpurify.core.files import log_left_out
 from nrpurify.core.fractions import parse_eps
@@ -108,19 +101,9 @@ def resolve_amp(choice: AmpChoice) -> Amp:
     return values.get(choice, "auto")
 
 
-def progress_bar(*extra: ProgressColumn) -> Progress:
-    """A progress bar on stderr that stays silent where stderr is no terminal."""
-    console = Console(stderr=True, quiet=_quiet)
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-        *extra,
-        console=console,
-        disable=not console.is_terminal,
-    )
+def progress_bar(*extra: ProgressColumn) -> LoggedProgress:
+    """Progress on stderr, nothing of it with ``--quiet``."""
+    return make_progress(*extra, quiet=_quiet)
 
 
 _quiet = False

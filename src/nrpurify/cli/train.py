@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import time
 from itertools import takewhile
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.progress import Progress, ProgressColumn, Task, TaskID, TextColumn
-from rich.text import Text
+from rich.progress import TextColumn
 
 from nrpurify.cli.common import Device, Json, note, print_json, progress_bar, resolve_device
 from nrpurify.cli.overrides import change_recipe
+from nrpurify.cli.progress import RateColumn, TrainingProgress
 from nrpurify.core.errors import InputError
 
 EXAMPLES = """Examples:
@@ -26,73 +25,6 @@ nrpurify train --data photos/ --recipe fast --out runs/mine --resume
 nrpurify train --data photos/ --recipe fast --out runs/mine --resume --steps 20000
 
 nrpurify train --data photos/ --recipe paper --set optimization.lr=2e-4 --set losses.gan=vanilla"""
-
-
-class RateColumn(ProgressColumn):
-    """Steps a second."""
-
-    def render(self, task: Task) -> Text:
-        """The rate, or nothing before it is known."""
-        return Text(f"{task.speed:.2f}/s" if task.speed else "")
-
-
-LINE_EVERY = 30.0
-"""Seconds between two lines of one kind where there is no terminal for a progress bar."""
-
-
-class TrainingProgress:
-    """Shows a run: the adversary cache, the steps with their loss, and each validation.
-
-    Without a terminal it prints the first and the last step, and one in between each
-    :data:`LINE_EVERY` seconds.
-    """
-
-    def __init__(self, progress: Progress) -> None:
-        self.progress = progress
-        self._tasks: dict[str, TaskID] = {}
-        self._starts: dict[str, tuple[float, int]] = {}
-        self._printed = 0.0
-
-    def _update(self, name: str, done: int, total: int, info: str = "") -> None:
-        if self.progress.disable:
-            self._line(name, done, total, info)
-            return
-        if name not in self._tasks:
-            task = self.progress.add_task(name, total=total, completed=done - 1, info="")
-            self._tasks[name] = task
-        self.progress.update(self._tasks[name], completed=done, total=total, info=info)
-
-    def _line(self, name: str, done: int, total: int, info: str) -> None:
-        now = time.monotonic()
-        is_first = name not in self._starts
-        if not (is_first or done == total or now - self._printed >= LINE_EVERY):
-            return
-        start, before = self._starts.setdefault(name, (now, done))
-        left = (now - start) / (done - before) * (total - done) if done > before else 0.0
-        time_left = f"{left / 60:.0f} min left" if left > 90 else f"{left:.0f} s left"
-        parts = [f"{name} {done}/{total}", info, time_left if left else ""]
-        self._print(", ".join(part for part in parts if part))
-        self._printed = now
-
-    def _print(self, text: str) -> None:
-        self.progress.console.print(text, markup=False, highlight=False, soft_wrap=True)
-
-    def cached(self, done: int, wanted: int) -> None:
-        """Another shard of adversaries is there."""
-        self._update("adversaries", done, wanted)
-
-    def stepped(self, step: int, steps: int, values: dict[str, float]) -> None:
-        """A step is done."""
-        self._update("train", step, steps, f"loss {values['loss']:.4f}")
-
-    def gated(self, step: int, steps: int, values: dict[str, float]) -> None:
-        """A step of the gate's training is done."""
-        self._update("gate", step, steps, f"loss {values['loss']:.4f}")
-
-    def validated(self, step: int, metrics: dict[str, float]) -> None:
-        """A validation is done."""
-        text = "  ".join(f"{name} {value:.3f}" for name, value in metrics.items())
-        self._print(f"step {step}: {text}")
 
 
 def command(

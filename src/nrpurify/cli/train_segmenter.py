@@ -10,7 +10,7 @@ import typer
 from rich.progress import TextColumn
 
 from nrpurify.cli.common import Device, Json, note, print_json, progress_bar, resolve_device
-from nrpurify.cli.train import RateColumn, TrainingProgress
+from nrpurify.cli.progress import RateColumn, TrainingProgress
 from nrpurify.core.errors import InputError
 
 EXAMPLES = """Examples:
