@@ -225,3 +225,25 @@ def test_an_evaluation_rounds_unless_told_otherwise(noisy_photos, purifier_file,
     assert Plan().uint8
     assert float(seen[0].abs().max()) == pytest.approx(5 / 255, abs=1e-6)
     assert float(seen[-1].abs().max()) == pytest.approx(0.021, abs=1e-6)
+
+
+@pytest.mark.parametrize(("purifier", "size", "noted"), [("tiny", 32, True), ("mine", 32, False)])
+def test_small_images_behind_a_shipped_purifier_are_noted(
+    photos, purifier_file, tmp_path, caplog, purifier, size, noted
+):
+    purifier = purifier_file if purifier == "mine" else purifier
+    plan = Plan(victims=("a",), attack="noise", size=size, purifier=purifier)
+    outcome = evaluate_folder(photos, plan)
+    recipe = GridRecipe(
+        (GridAttack("noise"),), ("a",), (str(purifier),), GridImages(str(photos), size=size)
+    )
+    texts = [warning["text"] for warning in run_grid(recipe, tmp_path / "run")["warnings"]]
+    wanted = f"images of {size} pixels: the shipped purifiers"
+    for found in (outcome.notes, outcome.result["notes"], texts):
+        assert any(text.startswith(wanted) for text in found) is noted
+
+
+def test_photographs_that_are_small_and_enlarged_are_noted_too(photos):
+    plan = Plan(victims=("a",), attack="noise", size=96, purifier="tiny")
+    (note,) = evaluate_folder(photos, plan).notes
+    assert note.startswith("images of 40 pixels")

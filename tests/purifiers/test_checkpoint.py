@@ -21,6 +21,7 @@ from nrpurify.purifiers import (
     save_purifier,
     shipped,
 )
+from nrpurify.purifiers.purifier import _log_small_images
 
 SMALL = Design("resg", {"width": 4, "blocks": 1})
 
@@ -416,3 +417,16 @@ def test_only_dense_floats_are_taken(tmp_path, authors_state, change, message):
     )
     with pytest.raises(WeightsError, match=expected):
         convert_checkpoint(tmp_path / "x.pth", "small")
+
+
+def test_a_shipped_purifier_notes_small_images_once(tmp_path, caplog):
+    _log_small_images.cache_clear()
+    tiny = load_purifier("tiny")
+    for images in (torch.rand(1, 3, 96, 97), torch.rand(2, 3, 120, 33), torch.rand(1, 3, 33, 40)):
+        tiny(images)
+    tiny.purify(torch.rand(1, 3, 33, 40))
+    (text,) = caplog.messages
+    assert text.startswith("images of 33 pixels: the shipped purifiers")
+    save_purifier(tiny, tmp_path / "mine.safetensors")
+    load_purifier(tmp_path / "mine.safetensors")(torch.rand(1, 3, 32, 32))
+    assert len(caplog.messages) == 1

@@ -99,7 +99,7 @@ def run_demo(
     shown = SHOWN if SHOWN in plan.victims else plan.victims[0]
     strips = _Strips(shown)
     result = evaluate_images(items, plan, observe=strips, watch=watch).result
-    result["notes"] = _notes(result, plan)
+    result["notes"] += _notes(result, plan)
     write_json(folder / "results.json", result)
     write_demo(folder / "report.html", result, strips.strips, victim=shown)
     return result

@@ -3,7 +3,9 @@
 Inside the package images are float tensors N×3×H×W in [0, 1]; uint8 exists only in files.
 """
 
+import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -252,6 +254,18 @@ def _range_advice(low: float, high: float, advice: str) -> str:
     if low >= -_TOLERANCE and high > 2:
         return "divide uint8 values by 255"
     return advice
+
+
+def shorter_side(paths: Sequence[str | Path]) -> int:
+    """The shorter side of the smallest image, from the files' headers; of none, a large number.
+
+    Files whose header cannot be read do not count.
+    """
+    sides = [sys.maxsize]
+    for path in paths:
+        with suppress(Exception), PilImage.open(path) as picture:  # decoders raise nearly anything
+            sides.append(min(picture.size))
+    return min(sides)
 
 
 def load_batch(paths: Sequence[str | Path], size: int, *, crop: bool) -> Tensor:

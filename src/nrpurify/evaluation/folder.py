@@ -15,7 +15,7 @@ from nrpurify.attacks.gradient_log import log_gradients
 from nrpurify.core.errors import ImageError, InputError
 from nrpurify.core.files import LeftOut, log_left_out
 from nrpurify.core.groups import InGroups, span
-from nrpurify.core.images import load_batch
+from nrpurify.core.images import load_batch, shorter_side
 from nrpurify.core.precision import arithmetic
 from nrpurify.core.versions import environment
 from nrpurify.data.labels import LabeledImage, labeled_images, read_labeled_folder
@@ -25,6 +25,7 @@ from nrpurify.evaluation.networks import networks_seen
 from nrpurify.evaluation.plan import Plan
 from nrpurify.evaluation.planned_attack import PlannedAttack, planned_attack
 from nrpurify.purifiers import Purifier, load_purifier
+from nrpurify.purifiers.purifier import small_images_notes
 from nrpurify.weights import weights_hash
 
 
@@ -87,7 +88,10 @@ def evaluate_images(
     if len(broken) == len(items):
         raise InputError(f"none of the {len(items)} images can be read; the first: {broken[0]}")
     settings = _settings(plan, planned, purifier, victims)
-    return Outcome(summarize(tallies, settings), broken, log.notes())
+    side = min(plan.size, shorter_side([item.path for item in items]))
+    notes = [*log.notes(), *small_images_notes(side, [purifier])]
+    result = summarize(tallies, settings)
+    return Outcome({**result, "notes": notes}, broken, notes)
 
 
 def evaluate_folder(
@@ -125,7 +129,8 @@ def evaluate_folder(
     log_left_out([left for left in left_out if not left.lost])
     outcome = evaluate_images(items[:limit], plan, watch=watch)
     lost = [f"cannot read {left}" for left in left_out if left.lost]
-    return Outcome(outcome.result, [*lost, *outcome.broken], [*notes, *outcome.notes])
+    notes += outcome.notes
+    return Outcome({**outcome.result, "notes": notes}, [*lost, *outcome.broken], notes)
 
 
 def _check_labels(

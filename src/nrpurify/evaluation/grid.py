@@ -13,6 +13,7 @@ from torch import Tensor
 from nrpurify.core.config import Gathered, to_yaml
 from nrpurify.core.errors import InputError
 from nrpurify.core.files import check_writable, write_json, write_text
+from nrpurify.core.images import shorter_side
 from nrpurify.core.precision import arithmetic
 from nrpurify.core.versions import environment, versions
 from nrpurify.data.labels import LabeledImage
@@ -25,6 +26,7 @@ from nrpurify.evaluation.label_check import FIRST, check_labels
 from nrpurify.evaluation.networks import Networks, name_problems
 from nrpurify.evaluation.photos import Photos, open_photos
 from nrpurify.evaluation.strips import write_strips
+from nrpurify.purifiers.purifier import small_images_notes
 
 
 class GridWatcher(Protocol):
@@ -132,6 +134,9 @@ def _prepare(
 ) -> Bench:
     """Load and try everything once, before any time is spent on attacks."""
     networks = Networks.load(recipe, photos.batch(0, 1).images, device)
+    side = min(photos.size, shorter_side([item.path for item in photos.items]))
+    behind = (networks.defense(name) for name in recipe.defenses)
+    photos.notes.extend(small_images_notes(side, behind))
     classes = check_labels(
         networks.victims,
         photos.batch(0, FIRST),

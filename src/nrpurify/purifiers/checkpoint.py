@@ -14,7 +14,7 @@ from nrpurify.core.checkpoint import fill, read_carded, write_carded
 from nrpurify.core.errors import InputError, WeightsError
 from nrpurify.core.model_card import Card
 from nrpurify.purifiers.gate import Gate
-from nrpurify.purifiers.purifier import Purifier
+from nrpurify.purifiers.purifier import SMALLEST, Purifier
 from nrpurify.purifiers.registry import Design, design, design_names
 from nrpurify.purifiers.strength import PLAIN, Strength
 
@@ -102,6 +102,8 @@ def load_purifier(
     changes = {name: factor for name, factor in given.items() if factor is not None}
     if changes:
         purifier = Purifier(network, card, replace(own, **changes), decides)
+    if source in shipped():
+        purifier.smallest = SMALLEST
     return _ready(purifier, device)
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Iterable
+from functools import cache
 from typing import Literal
 
 import torch
@@ -12,6 +15,7 @@ from nrpurify.core.fractions import hint_of_255
 from nrpurify.core.images import as_floats, check_images, to_uint8
 from nrpurify.core.model_card import Card
 from nrpurify.core.precision import Amp, autocast
+from nrpurify.core.tracing import has_values
 from nrpurify.purifiers.gate import Gate
 from nrpurify.purifiers.shapes import crop, pad_to_multiple
 from nrpurify.purifiers.strength import PLAIN, WINDOW, Strength, apply_strength
@@ -19,6 +23,32 @@ from nrpurify.purifiers.tiling import apply_tiled
 
 TILE = 512
 HALO = 128
+SMALLEST = 96
+"""Below so many pixels a side, images lose accuracy behind the shipped purifiers."""
+
+_LOGGER = logging.getLogger(__name__)
+
+
+def small_images_notes(side: int, defenses: Iterable[nn.Module]) -> list[str]:
+    """What to tell about images of ``side`` pixels behind defenses; nothing if they suit them."""
+    if side >= SMALLEST:
+        return []  # before defenses are loaded
+    parts = (part for defense in defenses for part in defense.modules())
+    too_small = any(side < getattr(part, "smallest", 0) for part in parts)
+    return [_small_images_note(side)] if too_small else []
+
+
+def _small_images_note(side: int) -> str:
+    return (
+        f"images of {side} pixels: the shipped purifiers were trained on photographs and harm "
+        f"images below {SMALLEST} pixels (docs/results.md, small and gray images); measure on your "
+        "own, or train a purifier on your images"
+    )
+
+
+@cache
+def _log_small_images(side: int) -> None:
+    _LOGGER.warning("%s", _small_images_note(side))
 
 
 class Purifier(nn.Module):
@@ -26,6 +56,8 @@ class Purifier(nn.Module):
 
     Attributes:
         scale: How many times longer the sides become: 1, or 2 for the SR defense's network.
+        smallest: Images with a side of fewer pixels are noted in the log, once for each size; 0
+            notes none, as for purifiers of your own.
         strength: The two factors of :class:`Strength`; part of the state, so that hashes see it.
         gate: Decides how much of the strength beyond 1 an image gets; None where all get it.
 
@@ -41,6 +73,7 @@ class Purifier(nn.Module):
     """
 
     strength: Tensor
+    smallest: int = 0
 
     def __init__(
         self,
@@ -64,6 +97,10 @@ class Purifier(nn.Module):
         if images.shape[0] == 0:
             height, width = (self.scale * side for side in images.shape[-2:])
             return images.new_empty(0, 3, height, width)
+        if self.smallest and has_values(images):
+            side = min(images.shape[-2:])
+            if side < self.smallest:
+                _log_small_images(side)
         weight = next(self.network.parameters(), images)
         given = images.to(weight.dtype)
         purified = self._network_says(given)
