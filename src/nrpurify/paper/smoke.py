@@ -90,6 +90,8 @@ def tiny_networks() -> Iterator[None]:
 
     rooms = ("models.features", "training.adversaries", "training.losses", "training.validation")
     with ExitStack() as stack:
+        stack.enter_context(torch.random.fork_rng(devices=[]))
+        torch.manual_seed(0)  # of the random detectors and segmenters that a run builds
         stack.enter_context(patch.object(models, "load_classifier", classifier))
         for room in rooms:
             stack.enter_context(patch(f"nrpurify.{room}.feature_extractor", extractor))
