@@ -10,14 +10,15 @@ from nrpurify import attacks, defenses
 from nrpurify.attacks import objectives
 from nrpurify.attacks.starts import STARTS
 from nrpurify.core import random as draw
+from nrpurify.core.random import seeded
 from nrpurify.data.masks import Sample
 from nrpurify.models.features import FeatureExtractor
 from nrpurify.models.segmenters import spectral
 from nrpurify.purifiers import DynamicPurifier, load_purifier
 from nrpurify.training import adversary_config as diet
 from nrpurify.training import perturbation_augment as variation
-from nrpurify.training.adversaries import Pair, _weighted, seeded
-from nrpurify.training.segnet_data import random_view
+from nrpurify.training.adversaries import Pair, _weighted
+from nrpurify.training.segmenter_data import random_view
 
 
 @contextmanager
@@ -37,7 +38,7 @@ IMAGES = torch.rand(2, 3, 12, 10, generator=generator())
 PAIR = Pair(IMAGES[:, :, :10], (IMAGES[:, :, :10] + 0.03).clamp(0, 1))
 LABELS = torch.tensor([0, 4])
 MASK = torch.zeros(12, 10, dtype=torch.long)
-CHANGES = diet.Variation(scale=0.5, swap=0.5, smooth=0.5, sign=0.5, grain=0.9, clean=0.2)
+CHANGES = diet.PerturbationAugment(scale=0.5, swap=0.5, smooth=0.5, sign=0.5, grain=0.9, clean=0.2)
 torch.manual_seed(0)
 BODY = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.ReLU())
 CLASSIFIER = nn.Sequential(BODY, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 5)).eval()
@@ -72,7 +73,7 @@ DRAWS = {
     "weighted": lambda: torch.tensor(_weighted([1.0, 2.0, 3.0], generator()), device="cpu"),
     "integer": lambda: torch.tensor(draw.random_integer(0, 99, generator()), device="cpu"),
     "chance": lambda: torch.tensor(draw.chance(0.5, generator()), device="cpu"),
-    "vary": lambda: variation.vary(PAIR, CHANGES, 0.1, generator()).adversarial,
+    "vary": lambda: variation.augment_perturbations(PAIR, CHANGES, 0.1, generator()).adversarial,
     "view": lambda: random_view(Sample("", IMAGES[0], MASK), (8, 8), (0.5, 1), 0.2, generator())[0],
     "spectral": lambda: spectral.spectral_conv2d(IMAGES, BODY[0].weight.detach()),
 }  # fmt: skip

@@ -192,7 +192,7 @@ def test_a_result_that_cannot_be_written_is_noticed_before_the_work(run, tmp_pat
         "evaluation.grid._prepare",
         "cli.demo_run.evaluate_images",
         "tasks.run.open_victim",
-        "training.fff_run.feature_extractor",
+        "training.fff.feature_extractor",
     ):
         monkeypatch.setattr(f"nrpurify.{name}", work)
     (tmp_path / "file").touch()

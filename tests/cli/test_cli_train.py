@@ -10,7 +10,7 @@ from nrpurify.cli.overrides import change_recipe
 from nrpurify.cli.progress import LoggedProgress, RateColumn, TrainingProgress
 from nrpurify.core.errors import InputError
 from nrpurify.purifiers import load_purifier
-from nrpurify.training import Recipe, shipped_recipes
+from nrpurify.training import Recipe
 
 RECIPE = """# A run of two steps.
 purifier: micro
@@ -148,10 +148,10 @@ def test_data_and_recipe_must_be_given(run, train, tmp_path):
 def test_list(run):
     code, out, _ = run("train", "--list")
     assert code == 0
-    for name in shipped_recipes():
+    for name in Recipe.shipped():
         assert f"{name}: " in out
     listed = json.loads(run("train", "--list", "--json")[1])
-    assert [row["name"] for row in listed] == list(shipped_recipes())
+    assert [row["name"] for row in listed] == list(Recipe.shipped())
     assert all(row["about"] and "#" not in row["about"] for row in listed)
 
 

@@ -17,16 +17,15 @@ from torch import nn
 
 from nrpurify.models.features import FeatureExtractor
 from nrpurify.training import (
+    PurifierRun,
     Recipe,
-    Run,
     Silent,
     adversaries,
     losses,
-    recipe_from_dict,
-    trainer,
+    purifier_trainer,
     validation,
 )
-from nrpurify.training.discriminator import Critic
+from nrpurify.training.discriminator import Discriminator
 
 LAYERS = ("conv1", "relu1", "conv2", "relu2")
 
@@ -49,7 +48,7 @@ def patch(setattr=setattr) -> None:
     """Put the tiny extractor and a narrow critic wherever training asks for one."""
     for module in (adversaries, losses, validation):
         setattr(module, "feature_extractor", tiny_extractor)
-    setattr(trainer, "Critic", lambda side: Critic(side, (8, 8, 16, 16, 16)))
+    setattr(purifier_trainer, "Discriminator", lambda side: Discriminator(side, (8, 8, 16, 16, 16)))
 
 
 def recipe(**changes) -> Recipe:
@@ -69,7 +68,7 @@ def recipe(**changes) -> Recipe:
         "optimization": {"lr": 1e-3, "warmup": 2, "clip": 1.0, "ema": 0.9, "amp": False},
         "validation": {"every": 3, "photos": 2, "side": 40, "steps": 2},
     }
-    return recipe_from_dict({**values, **changes})
+    return Recipe.from_dict({**values, **changes})
 
 
 class Dying(Silent):
@@ -97,10 +96,10 @@ def main() -> None:
     folder = given.folder / os.environ.get("RANK", "")
     watcher = Dying(given.die_at)
     settings = recipe(**json.loads(given.set))
-    run = Run(settings, given.data, folder, torch.device("cpu"), watcher)
+    run = PurifierRun(settings, given.data, folder, torch.device("cpu"), watcher)
     run.execute(resume=given.resume)
     if given.keep_all:
-        parts = {"network": run.trainer.purifier.network, "critic": run.trainer.critic}
+        parts = {"network": run.trainer.purifier.network, "critic": run.trainer.discriminator}
         state = {f"{k}.{n}": v for k, part in parts.items() for n, v in part.state_dict().items()}
         save_file(
             {name: value.contiguous() for name, value in state.items()},

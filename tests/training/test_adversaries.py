@@ -6,8 +6,10 @@ from nrpurify.attacks import cda, load_generator
 from nrpurify.attacks.generator import GeneratorNet
 from nrpurify.attacks.trained import GENERATOR, save_generator
 from nrpurify.core.errors import InputError
+from nrpurify.core.random import seeded
 from nrpurify.purifiers import Card
-from nrpurify.training.adversaries import AdversaryCache, AdversaryMaker, seeded
+from nrpurify.training.adversaries import AdversaryMaker
+from nrpurify.training.adversary_cache import AdversaryCache
 from nrpurify.training.photos import split_photos
 
 CPU = torch.device("cpu")
@@ -158,10 +160,10 @@ def test_a_shard_is_a_function_of_recipe_and_index_alone(maker, tmp_path):
 
 def test_shards_are_kept_and_not_made_again(maker, tmp_path, monkeypatch):
     first = AdversaryCache(maker(), tmp_path)
-    first.grow()
+    first.add_shard()
     monkeypatch.setattr(AdversaryMaker, "make", lambda *args: pytest.fail("made again"))
     again = AdversaryCache(maker(), tmp_path)
-    again.grow()
+    again.add_shard()
     assert len(again) == 1
     assert torch.equal(again._shards[0].adversarial, first._shards[0].adversarial)
     assert again._shards[0].clean.shape == (2, 3, 40, 40)
@@ -174,7 +176,7 @@ def test_kinds_that_need_no_strength_are_drawn_apart(maker, tmp_path):
     kinds = [{"kind": "noise"}, {"kind": "clean", "strengthen": False}]
     cache = AdversaryCache(maker(adversaries=kinds, cache={"shards": 8}), tmp_path)
     while len(cache) < 8:
-        cache.grow()
+        cache.add_shard()
     assert cache.has_known()
     for strengthen in (True, False):
         pair = cache.draw_kind(6, seeded(0), strengthen=strengthen)
@@ -185,7 +187,7 @@ def test_kinds_that_need_no_strength_are_drawn_apart(maker, tmp_path):
 
 def test_what_no_kind_is_cannot_be_drawn(maker, tmp_path):
     cache = AdversaryCache(maker(), tmp_path)
-    cache.grow()
+    cache.add_shard()
     assert not cache.has_known()
     with pytest.raises(InputError, match=r"no adversary in .* has strengthen false"):
         cache.draw_kind(1, seeded(0), strengthen=False)
@@ -198,9 +200,9 @@ def test_an_interrupted_shard_leaves_nothing(maker, tmp_path, monkeypatch):
         path.write_bytes(b"half")
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("nrpurify.training.adversaries.save_file", fail)
+    monkeypatch.setattr("nrpurify.training.adversary_cache.save_file", fail)
     with pytest.raises(KeyboardInterrupt):
-        cache.grow()
+        cache.add_shard()
     assert list(tmp_path.glob("*.safetensors")) == []
     assert list(tmp_path.glob(".*")) == []
     assert len(cache) == 0
@@ -217,9 +219,9 @@ def test_count_grows_with_the_steps(maker, tmp_path):
 
 def test_draws_see_only_the_shards_of_their_step(maker, tmp_path):
     cache = AdversaryCache(maker(), tmp_path)
-    cache.grow()
+    cache.add_shard()
     early = cache.draw(5, 0, seeded(0))
-    cache.grow()
+    cache.add_shard()
     again = cache.draw(5, 0, seeded(0))  # one shard at step 0, whatever is loaded
     assert torch.equal(early.clean, again.clean)
     assert torch.equal(early.adversarial, again.adversarial)

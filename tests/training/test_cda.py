@@ -16,16 +16,11 @@ from nrpurify.training import (
     CdaRun,
     FffRecipe,
     Silent,
-    cda_run,
-    cda_trainer,
-    fff_run,
-    load_attack_recipe,
+    cda,
+    fff,
     make_fff,
-    shipped_attack_recipes,
 )
-from nrpurify.training.cda_run import agreement
-from nrpurify.training.cda_trainer import clip_through, pooled_logits, relativistic_loss
-from nrpurify.training.settings import from_dict
+from nrpurify.training.cda import agreement, clip_through, pooled_logits, relativistic_loss
 
 MICRO = {
     "size": "small", "network": "vgg16", "layer": "conv2", "steps": 4, "batch": 2, "crop": 12,
@@ -46,13 +41,13 @@ def victim(images):
 
 @pytest.fixture
 def go(micro, monkeypatch, photo_folder, tmp_path):
-    for module in (cda_trainer, fff_run):
+    for module in (cda, fff):
         monkeypatch.setattr(module, "feature_extractor", micro.tiny_extractor)
-    monkeypatch.setattr(cda_trainer, "GeneratorNet", lambda blocks: cda_trainer_net(blocks))
-    monkeypatch.setattr(cda_run, "load_classifier", lambda name, device: victim)
+    monkeypatch.setattr(cda, "GeneratorNet", lambda blocks: cda_trainer_net(blocks))
+    monkeypatch.setattr(cda, "load_classifier", lambda name, device: victim)
 
     def start(folder, *, resume=False, watcher=None, **changes):
-        recipe = from_dict(CdaRecipe, {**MICRO, **changes})
+        recipe = CdaRecipe.from_dict({**MICRO, **changes})
         run = CdaRun(
             recipe, photo_folder, tmp_path / folder, torch.device("cpu"), watcher or Silent()
         )
@@ -179,15 +174,15 @@ def test_agreement():
 
 
 def test_shipped_recipes_fit_their_kind():
-    for name in shipped_attack_recipes():
-        kind = CdaRecipe if name.startswith("cda") else FffRecipe
-        assert load_attack_recipe(kind, name, seed=3).seed == 3
-    assert load_attack_recipe(CdaRecipe, "cda-paper").to_dict() == {
+    for kind in (CdaRecipe, FffRecipe):
+        assert len(kind.shipped()) == 2
+        assert [kind.load(name, seed=3).seed for name in kind.shipped()] == [3, 3]
+    assert CdaRecipe.load("cda-paper").to_dict() == {
         **CdaRecipe().to_dict(),
         "checkpoint_every": 500,
         "validation": {**CdaRecipe().to_dict()["validation"], "every": 2000, "photos": 64},
     }
-    assert load_attack_recipe(FffRecipe, "fff-paper") == FffRecipe()
+    assert FffRecipe.load("fff-paper") == FffRecipe()
 
 
 @pytest.mark.parametrize(
@@ -202,11 +197,11 @@ def test_shipped_recipes_fit_their_kind():
 )
 def test_recipes_that_cannot_be(values, message):
     with pytest.raises(InputError, match=message):
-        from_dict(CdaRecipe, values)
+        CdaRecipe.from_dict(values)
 
 
 def test_a_pattern_and_its_card(go, tmp_path):
-    recipe = from_dict(FffRecipe, {"layers": ["conv1", "conv2"], "side": 8, "steps": 120})
+    recipe = FffRecipe.from_dict({"layers": ["conv1", "conv2"], "side": 8, "steps": 120})
     seen = []
     card = make_fff(recipe, tmp_path / "p.safetensors", callback=lambda s, v: seen.append(s))
     assert card.training["steps_done"] == len(seen) == 120

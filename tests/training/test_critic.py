@@ -3,19 +3,19 @@ import torch
 from torch import nn
 
 from nrpurify.core.errors import InputError
-from nrpurify.training.discriminator import Critic, PairCritic
+from nrpurify.training.discriminator import Discriminator, PairDiscriminator
 
 
 @pytest.mark.parametrize("side", [32, 64])
 def test_one_logit_an_image(side):
-    scores = Critic(side)(torch.rand(2, 3, side, side))
+    scores = Discriminator(side)(torch.rand(2, 3, side, side))
     assert scores.shape == (2, 1)
     assert scores[0] != scores[1]
 
 
 def test_layout_is_that_of_esrgans_vgg_critic():
     with torch.device("meta"):
-        critic = Critic(128)
+        critic = Discriminator(128)
     kinds = [type(layer) for layer in critic.features]
     assert kinds[:3] == [nn.Conv2d, nn.LeakyReLU, nn.Conv2d]  # no norm behind the first
     assert kinds.count(nn.Conv2d) == 10
@@ -30,18 +30,20 @@ def test_layout_is_that_of_esrgans_vgg_critic():
 
 @pytest.mark.parametrize(("side", "multiple"), [(100, 32), (16, 32), (0, 32)])
 def test_side_is_checked(side, multiple):
-    with pytest.raises(InputError, match=rf"side {side}; the critic takes multiples of {multiple}"):
-        Critic(side)
+    with pytest.raises(
+        InputError, match=rf"side {side}; the discriminator takes multiples of {multiple}"
+    ):
+        Discriminator(side)
     with pytest.raises(InputError, match="multiples of 4"):
-        Critic(6, (2, 2))
+        Discriminator(6, (2, 2))
 
 
 @pytest.mark.parametrize("joint", [True, False])
 def test_halves_in_one_batch_or_in_two(joint):
     torch.manual_seed(0)
-    critic = Critic(32, (4, 4, 4, 4, 4))
+    critic = Discriminator(32, (4, 4, 4, 4, 4))
     purified, clean = torch.rand(2, 4, 3, 32, 32)
-    first, second = PairCritic(critic, joint=joint)(purified, clean)
+    first, second = PairDiscriminator(critic, joint=joint)(purified, clean)
     together = critic(torch.cat([purified, clean]))
     apart = torch.cat([critic(purified), critic(clean)])
     wanted, other = (together, apart) if joint else (apart, together)

@@ -9,9 +9,10 @@ from safetensors.torch import load_file
 from torch import nn
 
 from nrpurify.core.errors import InputError
+from nrpurify.core.random import seeded
 from nrpurify.purifiers import Gate, load_purifier
 from nrpurify.training import Silent
-from nrpurify.training.adversaries import Pair, seeded
+from nrpurify.training.adversaries import Pair
 from nrpurify.training.gate import GateTrainer, with_norms, without_norms
 
 STRONG = {"strength": {"coarse": 2.0, "fine": 1.5}}

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from nrpurify.purifiers.registry import Design, design
-from nrpurify.training.net2net import can_grow, grow
+from nrpurify.training.net2net import can_expand, expand
 
 SMALL = {"widths": [48, 52, 56], "blocks": [1, 1, 1]}
 LARGE = {"widths": [56, 60, 64], "blocks": [1, 2, 3]}
@@ -25,11 +25,11 @@ def built(chosen, std=0.0):
 )
 def test_what_has_grown_says_the_same_and_can_say_more(architecture, more, most):
     small, large = Design(architecture, SMALL | more), Design(architecture, LARGE | most)
-    assert can_grow(small, large)
+    assert can_expand(small, large)
     before, after = built(small, 0.03), built(large)
     images = torch.rand(2, 3, 32, 48)
     assert (before(images) - after(images)).abs().max() > 0.01
-    grow(before, after)
+    expand(before, after)
     torch.testing.assert_close(after(images), before(images))
     after(images).square().sum().backward()
     channels = SMALL["widths"][0]
@@ -39,7 +39,7 @@ def test_what_has_grown_says_the_same_and_can_say_more(architecture, more, most)
 def test_the_same_design_keeps_its_weights():
     chosen = Design("unshuffle-unet", SMALL)
     before, after = built(chosen, 0.03), built(chosen)
-    grow(before, after)
+    expand(before, after)
     for name, value in before.state_dict().items():
         assert torch.equal(after.state_dict()[name], value)
 
@@ -60,4 +60,4 @@ def test_the_same_design_keeps_its_weights():
     ],
 )
 def test_others_cannot_grow(smaller, larger):
-    assert not can_grow(smaller, larger)
+    assert not can_expand(smaller, larger)

@@ -3,8 +3,8 @@
 import torch
 
 from nrpurify.core.images import write_png
-from nrpurify.training.adversaries import seeded
-from nrpurify.training.benign_augment import CONTRASTS, degrade, honest_crops, retouch
+from nrpurify.core.random import seeded
+from nrpurify.training.benign_augment import CONTRASTS, benign_crops, degrade, retouch
 from nrpurify.training.photos import KERNELS, read_resized, split_photos
 
 
@@ -28,8 +28,8 @@ def test_crops_are_seeded_and_of_all_kernels(tmp_path):
     torch.manual_seed(0)
     photo = tmp_path / "square.png"
     write_png(photo, torch.rand(3, 40, 40))
-    crops = honest_crops([photo], 16, 20, (20, 20), seeded(1))
-    assert torch.equal(crops, honest_crops([photo], 16, 20, (20, 20), seeded(1)))
+    crops = benign_crops([photo], 16, 20, (20, 20), seeded(1))
+    assert torch.equal(crops, benign_crops([photo], 16, 20, (20, 20), seeded(1)))
     whole = [read_resized(photo, 20, kernel) for kernel in KERNELS]
     found = {next(i for i, image in enumerate(whole) if torch.equal(image, crop)) for crop in crops}
     assert found == set(range(len(KERNELS)))

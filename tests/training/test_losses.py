@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from nrpurify.training import losses
-from nrpurify.training.recipe import FeatureTerm, Losses
+from nrpurify.training.purifier_recipe import FeatureTerm, Losses
 
 
 def sigmoid(x):
@@ -26,7 +26,7 @@ def relativistic_by_hand(winner, loser):
 
 
 def test_relativistic_average_losses_by_hand():
-    critic = losses.critic_loss("relativistic", column(*FAKE), column(*REAL))
+    critic = losses.discriminator_loss("relativistic", column(*FAKE), column(*REAL))
     assert critic.item() == pytest.approx(relativistic_by_hand(REAL, FAKE), rel=1e-5)
     purifier = losses.purifier_loss("relativistic", column(*FAKE), column(*REAL))
     assert purifier.item() == pytest.approx(relativistic_by_hand(FAKE, REAL), rel=1e-5)
@@ -34,7 +34,7 @@ def test_relativistic_average_losses_by_hand():
 
 
 def test_vanilla_losses_by_hand():
-    critic = losses.critic_loss("vanilla", column(*FAKE), column(*REAL))
+    critic = losses.discriminator_loss("vanilla", column(*FAKE), column(*REAL))
     real = -sum(math.log(sigmoid(r)) for r in REAL) / 2
     fake = -sum(math.log(1 - sigmoid(f)) for f in FAKE) / 2
     assert critic.item() == pytest.approx((real + fake) / 2, rel=1e-5)
@@ -46,7 +46,9 @@ def test_vanilla_losses_by_hand():
 @pytest.mark.parametrize("gan", ["relativistic", "vanilla"])
 def test_gradients_pull_scores_the_right_way(gan):
     fake, real = column(*FAKE).requires_grad_(), column(*REAL).requires_grad_()
-    fake_grad, real_grad = torch.autograd.grad(losses.critic_loss(gan, fake, real), (fake, real))
+    fake_grad, real_grad = torch.autograd.grad(
+        losses.discriminator_loss(gan, fake, real), (fake, real)
+    )
     assert (fake_grad > 0).all()
     assert (real_grad < 0).all()
     (fake_grad,) = torch.autograd.grad(losses.purifier_loss(gan, fake, real), fake)
@@ -55,7 +57,7 @@ def test_gradients_pull_scores_the_right_way(gan):
 
 def test_no_difference_is_log_two():
     same = column(1.0, 1.0)
-    for loss in (losses.critic_loss, losses.purifier_loss):
+    for loss in (losses.discriminator_loss, losses.purifier_loss):
         assert loss("relativistic", same, same).item() == pytest.approx(math.log(2), rel=1e-6)
 
 
@@ -177,7 +179,7 @@ def test_eq7_compares_each_crop_with_its_own_original():
     expected = -above.sigmoid().log().mean()
     torch.testing.assert_close(losses.purifier_loss("eq7", purified, clean), expected)
     torch.testing.assert_close(
-        losses.critic_loss("eq7", purified, clean), -(-above).sigmoid().log().mean()
+        losses.discriminator_loss("eq7", purified, clean), -(-above).sigmoid().log().mean()
     )
     swapped = clean.flip(0)
     assert losses.purifier_loss("eq7", purified, swapped) != expected

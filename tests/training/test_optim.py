@@ -4,8 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from nrpurify.training.optim import learning_rate, update_average
-from nrpurify.training.recipe import Optimization
+from nrpurify.training.optim import Optimization, learning_rate, update_average
 
 
 @pytest.mark.parametrize(

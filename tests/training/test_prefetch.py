@@ -2,7 +2,7 @@ import threading
 
 import pytest
 
-from nrpurify.training.prefetch import Prefetch
+from nrpurify.training.photos import Prefetch
 
 
 @pytest.mark.parametrize("threads", [0, 1, 3])

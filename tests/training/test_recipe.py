@@ -5,10 +5,10 @@ import pytest
 
 from nrpurify.core.errors import InputError, MissingExtraError
 from nrpurify.purifiers import DESIGNS
-from nrpurify.training import Recipe, load_recipe, recipe_from_dict, shipped_recipes
+from nrpurify.training import Recipe, load_recipe
 
 
-@pytest.mark.parametrize("name", shipped_recipes())
+@pytest.mark.parametrize("name", Recipe.shipped())
 def test_shipped_recipes_parse_and_fit(name):
     recipe = load_recipe(name)
     assert recipe.purifier in DESIGNS
@@ -18,11 +18,11 @@ def test_shipped_recipes_parse_and_fit(name):
     )
     assert recipe.resize[0] <= recipe.resize[1]
     assert not recipe.cache.shards or recipe.cache.crop >= recipe.crop
-    assert recipe_from_dict(recipe.to_dict()) == recipe
+    assert Recipe.from_dict(recipe.to_dict()) == recipe
 
 
 def test_names_of_the_issue_are_shipped():
-    assert {"paper", "fast"} <= set(shipped_recipes())
+    assert {"paper", "fast"} <= set(Recipe.shipped())
 
 
 def test_paper_recipe_is_section_4_1():
@@ -157,17 +157,17 @@ def test_changes_replace_top_level_settings():
 )
 def test_errors_name_the_place(values, message):
     with pytest.raises(InputError, match=rf"the recipe cannot be used:\n(.|\n)*{message}"):
-        recipe_from_dict(values)
+        Recipe.from_dict(values)
 
 
 def test_all_errors_are_told_at_once():
     with pytest.raises(InputError) as caught:
-        recipe_from_dict({"a": 1, "b": 2, "steps": None})
+        Recipe.from_dict({"a": 1, "b": 2, "steps": None})
     assert [line.strip().split(":")[0] for line in str(caught.value).splitlines()[1:]] == [
         "steps", "a", "b",
     ]  # fmt: skip
     with pytest.raises(InputError) as caught:
-        recipe_from_dict({"optimization": {"lr": -1, "ema": 2}})
+        Recipe.from_dict({"optimization": {"lr": -1, "ema": 2}})
     assert len(str(caught.value).splitlines()) == 3
 
 

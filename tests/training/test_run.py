@@ -135,7 +135,9 @@ def test_sigkill_loses_only_what_is_behind_the_checkpoint(program, go, photo_fol
     assert_equal(state(tmp_path / "whole"), state(tmp_path / "killed"))
 
 
-@pytest.mark.parametrize("writer", ["torch.save", "nrpurify.training.trainer.save_purifier"])
+@pytest.mark.parametrize(
+    "writer", ["torch.save", "nrpurify.training.purifier_trainer.save_purifier"]
+)
 def test_death_between_the_files_of_the_last_checkpoint(go, monkeypatch, tmp_path, writer):
     whole = go("whole")
     calls = []
@@ -280,8 +282,8 @@ def test_a_state_of_another_network_is_named(go, tmp_path):
     ("writer", "file"),
     [
         ("nrpurify.training.run_folder.torch.save", "state.pt"),
-        ("nrpurify.training.trainer.save_purifier", "purifier.safetensors"),
-        ("nrpurify.training.adversaries.save_file", "shard-00000.safetensors"),
+        ("nrpurify.training.purifier_trainer.save_purifier", "purifier.safetensors"),
+        ("nrpurify.training.adversary_cache.save_file", "shard-00000.safetensors"),
         ("nrpurify.training.validation.save_file", "validation.safetensors"),
         ("nrpurify.training.log.write_text", "log.jsonl"),
         ("nrpurify.training.run_folder.write_json", "recipe.json"),

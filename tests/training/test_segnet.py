@@ -12,10 +12,16 @@ from nrpurify.core.images import write_png
 from nrpurify.core.lock import locked
 from nrpurify.data.masks import CAMVID, IGNORED, ClassTable, Sample, find_pairs
 from nrpurify.models.segmenters.checkpoint import load_segnet
-from nrpurify.training.segnet import split_pairs, train_segnet
-from nrpurify.training.segnet_data import random_view, recolor
-from nrpurify.training.segnet_finish import measure, settle_norms
-from nrpurify.training.segnet_recipe import SegNetRecipe, Stage
+from nrpurify.training import Silent
+from nrpurify.training.segmenter import (
+    SegNetRecipe,
+    Stage,
+    measure,
+    settle_norms,
+    split_pairs,
+    train_segnet,
+)
+from nrpurify.training.segmenter_data import random_view, recolor
 
 PLAN = SegNetRecipe(
     stages=(Stage(2, 2, (16, 32), (0.5, 0.8)), Stage(2, 1, (32, 16), (1.0, 1.0))),
@@ -28,6 +34,16 @@ PLAN = SegNetRecipe(
 
 class KilledError(Exception):
     pass
+
+
+class Recorder(Silent):
+    def __init__(self, die_at=-1):
+        self.die_at, self.seen = die_at, []
+
+    def stepped(self, step, steps, values):
+        self.seen.append((step, steps, values["loss"]))
+        if step == self.die_at:
+            raise KilledError
 
 
 @pytest.fixture
@@ -51,8 +67,9 @@ def run(camvid, out, **options):
 
 
 def test_a_run_leaves_a_checkpoint_that_says_how(camvid, tmp_path):
-    seen = []
-    file = run(camvid, tmp_path / "run", watch=lambda *values: seen.append(values))
+    watcher = Recorder()
+    seen = watcher.seen
+    file = run(camvid, tmp_path / "run", watcher=watcher)
     _, card = load_segnet(file)
     assert card.training["images"] == 6
     assert card.training["held_out"] == 2
@@ -66,12 +83,8 @@ def test_a_run_leaves_a_checkpoint_that_says_how(camvid, tmp_path):
 
 
 def test_a_resumed_run_does_what_an_uninterrupted_one_does(camvid, tmp_path):
-    def die(step, total, loss):
-        if step == 3:
-            raise KilledError
-
     with pytest.raises(KilledError):
-        run(camvid, tmp_path / "b", watch=die)
+        run(camvid, tmp_path / "b", watcher=Recorder(die_at=3))
     with pytest.raises(InputError, match="add --resume"):
         run(camvid, tmp_path / "b")
     with pytest.raises(InputError, match="another recipe"):
@@ -168,9 +181,10 @@ def blank(camvid, names):
 
 def test_a_batch_that_is_all_void_is_drawn_anew(camvid, tmp_path):
     blank(camvid, range(4))
-    losses = []
+    watcher = Recorder()
     plan = replace(PLAN, stages=(Stage(12, 1, (16, 16), (0.4, 0.4)),), holdout=0)
-    run(camvid, tmp_path / "run", plan=plan, watch=lambda *values: losses.append(values[2]))
+    run(camvid, tmp_path / "run", plan=plan, watcher=watcher)
+    losses = [loss for _, _, loss in watcher.seen]
     assert len(losses) == 12
     assert all(math.isfinite(loss) for loss in losses)
 

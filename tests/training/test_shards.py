@@ -5,9 +5,9 @@ from safetensors.torch import load_file
 from nrpurify.core.errors import WeightsError
 from nrpurify.paper.trained import _check_budget
 from nrpurify.training import train
-from nrpurify.training.adversaries import AdversaryCache, AdversaryMaker
+from nrpurify.training.adversaries import AdversaryMaker
+from nrpurify.training.adversary_cache import AdversaryCache, borrow_shards, shard_settings
 from nrpurify.training.photos import split_photos
-from nrpurify.training.shards import borrow_shards, shard_settings
 
 
 @pytest.fixture
@@ -25,7 +25,7 @@ def test_borrowed_shards_are_those_that_the_run_would_make(first, micro, photo_f
     ]
     photos, _ = split_photos(photo_folder, recipe.holdout)
     own = AdversaryCache(AdversaryMaker(recipe, photos, torch.device("cpu")), tmp_path / "own")
-    own.grow()
+    own.add_shard()
     mine, theirs = load_file(own.path(0)), load_file(borrowed[0])
     assert all(torch.equal(mine[name], theirs[name]) for name in ("clean", "adversarial"))
 

@@ -3,8 +3,9 @@ import torch
 
 from nrpurify.core.errors import InputError
 from nrpurify.purifiers import Card, Design, Purifier, build_purifier, load_purifier
+from nrpurify.training.losses import purifier_loss
 from nrpurify.training.photos import split_photos
-from nrpurify.training.trainer import Trainer
+from nrpurify.training.purifier_trainer import PurifierTrainer, scores_without_weight_gradients
 
 CPU = torch.device("cpu")
 GAN = {"pixel": 10, "pixel_norm": "l1", "adversarial": 0.05}
@@ -15,7 +16,7 @@ def trainer(micro, photo_folder, tmp_path):
     def make(folder="run", threads=0, **changes):
         photos, _ = split_photos(photo_folder, 0.3)
         recipe = micro.recipe(**changes)
-        return Trainer(recipe, photos, tmp_path / folder, CPU, loader_threads=threads)
+        return PurifierTrainer(recipe, photos, tmp_path / folder, CPU, loader_threads=threads)
 
     return make
 
@@ -54,23 +55,24 @@ def test_reported_losses_are_weighted_and_add_up(trainer):
 @pytest.mark.parametrize(
     ("gan", "batches"), [("relativistic", "joint"), ("vanilla", "joint"), ("eq7", "separate")]
 )
-def test_critic_learns_beside_the_purifier(trainer, gan, batches):
+def test_the_discriminator_learns_beside_the_purifier(trainer, gan, batches):
     run = trainer(losses={**GAN, "gan": gan, "critic_batches": batches})
-    before = {name: value.clone() for name, value in run.critic.state_dict().items()}
+    before = {name: value.clone() for name, value in run.discriminator.state_dict().items()}
     purifier_before = weights(run)
     values = run.train_step()
-    assert not same(before, run.critic.state_dict())
+    assert not same(before, run.discriminator.state_dict())
     assert not same(purifier_before, weights(run))
     assert values["critic"] > 0
-    assert all(p.requires_grad for p in run.critic.parameters())
+    assert all(p.requires_grad for p in run.discriminator.parameters())
 
 
-def test_purifier_loss_leaves_no_gradient_in_the_critic(trainer, images):
+def test_purifier_loss_leaves_no_gradient_in_the_discriminator(trainer, images):
     run = trainer(losses=GAN)
     crops = torch.rand(2, 3, 32, 32)
     purified = run.network(crops)
-    run._fooling(purified, crops).backward()
-    assert all(p.grad is None for p in run.critic.parameters())
+    scores = scores_without_weight_gradients(run.pair_discriminator, purified, crops)
+    purifier_loss("relativistic", *scores).backward()
+    assert all(p.grad is None for p in run.discriminator.parameters())
     assert any(p.grad is not None for p in run.network.parameters())
 
 
@@ -209,7 +211,7 @@ def test_state_goes_on_exactly(trainer):
     assert second.step == 4
     assert same(weights(whole), weights(second))
     assert same(whole.average.state_dict(), second.average.state_dict())
-    assert same(whole.critic.state_dict(), second.critic.state_dict())
+    assert same(whole.discriminator.state_dict(), second.discriminator.state_dict())
 
 
 def test_warm_start_sets_network_and_average(trainer):
@@ -238,7 +240,10 @@ def test_saved_purifier_is_the_average(trainer, tmp_path, images):
     [
         ({"crop": 36}, "crop is 36; micro takes multiples of 16"),
         ({"cache": {"shards": 1, "crop": 16}}, r"cache\.crop is 16; expected at least 32"),
-        ({"crop": 48, "losses": {"adversarial": 1}, "cache": {}}, "side 48; the critic takes"),
+        (
+            {"crop": 48, "losses": {"adversarial": 1}, "cache": {}},
+            "side 48; the discriminator takes",
+        ),
         ({"purifier": "none"}, "no purifier design 'none'"),
     ],
 )

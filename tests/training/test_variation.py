@@ -4,8 +4,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nrpurify.training.adversaries import Pair
-from nrpurify.training.adversary_config import Variation
-from nrpurify.training.perturbation_augment import flip, grain, sub_crop, vary
+from nrpurify.training.adversary_config import PerturbationAugment
+from nrpurify.training.perturbation_augment import (
+    augment_perturbations,
+    crop_pair,
+    flip_pair,
+    random_grain,
+)
 
 EPS = 16 / 255
 
@@ -23,7 +28,7 @@ def gray_pair(count=6, side=9):
 
 def change(seed=0, **shares):
     pair = gray_pair()
-    varied = vary(pair, Variation(**shares), EPS, seeded(seed))
+    varied = augment_perturbations(pair, PerturbationAugment(**shares), EPS, seeded(seed))
     assert torch.equal(varied.clean, pair.clean)
     return pair.adversarial - pair.clean, varied.adversarial - varied.clean
 
@@ -57,7 +62,9 @@ def test_scale_shrinks_crop_by_crop_down_to_the_least_eps():
 def test_sign_brings_every_value_to_eps():
     clean = torch.full((4, 3, 5, 5), 0.5)
     uneven = clean + EPS * torch.rand(clean.shape, generator=seeded(2)) - EPS / 3
-    varied = vary(Pair(clean, uneven), Variation(sign=1.0), EPS, seeded())
+    varied = augment_perturbations(
+        Pair(clean, uneven), PerturbationAugment(sign=1.0), EPS, seeded()
+    )
     torch.testing.assert_close(varied.adversarial - clean, EPS * (uneven - clean).sign())
 
 
@@ -65,16 +72,17 @@ def test_grain_replaces_perturbations_and_knows_nothing_of_the_image():
     before, after = change(grain=1.0)
     torch.testing.assert_close(after.abs(), torch.full_like(after, EPS))
     assert ((after > 0) == (before > 0)).float().mean() < 0.7
-    other = vary(Pair(torch.rand(6, 3, 9, 9) * 0.5 + 0.25, torch.full((6, 3, 9, 9), 0.5)),
-                 Variation(grain=1.0), EPS, seeded())  # fmt: skip
+    images = torch.rand(6, 3, 9, 9) * 0.5 + 0.25
+    unlike = Pair(images, torch.full((6, 3, 9, 9), 0.5))
+    other = augment_perturbations(unlike, PerturbationAugment(grain=1.0), EPS, seeded())
     torch.testing.assert_close(other.adversarial - other.clean, after)
 
 
 @pytest.mark.parametrize("side", [1, 9, 64])
 def test_grain_is_of_any_coarseness(side):
-    grains = [grain(side, seeded(seed)) for seed in range(60)]
+    grains = [random_grain(side, seeded(seed)) for seed in range(60)]
     assert all(g.shape == (3, side, side) and set(g.unique().tolist()) <= {-1, 1} for g in grains)
-    assert torch.equal(grain(side, seeded(3)), grains[3])
+    assert torch.equal(random_grain(side, seeded(3)), grains[3])
     if side == 64:
         turns = [(g[..., 1:] != g[..., :-1]).float().mean().item() for g in grains]
         assert min(turns) < 0.1
@@ -109,8 +117,8 @@ def test_budget_is_kept(clean, scale, smooth, swap, eps, least, seed):
     crops = torch.rand(3, 3, 6, 6, generator=generator)
     noise = torch.rand(crops.shape, generator=generator) * 2 - 1
     pair = Pair(crops, (crops + eps * noise).clamp(0, 1))
-    variation = Variation(clean, scale, smooth, swap, least)
-    varied = vary(pair, variation, eps, generator)
+    variation = PerturbationAugment(clean, scale, smooth, swap, least)
+    varied = augment_perturbations(pair, variation, eps, generator)
     assert (varied.adversarial - crops).abs().max() <= eps + 1e-6
     assert varied.adversarial.min() >= 0
     assert varied.adversarial.max() <= 1
@@ -123,21 +131,26 @@ def marked_pair():
 
 @pytest.mark.parametrize("seed", range(12))
 def test_flip_and_crop_treat_clean_and_adversarial_alike(seed):
-    for changed in (flip(marked_pair(), seeded(seed)), sub_crop(marked_pair(), 5, seeded(seed))):
+    for changed in (
+        flip_pair(marked_pair(), seeded(seed)),
+        crop_pair(marked_pair(), 5, seeded(seed)),
+    ):
         torch.testing.assert_close(changed.adversarial, changed.clean + 0.25)
     assert changed.clean.shape == (2, 3, 5, 5)
 
 
 def test_all_eight_symmetries_and_all_windows_are_drawn():
     generator = seeded()
-    flips = {tuple(flip(marked_pair(), generator).clean.flatten().tolist()) for _ in range(150)}
+    flips = {
+        tuple(flip_pair(marked_pair(), generator).clean.flatten().tolist()) for _ in range(150)
+    }
     assert len(flips) == 8
     corners = {
-        round(sub_crop(marked_pair(), 6, generator).clean[0, 0, 0, 0].item() * 1000)
+        round(crop_pair(marked_pair(), 6, generator).clean[0, 0, 0, 0].item() * 1000)
         for _ in range(150)
     }
     assert corners == {row * 8 + column for row in range(3) for column in range(3)}
 
 
 def test_whole_crop_is_kept_as_it_is():
-    assert torch.equal(sub_crop(marked_pair(), 8, seeded()).clean, marked_pair().clean)
+    assert torch.equal(crop_pair(marked_pair(), 8, seeded()).clean, marked_pair().clean)

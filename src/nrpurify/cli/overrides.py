@@ -23,7 +23,6 @@ def change_recipe(recipe: Recipe, assignments: Sequence[str]) -> Recipe:
     Raises:
         InputError: An unknown key (near matches are named) or a value of the wrong kind.
     """
-    from nrpurify.training import recipe_from_dict
 
     values = json.loads(json.dumps(recipe.to_dict()))
     for text in assignments:
@@ -34,7 +33,7 @@ def change_recipe(recipe: Recipe, assignments: Sequence[str]) -> Recipe:
             node = node[_place(node, name, text)]
         node[_place(node, last, text)] = value
     try:
-        return recipe_from_dict(values)
+        return type(recipe).from_dict(values)
     except InputError as error:
         given = " ".join(f"--set {text:.80}" for text in assignments)
         raise InputError(f"{given}: {error}") from error

@@ -90,14 +90,14 @@ def _train(
 ) -> dict[str, Any]:
     import torch
 
-    from nrpurify.training import Run, load_recipe
+    from nrpurify.training import PurifierRun, load_recipe
 
     plan = load_recipe(recipe)
     if assignments:
         plan = change_recipe(plan, assignments)
     with progress_bar(RateColumn(), TextColumn("{task.fields[info]}")) as progress:
         watcher = TrainingProgress(progress)
-        run = Run(plan, data, folder, torch.device(device), watcher, loader_threads)
+        run = PurifierRun(plan, data, folder, torch.device(device), watcher, loader_threads)
         file = run.execute(resume=resume, warm_start=warm_start)
     gate = f", {plan.gate.steps} of the gate," if plan.gated else ""
     note(f"{plan.steps} steps{gate} in {run.seconds:.0f} s: {file}")
@@ -111,9 +111,9 @@ def _train(
 
 
 def _list_recipes(as_json: bool) -> None:
-    from nrpurify.training import shipped_recipes
+    from nrpurify.training import Recipe
 
-    recipes = {name: _about(path) for name, path in shipped_recipes().items()}
+    recipes = {name: _about(path) for name, path in Recipe.shipped().items()}
     if as_json:
         print_json([{"name": name, "about": about} for name, about in recipes.items()])
         return

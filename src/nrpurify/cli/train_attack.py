@@ -46,9 +46,9 @@ def train_cda(
     """
     import torch
 
-    from nrpurify.training import CdaRecipe, CdaRun, load_attack_recipe
+    from nrpurify.training import CdaRecipe, CdaRun
 
-    plan = load_attack_recipe(CdaRecipe, recipe, steps=steps, seed=seed)
+    plan = CdaRecipe.load(recipe, steps=steps, seed=seed)
     with progress_bar(RateColumn(), TextColumn("{task.fields[info]}")) as progress:
         watcher = TrainingProgress(progress)
         run = CdaRun(plan, photos, out, torch.device(resolve_device(device)), watcher)
@@ -87,9 +87,9 @@ def train_fff(
     json: Json = False,
 ) -> None:
     """Make one perturbation for all images from a network alone, without photos (FFF)."""
-    from nrpurify.training import FffRecipe, load_attack_recipe, make_fff
+    from nrpurify.training import FffRecipe, make_fff
 
-    plan = load_attack_recipe(FffRecipe, recipe, steps=steps, seed=seed)
+    plan = FffRecipe.load(recipe, steps=steps, seed=seed)
     with progress_bar(RateColumn(), TextColumn("{task.fields[info]}")) as progress:
         task = progress.add_task("fff", total=plan.steps, info="")
         card = make_fff(

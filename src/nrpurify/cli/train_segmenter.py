@@ -45,15 +45,11 @@ def command(
 
     OUT gets segmenter.safetensors with its model card, a log and a resumable state.
     """
-    from nrpurify.training.segnet import train_segnet
-    from nrpurify.training.segnet_recipe import SegNetRecipe
-    from nrpurify.training.settings import checked, read_recipe
+    from nrpurify.training import SegNetRecipe, train_segnet
 
     if not folder.is_dir():
         raise InputError(f"{str(folder)!r} is no folder; give the one above images and masks")
-    plan = SegNetRecipe()
-    if recipe is not None:
-        plan = checked(SegNetRecipe, *read_recipe(recipe, {}))
+    plan = SegNetRecipe() if recipe is None else SegNetRecipe.load(recipe)
     if seed is not None:
         plan = replace(plan, seed=seed)
     with progress_bar(RateColumn(), TextColumn("{task.fields[info]}")) as progress:
@@ -66,7 +62,7 @@ def command(
             device=resolve_device(device),
             resume=resume,
             warm_start=warm_start,
-            watch=lambda done, total, loss: watcher.stepped(done, total, {"loss": loss}),
+            watcher=watcher,
         )
     note(f"{plan.steps} steps: {file}")
     if json:

@@ -40,3 +40,16 @@ def uniform(low: float, high: float, generator: Generator | None) -> float:
 def chance(probability: float, generator: Generator | None) -> bool:
     """True with that probability."""
     return uniform(0, 1, generator) < probability
+
+
+def seeded(*numbers: int) -> Generator:
+    """A CPU generator whose state is a function of ``numbers`` alone, such as seed and step.
+
+    Training uses it at each step, so it must not change: runs on disk go on with the same draws.
+    """
+    generator = torch.Generator().manual_seed(numbers[0])
+    for number in numbers[1:]:
+        # one draw between the numbers, so that (1, 2) and (2, 1) do not meet
+        mixed = int(torch.randint(2**62, (), generator=generator, device="cpu")) ^ number
+        generator.manual_seed(mixed)
+    return generator

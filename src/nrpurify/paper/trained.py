@@ -90,7 +90,7 @@ def train_one(bench: Bench, name: str, recipe: str, changes: dict[str, Any]) -> 
             bench's own folder.
     """
     from nrpurify.training import load_recipe, train
-    from nrpurify.training.shards import borrow_shards
+    from nrpurify.training.adversary_cache import borrow_shards
 
     found = find(bench, name)
     folder = bench.out / "training" / name
@@ -110,14 +110,14 @@ def train_one(bench: Bench, name: str, recipe: str, changes: dict[str, Any]) -> 
 
 def _check_budget(folder: Path, plan: Recipe) -> None:
     """Raise InputError if the run in the folder had other settings: the budget is one for all."""
-    from nrpurify.training import recipe_from_dict
-    from nrpurify.training.file_errors import readable
+    from nrpurify.training import Recipe
+    from nrpurify.training.run_folder import readable
 
     file = folder / "recipe.json"
     if not file.is_file():
         return
     with readable(file, "delete it if the settings are the same, or name another folder"):
-        before = recipe_from_dict(read_json(file))
+        before = Recipe.from_dict(read_json(file))
     if before != plan:
         raise InputError(
             f"{folder} was trained with other settings ({before.steps} steps, seed {before.seed}; "

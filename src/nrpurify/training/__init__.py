@@ -1,31 +1,28 @@
-"""Training of purifiers, Algorithm 2 of the paper, and of the attacks CDA and FFF."""
+"""Training: the purifier (Algorithm 2 of the paper), CDA, FFF and the segmenter."""
 
-from nrpurify.training.attack_recipe import (
-    AttackValidation,
-    CdaRecipe,
-    FffRecipe,
-    load_attack_recipe,
-    shipped_attack_recipes,
-)
-from nrpurify.training.cda_run import CdaRun
-from nrpurify.training.fff_run import make_fff
-from nrpurify.training.recipe import Recipe, load_recipe, recipe_from_dict, shipped_recipes
-from nrpurify.training.run import Run, Silent, Watcher, train
+from nrpurify.training.cda import AttackValidation, CdaRecipe, CdaRun
+from nrpurify.training.fff import FffRecipe, make_fff
+from nrpurify.training.purifier_recipe import Recipe, load_recipe
+from nrpurify.training.purifier_run import PurifierRun, train
+from nrpurify.training.recipe import TrainingRecipe
+from nrpurify.training.run import Silent, TrainingRun, Watcher
+from nrpurify.training.segmenter import SegNetRecipe, SegNetRun, train_segnet
 
 __all__ = [
     "AttackValidation",
     "CdaRecipe",
     "CdaRun",
     "FffRecipe",
+    "PurifierRun",
     "Recipe",
-    "Run",
+    "SegNetRecipe",
+    "SegNetRun",
     "Silent",
+    "TrainingRecipe",
+    "TrainingRun",
     "Watcher",
-    "load_attack_recipe",
     "load_recipe",
     "make_fff",
-    "recipe_from_dict",
-    "shipped_attack_recipes",
-    "shipped_recipes",
     "train",
+    "train_segnet",
 ]

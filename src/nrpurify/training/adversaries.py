@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import torch
-from safetensors import safe_open
-from safetensors.torch import save_file
 from torch import Generator, Tensor
 
 from nrpurify.attacks import objectives
@@ -24,15 +21,11 @@ from nrpurify.attacks.presets import Plan
 from nrpurify.attacks.starts import resolve_start
 from nrpurify.attacks.trained import load_generator
 from nrpurify.attacks.transforms import gaussian_kernel, smoother
-from nrpurify.core.errors import InputError
-from nrpurify.core.files import atomic_path
-from nrpurify.core.images import from_uint8, to_uint8
 from nrpurify.core.random import chance, random_integer
 from nrpurify.models.features import FeatureExtractor, feature_extractor
 from nrpurify.training.adversary_config import Adversary
-from nrpurify.training.file_errors import MADE_AGAIN, readable, writable
 from nrpurify.training.photos import random_crops
-from nrpurify.training.recipe import Recipe
+from nrpurify.training.purifier_recipe import Recipe
 
 if TYPE_CHECKING:
     from nrpurify.models import Classifier
@@ -69,15 +62,6 @@ def check_pair(clean: Tensor, adversarial: Tensor, least: int = 1) -> None:
             f"clean and adversarial are {shape} and {tuple(adversarial.shape)}; expected two "
             f"N×3×H×W tensors with sides of at least {least}"
         )
-
-
-def seeded(*numbers: int) -> Generator:
-    """A generator whose state is a function of ``numbers`` alone."""
-    generator = torch.Generator().manual_seed(numbers[0])
-    for number in numbers[1:]:
-        mixed = int(torch.randint(2**62, (), generator=generator, device="cpu")) ^ number
-        generator.manual_seed(mixed)
-    return generator
 
 
 def _pick(values: Sequence[T], generator: Generator) -> T:
@@ -259,110 +243,3 @@ class AdversaryMaker:
                 classifier.input_size = None
             self._classifiers[key] = classifier
         return self._classifiers[key]
-
-
-def cache_folder(run: Path, rank: int) -> Path:
-    """Where the process ``rank`` of the run in the folder ``run`` keeps its shards."""
-    return run / f"adversaries-{rank}"
-
-
-def kept_shards(run: Path) -> list[Path]:
-    """The shards that all processes of the run in the folder ``run`` made."""
-    return sorted(run.glob("adversaries-*/shard-*.safetensors"))
-
-
-@dataclass
-class AdversaryCache:
-    """Adversaries on disk, in shards; shard k is a function of recipe, rank and k alone.
-
-    Attributes:
-        maker: Makes what is missing.
-        folder: Holds ``shard-00000.safetensors`` and so on: uint8 ``clean`` and ``adversarial``.
-        rank: Of this process among those that share a run; each makes shards of its own.
-    """
-
-    maker: AdversaryMaker
-    folder: Path
-    rank: int = 0
-
-    def __post_init__(self) -> None:
-        self._shards: list[Pair] = []
-        self._strengthened: list[bool] = []
-
-    def count(self, step: int) -> int:
-        """How many shards the recipe wants at ``step``, no more than all steps have crops for.
-
-        Behind the last step that is what the gate's training may see.
-        """
-        recipe, cache = self.maker.recipe, self.maker.recipe.cache
-        if not cache.shards:
-            return 0
-        crops = recipe.steps * recipe.batch
-        if step >= recipe.steps and recipe.gated:
-            crops += recipe.gate.steps * recipe.gate.batch
-        grown = cache.shards + (step // cache.grow_every if cache.grow_every else 0)
-        return min(grown, max(1, -(-crops // cache.shard_size)))
-
-    def path(self, index: int) -> Path:
-        """Where shard ``index`` is kept."""
-        return self.folder / f"shard-{index:05d}.safetensors"
-
-    def grow(self) -> None:
-        """Load the next shard, made first when it is not on disk."""
-        index = len(self._shards)
-        if not self.path(index).exists():
-            self._write(index)
-        with readable(self.path(index), MADE_AGAIN):
-            with safe_open(self.path(index), "pt") as file:
-                told = json.loads((file.metadata() or {}).get("settings", "{}"))
-                pair = Pair(file.get_tensor("clean"), file.get_tensor("adversarial"))
-            check_pair(*pair, least=self.maker.recipe.crop)
-        self._shards.append(pair)
-        self._strengthened.append(told.get("strengthen", True))
-
-    def __len__(self) -> int:
-        return len(self._shards)
-
-    def _write(self, index: int) -> None:
-        recipe = self.maker.recipe
-        generator = seeded(recipe.seed, 1, index, self.rank)
-        pair, settings = self.maker.make(recipe.cache.shard_size, recipe.cache.crop, generator)
-        tensors = {
-            name: to_uint8(value).cpu().contiguous() for name, value in pair._asdict().items()
-        }
-        with writable(self.path(index)), atomic_path(self.path(index)) as temporary:
-            save_file(tensors, temporary, metadata={"settings": json.dumps(settings)})
-
-    def draw(self, count: int, step: int, generator: Generator) -> Pair:
-        """``count`` random float crops out of the shards that ``step`` may see."""
-        available = min(self.count(step), len(self._shards))
-        return self._draw(self._shards[:available], count, generator)
-
-    def draw_kind(self, count: int, generator: Generator, *, strengthen: bool) -> Pair:
-        """``count`` random float crops of the kinds with this ``strengthen``.
-
-        Raises:
-            InputError: There are none.
-        """
-        kinds = zip(self._shards, self._strengthened, strict=True)
-        chosen = [shard for shard, strengthened in kinds if strengthened == strengthen]
-        if not chosen:
-            raise InputError(
-                f"no adversary in {self.folder} has strengthen {str(strengthen).lower()}; expected "
-                "some for the gate's training: change the diet, or make more with cache.shards"
-            )
-        return self._draw(chosen, count, generator)
-
-    def has_known(self) -> bool:
-        """Whether there are crops of kinds that need no strength."""
-        return not all(self._strengthened)
-
-    @staticmethod
-    def _draw(shards: Sequence[Pair], count: int, generator: Generator) -> Pair:
-        rows = []
-        for _ in range(count):
-            shard = shards[random_integer(0, len(shards) - 1, generator)]
-            row = random_integer(0, len(shard.clean) - 1, generator)
-            rows.append((shard.clean[row], shard.adversarial[row]))
-        clean, adversarial = (torch.stack(part) for part in zip(*rows, strict=True))
-        return Pair(from_uint8(clean), from_uint8(adversarial))

@@ -1,4 +1,4 @@
-"""The diet of a training: its adversaries, how they are kept, and how they vary at each use."""
+"""The adversaries of a training, their cache, and the augmentation of cached perturbations."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Goal = Literal["away", "toward", "along", "against", "switch"]
 
 @dataclass(frozen=True)
 class Adversary:
-    """One kind of perturbation of the training diet; batches draw a kind by its weight.
+    """One kind of training adversary; each batch draws a kind by its weight.
 
     ``features``, the paper's, is made by all the settings below. ``classifier`` leads away from the
     own prediction of one classifier, or of the mean logits of several, in steps of eps / steps
@@ -127,7 +127,7 @@ class Cache:
 
 
 @dataclass(frozen=True)
-class Variation:
+class PerturbationAugment:
     """What happens to kept perturbations at each use; shares of the crops of a batch.
 
     Attributes:
@@ -163,9 +163,3 @@ class Variation:
             grain=SHARE,
             least_eps=BUDGET,
         )
-
-
-NO_CACHE = Cache()
-"""Fresh adversaries each step."""
-AS_MADE = Variation()
-"""Kept perturbations as they are, flips apart."""

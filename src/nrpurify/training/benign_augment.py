@@ -28,7 +28,7 @@ MOST_NOISE = 2 / 255
 """Greatest standard deviation of that noise; an attack of 4/255 has twice as much."""
 
 
-def honest_crops(
+def benign_crops(
     photos: list[Path], count: int, side: int, resize: tuple[int, int], generator: Generator
 ) -> Tensor:
     """N×3×side×side crops in [0, 1], each resized by a kernel of its own.

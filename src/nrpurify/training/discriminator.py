@@ -1,4 +1,4 @@
-"""The critic C of Algorithm 2: five VGG-type blocks and a fully connected head (Sec. 3.3)."""
+"""The discriminator C of Algorithm 2: five VGG-type blocks and a dense head (Sec. 3.3)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from nrpurify.core.errors import InputError
 
 
-class Critic(nn.Module):
+class Discriminator(nn.Module):
     """Judges whether crops are clean or purified.
 
     Each block is a 3×3 convolution and a 4×4 one of stride 2, with batch norm (not behind the
@@ -27,7 +27,9 @@ class Critic(nn.Module):
         super().__init__()
         factor = 2 ** len(widths)
         if side % factor or side < factor:
-            raise InputError(f"crops have side {side}; the critic takes multiples of {factor}")
+            raise InputError(
+                f"crops have side {side}; the discriminator takes multiples of {factor}"
+            )
         layers: list[nn.Module] = []
         inputs = 3
         for index, width in enumerate(widths):
@@ -45,25 +47,25 @@ class Critic(nn.Module):
         return score
 
 
-class PairCritic(nn.Module):
-    """A critic's scores of purified and clean crops.
+class PairDiscriminator(nn.Module):
+    """The discriminator's scores of purified and clean crops.
 
     Args:
-        critic: Maps N×3×S×S crops to N×1 logits.
+        discriminator: Maps N×3×S×S crops to N×1 logits.
         joint: One batch of both halves, so that batch norm takes its statistics from the mixture;
             else each half is a batch of its own.
     """
 
-    def __init__(self, critic: nn.Module, *, joint: bool = True) -> None:
+    def __init__(self, discriminator: nn.Module, *, joint: bool = True) -> None:
         super().__init__()
-        self.critic, self.joint = critic, joint
+        self.discriminator, self.joint = discriminator, joint
 
     def forward(self, purified: Tensor, clean: Tensor) -> tuple[Tensor, Tensor]:
         """Two N×3×S×S tensors in [0, 1] to two N×1 float32 logits, high for clean."""
         if self.joint:
-            first, second = self.critic(torch.cat([purified, clean])).float().chunk(2)
+            first, second = self.discriminator(torch.cat([purified, clean])).float().chunk(2)
             return first, second
-        return self.critic(purified).float(), self.critic(clean).float()
+        return self.discriminator(purified).float(), self.discriminator(clean).float()
 
 
 def _layer(inputs: int, outputs: int, *, size: int, stride: int, norm: bool) -> list[nn.Module]:

@@ -15,14 +15,14 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from nrpurify.core.errors import DivergenceError
 from nrpurify.core.precision import autocast
-from nrpurify.core.random import chance, random_integer
+from nrpurify.core.random import chance, random_integer, seeded
 from nrpurify.purifiers.gate import Gate
-from nrpurify.training.adversaries import Pair, seeded
-from nrpurify.training.adversary_config import Variation
+from nrpurify.training.adversaries import Pair
+from nrpurify.training.adversary_config import PerturbationAugment
 from nrpurify.training.benign_augment import degrade, retouch
 from nrpurify.training.optim import set_rate
-from nrpurify.training.perturbation_augment import flip, vary
-from nrpurify.training.recipe import Recipe
+from nrpurify.training.perturbation_augment import augment_perturbations, flip_pair
+from nrpurify.training.purifier_recipe import Recipe
 
 WARMUP = 0.1
 KEPT = 2048
@@ -34,8 +34,7 @@ class GateTrainer:
 
     Half of each batch are clean crops, half attacked ones, some of these of kinds that the network
     takes away without help. Each step purifies a batch, and makes several updates on crops of this
-    and earlier ones. As with :class:`nrpurify.training.trainer.Trainer`, all of a step is a
-    function of seed and number, given the steps before it.
+    and earlier ones. Given the steps before it, a step depends on the seed and its number alone.
 
     Args:
         recipe: Its ``gate``, ``variation``, ``eps`` and ``seed`` are used.
@@ -88,9 +87,9 @@ class GateTrainer:
         parts = []
         for count, strengthen in ((plan.batch - known, True), (known, False)):
             if count:
-                pair = flip(self.kept(count, strengthen, generator), generator)
+                pair = flip_pair(self.kept(count, strengthen, generator), generator)
                 variation = _varied(self.recipe.variation, strengthen)
-                parts.append(vary(pair, variation, eps, generator))
+                parts.append(augment_perturbations(pair, variation, eps, generator))
         pair = Pair(*(torch.cat(halves) for halves in zip(*parts, strict=True)))
         seen = self.fresh(plan.batch, generator) if chance(plan.fresh, generator) else pair.clean
         clean = retouch(seen, generator)
@@ -113,7 +112,7 @@ class GateTrainer:
             self._seen[random_integer(0, len(self._seen) - 1, generator)] for _ in range(count)
         ]
         images, purified, wanted = (torch.stack(p) for p in zip(*chosen, strict=True))
-        pair = flip(Pair(images.float(), purified.float()), generator)
+        pair = flip_pair(Pair(images.float(), purified.float()), generator)
         logits = self.gate.logits(*(part.to(self.device) for part in pair))
         wanted = wanted.to(self.device)
         loss = F.binary_cross_entropy_with_logits(logits, wanted)
@@ -165,7 +164,7 @@ def without_norms(features: nn.Sequential) -> nn.Sequential:
     return nn.Sequential(*layers)
 
 
-def _varied(variation: Variation, strengthen: bool) -> Variation:
+def _varied(variation: PerturbationAugment, strengthen: bool) -> PerturbationAugment:
     """The recipe's, without clean crops and noise, which are no attack.
 
     What is smoothed or brought to ±eps is no longer of the kind that it was.

@@ -9,7 +9,7 @@ from typing import Any
 
 from nrpurify.core.errors import WeightsError
 from nrpurify.core.files import write_text
-from nrpurify.training.file_errors import readable, writable
+from nrpurify.training.run_folder import readable, writable
 
 
 class RunLog:

@@ -12,7 +12,7 @@ from torch import Generator, Tensor, nn
 from nrpurify.core.random import chance, random_integer
 from nrpurify.models.feature_distances import feature_distance
 from nrpurify.models.features import feature_extractor
-from nrpurify.training.recipe import FeatureTerm
+from nrpurify.training.purifier_recipe import FeatureTerm
 
 
 class FeatureLoss(nn.Module):
@@ -145,7 +145,7 @@ def _entropy(logits: Tensor, *, real: bool) -> Tensor:
 
 
 def purifier_loss(gan: str, purified: Tensor, clean: Tensor) -> Tensor:
-    """What the purifier minimizes, from the critic's N×1 logits.
+    """What the purifier minimizes, from the discriminator's N×1 logits.
 
     ``relativistic``: Eq. 7 in its two-sided average form (Jolicoeur-Martineau, 2018): purified
     crops should look more real than the average clean one and the other way round.
@@ -159,8 +159,8 @@ def purifier_loss(gan: str, purified: Tensor, clean: Tensor) -> Tensor:
     return _relativistic(purified, clean)
 
 
-def critic_loss(gan: str, purified: Tensor, clean: Tensor) -> Tensor:
-    """What the critic minimizes, from its N×1 logits; see :func:`purifier_loss`."""
+def discriminator_loss(gan: str, purified: Tensor, clean: Tensor) -> Tensor:
+    """What the discriminator minimizes, from its N×1 logits; see :func:`purifier_loss`."""
     if gan == "eq7":
         return _entropy(clean - purified, real=True)
     if gan == "vanilla":

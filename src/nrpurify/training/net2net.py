@@ -6,13 +6,13 @@ from torch import Tensor, nn
 
 from nrpurify.purifiers.registry import Design
 
-GROWS = ("unshuffle-unet", "detail-unet")
+EXPANDABLE = ("unshuffle-unet", "detail-unet")
 """Architectures whose new channels come behind the old ones, and whose new blocks do nothing."""
 
 
-def can_grow(smaller: Design, larger: Design) -> bool:
+def can_expand(smaller: Design, larger: Design) -> bool:
     """Whether a network of one design can hold the weights of the other's and compute the same."""
-    if smaller.architecture != larger.architecture or larger.architecture not in GROWS:
+    if smaller.architecture != larger.architecture or larger.architecture not in EXPANDABLE:
         return False
     old, new = smaller.build(), larger.build()
     if old.multiple != new.multiple or old.tail.out_channels != new.tail.out_channels:  # type: ignore[union-attr]
@@ -23,14 +23,14 @@ def can_grow(smaller: Design, larger: Design) -> bool:
     )
 
 
-def grow(smaller: nn.Module, larger: nn.Module) -> None:
+def expand(smaller: nn.Module, larger: nn.Module) -> None:
     """Make ``larger``, freshly built, compute what ``smaller`` does.
 
     The old channels get the old weights and see none of the new channels, which keep what they were
     built with (as Net2Net, Chen et al., 2016, but by zeros instead of copies).
 
     Args:
-        smaller: A network of the same design, or of one that :func:`can_grow` accepts.
+        smaller: A network of the same design, or of one that :func:`can_expand` accepts.
         larger: Where its weights go.
     """
     weights = larger.state_dict()

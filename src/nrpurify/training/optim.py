@@ -1,13 +1,55 @@
-"""Learning-rate schedules and averaged weights."""
+"""Optimizer settings, learning-rate schedules and averaged weights."""
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
+from typing import ClassVar, Literal
 
 import torch
 from torch import nn
 
-from nrpurify.training.recipe import Optimization
+from nrpurify.core.ranges import DECAY, SHARE, at_least, check, each
+
+
+@dataclass(frozen=True)
+class Optimization:
+    """How weights move.
+
+    Attributes:
+        lr: Learning rate of purifier and discriminator.
+        warmup: Steps over which it grows from zero.
+        schedule: ``cosine`` down to ``final_lr``, or ``steps``: halved at each milestone.
+        milestones: Shares of all steps, for ``steps``.
+        final_lr: Last learning rate, for ``cosine``.
+        betas: Of Adam.
+        clip: Greatest norm of the purifier's gradient, 0 for no clipping.
+        ema: Decay of the averaged weights that are validated and saved, 0 for none.
+        amp: bf16 autocast.
+    """
+
+    lr: float = 1e-4
+    warmup: int = 0
+    schedule: Literal["cosine", "steps"] = "steps"
+    milestones: tuple[float, ...] = (0.125, 0.25, 0.5, 0.75)
+    final_lr: float = 1e-6
+    betas: tuple[float, float] = (0.9, 0.99)
+    clip: float = 0.0
+    ema: float = 0.0
+    amp: bool | Literal["auto"] = "auto"
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
+
+    def __post_init__(self) -> None:
+        check(
+            self,
+            lr=at_least(0),
+            warmup=at_least(0),
+            milestones=each(SHARE),
+            final_lr=at_least(0),
+            betas=each(DECAY),
+            clip=at_least(0),
+            ema=DECAY,
+        )
 
 
 def learning_rate(step: int, steps: int, settings: Optimization) -> float:

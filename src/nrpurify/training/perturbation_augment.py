@@ -11,55 +11,57 @@ from torch import Generator, Tensor
 from nrpurify.attacks.transforms import gaussian_kernel, smoother
 from nrpurify.core.random import random_integer
 from nrpurify.training.adversaries import Pair
-from nrpurify.training.adversary_config import Variation
+from nrpurify.training.adversary_config import PerturbationAugment
 
 
-def sub_crop(pair: Pair, side: int, generator: Generator) -> Pair:
+def crop_pair(pair: Pair, side: int, generator: Generator) -> Pair:
     """Cut the same random side×side window out of all clean and attacked crops."""
     top = random_integer(0, pair.clean.shape[2] - side, generator)
     left = random_integer(0, pair.clean.shape[3] - side, generator)
     return Pair(*(x[..., top : top + side, left : left + side] for x in pair))
 
 
-def flip(pair: Pair, generator: Generator) -> Pair:
+def flip_pair(pair: Pair, generator: Generator) -> Pair:
     """Mirror and turn all crops alike: one of the square's eight symmetries."""
     turns, mirrored = random_integer(0, 3, generator), random_integer(0, 1, generator)
     turned = [x.rot90(turns, (2, 3)) for x in pair]
     return Pair(*(x.flip(3) for x in turned)) if mirrored else Pair(*turned)
 
 
-def vary(pair: Pair, variation: Variation, eps: float, generator: Generator) -> Pair:
-    """Change perturbations crop by crop as ``variation`` says; ‖δ‖∞ ≤ ``eps`` stays true.
+def augment_perturbations(
+    pair: Pair, settings: PerturbationAugment, eps: float, generator: Generator
+) -> Pair:
+    """Change perturbations crop by crop as ``settings`` says; ‖δ‖∞ ≤ ``eps`` stays true.
 
     Args:
         pair: Float N×3×S×S crops in [0, 1].
-        variation: Shares of the changes, each drawn on its own.
+        settings: Shares of the changes, each drawn on its own.
         eps: Budget of the perturbations.
         generator: Source of the draws.
     """
     clean = pair.clean
     delta = pair.adversarial - clean
-    delta = torch.where(_drawn(delta, variation.swap, generator), delta.roll(1, 0), delta)
-    if variation.smooth:
+    delta = torch.where(_drawn(delta, settings.swap, generator), delta.roll(1, 0), delta)
+    if settings.smooth:
         signs = smoother(gaussian_kernel())(delta).sign() * eps
-        delta = torch.where(_drawn(delta, variation.smooth, generator), signs, delta)
-    if variation.sign:
-        delta = torch.where(_drawn(delta, variation.sign, generator), delta.sign() * eps, delta)
-    if variation.grain:
-        for index in _drawn(delta, variation.grain, generator).flatten().nonzero().flatten():
-            delta[index] = grain(delta.shape[-1], generator).to(delta) * eps
-    least = min(variation.least_eps / eps, 1.0)
+        delta = torch.where(_drawn(delta, settings.smooth, generator), signs, delta)
+    if settings.sign:
+        delta = torch.where(_drawn(delta, settings.sign, generator), delta.sign() * eps, delta)
+    if settings.grain:
+        for index in _drawn(delta, settings.grain, generator).flatten().nonzero().flatten():
+            delta[index] = random_grain(delta.shape[-1], generator).to(delta) * eps
+    least = min(settings.least_eps / eps, 1.0)
     scale = least + (1 - least) * _rand(delta, generator)
-    delta = torch.where(_drawn(delta, variation.scale, generator), delta * scale, delta)
-    delta = delta.masked_fill(_drawn(delta, variation.clean, generator), 0.0)
+    delta = torch.where(_drawn(delta, settings.scale, generator), delta * scale, delta)
+    delta = delta.masked_fill(_drawn(delta, settings.clean, generator), 0.0)
     return Pair(clean, (clean + delta).clamp(0, 1))
 
 
 COARSENESS = (1.0, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0)
-"""Pixels that a grain of :func:`grain` is wide; each is as likely."""
+"""Pixels that a grain of :func:`random_grain` is wide; each is as likely."""
 
 
-def grain(side: int, generator: Generator) -> Tensor:
+def random_grain(side: int, generator: Generator) -> Tensor:
     """Signs of random noise, 3×side×side.
 
     It knows nothing of any image or network: where features' gradients leave patterns of their own

@@ -1,11 +1,13 @@
-"""Unlabeled training photos: listing, the held-out share, random crops."""
+"""Unlabeled training photos: listing, the held-out share, random crops, reading ahead."""
 
 from __future__ import annotations
 
 import hashlib
 import logging
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import NamedTuple
+from typing import Generic, NamedTuple, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -16,6 +18,7 @@ from nrpurify.core.files import find_images
 from nrpurify.core.images import from_uint8, read_image, to_uint8
 from nrpurify.core.random import random_integer
 
+T = TypeVar("T")
 _LOGGER = logging.getLogger(__name__)
 
 
@@ -149,3 +152,41 @@ def center_crops(photos: list[Path], side: int) -> Tensor:
     if not crops:
         raise ImageError(f"none of the {len(photos)} held-out photos can be read")
     return torch.stack(crops)
+
+
+class Prefetch(Generic[T]):
+    """``make(0)``, ``make(1)`` and so on, the next few made ahead by threads.
+
+    Threads rather than processes: decoding and resizing release Python's lock, and nothing is
+    copied or started anew.
+
+    Args:
+        make: A function of the index alone, safe to call from several threads.
+        count: Indices below it are made ahead.
+        threads: How many threads, 0 to make each value when it is wanted.
+    """
+
+    def __init__(self, make: Callable[[int], T], count: int, threads: int) -> None:
+        self._make, self._count, self._threads = make, count, threads
+        self._pool: ThreadPoolExecutor | None = None
+        self._pending: dict[int, Future[T]] = {}
+
+    def get(self, index: int) -> T:
+        """The value of ``index``; raises what ``make`` raises."""
+        if not self._threads:
+            return self._make(index)
+        if self._pool is None:
+            self._pool = ThreadPoolExecutor(self._threads, "nrpurify-prefetch")
+        window = range(index, max(min(index + 1 + 2 * self._threads, self._count), index + 1))
+        for stale in self._pending.keys() - set(window):
+            self._pending.pop(stale).cancel()
+        for ahead in window:
+            if ahead not in self._pending:
+                self._pending[ahead] = self._pool.submit(self._make, ahead)
+        return self._pending.pop(index).result()
+
+    def close(self) -> None:
+        """Drop what was made ahead; a later :meth:`get` starts again."""
+        if self._pool is not None:
+            self._pool.shutdown(wait=False, cancel_futures=True)
+        self._pool, self._pending = None, {}

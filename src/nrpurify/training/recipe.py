@@ -1,348 +1,120 @@
-"""Recipes: everything that decides a training run, readable from YAML."""
+"""The one way from a YAML file to a checked recipe, for every kind of training."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+import re
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import asdict, dataclass, fields
+from importlib import resources
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Self
 
-from nrpurify.core.config import Marks, RecipeError
-from nrpurify.core.errors import InputError
-from nrpurify.core.ranges import (
-    CROPS,
-    DECAY,
-    POSITIVE,
-    SHARE,
-    SOME,
-    at_least,
-    check,
-    each,
-    least_and_greatest,
-    optional,
-    weights,
-)
-from nrpurify.purifiers.strength import PLAIN, Strength
-from nrpurify.training import settings
-from nrpurify.training.adversary_config import AS_MADE, NO_CACHE, Adversary, Cache, Variation
+from nrpurify.core.config import Marks, Place, RecipeError, find_recipe, read_yaml
+from nrpurify.core.errors import InputError, MissingExtraError
+from nrpurify.core.fractions import parse_fraction
+
+_FRACTION = re.compile(r"\s*\d+(\.\d+)?\s*/\s*\d+(\.\d+)?\s*")
 
 
 @dataclass(frozen=True)
-class FeatureTerm:
-    """One part of the feature loss (Eq. 5): λ times the distance at some layers.
+class TrainingRecipe:
+    """Base of the recipes: everything that decides a training, as a frozen dataclass.
 
-    Attributes:
-        weight: λ.
-        network: A name that :func:`nrpurify.models.features.feature_extractor` takes.
-        layers: Where distances are taken; they are summed.
-        distance: Δ of Eq. 1.
-        first_step: First step with this term; a cheap network can start and a dear one follow.
-        until: First step without it; None for a term that stays.
-        every: Only each so many steps; the weight then counts for that step alone.
+    A subclass names its settings as fields and checks them in ``__post_init__``. The shipped
+    recipes are the YAML files in ``nrpurify/training/recipes/FOLDER``.
     """
 
-    weight: float = 1.0
-    network: str = "vgg16"
-    layers: tuple[str, ...] = ("conv3_3",)
-    distance: str = "mae"
-    first_step: int = 0
-    until: int | None = None
-    every: int = 1
+    folder: ClassVar[str]
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
-
-    def __post_init__(self) -> None:
-        check(self, weight=at_least(0), layers=SOME, first_step=at_least(0), every=at_least(1))
-        if self.until is not None and self.until <= self.first_step:
-            problem = f"is {self.until}; expected a step after first_step, {self.first_step}"
-            raise RecipeError((("until",), problem))
-
-    def counts(self, step: int) -> bool:
-        """Whether the term is part of the loss at ``step``."""
-        ended = self.until is not None and step >= self.until
-        return step >= self.first_step and not ended and step % self.every == 0
-
-
-@dataclass(frozen=True)
-class Losses:
-    """Weights of Eq. 8, and HGD's loss.
-
-    Attributes:
-        features: λ and its feature extractors; empty for the ablation without it.
-        diversity: Share of the feature losses taken between crops of another, random size.
-        pixel: γ, 0 for the ablation without it.
-        pixel_late: γ from step ``pixel_late_from`` on; None where it does not change.
-        pixel_late_from: First step with that γ.
-        pixel_norm: ``l1`` and ``mse`` are means over pixels, ``rmse`` is each crop's root of
-            ``mse``, ``l2`` is Eq. 6's norm.
-        adversarial: α, 0 for no critic.
-        adversarial_from: First step with the adversarial loss.
-        gan: ``relativistic``, the two-sided average form of Eq. 7 that the text names and ESRGAN
-            has; ``eq7``, Eq. 7 as it is printed: crop by crop, one-sided; or the ablation's
-            ``vanilla``.
-        critic_batches: Whether the critic sees purified and clean crops in one ``joint`` batch,
-            so that its batch norms mix them, or in ``separate`` ones.
-        guide: Classifier under which the logits of purified and clean crops are compared by L1
-            (HGD, Liao et al., 2018); empty for none.
-        guide_weight: Weight of that term.
-        balance: How much more the losses of crops with weak perturbations count, from 0 (all
-            alike) to 1 (relative to the perturbation's size).
-    """
-
-    features: tuple[FeatureTerm, ...] = (FeatureTerm(),)
-    diversity: float = 0.0
-    pixel: float = 1e-2
-    pixel_late: float | None = None
-    pixel_late_from: int = 0
-    pixel_norm: Literal["l1", "mse", "rmse", "l2"] = "l2"
-    adversarial: float = 5e-3
-    adversarial_from: int = 0
-    gan: Literal["relativistic", "eq7", "vanilla"] = "relativistic"
-    critic_batches: Literal["joint", "separate"] = "joint"
-    guide: str = ""
-    guide_weight: float = 1.0
-    balance: float = 0.0
-    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
-
-    def __post_init__(self) -> None:
-        check(
-            self,
-            diversity=SHARE,
-            pixel=at_least(0),
-            pixel_late_from=at_least(0),
-            adversarial=at_least(0),
-            adversarial_from=at_least(0),
-            guide_weight=at_least(0),
-            balance=SHARE,
-            pixel_late=optional(at_least(0)),
-        )
-
-    def pixel_at(self, step: int) -> float:
-        """γ at ``step``."""
-        if self.pixel_late is None or step < self.pixel_late_from:
-            return self.pixel
-        return self.pixel_late
-
-
-@dataclass(frozen=True)
-class Optimization:
-    """How weights move.
-
-    Attributes:
-        lr: Learning rate of purifier and critic.
-        warmup: Steps over which it grows from zero.
-        schedule: ``cosine`` down to ``final_lr``, or ``steps``: halved at each milestone.
-        milestones: Shares of all steps, for ``steps``.
-        final_lr: Last learning rate, for ``cosine``.
-        betas: Of Adam.
-        clip: Greatest norm of the purifier's gradient, 0 for no clipping.
-        ema: Decay of the averaged weights that are validated and saved, 0 for none.
-        amp: bf16 autocast.
-    """
-
-    lr: float = 1e-4
-    warmup: int = 0
-    schedule: Literal["cosine", "steps"] = "steps"
-    milestones: tuple[float, ...] = (0.125, 0.25, 0.5, 0.75)
-    final_lr: float = 1e-6
-    betas: tuple[float, float] = (0.9, 0.99)
-    clip: float = 0.0
-    ema: float = 0.0
-    amp: bool | Literal["auto"] = "auto"
-    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
-
-    def __post_init__(self) -> None:
-        check(
-            self,
-            lr=at_least(0),
-            warmup=at_least(0),
-            milestones=each(SHARE),
-            final_lr=at_least(0),
-            betas=each(DECAY),
-            clip=at_least(0),
-            ema=DECAY,
-        )
-
-
-@dataclass(frozen=True)
-class Validation:
-    """What is measured on held-out photos.
-
-    Attributes:
-        every: Steps between validations.
-        photos: How many held-out photos, at most; 0 for no validation.
-        side: Side of their central crops.
-        steps: Iterations of the SSP attack on them (the authors' settings, the first adversary's
-            surrogate).
-        victim: A classifier whose agreement with itself on clean crops is reported; empty for none.
-    """
-
-    every: int = 2000
-    photos: int = 32
-    side: int = 224
-    steps: int = 10
-    victim: str = ""
-    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
-
-    def __post_init__(self) -> None:
-        check(
-            self,
-            every=at_least(1),
-            photos=at_least(0),
-            side=at_least(1),
-            steps=at_least(1),
-        )
-
-
-@dataclass(frozen=True)
-class GateTraining:
-    """How the gate is trained, when the purifier is (:class:`nrpurify.purifiers.Gate`).
-
-    Attributes:
-        steps: Batches that are purified for it; 0 for no gate, as at strength 1: all images are
-            treated alike.
-        batch: Clean crops a step; as many attacked ones come with them.
-        updates: Of the gate a step, each on twice as many crops of this batch and earlier ones.
-        lr: Greatest learning rate, warmed up and brought down by a cosine.
-        caution: How many clean images that are strengthened weigh as much as one attacked image
-            that is not; its logarithm is added to the logits in the end.
-        known: Share of the attacked crops that are of kinds with ``strengthen: false``; without
-            such kinds it means nothing.
-        fresh: Share of the steps on crops of other scales and kernels, with perturbations of kept
-            ones.
-        resize: Least and greatest length of a photo's short side before these are cut.
-    """
-
-    steps: int = 0
-    batch: int = 8
-    updates: int = 4
-    lr: float = 3e-3
-    caution: float = 12.0
-    known: float = 0.3
-    fresh: float = 0.6
-    resize: tuple[int, int] = (128, 448)
-    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
-
-    def __post_init__(self) -> None:
-        check(
-            self,
-            steps=at_least(0),
-            batch=at_least(1),
-            updates=at_least(1),
-            lr=at_least(0),
-            caution=POSITIVE,
-            known=SHARE,
-            fresh=SHARE,
-            resize=least_and_greatest(at_least(1)),
-        )
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """A training run of Algorithm 2.
-
-    The defaults are the paper's (Sec. 4.1), except ``square`` and ``losses.critic_batches``.
-
-    Attributes:
-        defense: What comes of it: ``nrp``, or the defense that is trained here to be compared with
-            a purifier (``hgd``, ``ape-gan``, ``sr``, ``gnp``, ``fgsp``); it stands on the card.
-        extends: The recipe of that purifier. Its settings hold wherever this one names none, so
-            that both have the same budget.
-        purifier: A design's name.
-        strength: Of the saved purifier's correction; training itself is at 1.
-        gate: Of the strength, trained after the purifier.
-        steps: Number of updates of the purifier; 0 to train the gate of a warm start alone.
-        batch: Crops a step and process.
-        crop: Side of the training crops.
-        resize: Least and greatest length of a photo's short side before cropping.
-        square: Whether the long side is resized to that length too, whatever the photo's aspect.
-        eps: Budget of the adversaries in (0, 1].
-        holdout: Share of the photos kept for validation.
-        seed: Of everything random.
-        adversaries: The diet.
-        checkpoint_every: Steps between resumable checkpoints.
-        validation: What is measured on the held-out photos.
-    """
-
-    defense: Literal["nrp", "hgd", "ape-gan", "sr", "gnp", "fgsp"] = "nrp"
-    extends: str = ""
-    purifier: str = "nrp"
-    strength: Strength = PLAIN
-    gate: GateTraining = GateTraining()
-    steps: int = 400_000
-    batch: int = 16
-    crop: int = 128
-    resize: tuple[int, int] = (480, 480)
-    square: bool = False
-    eps: float = 16 / 255
-    holdout: float = 0.02
-    seed: int = 0
-    adversaries: tuple[Adversary, ...] = (Adversary(),)
-    cache: Cache = NO_CACHE
-    variation: Variation = AS_MADE
-    losses: Losses = Losses()
-    optimization: Optimization = Optimization()
-    checkpoint_every: int = 500
-    validation: Validation = Validation()
-    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
-
-    def __post_init__(self) -> None:
-        check(self, **{**CROPS, "steps": at_least(0)})
-        some = weights(lambda kinds: [kind.weight for kind in kinds])
-        if not some.holds(self.adversaries):
-            raise RecipeError((("adversaries",), f"have no {some.expected}"))
-
-    @property
-    def gated(self) -> bool:
-        """Whether a gate is trained: where there is a strength for it to decide on."""
-        return self.gate.steps > 0 and self.strength != PLAIN
 
     def to_dict(self) -> dict[str, Any]:
         """All settings as plain values."""
         return asdict(self)
 
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """Build a recipe from plain values; texts such as 16/255 are numbers too.
 
-def recipe_from_dict(values: dict[str, Any]) -> Recipe:
-    """Build a recipe from plain values.
+        Raises:
+            RecipeError: Unknown keys or values of the wrong kind, each with its place.
+            MissingExtraError: pydantic is not installed.
+        """
+        try:
+            from pydantic import TypeAdapter, ValidationError
+        except ImportError as error:
+            raise MissingExtraError("pydantic", "train") from error
+        try:
+            return TypeAdapter(cls).validate_python(_fractions(dict(values)))
+        except ValidationError as error:
+            problems = [problem for detail in error.errors() for problem in _problems(detail)]
+            raise RecipeError(*problems) from error
 
-    Raises:
-        RecipeError: Unknown keys or values of the wrong kind, each with its place.
-        MissingExtraError: pydantic is not installed.
-    """
-    return settings.from_dict(Recipe, values)
+    @classmethod
+    def shipped(cls) -> dict[str, Path]:
+        """The files of the recipes that the package ships, by name."""
+        path = Path(str(resources.files("nrpurify.training"))) / "recipes" / cls.folder
+        return {file.stem: file for file in sorted(path.glob("*.yaml"))}
+
+    @classmethod
+    def load(cls, source: str | Path, *, base: str = "", **changes: Any) -> Self:
+        """Read a shipped recipe by name, or a YAML file.
+
+        A recipe that ``extends`` another one replaces top-level settings of it; that one may extend
+        a third.
+
+        Args:
+            source: A shipped recipe's name, or a file.
+            base: A recipe to extend in place of the one that ``source`` extends; empty for that
+                one.
+            changes: Top-level settings that replace those of the recipe; None changes nothing.
+
+        Raises:
+            InputError: No such recipe, one that cannot be used (lines are named), or recipes that
+                extend each other.
+            MissingExtraError: PyYAML or pydantic is not installed.
+        """
+        values, marks = cls._read(str(source), (), base)
+        with marks.naming_lines():
+            recipe = cls.from_dict(values)
+        given = {name: value for name, value in changes.items() if value is not None}
+        return cls.from_dict({**values, **given}) if given else recipe
+
+    @classmethod
+    def _read(
+        cls, source: str, before: tuple[str, ...], base: str = ""
+    ) -> tuple[dict[str, Any], Marks]:
+        """The settings of a recipe over those of what it extends, and the lines of its own."""
+        if source in before:
+            raise InputError(f"recipes extend each other: {' -> '.join((*before, source))}")
+        values, marks = read_yaml(find_recipe(source, cls.shipped()))
+        if values.get("extends"):
+            extended = base or str(values["extends"])
+            below, below_marks = cls._read(extended, (*before, source))
+            with below_marks.naming_lines():
+                cls.from_dict(below)  # a fault in the other file is named with that file's line
+            values = {**below, **values, "extends": extended}
+        if "extends" not in {field.name for field in fields(cls)}:
+            values.pop("extends", None)
+        return values, marks
 
 
-def shipped_recipes() -> dict[str, Path]:
-    """The recipes that the package carries, by name."""
-    return settings.shipped_files("recipes")
+def _fractions(value: Any) -> Any:
+    """``value`` with numbers in place of texts such as 16/255, at any depth."""
+    if isinstance(value, dict):
+        return {key: _fractions(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_fractions(item) for item in value]
+    if isinstance(value, str) and _FRACTION.fullmatch(value):
+        with suppress(ZeroDivisionError):
+            return parse_fraction(value)
+    return value
 
 
-def load_recipe(source: str | Path, *, base: str = "", **changes: Any) -> Recipe:
-    """Read a shipped recipe by name, or a YAML file; ``changes`` replace top-level settings.
-
-    A recipe that ``extends`` another one replaces top-level settings of it; that one may extend a
-    third.
-
-    Args:
-        source: A shipped recipe's name, or a file.
-        base: A recipe to extend in place of the one that ``source`` extends; empty for that one.
-        changes: Settings that replace those of the recipe.
-
-    Raises:
-        InputError: No such recipe, one that cannot be used (lines are named), or recipes that
-            extend each other.
-        MissingExtraError: PyYAML or pydantic is not installed.
-    """
-    values, marks = _read(str(source), (), base)
-    return settings.checked(Recipe, values, marks, changes)
-
-
-def _read(source: str, before: tuple[str, ...], base: str = "") -> tuple[dict[str, Any], Marks]:
-    """The settings of a recipe over those of what it extends, and the lines of its own."""
-    if source in before:
-        raise InputError(f"recipes extend each other: {' -> '.join((*before, source))}")
-    values, marks = settings.read_recipe(source, shipped_recipes())
-    if values.get("extends"):
-        extended = base or str(values["extends"])
-        below, below_marks = _read(extended, (*before, source))
-        settings.checked(Recipe, below, below_marks)
-        values = {**below, **values, "extends": extended}
-    return values, marks
+def _problems(detail: Mapping[str, Any]) -> list[tuple[Place, str]]:
+    """The problems in one of pydantic's errors; a dataclass's own checks name places within it."""
+    place: Place = detail["loc"]
+    own = detail.get("ctx", {}).get("error")
+    if isinstance(own, RecipeError):
+        return [((*place, *inner), text) for inner, text in own.problems]
+    return [(place, str(own) if isinstance(own, InputError) else detail["msg"])]

@@ -13,13 +13,14 @@ from torch import Tensor, nn
 from nrpurify.attacks.ssp import ssp
 from nrpurify.core.files import atomic_path
 from nrpurify.core.images import from_uint8, to_uint8
+from nrpurify.core.random import seeded
 from nrpurify.models.feature_distances import feature_distance
 from nrpurify.models.features import feature_extractor
-from nrpurify.training.adversaries import check_pair, seeded
+from nrpurify.training.adversaries import check_pair
 from nrpurify.training.adversary_config import Adversary
-from nrpurify.training.file_errors import MADE_AGAIN, readable, writable
 from nrpurify.training.photos import center_crops
-from nrpurify.training.recipe import Recipe
+from nrpurify.training.purifier_recipe import Recipe
+from nrpurify.training.run_folder import MADE_AGAIN, readable, writable
 
 
 def psnr(a: Tensor, b: Tensor) -> Tensor:

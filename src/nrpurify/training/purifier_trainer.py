@@ -15,29 +15,24 @@ from torch import Generator, Tensor, nn
 
 from nrpurify.core.errors import DivergenceError, InputError
 from nrpurify.core.precision import autocast
+from nrpurify.core.random import seeded
 from nrpurify.purifiers import Card, Gate, Purifier, Strength, build_purifier, save_purifier
 from nrpurify.training import losses
-from nrpurify.training.adversaries import (
-    AdversaryCache,
-    AdversaryMaker,
-    Crops,
-    Pair,
-    cache_folder,
-    seeded,
-)
-from nrpurify.training.benign_augment import honest_crops
-from nrpurify.training.discriminator import Critic, PairCritic
+from nrpurify.training.adversaries import AdversaryMaker, Crops, Pair
+from nrpurify.training.adversary_cache import AdversaryCache, cache_folder
+from nrpurify.training.benign_augment import benign_crops
+from nrpurify.training.discriminator import Discriminator, PairDiscriminator
 from nrpurify.training.distributed import Workers
-from nrpurify.training.file_errors import writable
 from nrpurify.training.gate import GateTrainer
-from nrpurify.training.net2net import grow
+from nrpurify.training.net2net import expand
 from nrpurify.training.optim import learning_rate, set_rate, update_average
-from nrpurify.training.perturbation_augment import flip, sub_crop, vary
-from nrpurify.training.prefetch import Prefetch
-from nrpurify.training.recipe import Recipe
+from nrpurify.training.perturbation_augment import augment_perturbations, crop_pair, flip_pair
+from nrpurify.training.photos import Prefetch
+from nrpurify.training.purifier_recipe import Recipe
+from nrpurify.training.run_folder import writable
 
 
-class Trainer:
+class PurifierTrainer:
     """The networks, optimizers and data of one run, and its single step.
 
     Everything random at a step is a function of the recipe's seed and the step's number, so a run
@@ -69,13 +64,17 @@ class Trainer:
         self._check()
         network = self.purifier.network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average = copy.deepcopy(network).requires_grad_(False)
-        self.critic = Critic(recipe.crop).to(device) if recipe.losses.adversarial else None
+        self.discriminator: Discriminator | None = None
+        self.pair_discriminator: PairDiscriminator | None = None
+        self.discriminator_optimizer: torch.optim.Adam | None = None
+        if recipe.losses.adversarial:
+            self.discriminator = Discriminator(recipe.crop).to(device)
+            joint = recipe.losses.critic_batches == "joint"
+            self.pair_discriminator = PairDiscriminator(self.discriminator, joint=joint)
+            self.wrapped_discriminator = self.workers.wrap(self.pair_discriminator)
+            self.discriminator_optimizer = self._adam(self.discriminator)
         self.network = self.workers.wrap(network)
-        joint = recipe.losses.critic_batches == "joint"
-        self.pair_critic = PairCritic(self.critic, joint=joint) if self.critic else None
-        self.judge = self.workers.wrap(self.pair_critic) if self.pair_critic else None
         self.optimizer = self._adam(network)
-        self.critic_optimizer = self._adam(self.critic) if self.critic else None
         self.feature_loss = losses.FeatureLoss(recipe.losses.features, recipe.losses.diversity)
         self.feature_loss.to(device)
         guide = recipe.losses.guide
@@ -112,7 +111,7 @@ class Trainer:
         """Make or load the adversaries that the next step may see; ``watch(done, wanted)``."""
         wanted = self.cache.count(self.step)
         while len(self.cache) < wanted:
-            self.cache.grow()
+            self.cache.add_shard()
             if watch is not None:
                 watch(len(self.cache), wanted)
 
@@ -126,9 +125,9 @@ class Trainer:
             generator = self._generator(self.step)
             self.fill_cache()
             pair = self.cache.draw(recipe.batch, self.step, generator)
-            pair = sub_crop(pair, recipe.crop, generator)
-        pair = flip(pair, generator) if recipe.variation.flip else pair
-        pair = vary(pair, recipe.variation, recipe.eps, generator)
+            pair = crop_pair(pair, recipe.crop, generator)
+        pair = flip_pair(pair, generator) if recipe.variation.flip else pair
+        pair = augment_perturbations(pair, recipe.variation, recipe.eps, generator)
         return Pair(*(self._place(part) for part in pair))
 
     def _generator(self, step: int) -> Generator:
@@ -165,13 +164,15 @@ class Trainer:
                 crops["guide"] = plan.guide_weight * self.guide_loss(purified, clean)
             weights = losses.crop_weights(adversarial - clean, self.recipe.eps, plan.balance)
             parts = {name: (weights * values).mean() for name, values in crops.items()}
-            if self.judge is not None and self.step >= plan.adversarial_from:
-                parts["adversarial"] = plan.adversarial * self._fooling(purified, clean)
+            if self.pair_discriminator is not None and self.step >= plan.adversarial_from:
+                scores = scores_without_weight_gradients(self.pair_discriminator, purified, clean)
+                fooling = losses.purifier_loss(plan.gan, *scores)
+                parts["adversarial"] = plan.adversarial * fooling
         total = torch.stack(list(parts.values())).sum()
         norm = self._descend(self.optimizer, total, self.network, rate, settings.clip)
         values = {name: float(part.detach()) for name, part in parts.items()}
         if "adversarial" in parts:
-            values["critic"] = self._update_critic(purified.detach(), clean, rate)
+            values["critic"] = self._update_discriminator(purified.detach(), clean, rate)
         return {"loss": float(total.detach()), **values, "gradient_norm": norm}
 
     def _shrink(self, images: Tensor) -> Tensor:
@@ -183,20 +184,12 @@ class Trainer:
         small = F.interpolate(images, size, mode="bicubic", antialias=True, align_corners=False)
         return small.clamp(0, 1)
 
-    def _fooling(self, purified: Tensor, clean: Tensor) -> Tensor:
-        assert self.pair_critic is not None
-        self.pair_critic.requires_grad_(False)
-        scores = self.pair_critic(purified, clean)
-        self.pair_critic.requires_grad_(True)
-        return losses.purifier_loss(self.recipe.losses.gan, *scores)
-
-    def _update_critic(self, purified: Tensor, clean: Tensor, rate: float) -> float:
-        assert self.judge is not None
-        assert self.critic_optimizer is not None
+    def _update_discriminator(self, purified: Tensor, clean: Tensor, rate: float) -> float:
+        assert self.discriminator_optimizer is not None
         with autocast(self.device, self.recipe.optimization.amp):
-            scores = self.judge(purified, clean)
-        loss = losses.critic_loss(self.recipe.losses.gan, *scores)
-        self._descend(self.critic_optimizer, loss, self.judge, rate, 0.0)
+            scores = self.wrapped_discriminator(purified, clean)
+        loss = losses.discriminator_loss(self.recipe.losses.gan, *scores)
+        self._descend(self.discriminator_optimizer, loss, self.wrapped_discriminator, rate, 0.0)
         return float(loss.detach())
 
     def _descend(
@@ -235,9 +228,9 @@ class Trainer:
             "average": self.average.state_dict(),
             "optimizer": self.optimizer.state_dict(),
         }
-        if self.critic is not None and self.critic_optimizer is not None:
-            parts["critic"] = self.critic.state_dict()
-            parts["critic_optimizer"] = self.critic_optimizer.state_dict()
+        if self.discriminator is not None and self.discriminator_optimizer is not None:
+            parts["critic"] = self.discriminator.state_dict()
+            parts["critic_optimizer"] = self.discriminator_optimizer.state_dict()
         return parts
 
     def load_state(self, state: dict[str, Any]) -> None:
@@ -246,13 +239,13 @@ class Trainer:
         self.purifier.network.load_state_dict(state["network"])
         self.average.load_state_dict(state["average"])
         self.optimizer.load_state_dict(state["optimizer"])
-        if self.critic is not None and self.critic_optimizer is not None:
-            self.critic.load_state_dict(state["critic"])
-            self.critic_optimizer.load_state_dict(state["critic_optimizer"])
+        if self.discriminator is not None and self.discriminator_optimizer is not None:
+            self.discriminator.load_state_dict(state["critic"])
+            self.discriminator_optimizer.load_state_dict(state["critic_optimizer"])
 
     def start_from(self, purifier: Purifier) -> None:
         """Begin with the weights of another purifier, of the same design or one that can grow."""
-        grow(purifier.network, self.purifier.network)
+        expand(purifier.network, self.purifier.network)
         self.average.load_state_dict(self.purifier.network.state_dict())
 
     def train_gate(
@@ -268,11 +261,11 @@ class Trainer:
 
         def kept(count: int, strengthen: bool, generator: Generator) -> Pair:
             pair = self.cache.draw_kind(count, generator, strengthen=strengthen)
-            return sub_crop(pair, recipe.crop, generator)
+            return crop_pair(pair, recipe.crop, generator)
 
         def fresh(count: int, generator: Generator) -> Tensor:
             photos = self.maker.photos
-            return honest_crops(photos, count, recipe.crop, recipe.gate.resize, generator)
+            return benign_crops(photos, count, recipe.crop, recipe.gate.resize, generator)
 
         self.gate = GateTrainer(recipe, self.average, kept, fresh, self.device).train(watch)
 
@@ -288,3 +281,13 @@ class Trainer:
 
     def _purifier(self, card: Card) -> Purifier:
         return Purifier(self.average, card, self.recipe.strength, self.gate)
+
+
+def scores_without_weight_gradients(
+    discriminator: PairDiscriminator, purified: Tensor, clean: Tensor
+) -> tuple[Tensor, Tensor]:
+    """The two scores; gradients reach the purifier, the discriminator's weights get none."""
+    discriminator.requires_grad_(False)
+    purified_score, clean_score = discriminator(purified, clean)
+    discriminator.requires_grad_(True)
+    return purified_score, clean_score
