@@ -158,6 +158,11 @@ def test_training_data_must_be_whole(camvid, tmp_path):
         run(camvid, tmp_path / "run", plan=plan)
 
 
+def test_the_shipped_recipe_is_the_default():
+    assert list(SegNetRecipe.shipped()) == ["camvid"]
+    assert SegNetRecipe.load("camvid") == SegNetRecipe()
+
+
 def test_the_command(camvid, tmp_path, capsys):
     recipe = tmp_path / "mine.yaml"
     recipe.write_text(
