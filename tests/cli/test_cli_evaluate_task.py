@@ -346,6 +346,26 @@ def test_a_truncated_image_is_named_and_the_others_are_measured(run, scenes):
     assert len(found["cells"]) == 4
 
 
+@pytest.mark.parametrize("task", ["detect", "segment"])
+def test_a_truncated_attacked_image_is_named_and_the_others_are_measured(run, scenes, frames, task):
+    images = scenes / "images" if task == "detect" else frames / "frames"
+    assert run("attack", images, scenes / "made", "--name", "noise")[0] == 0
+    data = (scenes / "made" / "1.png").read_bytes()
+    (scenes / "made" / "1.png").write_bytes(data[: len(data) - 30])
+    labels = {"detect": ("--annotations", "texts"), "segment": ("--masks", "masks")}[task]
+    args = ("evaluate", images, "--task", task, labels[0], scenes / labels[1])
+    args += ("--attacked", scenes / "made", "--defense", "none")
+    code, _, err = run(*args, "--out", scenes / "run")
+    assert code == 1
+    assert "1 files could not be read and are in no number" in err
+    assert "1.png" in err
+    assert json.loads((scenes / "run" / "run.json").read_text())["images"]["n"] == 1
+    (scenes / "made" / "0.png").unlink()
+    code, _, err = run(*args, "--out", scenes / "other")
+    assert code == 2
+    assert "has no attacked image for 0.png" in err
+
+
 def test_a_random_defense_does_not_depend_on_what_came_before(run, frames):
     args = ("evaluate", frames / "frames", "--task", "segment", "--masks", frames / "masks")
     args += ("--attack", "noise", "--defense", "noise:std=0.2", "--json")

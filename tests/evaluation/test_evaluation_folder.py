@@ -178,6 +178,11 @@ def test_images_attacked_before(photos, plan, tmp_path):
         evaluate_images(items, replace(plan, attacked=attacked, eps=4 / 255))
     with pytest.raises(InputError, match=r"size \(32, 32\); expected \(16, 16\)"):
         evaluate_images(items, replace(plan, attacked=attacked, size=16))
+    data = (attacked / "photo01.png").read_bytes()
+    (attacked / "photo01.png").write_bytes(data[:-30])
+    outcome = evaluate_images(items, replace(plan, attacked=attacked))
+    assert outcome.result["n"] == len(items) - 1
+    assert "photo01.png" in outcome.broken[0]
     (attacked / "photo00.png").unlink()
     with pytest.raises(InputError, match=r"no attacked image for photo00\.png"):
         evaluate_images(items, replace(plan, attacked=attacked))

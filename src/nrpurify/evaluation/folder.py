@@ -21,6 +21,7 @@ from nrpurify.core.versions import environment
 from nrpurify.data.labels import LabeledImage, labeled_images, read_labeled_folder
 from nrpurify.evaluation.harness import Batch, Observer, evaluate, summarize
 from nrpurify.evaluation.label_check import FIRST, asked, label_doubt
+from nrpurify.evaluation.lookup import unreadable
 from nrpurify.evaluation.networks import networks_seen
 from nrpurify.evaluation.plan import Plan
 from nrpurify.evaluation.planned_attack import PlannedAttack, planned_attack
@@ -74,6 +75,10 @@ def evaluate_images(
     purifier = load_purifier(plan.purifier, device=device)
     planned = planned_attack(plan)
     broken: list[str] = []
+    if plan.attacked is not None:
+        reasons = unreadable(plan.attacked, (str(item.path.absolute()) for item in items))
+        broken += reasons.values()
+        items = [item for item in items if str(item.path.absolute()) not in reasons]
     batches = _batches(items, plan, device, broken, watch)
     with log_gradients() as log:
         tallies = evaluate(
@@ -85,8 +90,8 @@ def evaluate_images(
             observe=observe,
             defense=str(plan.purifier),
         )
-    if len(broken) == len(items):
-        raise InputError(f"none of the {len(items)} images can be read; the first: {broken[0]}")
+    if not next(iter(tallies.values())).total:
+        raise InputError(f"none of the {len(broken)} images can be read; the first: {broken[0]}")
     settings = _settings(plan, planned, purifier, victims)
     side = min(plan.size, shorter_side([item.path for item in items]))
     notes = [*log.notes(), *small_images_notes(side, [purifier])]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from pathlib import Path, PurePath
 
 import torch
 from torch import Tensor
 
-from nrpurify.core.errors import InputError
+from nrpurify.core.errors import ImageError, InputError
 from nrpurify.core.files import find_images
 from nrpurify.core.image_tensors import image_tensor_path, load_image_tensor
 from nrpurify.core.images import read_image
@@ -27,6 +28,38 @@ def look_up(folder: str | Path) -> Attack:
             that has another size.
         ImageError: When called, a file that cannot be read.
     """
+    find = finder(folder)
+
+    def attack(batch: Batch) -> Tensor:
+        images = [_read(find(name)) for name in batch.names]
+        wanted = batch.images.shape[1:]
+        if other := [image for image in images if image.shape != wanted]:
+            raise InputError(
+                f"{folder} holds images of size {tuple(other[0].shape[1:])}; "
+                f"expected {tuple(wanted[1:])}: attack images of the size evaluated at"
+            )
+        return torch.stack(images).to(batch.images)
+
+    return attack
+
+
+def unreadable(folder: str | Path, names: Iterable[str]) -> dict[str, str]:
+    """Why attacked images cannot be read, by the names of their images; looks at all of them.
+
+    Raises:
+        InputError: As :func:`look_up`, but for sizes.
+    """
+    find, reasons = finder(folder), {}
+    for name in names:
+        try:
+            _read(find(name))
+        except ImageError as error:
+            reasons[name] = str(error)
+    return reasons
+
+
+def finder(folder: str | Path) -> Callable[[str], Path]:
+    """Where :func:`look_up` finds the attacked image of a name; raises InputError as it does."""
     files: dict[str, list[PurePath]] = {}
     for file in find_images(folder, recursive=True):
         files.setdefault(file.path.stem, []).append(file.path.relative_to(folder))
@@ -47,17 +80,7 @@ def look_up(folder: str | Path) -> Attack:
             )
         return Path(folder) / found[0]
 
-    def attack(batch: Batch) -> Tensor:
-        images = [_read(find(name)) for name in batch.names]
-        wanted = batch.images.shape[1:]
-        if other := [image for image in images if image.shape != wanted]:
-            raise InputError(
-                f"{folder} holds images of size {tuple(other[0].shape[1:])}; "
-                f"expected {tuple(wanted[1:])}: attack images of the size evaluated at"
-            )
-        return torch.stack(images).to(batch.images)
-
-    return attack
+    return find
 
 
 def _ends_in(folder: PurePath, tail: PurePath) -> bool:

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any, Protocol
 
 from torch import nn
 
+from nrpurify.core.errors import InputError
 from nrpurify.core.hashing import content_hashes, digest
 from nrpurify.core.images import from_uint8, to_uint8
 from nrpurify.core.versions import versions
 from nrpurify.data.annotations import read_annotations
 from nrpurify.data.detection import BROKEN, Scene, Scenes, readable
-from nrpurify.data.masks import CAMVID, ClassTable, count_problems
+from nrpurify.data.masks import CAMVID, ClassTable, Problem, count_problems
+from nrpurify.evaluation.lookup import unreadable
 from nrpurify.models.detectors import load_detector
 from nrpurify.models.segmenters import CAMVID_CLASSES, Segmenter, load_segmenter
 from nrpurify.tasks.detection import CLEAN as SCENES_CLEAN
@@ -85,13 +87,35 @@ def open_victim(plan: TaskPlan) -> Victim:
         segmenter = load_segmenter(plan.model, device=plan.device)
         assert plan.masks is not None
         table = table_of(segmenter)
+        folder = LabeledFolder.read(plan.images, plan.masks, table, plan.limit)
+        reasons = _unreadable(plan, [pair.name for pair in folder.pairs])
+        lost = [Problem("unreadable", name, text) for name, text in reasons.items()]
+        pairs = [pair for pair in folder.pairs if pair.name not in reasons]
         return SegmentVictim(
-            plan, segmenter, LabeledFolder.read(plan.images, plan.masks, table, plan.limit)
+            plan, segmenter, replace(folder, pairs=pairs, problems=[*folder.problems, *lost])
         )
     assert plan.annotations is not None
     scenes = read_annotations(plan.annotations, plan.images)
     kept = usable(readable(Scenes(scenes.items[: plan.limit], scenes.problems)), plan.task)
+    reasons = _unreadable(plan, [scene.name for scene in kept.items])
+    for text in reasons.values():
+        kept.problems.add(BROKEN, text)
+    kept = Scenes([scene for scene in kept.items if scene.name not in reasons], kept.problems)
     return DetectVictim(plan, load_detector(plan.model, device=plan.device), kept)
+
+
+def _unreadable(plan: TaskPlan, names: Sequence[str]) -> dict[str, str]:
+    """The images whose attacked ones were made before and cannot be read, with reasons.
+
+    Raises:
+        InputError: One is missing, or none can be read.
+    """
+    reasons = {} if plan.attacked is None else unreadable(plan.attacked, names)
+    if names and len(reasons) == len(names):
+        raise InputError(
+            f"none of the {len(names)} attacked images can be read; {reasons[names[0]]}"
+        )
+    return reasons
 
 
 def table_of(segmenter: Segmenter) -> ClassTable:
