@@ -169,9 +169,9 @@ def test_changed_files_are_made_again(run, photos, photo, tmp_path):
     assert "1 attacked, 1 kept" in run(*args)[2]
 
 
-@pytest.mark.parametrize("extra", [(), ("--overwrite",), ("--floats",)])
+@pytest.mark.parametrize("extra", [(), ("--overwrite",), ("--save-tensors",)])
 def test_images_without_a_manifest_are_left_alone(run, photos, tmp_path, extra):
-    mine = tmp_path / "out" / ("a.safetensors" if "--floats" in extra else "a.png")
+    mine = tmp_path / "out" / ("a.safetensors" if "--save-tensors" in extra else "a.png")
     mine.parent.mkdir()
     mine.write_bytes(b"mine")
     code, _, err = run("attack", photos, tmp_path / "out", *QUICK, *extra)
@@ -302,7 +302,7 @@ def test_floats_are_written_beside_the_pngs_and_made_up_for(run, photos, tmp_pat
     out = tmp_path / "out"
     assert run("attack", photos, out, *QUICK, "--eps", "8/255")[0] == 0
     before = contents(out)
-    assert run("attack", photos, out, *QUICK, "--eps", "8/255", "--floats")[0] == 0
+    assert run("attack", photos, out, *QUICK, "--eps", "8/255", "--save-tensors")[0] == 0
     entry = manifest(out)["files"]["a.png"]
     values = load_image_tensor(out / "a.safetensors")
     clean = from_uint8(torch.from_numpy(read(photos / "a.png").astype(np.uint8)).permute(2, 0, 1))
@@ -312,7 +312,7 @@ def test_floats_are_written_beside_the_pngs_and_made_up_for(run, photos, tmp_pat
     assert (to_uint8(values).permute(1, 2, 0).numpy() == read(out / "a.png")).all()
     stamp = (out / "a.safetensors").stat().st_mtime_ns
     (out / "b.safetensors").unlink()
-    assert run("attack", photos, out, *QUICK, "--eps", "8/255", "--floats")[0] == 0
+    assert run("attack", photos, out, *QUICK, "--eps", "8/255", "--save-tensors")[0] == 0
     assert (out / "a.safetensors").stat().st_mtime_ns == stamp
     assert (out / "b.safetensors").exists()
 
@@ -324,7 +324,7 @@ def test_names_that_are_no_utf8(run, photo, tmp_path, tiny_file):
         (source / os.fsdecode(b"\xe9-broken.png")).touch()
     except OSError:
         pytest.skip("this file system takes UTF-8 only")
-    out, args = tmp_path / "out", ("--name", "noise", "--floats", "--json")
+    out, args = tmp_path / "out", ("--name", "noise", "--save-tensors", "--json")
     for counts in ({"done": 1, "skipped": 0}, {"done": 0, "skipped": 1}):
         code, text, err = run("attack", source, out, *args)
         assert code == 1
@@ -335,3 +335,12 @@ def test_names_that_are_no_utf8(run, photo, tmp_path, tiny_file):
     assert list(manifest(out)["files"]) == [f"{name}.png"]
     assert run("purify", out, tmp_path / "pure", "--purifier", tiny_file)[0] == 0
     assert (tmp_path / "pure" / f"{name}.png").is_file()
+
+
+def test_an_old_name_of_an_option_works_and_warns(run, photos, tmp_path):
+    args = ("attack", photos / "a.png", tmp_path / "a.png", "--name", "noise")
+    code, _, err = run(*args, "--floats", "--quiet")
+    assert code == 0
+    assert err == "nrpurify: warning: --floats is now --save-tensors; the old name goes with 0.3\n"
+    assert (tmp_path / "a.safetensors").is_file()
+    assert "--floats" not in run("attack", "--help")[1]

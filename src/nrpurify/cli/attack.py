@@ -26,6 +26,7 @@ from nrpurify.cli.common import (
     resolve_amp,
     resolve_device,
     split_paths,
+    warn_renamed,
 )
 from nrpurify.core.errors import InputError
 from nrpurify.core.files import MAX_PIXELS
@@ -110,9 +111,10 @@ def command(
         bool,
         typer.Option("--overwrite", help="Make outputs of other settings or sources again."),
     ] = False,
-    floats: Annotated[
-        bool, typer.Option("--floats", help="Also write unrounded values, NAME.safetensors.")
+    save_tensors: Annotated[
+        bool, typer.Option("--save-tensors", help="Also write unrounded values, NAME.safetensors.")
     ] = False,
+    floats: Annotated[bool, typer.Option("--floats", hidden=True)] = False,
     frames: FramesOption = FramesChoice.REFUSE,
     max_pixels: MaxPixels = MAX_PIXELS,
     seed: Seed = 0,
@@ -134,6 +136,8 @@ def command(
     from nrpurify.core.decoding import set_pixel_limit
 
     started = time.monotonic()
+    if floats:
+        warn_renamed("--floats", "--save-tensors")
     set_pixel_limit(max_pixels)
     sources, dst = split_paths(paths)
     if "-" in paths:
@@ -168,7 +172,7 @@ def command(
             options,
             recursive=recursive,
             overwrite=overwrite,
-            floats=floats,
+            floats=save_tensors or floats,
             frames=frames.value,
             max_pixels=max_pixels,
             limit=limit,

@@ -126,6 +126,11 @@ def complain(text: str) -> None:
     typer.echo(printable(text), err=True)
 
 
+def warn_renamed(old: str, new: str) -> None:
+    """Warn that an option was given by its old name, which lives for one minor version."""
+    complain(f"nrpurify: warning: {old} is now {new}; the old name goes with 0.3")
+
+
 def printable(text: str) -> str:
     """Text with its control characters as escapes: those of a file's name reach no terminal."""
     return "".join(

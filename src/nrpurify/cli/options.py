@@ -12,7 +12,7 @@ from nrpurify.cli.common import set_quiet
 
 _PANELS = {
     "Data": "labels annotations masks targets recursive size longest limit batch group attacked "
-    "classes floats overwrite out resume frames max_pixels",
+    "classes save_tensors overwrite out resume frames max_pixels",
     "Models": "task victims victim purifier defense strength passes mean std",
     "Attack": "name attack surrogate layer eps preset steps step_size restarts trained uint8 float",
     "Checks": "check_labels",

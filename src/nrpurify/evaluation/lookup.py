@@ -21,7 +21,7 @@ def look_up(folder: str | Path) -> Attack:
     ``a.jpg`` is found as ``a.png`` or, where there was an ``a.png`` too, as ``a.jpg.png``: so
     `nrpurify attack` names them. Of files of one name in several sub-folders the one is meant whose
     sub-folders are those that the image's path ends in. Where unrounded values lie beside an image
-    (``nrpurify attack --floats``), those are taken.
+    (``nrpurify attack --save-tensors``), those are taken.
 
     Raises:
         InputError: No image there; when called, one that is missing, that two files could be, or
