@@ -25,6 +25,7 @@ from nrpurify.evaluation import (
 )
 from nrpurify.evaluation.bench import answers
 from nrpurify.evaluation.grid_checks import check_grid
+from nrpurify.evaluation.grid_recipe import grid_from_dict
 from nrpurify.evaluation.harness import Batch
 from nrpurify.evaluation.strips import shown_defense
 from nrpurify.purifiers import Card, build_purifier
@@ -295,6 +296,15 @@ def test_all_that_is_wrong_comes_at_once(recipe, tmp_path):
         ("attacks", 0, "surrogate"),
         ("defenses", 0),
     ]
+    values = {"victims": ["b", "nobody"], "defenses": ["jpg"], "seed": -1}
+    with pytest.raises(RecipeError) as caught:  # also beside values of the wrong kind
+        grid_from_dict({**values, "attacks": [{"name": "noise", "eps": 99}]})
+    assert {place for place, _ in caught.value.problems} == {
+        ("attacks", 0, "eps", 0),
+        ("seed",),
+        ("victims", 1),
+        ("defenses", 0),
+    }
 
 
 def test_lines_are_named_while_loading(photos, tmp_path):

@@ -9,12 +9,13 @@ from importlib import import_module
 import pytest
 import torch
 from safetensors.torch import load_file
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from nrpurify.core.errors import InputError, WeightsError
 from nrpurify.core.lock import locked
 from nrpurify.purifiers import Card, Purifier, build_purifier, load_purifier, save_purifier
 from nrpurify.purifiers.registry import Design
-from nrpurify.training import Silent
+from nrpurify.training import Silent, train
 from nrpurify.training.run_folder import Origin, RunFolder, files_hash
 
 GAN = {"pixel": 10, "pixel_norm": "l1", "adversarial": 0.05}
@@ -496,3 +497,31 @@ def test_defenses_are_trained_by_the_same_loop(go, tiny_classifier, tmp_path, de
 def test_a_network_that_enlarges_needs_crops_that_can_be_halved(go):
     with pytest.raises(InputError, match="crop is 33; edsr takes multiples of 2"):
         go("run", purifier="edsr", crop=33)
+
+
+class _Convolutions(TorchDispatchMode):
+    """Records type and narrowest width of every convolution, forward and backward."""
+
+    def __init__(self):
+        super().__init__()
+        self.seen = {"forward": [], "backward": []}
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        result = func(*args, **(kwargs or {}))
+        if func is torch.ops.aten.convolution.default:
+            self.seen["forward"].append((args[0].dtype, min(args[0].shape[-1], result.shape[-1])))
+        if func is torch.ops.aten.convolution_backward.default:
+            self.seen["backward"].append((args[0].dtype, min(a.shape[-1] for a in args[:2])))
+        return result
+
+
+def test_a_training_in_bf16_computes_convolutions_of_width_1_in_fp32(micro, photo_folder, tmp_path):
+    amp = {"lr": 1e-3, "warmup": 2, "clip": 1.0, "ema": 0.9, "amp": True}
+    losses = {"pixel": 10, "pixel_norm": "l1", "adversarial": 0.1}
+    recipe = micro.recipe(steps=2, optimization=amp, losses=losses)
+    with _Convolutions() as convolutions:
+        train(photo_folder, tmp_path, recipe)
+    for seen in convolutions.seen.values():
+        assert (torch.bfloat16, 1) not in seen
+        assert (torch.float32, 1) in seen
+        assert torch.bfloat16 in {dtype for dtype, _ in seen}

@@ -9,7 +9,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from nrpurify.core.config import Marks, Place, RecipeError, find_recipe, read_yaml, shown
+from nrpurify.core.config import Gathered, Marks, Place, RecipeError, find_recipe, read_yaml, shown
 from nrpurify.core.errors import InputError, MissingExtraError
 from nrpurify.core.fractions import parse_eps
 from nrpurify.core.groups import GROUP
@@ -176,6 +176,7 @@ def _other_problems(plain: dict[str, Any], places: list[Place]) -> list[tuple[Pl
     from pydantic import TypeAdapter, ValidationError
 
     from nrpurify.evaluation.grid_checks import check_grid
+    from nrpurify.evaluation.networks import name_problems
 
     if not all(places):
         return []
@@ -188,17 +189,21 @@ def _other_problems(plain: dict[str, Any], places: list[Place]) -> list[tuple[Pl
         rest["attacks"] = [
             stand_in if index in spoiled else attack for index, attack in enumerate(rest["attacks"])
         ]
+    gathered = Gathered()
     try:
-        check_grid(TypeAdapter(GridRecipe).validate_python(rest))
+        recipe = TypeAdapter(GridRecipe).validate_python(rest)
     except ValidationError:
         return []
-    except RecipeError as error:
-        return [
-            (place, text)
-            for place, text in error.problems
-            if place[0] not in top and not (place[0] == "attacks" and place[1] in spoiled)
-        ]
-    return []
+    with gathered.at():
+        check_grid(recipe)
+    gathered.problems += name_problems(recipe)
+    return [
+        (place, text)
+        for place, text in gathered.problems
+        if place[0] in plain
+        and place[0] not in top
+        and not (place[0] == "attacks" and place[1] in spoiled)
+    ]
 
 
 def _reason(error: Any) -> str:
