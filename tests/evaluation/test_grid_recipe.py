@@ -141,7 +141,7 @@ def test_values_of_the_wrong_kind_do_not_hide_other_problems(tmp_path):
     assert message.count("line ") == 6  # and twice that there is no classifier b
     text = GOOD.replace("    surrogate: a", "    surrogate: a\n    threat: BPDAA")
     message = refusal(tmp_path, text + "seed: x\n")
-    assert message.count("line ") == 2
+    assert message.count("line ") == 3
 
 
 def test_a_list_is_no_recipe(tmp_path):
