@@ -75,7 +75,7 @@ def _weighted(weights: Sequence[float], generator: Generator) -> int:
 
 @dataclass
 class AdversaryMaker:
-    """Draws crops and perturbs them by the recipe's diet.
+    """Draws crops and perturbs them by the recipe's adversaries.
 
     Attributes:
         recipe: Its adversaries, eps, resize and cache are used.

@@ -76,11 +76,11 @@ class AdversaryCache:
             self._write(index)
         with readable(self.path(index), MADE_AGAIN):
             with safe_open(self.path(index), "pt") as file:
-                told = json.loads((file.metadata() or {}).get("settings", "{}"))
+                settings = json.loads((file.metadata() or {}).get("settings", "{}"))
                 pair = Pair(file.get_tensor("clean"), file.get_tensor("adversarial"))
             check_pair(*pair, least=self.maker.recipe.crop)
         self._shards.append(pair)
-        self._strengthened.append(told.get("strengthen", True))
+        self._strengthened.append(settings.get("strengthen", True))
 
     def __len__(self) -> int:
         return len(self._shards)
@@ -111,7 +111,7 @@ class AdversaryCache:
         if not chosen:
             raise InputError(
                 f"no adversary in {self.folder} has strengthen {str(strengthen).lower()}; expected "
-                "some for the gate's training: change the diet, or make more with cache.shards"
+                "some for the gate's training: change adversaries, or raise cache.shards"
             )
         return self._draw(chosen, count, generator)
 

@@ -1,6 +1,6 @@
-"""What happens to images that nobody attacks: other kernels, sharpness, colors, codecs, noise.
+"""Benign edits of photos: other resizing kernels, sharpness, colors, JPEG, slight noise.
 
-Whoever is to tell attacks from it has to have seen it.
+The gate must see these edits in training, or it flags them as attacks.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ CONTRASTED, CONTRASTS = 0.3, (0.7, 1.4)
 COLORED, COLORS = 0.2, (0.0, 1.5)
 """Shares of the crops whose contrast or color is changed, and the factors."""
 RECODED, NOISY = 0.15, 0.1
-"""Shares of the crops that a codec or a sensor's noise has gone over."""
+"""Shares of the crops that are coded as JPEG, or get noise as of a sensor."""
 QUALITIES = (70, 95)
 MOST_NOISE = 2 / 255
 """Greatest standard deviation of that noise; an attack of 4/255 has twice as much."""

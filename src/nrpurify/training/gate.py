@@ -1,4 +1,4 @@
-"""Training of a purifier's gate: which images were attacked, told without labels."""
+"""Training of a purifier's gate, which detects attacked images; no labels are used."""
 
 from __future__ import annotations
 
@@ -25,8 +25,9 @@ from nrpurify.training.perturbation_augment import augment_perturbations, flip_p
 from nrpurify.training.purifier_recipe import Recipe
 
 WARMUP = 0.1
+"""Share of the steps over which the learning rate grows."""
 KEPT = 2048
-"""Purified crops that are kept for reuse: what costs is the purifier, not the gate."""
+"""Purified crops that are kept for reuse: the purifier costs far more than the gate."""
 
 
 class GateTrainer:
@@ -64,11 +65,13 @@ class GateTrainer:
         self._seen: deque[_Crop] = deque(maxlen=KEPT)
 
     def train(self, watch: Callable[[int, dict[str, float]], None]) -> Gate:
-        """Do all steps, each told to ``watch(step, values)``, and return the gate."""
+        """Do all steps, call ``watch(step, values)`` after each, and return the gate."""
         for step in range(self.recipe.gate.steps):
             watch(step + 1, self._train_step(step))
         self.gate.eval().requires_grad_(False)
         self.gate.features = without_norms(self.gate.features)
+        # The halves of a batch are of equal size. Attacked images that are missed cost more than
+        # clean ones that are strengthened, so the log of the costs' ratio is added to the logits.
         self.gate.last.bias.add_(math.log(self.recipe.gate.caution))
         return self.gate
 
@@ -103,6 +106,7 @@ class GateTrainer:
         with autocast(self.device, self.recipe.optimization.amp):
             purified = self.network(images)
         answers = torch.cat([torch.zeros(len(pair.clean), device="cpu"), wanted])
+        # float16 halves the memory of the kept crops; its rounding is finer than 8-bit levels
         crops = zip(images.half().cpu(), purified.half().cpu(), answers, strict=True)
         self._seen.extend(_Crop(*crop) for crop in crops)
 

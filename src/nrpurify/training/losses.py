@@ -95,9 +95,9 @@ class GuideLoss(nn.Module):
 def crop_weights(perturbation: Tensor, eps: float, balance: float) -> Tensor:
     """What each crop's losses are multiplied by, N values with a mean of 1.
 
-    The loss of a weak perturbation is small, whatever is done about it, and strong ones decide
-    where the weights go. ``balance`` evens that out: weights are ``(mean|δ| / eps + 0.1)`` to the
-    power ``-balance``.
+    The loss of a crop with a weak perturbation is small, so strong perturbations dominate the
+    gradient. ``balance`` evens that out: weights are ``(mean|δ| / eps + 0.1)`` to the power
+    ``-balance``.
 
     Args:
         perturbation: δ, N×3×S×S.
@@ -105,7 +105,7 @@ def crop_weights(perturbation: Tensor, eps: float, balance: float) -> Tensor:
         balance: 0 for equal weights; 1 for losses relative to the perturbation's size.
     """
     sizes = perturbation.abs().flatten(1).mean(1) / eps
-    weights = (sizes + 0.1) ** -balance
+    weights = (sizes + 0.1) ** -balance  # 0.1 bounds the weight of crops without a perturbation
     return weights / weights.mean()
 
 

@@ -37,6 +37,7 @@ def expand(smaller: nn.Module, larger: nn.Module) -> None:
     for name, value in smaller.state_dict().items():
         whole = weights[name]
         if whole.shape != value.shape:
+            # zeros where old outputs would read new channels, so that they compute the same
             whole = whole[: len(value)].zero_()[tuple(slice(side) for side in value.shape)]
         whole.copy_(value)
 

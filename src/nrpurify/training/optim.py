@@ -67,17 +67,18 @@ def learning_rate(step: int, steps: int, settings: Optimization) -> float:
 
 
 def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
-    """Let the next step of ``optimizer`` be taken at ``rate``."""
+    """Set the learning rate of ``optimizer``."""
     for group in optimizer.param_groups:
         group["lr"] = rate
 
 
 @torch.no_grad()
 def update_average(average: nn.Module, network: nn.Module, decay: float, step: int) -> None:
-    """Move ``average`` toward ``network``; early steps decay faster, so that no start lingers.
+    """Move ``average`` toward ``network``, faster in early steps.
 
     Batch-norm statistics are averaged as weights are.
     """
+    # with the full decay from the start, random initial weights would stay in the mean for long
     decay = min(decay, (1 + step) / (10 + step)) if decay else 0.0
     pairs = zip(average.state_dict().values(), network.state_dict().values(), strict=True)
     for mine, current in pairs:

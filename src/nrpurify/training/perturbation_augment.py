@@ -1,4 +1,4 @@
-"""Varying kept perturbations, so that a small cache covers many eps and patterns."""
+"""Augmentation of kept perturbations, so that a small cache covers many eps and patterns."""
 
 from __future__ import annotations
 
@@ -53,6 +53,7 @@ def augment_perturbations(
     least = min(settings.least_eps / eps, 1.0)
     scale = least + (1 - least) * _rand(delta, generator)
     delta = torch.where(_drawn(delta, settings.scale, generator), delta * scale, delta)
+    # last, so that the share of clean crops does not depend on the other settings
     delta = delta.masked_fill(_drawn(delta, settings.clean, generator), 0.0)
     return Pair(clean, (clean + delta).clamp(0, 1))
 
@@ -64,8 +65,8 @@ COARSENESS = (1.0, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0)
 def random_grain(side: int, generator: Generator) -> Tensor:
     """Signs of random noise, 3×side×side.
 
-    It knows nothing of any image or network: where features' gradients leave patterns of their own
-    kind, this makes a purifier a plain denoiser as well.
+    It depends on neither images nor networks. Perturbations from gradients all share some
+    structure; grain makes the purifier a general denoiser too.
     """
     width = COARSENESS[random_integer(0, len(COARSENESS) - 1, generator)]
     channels = 1 if random_integer(0, 3, generator) == 0 else 3

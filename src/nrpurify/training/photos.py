@@ -158,7 +158,7 @@ class Prefetch(Generic[T]):
     """``make(0)``, ``make(1)`` and so on, the next few made ahead by threads.
 
     Threads rather than processes: decoding and resizing release Python's lock, and nothing is
-    copied or started anew.
+    copied to new processes.
 
     Args:
         make: A function of the index alone, safe to call from several threads.

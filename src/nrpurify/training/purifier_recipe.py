@@ -215,7 +215,7 @@ class Recipe(TrainingRecipe):
         eps: Budget of the adversaries in (0, 1].
         holdout: Share of the photos kept for validation.
         seed: Of everything random.
-        adversaries: The diet.
+        adversaries: The kinds of training attacks.
         checkpoint_every: Steps between resumable checkpoints.
         validation: What is measured on the held-out photos.
     """

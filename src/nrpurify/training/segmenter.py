@@ -183,7 +183,7 @@ class SegNetTrainer:
         return {"loss": float(loss.detach()), "lr": rate}
 
     def _batch(self) -> tuple[Tensor, Tensor]:
-        """Views and their masks, drawn anew while all is void.
+        """Views and their masks; a batch that is void everywhere is drawn again.
 
         Raises:
             InputError: Ten times in a row it is.

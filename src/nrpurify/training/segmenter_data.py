@@ -16,7 +16,7 @@ def read_labeled(pair: Pair, table: ClassTable) -> Sample:
     """Read one pair.
 
     Raises:
-        InputError: It cannot be used; training data is to be mended, not passed over.
+        InputError: It cannot be used; faulty training data must be mended, it is not skipped.
     """
     sample = read_sample(pair, table)
     if not isinstance(sample, Sample):
