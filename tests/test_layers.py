@@ -24,7 +24,7 @@ ALLOWED = {
 BELOW = set(ALLOWED) - {"training", "evaluation"}
 ALLOWED |= {
     "batch": BELOW | {"evaluation"},
-    "tasks": BELOW - {"purifiers"} | {"evaluation", "batch"},
+    "tasks": BELOW - {"purifiers"} | {"evaluation"},
     "report": {"core", "evaluation"},
     "interop": {"core", "attacks"},
     "paper": BELOW | {"training", "evaluation", "tasks"},

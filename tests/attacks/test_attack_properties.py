@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from nrpurify.attacks import get, names
-from nrpurify.attacks.runner import AttackRunner
+from nrpurify.evaluation.attack_runner import AttackRunner
 
 NAMES = [name for name in names() if get(name).surrogate != "features"]
 GRADIENT = [name for name in NAMES if get(name).surrogate == "classifier"]

@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 from torch import nn
 
 from nrpurify.attacks import PRESETS, SSP, SspSettings, ssp
-from nrpurify.attacks.runner import AttackRunner
 from nrpurify.attacks.ssp import settings as ssp_settings
 from nrpurify.core.errors import GradientWarning, InputError
+from nrpurify.evaluation.attack_runner import AttackRunner
 from nrpurify.models.feature_distances import feature_distance
 from nrpurify.models.features import FeatureExtractor
 

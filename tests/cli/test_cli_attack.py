@@ -8,11 +8,11 @@ import torch
 from PIL import Image
 
 from nrpurify import weights
+from nrpurify.batch import AttackOptions, read_records
 from nrpurify.batch import attack as attack_module
-from nrpurify.batch import read_records
-from nrpurify.batch.attackers import AttackOptions
 from nrpurify.core.image_tensors import load_image_tensor
 from nrpurify.core.images import from_uint8, to_uint8
+from nrpurify.evaluation.attack_runner import AttackRunner
 from nrpurify.models import features
 
 pytestmark = pytest.mark.usefixtures("random_weights")
@@ -80,7 +80,7 @@ def test_a_limit_takes_the_first_and_counts_the_others(run, photos, tmp_path):
 def test_the_weights_hash_is_noted(run, photos, tmp_path, monkeypatch):
     file = tmp_path / "vgg16.safetensors"
     file.write_bytes(b"weights")
-    monkeypatch.setattr("nrpurify.weights.cached", lambda name: file)
+    monkeypatch.setattr("nrpurify.weights.store.cached", lambda name: file)
     assert run("attack", photos, tmp_path / "out", *QUICK)[0] == 0
     assert manifest(tmp_path / "out")["weights_sha256"] == {"vgg16": weights.file_hash(file)}
 
@@ -293,7 +293,7 @@ def test_the_default_layers(run, photo, tmp_path):
 
 
 def test_an_attack_that_leaves_its_budget_is_a_bug(run, photos, tmp_path, monkeypatch):
-    monkeypatch.setattr("nrpurify.batch.attackers.ssp", lambda _, images, **__: 1 - images)
+    monkeypatch.setattr(AttackRunner, "__call__", lambda _, images, *__: 1 - images)
     with pytest.raises(AssertionError, match="left its box"):
         run("attack", photos, tmp_path / "out", *QUICK)
 

@@ -43,7 +43,7 @@ def loaded(monkeypatch):
     """Names of the classifiers that were loaded."""
     found = []
 
-    def load(name, *, device):
+    def load(name, *, device="cpu"):
         found.append(name)
         return tiny(name, len(name)).to(device)
 
@@ -182,9 +182,9 @@ def test_layers_of_tap(run, photos, tmp_path):
     ("args", "message"),
     [
         (("--name", "mifgsm"), "no attack 'mifgsm'; did you mean mi-fgsm"),
-        (("--name", "fgsm", "--steps", 3), "steps was given; fgsm has no such setting"),
+        (("--name", "fgsm", "--steps", 3), "fgsm has no setting 'steps'; it has"),
         (("--name", "noise", "--surrogate", "vgg16"), "noise has no such setting"),
-        (("--name", "pgd", "--restarts", 3), "restarts was given; pgd has no such setting"),
+        (("--name", "pgd", "--restarts", 3), "pgd has no setting 'restarts'; it has"),
         (("--name", "dim", "--layer", "network.0"), "layer was given; dim has no such setting"),
         (("--name", "tap", "--layer", "network.9"), "no layer 'network.9'"),
         (("--name", "dim", "--preset", "papr"), "no preset 'papr'"),

@@ -65,9 +65,15 @@ def test_every_network_has_its_hash(photos, plan):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"attack": "fgsm"}, "fgsm looks at a classifier; name one"),
-        ({"attack": "noise", "surrogate": "vgg16"}, "noise looks at no network"),
-        ({"attack": "fgsm", "surrogate": "c", "layer": "x"}, "layer 'x' given; fgsm works on none"),
+        ({"attack": "fgsm"}, "fgsm works on a classifier; name one"),
+        (
+            {"attack": "noise", "surrogate": "vgg16"},
+            "surrogate was given; noise has",
+        ),
+        (
+            {"attack": "fgsm", "surrogate": "c", "layer": "x"},
+            "layer was given; fgsm has no",
+        ),
         ({"attack": "tap", "surrogate": "c", "layer": "nonsense"}, "nonsense"),
         ({"attack": "ssp", "surrogate": "vgg16,alexnet"}, "ssp works on one network"),
         ({"attack": "fgsm", "surrogate": "c", "steps": 3}, "fgsm has no setting 'steps'"),

@@ -23,6 +23,7 @@ from nrpurify.evaluation import (
     compact_table,
     run_grid,
 )
+from nrpurify.evaluation.attack_runner import AttackRunner
 from nrpurify.evaluation.bench import answers
 from nrpurify.evaluation.grid_checks import check_grid
 from nrpurify.evaluation.grid_recipe import grid_from_dict
@@ -377,9 +378,7 @@ def test_bpda_needs_a_defense_that_keeps_the_size(recipe, tmp_path, monkeypatch)
 
 
 def test_an_attack_that_leaves_its_budget_is_caught(recipe, tmp_path, monkeypatch):
-    from nrpurify.evaluation import bench
-
-    monkeypatch.setattr(bench, "perturber", lambda *_, **__: lambda x, *_: 1 - x)
+    monkeypatch.setattr(AttackRunner, "__call__", lambda _, images, *__: 1 - images)
     with pytest.raises(AssertionError, match="left its box"):
         run_grid(recipe, tmp_path / "run")
 

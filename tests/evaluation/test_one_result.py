@@ -9,7 +9,7 @@ from PIL import Image
 from torch import nn
 
 from nrpurify.attacks.box import round_within
-from nrpurify.batch import AttackOptions, prepare_attack
+from nrpurify.batch import AttackOptions
 from nrpurify.cli.demo_run import PLAN
 from nrpurify.core.errors import GradientWarning
 from nrpurify.evaluation import (
@@ -21,10 +21,10 @@ from nrpurify.evaluation import (
     read_grid,
     run_grid,
 )
-from nrpurify.evaluation.attackers import settings_in_force
+from nrpurify.evaluation.networks import grid_spec
 from nrpurify.evaluation.planned_attack import planned_attack
 from nrpurify.models import as_classifier
-from nrpurify.tasks.attackers import _options
+from nrpurify.tasks.attackers import attack_spec
 from nrpurify.tasks.plan import TaskPlan
 
 pytestmark = pytest.mark.usefixtures("offline")
@@ -134,13 +134,13 @@ def test_ssp_without_options_is_one_attack_everywhere(noisy_photos):
     task = TaskPlan("segment", noisy_photos, masks=noisy_photos)
     wanted = {"distance": "mae", "start": "uniform", "steps": 100, "step_size": 0.01}
     ways = [
-        prepare_attack(AttackOptions()).settings,
-        prepare_attack(_options(task, "ssp", 16 / 255)).settings,
-        settings_in_force("ssp", GridAttack("ssp").preset, GridAttack("ssp").given),
+        AttackOptions().spec.described(),
+        attack_spec(task, "ssp", 16 / 255).described(),
+        grid_spec(GridAttack("ssp")).described(),
     ]
     for found in ways:
         assert {name: found[name] for name in wanted} == wanted
-    assert ways[0] == ways[1]
+    assert ways[0] == ways[1] == ways[2]
     assert (Plan().preset, planned_attack(Plan()).settings["steps"]) == ("paper", 100)
 
 

@@ -51,7 +51,7 @@ def gradient_attack(
         generator: Makes what is random reproducible: one on the CPU for all, or one an image.
         amp: bf16 autocast: ``True``, ``False`` or ``"auto"``. The images of one call go through the
             network together, and kernels round by their number; see
-            :class:`nrpurify.attacks.runner.AttackRunner` for results that do not depend on it.
+            ``nrpurify.evaluation.attack_runner`` for results that do not depend on it.
         callback: Called after each step with its number from 1 and the N losses before it
             (minus the loss when targeted).
 

@@ -105,7 +105,7 @@ def ssp(
             one an image.
         amp: bf16 autocast: ``True``, ``False`` or ``"auto"``. The images of one call go through the
             network together, and kernels round by their number; see
-            :class:`nrpurify.attacks.runner.AttackRunner` for results that do not depend on it.
+            ``nrpurify.evaluation.attack_runner`` for results that do not depend on it.
         callback: Called after each step with its number and the N feature distances.
 
     Returns:

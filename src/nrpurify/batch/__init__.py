@@ -1,9 +1,8 @@
 """Whole folders of image files: purified or attacked, file by file, with names and structure."""
 
 from nrpurify.batch.attack import attack_folder
-from nrpurify.batch.attackers import prepare_attack
 from nrpurify.batch.jobs import FolderResult, Item, Watch, image_generator
-from nrpurify.batch.options import Attacker, AttackOptions
+from nrpurify.batch.options import AttackOptions
 from nrpurify.batch.planning import JobPlan, plan_jobs
 from nrpurify.batch.purify import purify_folder
 from nrpurify.core.manifest import MANIFEST, Job, Manifest, Records, read_records
@@ -11,7 +10,6 @@ from nrpurify.core.manifest import MANIFEST, Job, Manifest, Records, read_record
 __all__ = [
     "MANIFEST",
     "AttackOptions",
-    "Attacker",
     "FolderResult",
     "Item",
     "Job",
@@ -22,7 +20,6 @@ __all__ = [
     "attack_folder",
     "image_generator",
     "plan_jobs",
-    "prepare_attack",
     "purify_folder",
     "read_records",
 ]

@@ -13,19 +13,20 @@ import torch
 
 from nrpurify.attacks.box import round_within
 from nrpurify.attacks.gradient_log import GradientCount, gradient_notes, log_gradients
-from nrpurify.attacks.runner import AttackRunner
-from nrpurify.batch.attackers import prepare_attack
+from nrpurify.batch.classes import Classes
 from nrpurify.batch.jobs import FolderResult, Item, Watch, collect
-from nrpurify.batch.options import Attacker, AttackOptions
+from nrpurify.batch.options import AttackOptions
 from nrpurify.batch.planning import Sources, plan_jobs
 from nrpurify.core.decoding import Frames
 from nrpurify.core.errors import InputError
 from nrpurify.core.files import MAX_PIXELS
+from nrpurify.core.hashing import file_hash
 from nrpurify.core.image_tensors import image_tensor_path, save_image_tensor
 from nrpurify.core.images import Image, read_image, write_png
 from nrpurify.core.manifest import Head, Job, Manifest, alone, make_head
 from nrpurify.core.precision import arithmetic
-from nrpurify.evaluation import check_budget
+from nrpurify.evaluation.attack_runner import AttackRunner, AttackSpec, Surrogate
+from nrpurify.evaluation.harness import check_budget
 
 _LOG = logging.getLogger(__name__)
 
@@ -77,14 +78,22 @@ def attack_folder(
     jobs = plan.jobs[:limit]
     if len(jobs) < len(plan.jobs):
         _LOG.info("the first %d of %d images are attacked", len(jobs), len(plan.jobs))
-    attacker = prepare_attack(options)
-    if attacker.classes is not None:
-        attacker.classes.check_jobs(jobs)
-    head = _head(options, attacker)
+    spec = options.spec
+    classes = Classes.read(options.labels, options.targets) if spec.entry.labels else None
+    network = spec.load()
+    if network is not None:
+        network = network.to(options.device)
+    if classes is not None:
+        for member in spec.members(network).values():
+            if (known := getattr(member, "num_classes", None)) is not None:
+                classes.check_range(known)
+        classes.check_jobs(jobs)
+    head = _head(options, spec, network, classes)
+    runner = spec.runner(network, group=options.group, seed=options.seed, amp=options.amp)
     read = partial(read_image, max_pixels=max_pixels, frames=frames)
     with alone(plan.folder):
         manifest = Manifest.enter(plan.folder, head, jobs, overwrite=overwrite, floats=floats)
-        items = _Run(options, attacker, attacker.runner(options), manifest, read).items(jobs)
+        items = _Run(options, runner, classes, manifest, read).items(jobs)
         result = collect(items, len(jobs), watch, left_out=plan.left_out, where=plan.where)
         manifest.finish()
     finished = [item.job for item in result.items if item.status != "failed"]
@@ -94,26 +103,31 @@ def attack_folder(
     return result
 
 
-def _head(options: AttackOptions, attacker: Attacker) -> Head:
+def _head(
+    options: AttackOptions, spec: AttackSpec, network: Surrogate, classes: Classes | None
+) -> Head:
     settings = {
         "attack": options.name,
-        "surrogate": attacker.surrogate,
+        "surrogate": ",".join(spec.networks) or None,
         "eps": options.eps,
         "preset": options.preset,
-        **attacker.settings,
+        **spec.described(network),
         "group": options.group,
         "seed": options.seed,
         "device": options.device,
         "precision": arithmetic(options.amp, options.device),
     }
-    return make_head(settings, attacker.weights_sha256())
+    if spec.entry.labels:
+        goal = "targets" if spec.targeted else "labels"
+        settings[goal] = "predicted" if classes is None else file_hash(classes.path)
+    return make_head(settings, spec.weights_sha256(network))
 
 
 @dataclass(frozen=True)
 class _Run:
     options: AttackOptions
-    attacker: Attacker
     runner: AttackRunner
+    classes: Classes | None
     manifest: Manifest
     read: Callable[[Path], Image]
 
@@ -161,13 +175,13 @@ class _Run:
         ]
 
     def _read(self, job: Job) -> Image:
-        if self.attacker.classes is not None:
-            self.attacker.classes.of(job)  # an image without a class is not attacked
+        if self.classes is not None:
+            self.classes.of(job)  # an image without a class is not attacked
         job.check_output()
         return self.read(job.source)
 
     def _classes(self, group: list[tuple[Job, Image]]) -> torch.Tensor | None:
-        classes = self.attacker.classes
+        classes = self.classes
         return None if classes is None else torch.tensor([classes.of(job) for job, _ in group])
 
     def _write(self, job: Job, image: Image, attacked: torch.Tensor, count: GradientCount) -> Item:

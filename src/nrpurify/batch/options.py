@@ -1,21 +1,21 @@
-"""What decides an attack on files, and the attack made ready."""
+"""The arguments of an attack on files."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from nrpurify import weights
 from nrpurify.attacks.box import per_sample
-from nrpurify.attacks.runner import AttackRunner, Perturb
 from nrpurify.attacks.spec import merge_settings, read_spec
-from nrpurify.batch.classes import Classes
 from nrpurify.core.errors import InputError
 from nrpurify.core.precision import Amp
+from nrpurify.evaluation.attack_runner import AttackSpec
+
+DEFAULT_CLASSIFIER = "efficientnet_lite0"
 
 
 @dataclass(frozen=True)
@@ -97,33 +97,24 @@ class AttackOptions:
             self.settings, steps=self.steps, step_size=self.step_size, restarts=self.restarts
         )
 
+    @property
+    def spec(self) -> AttackSpec:
+        """The attack. Files, which other networks may see, get all steps of it.
 
-@dataclass(frozen=True)
-class Attacker:
-    """An attack ready to run.
-
-    Attributes:
-        perturb: Maps N×3×H×W images in [0, 1], with ``classes`` their N classes, and N generators
-            to attacked images.
-        surrogate: What is attacked.
-        classes: Labels or targets of the images.
-        settings: All that decides the result, with defaults filled in.
-        weights: Names of the weights in use.
-        network: What the attack works on; None for nothing.
-    """
-
-    perturb: Perturb
-    surrogate: str | None = None
-    classes: Classes | None = None
-    settings: dict[str, Any] = field(default_factory=dict)
-    weights: tuple[str, ...] = ()
-    network: object = None
-
-    def runner(self, options: AttackOptions) -> AttackRunner:
-        """The attack on groups, each image with its own generator."""
-        return AttackRunner(self.perturb, self.network, options.group, options.seed, options.amp)
-
-    def weights_sha256(self) -> dict[str, str]:
-        """Hashes of the fetched weights in use, by name."""
-        used = {name: weights.cached(name) for name in self.weights if name in weights.names()}
-        return {name: weights.file_hash(path) for name, path in used.items() if path}
+        Raises:
+            InputError: No such attack, or something that it does not have.
+        """
+        spec = AttackSpec(
+            self.name,
+            tuple(name.strip() for name in self.surrogate.split(",")) if self.surrogate else (),
+            self.layers,
+            self.eps,
+            self.preset,
+            self.given,
+            self.trained,
+            targeted=self.targets is not None,
+        )
+        spec.check()
+        whole = {"early_stop": False} if "early_stop" in spec.entry.settings else {}
+        own = (DEFAULT_CLASSIFIER,) if spec.entry.surrogate == "classifier" else ()
+        return replace(spec, surrogate=spec.surrogate or own, settings={**whole, **spec.settings})

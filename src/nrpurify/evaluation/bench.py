@@ -11,7 +11,6 @@ import torch
 from torch import Tensor, nn
 
 from nrpurify.attacks.gradient_log import GradientCount, log_gradients
-from nrpurify.attacks.runner import AttackRunner
 from nrpurify.core.groups import InGroups, span
 from nrpurify.core.hashing import digest, slug
 from nrpurify.core.precision import Amp, arithmetic, autocast
@@ -20,12 +19,11 @@ from nrpurify.core.scale import enlarged
 from nrpurify.defenses import protect
 from nrpurify.defenses.randomness import reseed
 from nrpurify.evaluation.adversaries import Adversaries, checked
-from nrpurify.evaluation.attackers import perturber, settings_in_force
 from nrpurify.evaluation.cells import Cell, Unit, cell_id, counted, describe, is_own_surrogate
 from nrpurify.evaluation.finite import check_finite
 from nrpurify.evaluation.grid_recipe import GridAttack, GridRecipe
 from nrpurify.evaluation.harness import Attack, Batch
-from nrpurify.evaluation.networks import Networks, surrogate_names, trained_name
+from nrpurify.evaluation.networks import Networks, grid_spec, surrogate_names, trained_name
 from nrpurify.evaluation.photos import Photos
 from nrpurify.evaluation.profiler import Meter
 from nrpurify.evaluation.threats import WHITE_BOX, GradientCheck, check_gradients, target
@@ -218,16 +216,6 @@ class Bench:
     def _attack(
         self, attack: GridAttack, eps: float, model: nn.Module | Tensor | None, amp: Amp
     ) -> Attack:
-        perturb = perturber(
-            attack.name,
-            model,
-            eps=eps,
-            preset=attack.preset,
-            amp=amp,
-            layers=attack.layer,
-            use_labels=attack.labels == "given",
-            settings=attack.given,
-        )
         seed = self.recipe.seed
 
         def before(image: str) -> None:
@@ -236,7 +224,9 @@ class Bench:
             ):  # a random defense inside draws otherwise than where it is judged
                 reseed(model, derive_generator(seed, "defense under attack", image))
 
-        runner = AttackRunner(perturb, model, self.recipe.group, seed, amp, before)
+        runner = grid_spec(attack, eps).runner(
+            model, group=self.recipe.group, seed=seed, amp=amp, before=before
+        )
         return lambda batch: runner(batch.images, batch.labels)
 
     def _gradients(self, unit: Unit, defense: nn.Module) -> GradientCheck | None:
@@ -299,7 +289,7 @@ def _met(images: Sequence[GradientCount]) -> dict[str, Any]:
 
 def _settings(attack: GridAttack) -> dict[str, Any]:
     """What the attack did, defaults filled in, as plain values."""
-    chosen = settings_in_force(attack.name, attack.preset, attack.given)
+    chosen = {**grid_spec(attack).entry.in_force(attack.preset), **attack.given}
     plain = {
         name: value if isinstance(value, str | int | float | bool | None) else str(value)
         for name, value in chosen.items()

@@ -18,7 +18,7 @@ from nrpurify.core.checkpoint import read_carded
 from nrpurify.core.config import Gathered, Place, at
 from nrpurify.core.errors import InputError, MissingExtraError, WeightsError
 from nrpurify.core.random import derive_seed
-from nrpurify.evaluation.attackers import load_surrogate
+from nrpurify.evaluation.attack_runner import AttackSpec
 from nrpurify.evaluation.grid_recipe import GridAttack, GridRecipe
 from nrpurify.evaluation.threats import behind_own_purifier, is_random
 from nrpurify.purifiers import Card
@@ -134,14 +134,7 @@ class Networks:
 
     def _surrogate(self, index: int, attack: GridAttack) -> nn.Module | Tensor | None:
         with at("attacks", index, "surrogate"):
-            model = load_surrogate(
-                attack.name,
-                attack.surrogate,
-                attack.layer,
-                attack.preset,
-                self._classifier,
-                attack.trained,
-            )
+            model = grid_spec(attack).load(self._classifier)
         if model is None or isinstance(model, Tensor):
             return None if model is None else model.to(self.device)
         if attack.trained:
@@ -173,6 +166,20 @@ def name_problems(recipe: GridRecipe) -> list[tuple[Place, str]]:
         with suppress(MissingExtraError, WeightsError), gathered.at("defenses", index):
             defenses.make(spec, seed=0)
     return gathered.problems
+
+
+def grid_spec(attack: GridAttack, eps: float = 16 / 255) -> AttackSpec:
+    """A recipe's attack at one of its budgets."""
+    return AttackSpec(
+        attack.name,
+        attack.surrogate,
+        attack.layer,
+        eps,
+        attack.preset,
+        attack.given,
+        attack.trained or None,
+        use_labels=attack.labels == "given",
+    )
 
 
 def trained_name(attack: GridAttack) -> str:

@@ -2,28 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor
 
-from nrpurify import models
-from nrpurify.attacks import registry
 from nrpurify.attacks.box import round_within
-from nrpurify.attacks.registry import Entry
-from nrpurify.attacks.runner import AttackRunner
 from nrpurify.attacks.spec import merge_settings, read_spec
-from nrpurify.attacks.trained import LOADERS, locate
-from nrpurify.core.checkpoint import read_carded
 from nrpurify.core.errors import InputError
-from nrpurify.evaluation.attackers import load_surrogate, perturber, settings_in_force
+from nrpurify.evaluation.attack_runner import AttackSpec
 from nrpurify.evaluation.harness import Attack, Batch
 from nrpurify.evaluation.lookup import look_up
 from nrpurify.evaluation.plan import Plan
-from nrpurify.models.features import check_layers
-from nrpurify.weights import weights_hash
 
 HALF_STEP = 0.5 / 255
 """What rounding to 8 bits may add to a budget."""
@@ -59,75 +50,51 @@ def planned_attack(plan: Plan) -> PlannedAttack:
     if plan.attacked is not None:
         made = _rounded(_made_before(plan.attacked, plan.eps), plan)
         return PlannedAttack(made, dict.fromkeys(_MAKING), {}, plan.eps + HALF_STEP)
-    name, given = read_spec(plan.attack)
-    given = merge_settings(given, steps=plan.steps, step_size=plan.step_size)
-    entry = registry.get(name)
-    if plan.trained is not None and entry.name not in LOADERS:
-        raise InputError(f"trained was given; {entry.name} has no such setting, leave it out")
-    names, layers = _surrogates(plan, entry), _layers(plan, entry)
-    model = load_surrogate(
-        name, names, layers, plan.preset, models.load_classifier, plan.trained or ""
-    )
-    if model is not None:
-        model = model.to(plan.device)
-        if layers and isinstance(model, nn.Module) and entry.surrogate == "classifier":
-            check_layers(model, layers)
-    perturb = perturber(
-        name,
-        model,
-        eps=plan.eps,
-        preset=plan.preset,
-        amp=plan.amp,
-        layers=layers,
-        settings=given,
-    )
-    runner = AttackRunner(perturb, model, plan.group, plan.seed, plan.amp)
+    spec = attack_spec(plan)
+    network = spec.load()
+    if network is not None:
+        network = network.to(plan.device)
+    runner = spec.runner(network, group=plan.group, seed=plan.seed, amp=plan.amp)
 
     def attack(batch: Batch) -> Tensor:
         return runner(batch.images, batch.labels)
 
-    force = settings_in_force(name, plan.preset, given)
-    network = ",".join(names)
+    described = spec.described(network)
     settings = {
-        "attack": name,
-        "attack_settings": given,
-        "surrogate": network or None,
-        "layer": ",".join(layers) or None,
-        **{key: force.get(key) for key in ("steps", "step_size")},
+        "attack": spec.name,
+        "attack_settings": dict(spec.settings),
+        "surrogate": ",".join(spec.networks) or None,
+        "layer": ",".join(described.get("layers", ())) or None,
+        **{key: described.get(key) for key in ("steps", "step_size")},
+        **{key: described[key] for key in ("trained",) if key in described},
     }
-    hashes = {}
-    if name in LOADERS:
-        settings["trained"] = Path(plan.trained or name).name
-        card, _ = read_carded(locate(plan.trained or name))
-        hashes[f"trained {name}"] = card.sha256
-    elif isinstance(model, nn.Module):
-        hashes[network] = weights_hash(network, model)
+    hashes = spec.weights_sha256(network)
     return PlannedAttack(_rounded(attack, plan), settings, hashes, plan.eps)
 
 
-def _surrogates(plan: Plan, entry: Entry) -> Sequence[str]:
-    if entry.surrogate == "none":
-        if plan.surrogate is not None:
-            raise InputError(f"{entry.name} looks at no network; leave the surrogate out")
-        return ()
-    if plan.surrogate is None and entry.surrogate == "classifier":
+def attack_spec(plan: Plan) -> AttackSpec:
+    """The attack of a plan.
+
+    Raises:
+        InputError: No such attack, something that it does not have, or no surrogate.
+    """
+    name, given = read_spec(plan.attack)
+    spec = AttackSpec(
+        name,
+        tuple(one.strip() for one in plan.surrogate.split(",")) if plan.surrogate else (),
+        () if plan.layer is None else (plan.layer,),
+        plan.eps,
+        plan.preset,
+        merge_settings(given, steps=plan.steps, step_size=plan.step_size),
+        plan.trained,
+    )
+    spec.check()
+    if spec.entry.surrogate == "classifier" and not spec.surrogate:
         raise InputError(
-            f"{entry.name} looks at a classifier; name one that is none of the victims, such as "
+            f"{name} works on a classifier; name one that is none of the victims, such as "
             "surrogate timm:resnet50"
         )
-    names = (plan.surrogate or "vgg16").split(",")
-    if entry.surrogate == "features" and len(names) > 1:
-        raise InputError(f"surrogate is {plan.surrogate!r}; {entry.name} works on one network")
-    return [name.strip() for name in names]
-
-
-def _layers(plan: Plan, entry: Entry) -> tuple[str, ...]:
-    if entry.surrogate == "features":
-        own = "conv3_3" if plan.surrogate in (None, "vgg16") else None
-        return (layer,) if (layer := plan.layer or own) else ()
-    if plan.layer is not None and "features" not in entry.settings:
-        raise InputError(f"layer {plan.layer!r} given; {entry.name} works on none, leave it out")
-    return () if plan.layer is None else (plan.layer,)
+    return spec
 
 
 def _rounded(attack: Attack, plan: Plan) -> Attack:

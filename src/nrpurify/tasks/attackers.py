@@ -9,14 +9,15 @@ from torch import Tensor
 
 import nrpurify
 from nrpurify.attacks import registry
-from nrpurify.attacks.spec import read_spec
-from nrpurify.batch import AttackOptions, prepare_attack, read_records
+from nrpurify.attacks.spec import merge_settings, read_spec
 from nrpurify.core.errors import InputError
 from nrpurify.core.files import find_images, read_json
 from nrpurify.core.hashing import content_hashes, digest, pixels_hash, slug
 from nrpurify.core.image_tensors import image_tensor_path
+from nrpurify.core.manifest import read_records
 from nrpurify.core.precision import arithmetic
 from nrpurify.evaluation.adversaries import MANIFEST, Adversaries
+from nrpurify.evaluation.attack_runner import AttackSpec
 from nrpurify.evaluation.harness import Batch
 from nrpurify.evaluation.lookup import look_up
 from nrpurify.tasks.plan import TaskPlan
@@ -42,39 +43,42 @@ def prepare_attacks(plan: TaskPlan, folder: Path) -> list[Attacked]:
     return [_attack(plan, spec, eps, folder) for spec in specs for eps in dict.fromkeys(plan.eps)]
 
 
-def _attack(plan: TaskPlan, spec: str, eps: float, folder: Path) -> Attacked:
-    options = _options(plan, spec, eps)
-    attacker = prepare_attack(options)
+def _attack(plan: TaskPlan, text: str, eps: float, folder: Path) -> Attacked:
+    spec = attack_spec(plan, text, eps)
+    network = spec.load()
+    if network is not None:
+        network = network.to(plan.device)
     settings = {
-        "preset": options.preset,
-        **attacker.settings,
-        "seed": options.seed,
-        "group": options.group,
+        "preset": spec.preset,
+        **spec.described(network),
+        "seed": plan.seed,
+        "group": 1,
         "precision": arithmetic(plan.amp, plan.device),
-        "weights_sha256": attacker.weights_sha256(),
+        "weights_sha256": spec.weights_sha256(network),
     }
-    record = {"attack": options.name, "surrogate": attacker.surrogate, "eps": eps, **settings}
+    surrogate = ",".join(spec.networks) or None
+    record = {"attack": spec.name, "surrogate": surrogate, "eps": eps, **settings}
     head = record | {"nrpurify": nrpurify.__version__, "torch": str(torch.__version__)}
     sources: dict[str, str] = {}
 
-    runner = attacker.runner(options)
+    runner = spec.runner(network, seed=plan.seed, amp=plan.amp)
 
     def make(batch: Batch) -> Tensor:
         with torch.enable_grad():
             return runner(batch.images).detach()
 
-    stored = Adversaries(folder / slug(spec, f"{255 * eps:g}"), head, make, eps, "uint8")
+    stored = Adversaries(folder / slug(text, f"{255 * eps:g}"), head, make, eps, "uint8")
 
     def images(batch: Batch) -> Tensor:
         own = [_stored_name(name, sources) for name in batch.names]
         return stored.get(batch._replace(names=own), [pixels_hash(batch.images)])
 
     return Attacked(
-        spec,
+        text,
         eps,
         images,
-        surrogate=attacker.surrogate,
-        steps=attacker.settings.get("steps"),
+        surrogate=surrogate,
+        steps=settings.get("steps"),
         settings=settings,
         gradients=stored.gradients,
     )
@@ -95,26 +99,27 @@ def _stored_name(name: str, sources: dict[str, str]) -> str:
     return own
 
 
-def _options(plan: TaskPlan, spec: str, eps: float) -> AttackOptions:
-    name, settings = read_spec(spec)
+def attack_spec(plan: TaskPlan, text: str, eps: float) -> AttackSpec:
+    """One of a plan's attacks at one budget; settings that it does not have are left out.
+
+    Raises:
+        InputError: No such attack, or one that needs labels.
+    """
+    name, settings = read_spec(text)
     entry = registry.get(name)
     if entry.surrogate == "classifier":
         free = [n for n in registry.names() if registry.get(n).surrogate != "classifier"]
         raise InputError(f"{name} attacks classifiers; other tasks take {', '.join(free)}")
     looks = entry.surrogate == "features"
-    return AttackOptions(
-        name=name,
-        surrogate=plan.surrogate if looks else None,
-        layers=(plan.layer,) if looks and plan.layer else (),
-        eps=eps,
-        preset=plan.preset,
-        steps=plan.steps if "steps" in entry.settings else None,
-        step_size=plan.step_size if "step_size" in entry.settings else None,
-        trained=plan.trained.get(name),
-        seed=plan.seed,
-        device=plan.device,
-        amp=plan.amp,
-        settings=settings,
+    shared = {"steps": plan.steps, "step_size": plan.step_size}
+    return AttackSpec(
+        name,
+        (plan.surrogate,) if looks else (),
+        (plan.layer,) if looks and plan.layer else (),
+        eps,
+        plan.preset,
+        merge_settings(settings, **{k: v for k, v in shared.items() if k in entry.settings}),
+        plan.trained.get(name),
     )
 
 
