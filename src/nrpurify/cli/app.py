@@ -15,6 +15,7 @@ from nrpurify.cli import (
     attack,
     certify,
     demo,
+    detect,
     evaluate,
     grid,
     listing,
@@ -40,6 +41,7 @@ app = typer.Typer(
 app.command("demo", epilog=demo.EXAMPLES)(demo.command)
 app.command("attack", epilog=attack.EXAMPLES)(attack.command)
 app.command("purify", epilog=purify.EXAMPLES)(purify.command)
+app.command("detect", epilog=detect.EXAMPLES)(detect.command)
 app.command("train", epilog=train.EXAMPLES)(train.command)
 app.add_typer(train_attack.app, name="train-attack", epilog=train_attack.EXAMPLES)
 app.command("train-segmenter", epilog=train_segmenter.EXAMPLES)(train_segmenter.command)

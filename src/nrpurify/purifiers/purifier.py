@@ -167,38 +167,88 @@ class Purifier(nn.Module):
             )
         return self._purify(pixels, tile, halo, amp)
 
+    @property
+    def score_unit(self) -> str:
+        """What :meth:`score` returns: ``gate logit``, or ``correction, of 255`` without a gate."""
+        return "correction, of 255" if self.gate is None else "gate logit"
+
+    @torch.no_grad()
+    def score(
+        self, images: Tensor, *, tile: int = TILE, halo: int | None = None, amp: Amp = False
+    ) -> Tensor:
+        """How much each image looks attacked.
+
+        The gate's logit (above 0: more than half of the strength is applied) or, without a gate,
+        the root mean square of the network's correction, in 255ths.
+
+        Args:
+            images: N×3×H×W in [0, 1].
+            tile: As for :meth:`purify`, like ``halo`` and ``amp``.
+            halo: See there.
+            amp: See there.
+
+        Returns:
+            N float32 values.
+
+        Raises:
+            InputError: Images that are not N×3×H×W in [0, 1], or a network that enlarges.
+        """
+        check_images(images)
+        if self.scale != 1:
+            raise InputError(f"{self.card.name} enlarges images; it has no correction to judge by")
+        halo = self._halo(halo)
+        with autocast(images.device, amp):
+            if max(images.shape[-2:]) > tile + 2 * halo:
+                purified = self._network_tiled(images, tile, halo)
+            else:
+                weight = next(self.network.parameters(), images)
+                purified = self._network_says(images.to(weight.dtype))
+            if self.gate is not None:
+                return self.gate.logits(images, purified).float()
+        correction = (purified.clamp(0, 1) - images).float().flatten(1)
+        return 255 * correction.square().mean(1).sqrt()
+
+    def _halo(self, halo: int | None) -> int:
+        return min(int(self.network.radius), HALO) if halo is None else halo  # type: ignore[arg-type]
+
     def _purify(self, images: Tensor, tile: int, halo: int | None, amp: Amp) -> Tensor:
-        halo = min(int(self.network.radius), HALO) if halo is None else halo  # type: ignore[arg-type]
+        halo = self._halo(halo)
         with autocast(images.device, amp):
             if max(images.shape[-2:]) > tile + 2 * halo:
                 return self._purify_tiled(images, tile, halo)
             purified = self(as_floats(images) if images.dtype == torch.uint8 else images)
             return _like(purified, images)
 
-    def _purify_tiled(self, images: Tensor, tile: int, halo: int) -> Tensor:
-        """The network tile by tile, then the gate on the whole, then the strength."""
-        multiple = int(self.network.multiple)  # type: ignore[arg-type]
-        dtype = next(self.network.parameters(), as_floats(images[..., :1, :1])).dtype
+    def _dtype(self, images: Tensor) -> torch.dtype:
+        return next(self.network.parameters(), as_floats(images[..., :1, :1])).dtype
+
+    def _network_tiled(self, images: Tensor, tile: int, halo: int) -> Tensor:
+        dtype = self._dtype(images)
 
         def network(part: Tensor) -> Tensor:
             purified = self._network_says(as_floats(part, dtype))
             return _like(purified, images) if self._as_is else purified
 
-        def strengthen(part: Tensor, purified: Tensor) -> Tensor:
-            return _like(apply_strength(as_floats(part, dtype), purified, factors), images)
-
-        purified = apply_tiled(
+        return apply_tiled(
             network,
             images,
             tile=tile,
             halo=halo,
-            multiple=multiple,
+            multiple=int(self.network.multiple),  # type: ignore[arg-type]
             scale=self.scale,
             dtype=images.dtype if self._as_is else dtype,
         )
+
+    def _purify_tiled(self, images: Tensor, tile: int, halo: int) -> Tensor:
+        """The network tile by tile, then the gate on the whole, then the strength."""
+        purified = self._network_tiled(images, tile, halo)
         if self._as_is:
             return purified
-        factors = self._factors(images, purified)
+        dtype, factors = self._dtype(images), self._factors(images, purified)
+
+        def strengthen(part: Tensor, purified: Tensor) -> Tensor:
+            return _like(apply_strength(as_floats(part, dtype), purified, factors), images)
+
         return apply_tiled(strengthen, images, purified, tile=tile, halo=WINDOW // 2)
 
 

@@ -1,0 +1,100 @@
+"""``nrpurify detect``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from nrpurify.cli.common import (
+    AmpChoice,
+    AmpOption,
+    Device,
+    Json,
+    note,
+    print_json,
+    print_table,
+    progress_bar,
+    resolve_amp,
+    resolve_device,
+)
+from nrpurify.core.files import check_writable, find_images, write_json
+
+EXAMPLES = """Examples:
+
+nrpurify detect photos/
+
+nrpurify detect photos/ --attacked attacked/ --false-alarms 0.05 --out scores.json"""
+
+
+def command(
+    folder: Annotated[str, typer.Argument(metavar="SOURCE", help="An image, a folder or a glob.")],
+    attacked: Annotated[
+        str | None, typer.Option(help="Attacked images; SOURCE is clean then, and a ROC is made.")
+    ] = None,
+    purifier: Annotated[str, typer.Option(help="A shipped purifier's name, or a file.")] = "fast",
+    threshold: Annotated[
+        float | None,
+        typer.Option(
+            help="Scores from here on count as attacked.",
+            show_default="by --false-alarms; without --attacked a gate's 0",
+        ),
+    ] = None,
+    false_alarms: Annotated[
+        float, typer.Option(help="Share of the clean images that may be called attacked.")
+    ] = 0.05,
+    out: Annotated[Path | None, typer.Option(help="JSON file.")] = None,
+    device: Device = None,
+    amp: AmpOption = AmpChoice.AUTO,
+    json: Json = False,
+) -> None:
+    """Score images by how attacked they look to a purifier.
+
+    The score is the gate's logit or, for a purifier without a gate, the size of its correction.
+    """
+    from nrpurify.evaluation.detect import detect
+    from nrpurify.purifiers import load_purifier
+
+    if out is not None:
+        check_writable(out)
+    where = resolve_device(device)
+    with progress_bar() as progress:
+        task = progress.add_task("detect", total=None)
+        found = detect(
+            find_images(folder, recursive=True),
+            load_purifier(purifier, device=where),
+            attacked=find_images(attacked, recursive=True) if attacked else (),
+            threshold=threshold,
+            false_alarms=false_alarms,
+            amp=resolve_amp(amp),
+            device=where,
+            watch=lambda done, total: progress.update(task, completed=done, total=total),
+        )
+    result = found.to_dict()
+    if out is not None:
+        write_json(out, result)
+    if json:
+        print_json(result)
+    else:
+        _show(result)
+    for text in found.broken:
+        note(text)
+    if found.broken:
+        raise typer.Exit(1)
+
+
+def _show(result: dict[str, Any]) -> None:
+    limit = result["threshold"]
+    rows = [
+        [name, f"{score:.2f}", "" if limit is None else ("attacked" if score >= limit else "clean")]
+        for name, score in result["images"].items()
+    ]
+    if "auc" not in result:
+        print_table(["image", result["score"], "looks"], rows)
+    if limit is not None:
+        note(f"{result['detected']} of {len(rows)} at or above {limit:.2f} ({result['score']})")
+    if "auc" in result:
+        count = len(result["attacked_images"])
+        note(f"of the attacked images {result['attacked_detected']} of {count}")
+        note(f"area under the ROC curve {result['auc']:.3f}")

@@ -1,0 +1,117 @@
+"""A purifier as a detector: scores of images, and ROC where clean and attacked ones are known."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from nrpurify.core.errors import ImageError, InputError
+from nrpurify.core.files import ImageFile
+from nrpurify.core.images import read_image
+from nrpurify.core.precision import Amp
+from nrpurify.evaluation.metrics import area_under, roc_curve, threshold_at
+from nrpurify.purifiers import Purifier
+
+Watch = Callable[[int, int], None]
+
+
+@dataclass
+class Detection:
+    """Scores of images.
+
+    Attributes:
+        unit: What a score is, see :meth:`nrpurify.purifiers.Purifier.score`.
+        threshold: From this score on an image counts as attacked; None where nothing decides it.
+        scores: By relative path, of the images in question (the clean ones, if attacked ones are
+            given).
+        attacked: By relative path, of images that are known to be attacked.
+        broken: Images that could not be read, with reasons; they are in no number.
+    """
+
+    unit: str
+    threshold: float | None
+    scores: dict[str, float]
+    attacked: dict[str, float] = field(default_factory=dict)
+    broken: list[str] = field(default_factory=list)
+
+    def to_dict(self) -> dict[str, Any]:
+        """All of it, with counts and, where attacked images are given, ROC and its area."""
+        found: dict[str, Any] = {
+            "score": self.unit,
+            "threshold": self.threshold,
+            "images": self.scores,
+            "detected": self._detected(self.scores),
+        }
+        if self.attacked:
+            curve = roc_curve(list(self.scores.values()), list(self.attacked.values()))
+            found |= {
+                "attacked_images": self.attacked,
+                "attacked_detected": self._detected(self.attacked),
+                "auc": area_under(curve),
+                "roc": curve,
+            }
+        return {**found, "broken": self.broken}
+
+    def _detected(self, scores: dict[str, float]) -> int | None:
+        if self.threshold is None:
+            return None
+        return sum(score >= self.threshold for score in scores.values())
+
+
+def detect(
+    files: Sequence[ImageFile],
+    purifier: Purifier,
+    *,
+    attacked: Sequence[ImageFile] = (),
+    threshold: float | None = None,
+    false_alarms: float = 0.05,
+    amp: Amp = "auto",
+    device: torch.device | str = "cpu",
+    watch: Watch | None = None,
+) -> Detection:
+    """Score image files at their own size.
+
+    Args:
+        files: The images in question; with ``attacked``, clean ones.
+        purifier: Scores them, on ``device``.
+        attacked: Attacked images, for the ROC.
+        threshold: From this score on an image counts as attacked. By default the one that at most
+            ``false_alarms`` of the clean images reach, if there are attacked ones; else a gate's 0.
+        false_alarms: Share in [0, 1).
+        amp: bf16 autocast.
+        device: Where to work.
+        watch: Called with (images done, images in all).
+
+    Raises:
+        InputError: No image can be read, or ``false_alarms`` outside [0, 1).
+    """
+    if not 0 <= false_alarms < 1:
+        raise InputError(f"false_alarms is {false_alarms}; expected a share in [0, 1)")
+    broken: list[str] = []
+    total, done = len(files) + len(attacked), 0
+
+    def score(group: Sequence[ImageFile]) -> dict[str, float]:
+        nonlocal done
+        scores = {}
+        for file in group:
+            try:
+                image = read_image(file.path).rgb[None].to(device)
+                scores[file.relative.as_posix()] = float(purifier.score(image, amp=amp))
+            except ImageError as error:
+                broken.append(str(error))
+            done += 1
+            if watch is not None:
+                watch(done, total)
+        if group and not scores:
+            raise InputError(f"none of the {len(group)} images can be read: {broken[-1]}")
+        return scores
+
+    plain, known = score(files), score(attacked)
+    if threshold is None and known:
+        threshold = threshold_at(list(plain.values()), false_alarms)
+    elif threshold is None and purifier.gate is not None:
+        threshold = 0.0
+    return Detection(purifier.score_unit, threshold, plain, known, broken)
