@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from nrpurify.core.errors import NrpurifyError
     from nrpurify.defenses import MajorityVote, Protected, protect, register_defense
     from nrpurify.evaluation import evaluate
-    from nrpurify.models import load_classifier
+    from nrpurify.models import load_classifier, register_victim
     from nrpurify.models.features import FeatureExtractor, feature_extractor
     from nrpurify.purifiers import (
         DynamicPurifier,
@@ -36,6 +36,7 @@ _HOMES = {
     "FeatureExtractor": "models.features",
     "feature_extractor": "models.features",
     "load_classifier": "models",
+    "register_victim": "models",
     "DynamicPurifier": "purifiers",
     "Purifier": "purifiers",
     "load_purifier": "purifiers",
@@ -61,6 +62,7 @@ __all__ = [
     "protect",
     "register_defense",
     "register_purifier",
+    "register_victim",
     "save_purifier",
     "ssp",
     "train",

@@ -4,9 +4,10 @@ import pytest
 import torch
 
 from nrpurify import attacks
-from nrpurify.attacks.spec import merge_settings, read_spec, spec_settings, split_specs
+from nrpurify.attacks.spec import merge_settings, read_spec, spec_settings
 from nrpurify.batch import AttackOptions
 from nrpurify.core.errors import InputError
+from nrpurify.core.spec import split_specs
 
 WRITTEN = {float: "0.5", int: "3", bool: "true", str: "text", type(None): "0.01"}
 

@@ -7,11 +7,11 @@ import pytest
 from nrpurify.core.errors import InputError, PluginError
 from nrpurify.core.plugins import (
     check_trusted,
-    is_factory_spec,
     load_factory,
     load_plugin,
     load_plugins,
 )
+from nrpurify.core.spec import is_factory_spec
 
 
 @pytest.fixture

@@ -13,7 +13,9 @@ from nrpurify.evaluation.harness import Batch
 from nrpurify.evaluation.label_check import label_doubt
 from nrpurify.evaluation.lookup import look_up
 from nrpurify.evaluation.planned_attack import planned_attack
+from nrpurify.models import load_classifier
 
+REAL = load_classifier
 pytestmark = pytest.mark.usefixtures("offline")
 
 
@@ -236,3 +238,24 @@ def test_images_made_before_are_rounded_too_when_asked(photos, plan, tmp_path):
         observe=lambda views, _: seen.append(255 * views.images["attacked"]),
     )
     assert all((values - values.round()).abs().max() < 1e-4 for values in seen)
+
+
+def own_model(images):
+    scores = images.mean((2, 3))
+    return torch.cat([scores, scores.new_full((len(scores), 2), -1.0)], 1)
+
+
+def test_any_function_is_a_victim(photos, plan, monkeypatch):
+    monkeypatch.setattr("nrpurify.models.load_classifier", REAL)
+    plan = replace(plan, victims=[own_model, own_model], attack="noise", steps=None)
+    found = evaluate_folder(photos, plan)
+    assert found.result["victims"].keys() == {"own_model", "own_model 2"}
+    assert found.result["settings"]["victims"] == ["own_model", "own_model 2"]
+
+
+@pytest.mark.parametrize("check", [True, False])
+def test_fewer_logits_than_labels_need_is_one_line(photos, plan, monkeypatch, check):
+    monkeypatch.setattr("nrpurify.models.load_classifier", REAL)
+    plan = replace(plan, victims=[lambda x: x.mean((2, 3))[:, :2]], check_labels=check)
+    with pytest.raises(InputError, match=r"label 2 .*<lambda> has classes 0 to 1"):
+        evaluate_folder(photos, plan)

@@ -14,7 +14,7 @@ import torch
 from nrpurify import weights
 from nrpurify.core.errors import InputError, WeightsError
 from nrpurify.core.images import read_image
-from nrpurify.models import heads, load_classifier, registry
+from nrpurify.models import heads, load_classifier
 from nrpurify.models.detectors.mobilenet_v2 import MobileNetV2
 from nrpurify.models.features import feature_extractor
 from nrpurify.models.inception import InceptionV3
@@ -217,7 +217,7 @@ def test_a_taught_head_is_kept_in_float16(tmp_path):
 def test_ridge_classifiers_are_body_and_head(name, monkeypatch):
     whole = load_classifier(f"{name}_ridge", pretrained=False)
     monkeypatch.setattr(
-        registry.weights,
+        weights,
         "load",
         lambda body: whole.network.body.state_dict() if body == name else 0,
     )

@@ -6,7 +6,7 @@ import torch
 
 from nrpurify import models, weights
 from nrpurify.core.errors import InputError, MissingExtraError, WeightsError
-from nrpurify.models import registry
+from nrpurify.models.mobilenet_v1 import MobileNetV1
 
 
 @pytest.fixture
@@ -21,7 +21,7 @@ def offline(monkeypatch, tmp_path):
     assert not (tmp_path / "absent").exists()
 
 
-NAMES = (*registry.NETWORKS, "timm:test_efficientnet", "torchvision:squeezenet1_1")
+NAMES = (*models.names(), "timm:test_efficientnet", "torchvision:squeezenet1_1")
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -62,7 +62,7 @@ def test_preprocessing_comes_from_the_table_and_the_libraries():
 
 
 def test_pretrained_weights_are_loaded(monkeypatch):
-    state = registry.MobileNetV1().state_dict()
+    state = MobileNetV1().state_dict()
     monkeypatch.setattr(weights, "load", lambda name: state if name == "mobilenet_v1_025" else {})
     classifier = models.load_classifier("mobilenet_v1_025")
     assert torch.equal(classifier.network.head.weight, state["head.weight"])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -19,7 +18,6 @@ _OF_THE_CALL = {"eps", "preset", "targets", "targeted"} | {
     "amp",
     "callback",
 }
-_SETTING = re.compile(r"\s*[a-z]\w*\s*=")
 
 
 def spec_settings(entry: Entry) -> dict[str, Any]:
@@ -64,14 +62,3 @@ def merge_settings(settings: Mapping[str, Any], **options: Any) -> dict[str, Any
             f"{twice[0]} is given twice, as an option and in the attack; leave one of them out"
         )
     return {**given, **settings}
-
-
-def split_specs(text: str) -> list[str]:
-    """Specs with commas between them; the commas between one spec's settings are left alone."""
-    found: list[str] = []
-    for part in text.split(","):
-        if found and _SETTING.match(part):
-            found[-1] += f",{part}"
-        else:
-            found.append(part.strip())
-    return found

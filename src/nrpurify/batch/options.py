@@ -13,6 +13,7 @@ from nrpurify.attacks.box import per_sample
 from nrpurify.attacks.spec import merge_settings, read_spec
 from nrpurify.core.errors import InputError
 from nrpurify.core.precision import Amp
+from nrpurify.core.spec import split_specs
 from nrpurify.evaluation.attack_runner import AttackSpec
 
 DEFAULT_CLASSIFIER = "efficientnet_lite0"
@@ -106,7 +107,7 @@ class AttackOptions:
         """
         spec = AttackSpec(
             self.name,
-            tuple(name.strip() for name in self.surrogate.split(",")) if self.surrogate else (),
+            tuple(split_specs(self.surrogate or "")),
             self.layers,
             self.eps,
             self.preset,

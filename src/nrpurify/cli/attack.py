@@ -55,10 +55,10 @@ def command(
         ),
     ] = "ssp",
     surrogate: Annotated[
-        str | None,
+        list[str] | None,
         typer.Option(
-            help="The network attacked. ssp: vgg16, alexnet, timm:resnet50 ... Others: classifiers,"
-            " several with commas between them; by default efficientnet_lite0."
+            help="The network attacked. ssp: vgg16, alexnet, timm:resnet50, FILE.py:FUNCTION ..."
+            " Others: classifiers, several of them too; by default efficientnet_lite0."
         ),
     ] = None,
     layer: Annotated[
@@ -144,7 +144,7 @@ def command(
         raise InputError("attack reads and writes files; - is for purify")
     options = AttackOptions(
         name=name,
-        surrogate=surrogate,
+        surrogate=",".join(surrogate) if surrogate else None,
         layers=tuple(layer or ()),
         eps=eps_option(eps),
         preset=preset,

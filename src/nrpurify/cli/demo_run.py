@@ -96,7 +96,7 @@ def run_demo(
     check_writable(folder / "results.json")
     items = foolbox_photos() if items is None else items
     plan = plan or PLAN
-    shown = SHOWN if SHOWN in plan.victims else plan.victims[0]
+    shown = SHOWN if SHOWN in plan.victims else str(plan.victims[0])
     strips = _Strips(shown)
     result = evaluate_images(items, plan, observe=strips, watch=watch).result
     result["notes"] += _notes(result, plan)

@@ -26,6 +26,7 @@ from nrpurify.cli.common import (
     resolve_device,
 )
 from nrpurify.core.files import check_writable, write_json
+from nrpurify.core.spec import split_specs
 
 EXAMPLES = """Examples:
 
@@ -53,7 +54,7 @@ def command(
     ] = None,
     victims: Annotated[
         str | None,
-        typer.Option(help="Classifiers, with commas between.", show_default="the demo's five"),
+        typer.Option(help="Several --victim, with commas between.", show_default="the demo's five"),
     ] = None,
     task: evaluate_task.Task = evaluate_task.TaskChoice.CLASSIFY,
     annotations: evaluate_task.Annotations = None,
@@ -61,9 +62,10 @@ def command(
     victim: evaluate_task.Victim = None,
     attack: evaluate_task.Attack = None,
     surrogate: Annotated[
-        str | None,
+        list[str] | None,
         typer.Option(
-            help="The network that SSP, or an attack on classifiers, works on.",
+            help="The network that SSP, or an attack on classifiers, works on; the latter take"
+            " several.",
             show_default="vgg16 for ssp",
         ),
     ] = None,
@@ -135,8 +137,8 @@ def command(
     given = {
         "attack": evaluate_task.one_attack(attack),
         "trained": _trained_for(evaluate_task.one_attack(attack), trained or ()),
-        "victims": victims.split(",") if victims else None,
-        "surrogate": surrogate,
+        "victims": [*split_specs(victims or ""), *(victim or ())] or None,
+        "surrogate": ",".join(surrogate) if surrogate else None,
         "eps": eps_option(eps),
         "steps": steps,
         "step_size": None if step_size is None else eps_option(step_size, "--step-size"),

@@ -20,6 +20,7 @@ from nrpurify.cli.common import (
     resolve_device,
 )
 from nrpurify.core.errors import InputError
+from nrpurify.core.spec import split_specs
 
 if TYPE_CHECKING:
     from nrpurify.tasks.plan import TaskPlan
@@ -41,11 +42,11 @@ Annotations = Annotated[
 ]
 Masks = Annotated[Path | None, typer.Option(help="segment: a folder of class masks.")]
 Victim = Annotated[
-    str | None,
+    list[str] | None,
     typer.Option(
-        help="detect, instances: coco_ssd, centernet, torchvision:NAME; segment:"
-        " segnet-basic-camvid, u2netp, torchvision:NAME, a file.",
-        show_default="coco_ssd, torchvision:maskrcnn_resnet50_fpn, segnet-basic-camvid",
+        help="The model: a name, torchvision:NAME, timm:NAME, python:MODULE:FUNCTION or"
+        " FILE.py:FUNCTION; classify takes several.",
+        show_default="the task's",
     ),
 ]
 Attack = Annotated[
@@ -79,7 +80,7 @@ _OWN: Mapping[str, tuple[str, ...]] = {
     "check_labels": ("classify",),
     **dict.fromkeys(("annotations", "longest"), ("detect", "instances")),
     "masks": ("segment",),
-    **dict.fromkeys(("victim", "defense", "resume"), ("detect", "instances", "segment")),
+    **dict.fromkeys(("defense", "resume"), ("detect", "instances", "segment")),
 }
 """The tasks of an option that does not belong to all."""
 
@@ -119,7 +120,6 @@ def one_attack(names: list[str] | None) -> str | None:
     Raises:
         InputError: Several were given.
     """
-    from nrpurify.attacks.spec import split_specs
 
     if names and (len(names) > 1 or len(split_specs(names[0])) > 1):
         raise InputError(
@@ -174,18 +174,27 @@ def run(task: TaskChoice, folder: Path, options: Mapping[str, Any]) -> None:
         raise typer.Exit(1)
 
 
+def _one(options: Mapping[str, Any], name: str) -> str | None:
+    """The one value of a repeatable option, None without any."""
+    given = options[name]
+    if given and len(given) > 1:
+        raise InputError(f"--{name} was given {len(given)} times; --task {options['task']} takes 1")
+    return given[0] if given else None
+
+
 def _plan(task: TaskChoice, folder: Path, options: Mapping[str, Any]) -> TaskPlan:
-    from nrpurify.attacks.spec import split_specs
     from nrpurify.attacks.trained import read_trained
     from nrpurify.tasks.plan import TaskPlan
 
     same = (
-        *("annotations", "masks", "victim", "steps", "preset", "surrogate", "layer"),
+        *("annotations", "masks", "steps", "preset", "layer"),
         *("attacked", "limit", "longest", "seed"),
     )
     given = {name: options[name] for name in same}
     attacks, defenses, step = options["attack"], options["defense"], options["step_size"]
     given |= {
+        "victim": _one(options, "victim"),
+        "surrogate": _one(options, "surrogate"),
         "trained": read_trained(options["trained"] or ()),
         "eps": tuple(eps_option(text) for text in options["eps"].split(",")),
         "attacks": tuple(spec for text in attacks for spec in split_specs(text))

@@ -74,6 +74,8 @@ def _victims() -> Iterable[Row]:
         yield {"name": name, "source": source, "settings": {}}
     yield {"name": "timm:NAME", "source": "a classifier of timm", "settings": {}}
     yield {"name": "torchvision:NAME", "source": "a classifier of torchvision", "settings": {}}
+    yield {"name": "python:MODULE:FUNCTION", "source": "your module", "settings": {}}
+    yield {"name": "FILE.py:FUNCTION", "source": "your file", "settings": {}}
 
 
 _ROWS: dict[Kind, Callable[[], Iterable[Row]]] = {

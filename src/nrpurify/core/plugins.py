@@ -56,9 +56,8 @@ def load_plugin(spec: str) -> Plugin:
         PluginError: The module failed; the message names it and the error.
     """
     module = _load(spec)
-    source = getattr(module, "__file__", None)
     name = Path(spec).name if _is_file_spec(spec) else spec
-    return Plugin(name, _version(module.__name__), _sha256(source))
+    return Plugin(name, _version(module.__name__), file_sha256(module))
 
 
 def load_plugins(specs: Sequence[str]) -> list[Plugin]:
@@ -85,11 +84,6 @@ def check_trusted(named: Sequence[str], trusted: Sequence[str], *, trust_all: bo
         )
 
 
-def is_factory_spec(spec: str) -> bool:
-    """Whether ``spec`` begins as ``python:package.module:factory`` or ``file.py:factory`` do."""
-    return spec.startswith("python:") or bool(re.match(r".+\.py(:|$)", spec))
-
-
 @dataclass(frozen=True)
 class Factory:
     """A function that a user named, with the hash of its file for the record.
@@ -97,10 +91,12 @@ class Factory:
     Attributes:
         function: The function.
         sha256: Of the file in which it stands; empty where there is none.
+        origin: The module or file, as the user wrote it.
     """
 
     function: Callable[..., Any]
     sha256: str
+    origin: str = ""
 
 
 def load_factory(spec: str) -> Factory:
@@ -116,14 +112,15 @@ def load_factory(spec: str) -> Factory:
             f"{spec!r} names no factory; expected python:package.module:function or "
             "path/to/file.py:function"
         )
-    module = _load(found["module"] or found["file"])
+    origin = found["module"] or found["file"]
+    module = _load(origin)
     function = getattr(module, found["name"], None)
     if not callable(function):
         raise InputError(
-            f"{found['module'] or found['file']} has no function {found['name']!r}; expected one "
-            "that returns a model, or a model and its Preprocessing"
+            f"{origin} has no function {found['name']!r}; expected one that returns a model, or a "
+            "model and its Preprocessing"
         )
-    return Factory(function, _sha256(getattr(module, "__file__", None)))
+    return Factory(function, file_sha256(module), origin)
 
 
 def _is_file_spec(spec: str) -> bool:
@@ -187,5 +184,7 @@ def _version(module: str) -> str:
     return ""
 
 
-def _sha256(file: str | None) -> str:
+def file_sha256(module: ModuleType | None) -> str:
+    """sha256 of a module's file; empty for one without a file."""
+    file = getattr(module, "__file__", None)
     return file_hash(Path(file)) if file else ""

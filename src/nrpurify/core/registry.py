@@ -19,7 +19,7 @@ from functools import cached_property
 from importlib import metadata, resources
 from typing import Any, Generic, TypeVar
 
-from nrpurify.core.errors import InputError, PluginError
+from nrpurify.core.errors import InputError, NrpurifyError, PluginError
 from nrpurify.core.spec import Link, convert, parse_one
 
 T = TypeVar("T")
@@ -150,7 +150,7 @@ class naming_plugin:  # noqa: N801 - a context manager, named as one
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         """Raise PluginError in place of an error that no code here raises on purpose."""
-        if isinstance(error, Exception) and not isinstance(error, InputError):
+        if isinstance(error, Exception) and not isinstance(error, NrpurifyError):
             raise PluginError(
                 f"{self.name} of the plug-in {self.origin} failed: {type(error).__name__}: {error}"
             ) from error

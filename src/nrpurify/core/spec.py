@@ -19,6 +19,9 @@ from nrpurify.core.fractions import parse_fraction
 
 _LINK = re.compile(r'(?P<name>(?:"[^"]*"|[^"])+?)(?::(?P<settings>[a-z]\w*=.*))?')
 _QUOTED = re.compile(r'"((?:[^"]|"")*)"')
+_HEAD = "_ridge"
+"""Ends the names of bodies with a head of this package."""
+_SETTING = re.compile(r"[a-z]\w*=")
 _SPECIAL = re.compile(r'[+,"]|:[a-z]\w*=|^\s|\s$')
 
 
@@ -64,6 +67,45 @@ def parse(spec: str, kind: str = "defense") -> tuple[Link, ...]:
             'path that holds one as "a""b"'
         )
     return tuple(_link(text.strip(), spec, kind) for text in _split(spec, "+"))
+
+
+def split_specs(text: str) -> list[str]:
+    """Specs with commas between them, the short form of several.
+
+    >>> split_specs("squeezenet1_1,timm:resnet50:size=256,pretrained=false")
+    ['squeezenet1_1', 'timm:resnet50:size=256,pretrained=false']
+
+    A part that reads ``SETTING=VALUE`` belongs to the spec before it.
+    """
+    specs: list[str] = []
+    for part in _split(text, ","):
+        if specs and _SETTING.match(part.strip()) and ":" in specs[-1]:
+            specs[-1] += f",{part.strip()}"
+        elif part.strip():
+            specs.append(part.strip())
+    return specs
+
+
+def is_factory_spec(spec: str) -> bool:
+    """Whether ``spec`` begins as ``python:package.module:factory`` or ``file.py:factory`` do."""
+    return spec.startswith("python:") or bool(re.match(r".+\.py(:|$)", spec))
+
+
+def same_network(first: str, second: str) -> bool:
+    """Whether two specs mean one network, whatever its library (``timm:``) or head (``_ridge``)."""
+    return _network(first) == _network(second)
+
+
+def _network(spec: str) -> tuple[str, str]:
+    """A network's name, and the file of its weights; the text itself where it is no spec."""
+    try:
+        link = parse_one(spec, "victim")
+    except InputError:
+        return spec, ""
+    name = link.name
+    if not is_factory_spec(name):
+        name = name.rsplit(":", 1)[-1].removesuffix(_HEAD)
+    return name, link.settings.get("checkpoint", "")
 
 
 def quoted(text: str) -> str:

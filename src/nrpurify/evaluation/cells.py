@@ -12,10 +12,10 @@ from torch import Tensor
 
 from nrpurify.core.files import read_json, write_json
 from nrpurify.core.hashing import digest, slug
+from nrpurify.core.spec import same_network
 from nrpurify.evaluation.grid_recipe import GridAttack, GridRecipe
 from nrpurify.evaluation.metrics import wilson_interval
 from nrpurify.evaluation.networks import surrogate_names
-from nrpurify.models.registry import RIDGE
 
 Cell = dict[str, Any]
 """What is known of one attack at one eps on one defense and victim; docs/evaluation.md."""
@@ -78,12 +78,6 @@ def cell_id(unit: Unit, victim: str, basis: dict[str, Any]) -> str:
     attack = None if unit.attack is None else {**asdict(unit.attack), "eps": unit.eps}
     decided = {"attack": attack, "defense": unit.defense, "victim": victim, **basis}
     return f"{slug(name, eps, unit.defense, victim)}-{digest(decided)[:10]}"
-
-
-def same_network(first: str, second: str) -> bool:
-    """Whether two names mean one network, whatever its library (``timm:``) or head (``_ridge``)."""
-    names = (name.rsplit(":", 1)[-1].removesuffix(RIDGE) for name in (first, second))
-    return len(set(names)) == 1
 
 
 def is_own_surrogate(unit: Unit, victim: str) -> bool:

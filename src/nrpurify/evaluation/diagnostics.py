@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import groupby
 from typing import Any
 
-from nrpurify.evaluation.cells import Cell, same_network
+from nrpurify.core.spec import same_network, split_specs
+from nrpurify.evaluation.cells import Cell
 from nrpurify.evaluation.label_check import at_chance
 from nrpurify.evaluation.threats import BLACK_BOX, WHITE_BOX
 
@@ -156,7 +157,7 @@ def _seen_in_training(cells: Sequence[Cell]) -> Iterator[Warned]:
 
 
 def _uses(cell: Cell, name: str) -> bool:
-    networks = [cell["victim"], *(cell["surrogate"] or "").split(",")]
+    networks = [cell["victim"], *split_specs(cell["surrogate"] or "")]
     return any(same_network(name, network) for network in networks)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +23,9 @@ from nrpurify.evaluation.harness import Batch, Observer, evaluate, summarize
 from nrpurify.evaluation.label_check import FIRST, asked, label_doubt
 from nrpurify.evaluation.lookup import unreadable
 from nrpurify.evaluation.networks import networks_seen
-from nrpurify.evaluation.plan import Plan
+from nrpurify.evaluation.plan import Plan, Victim
 from nrpurify.evaluation.planned_attack import PlannedAttack, planned_attack
+from nrpurify.models import Classifier
 from nrpurify.purifiers import Purifier, load_purifier
 from nrpurify.purifiers.purifier import small_images_notes
 from nrpurify.weights import weights_hash
@@ -69,9 +70,9 @@ def evaluate_images(
     if not items:
         raise InputError("no labeled image to evaluate")
     device = torch.device(plan.device)
-    victims = {name: models.load_classifier(name).to(device) for name in plan.victims}
-    if plan.check_labels:
-        _check_labels(items[:FIRST], plan, victims)
+    victims = _load_victims(plan.victims, device)
+    plan = replace(plan, victims=tuple(victims))
+    _check_labels(items, plan, victims)
     purifier = load_purifier(plan.purifier, device=device)
     planned = planned_attack(plan)
     broken: list[str] = []
@@ -138,13 +139,37 @@ def evaluate_folder(
     return Outcome({**outcome.result, "notes": notes}, [*lost, *outcome.broken], notes)
 
 
+def _load_victims(given: Sequence[Victim], device: torch.device) -> dict[str, Classifier]:
+    """Victims by their specs; those of the user's own by the names of their classes, numbered."""
+    victims: dict[str, Classifier] = {}
+    for one in given:
+        loaded = models.load_classifier(one).to(device)
+        name = one if isinstance(one, str) else loaded.name
+        if name in victims and isinstance(one, str):
+            raise InputError(f"the victim {name} was given twice; keep one of them")
+        number = 2
+        while name in victims:
+            name, number = f"{loaded.name} {number}", number + 1
+        victims[name] = loaded
+    return victims
+
+
 def _check_labels(
     items: Sequence[LabeledImage], plan: Plan, victims: Mapping[str, nn.Module]
 ) -> None:
-    images, used = _readable(items, plan.size, [])
+    images, used = _readable(items[: FIRST if plan.check_labels else 1], plan.size, [])
     if not used:
         return
     guesses, classes = asked(victims, torch.cat(images).to(plan.device))
+    highest = max(item.label for item in items)
+    name = min(classes, key=classes.__getitem__)
+    if highest >= classes[name]:
+        raise InputError(
+            f"label {highest} (counted from 0); {name} has classes 0 to {classes[name] - 1}: give "
+            "labels of the victim's classes, or a victim that has them"
+        )
+    if not plan.check_labels:
+        return
     labels = torch.tensor([item.label for item in used], device=plan.device)
     if doubt := label_doubt(guesses, labels, min(classes.values())):
         raise InputError(f"{doubt} (--no-check-labels, check_labels=False, goes on all the same)")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,7 +23,7 @@ from nrpurify.evaluation.diagnostics import Warned, find_warnings
 from nrpurify.evaluation.grid_checks import check_grid
 from nrpurify.evaluation.grid_recipe import GridRecipe, read_grid
 from nrpurify.evaluation.label_check import FIRST, check_labels
-from nrpurify.evaluation.networks import Networks, name_problems
+from nrpurify.evaluation.networks import Models, Networks, name_problems
 from nrpurify.evaluation.photos import Photos, open_photos
 from nrpurify.evaluation.strips import write_strips
 from nrpurify.purifiers.purifier import small_images_notes
@@ -60,6 +60,7 @@ def run_grid(
     out: str | Path,
     *,
     items: Sequence[LabeledImage] | None = None,
+    models: Mapping[str, Callable[[Tensor], Tensor]] | None = None,
     resume: bool = False,
     device: str = "cpu",
     watch: GridWatcher | None = None,
@@ -75,6 +76,8 @@ def run_grid(
         recipe: A recipe, a shipped one's name, or a YAML file.
         out: A folder.
         items: Labeled images in place of the recipe's folder.
+        models: The user's own classifiers, modules or functions from images to logits, by the names
+            that the recipe's victims and surrogates have.
         resume: Go on in a folder that holds a run.
         device: Where to work.
         watch: Sees cells, progress and warnings.
@@ -93,10 +96,14 @@ def run_grid(
     if not isinstance(recipe, GridRecipe):
         read, marks = read_grid(recipe)
         with marks.naming_lines():
-            return run_grid(read, out, items=items, resume=resume, device=device, watch=watch)
+            return run_grid(
+                read, out, items=items, models=models, resume=resume, device=device, watch=watch
+            )
     folder = _enter(Path(out), resume)
     watch = watch or SilentGrid()
-    bench = _prepare(recipe, _photos(recipe, items, device), folder, device, watch)
+    own = models or {}
+    photos = _photos(recipe, items, device, own)
+    bench = _prepare(recipe, photos, folder, device, watch, own)
     write_text(folder / "recipe.yaml", to_yaml(recipe.to_dict()))
     return _Run(bench, folder, watch, list(units(recipe))).all()
 
@@ -110,7 +117,9 @@ def _enter(folder: Path, resume: bool) -> Path:
     return folder
 
 
-def _photos(recipe: GridRecipe, items: Sequence[LabeledImage] | None, device: str) -> Photos:
+def _photos(
+    recipe: GridRecipe, items: Sequence[LabeledImage] | None, device: str, own: Models
+) -> Photos:
     """The images, once the recipe is checked; all that is wrong so far comes in one error."""
     gathered, photos = Gathered(), None
     with gathered.at():
@@ -119,7 +128,7 @@ def _photos(recipe: GridRecipe, items: Sequence[LabeledImage] | None, device: st
         with gathered.at("images"):
             photos = open_photos(recipe.images, items, device)
     if photos is None or gathered.problems:
-        gathered.problems += name_problems(recipe)
+        gathered.problems += name_problems(recipe, own)
         gathered.end()
     assert photos is not None
     return photos
@@ -131,9 +140,10 @@ def _prepare(
     folder: Path,
     device: str,
     watch: GridWatcher,
+    own: Models,
 ) -> Bench:
     """Load and try everything once, before any time is spent on attacks."""
-    networks = Networks.load(recipe, photos.batch(0, 1).images, device)
+    networks = Networks.load(recipe, photos.batch(0, 1).images, device, own)
     side = min(photos.size, shorter_side([item.path for item in photos.items]))
     behind = (networks.defense(name) for name in recipe.defenses)
     photos.notes.extend(small_images_notes(side, behind))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +23,9 @@ from nrpurify.evaluation.grid_recipe import GridAttack, GridRecipe
 from nrpurify.evaluation.threats import behind_own_purifier, is_random
 from nrpurify.purifiers import Card
 from nrpurify.weights import weights_hash
+
+Models = Mapping[str, Callable[[Tensor], Tensor]]
+"""The user's own classifiers by the names that a recipe has for them."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +59,7 @@ class Networks:
         facts: By defense.
         hashes: sha256 of weights, by name of network, defense, ``features of`` a network or
             ``trained`` attack.
+        own: The user's own classifiers by name.
     """
 
     device: str
@@ -64,23 +68,27 @@ class Networks:
     surrogates: dict[int, nn.Module | Tensor | None] = field(default_factory=dict)
     facts: dict[str, DefenseFacts] = field(default_factory=dict)
     hashes: dict[str, str] = field(default_factory=dict)
+    own: Models = field(default_factory=dict)
     _loaded: dict[str, nn.Module] = field(default_factory=dict)
 
     @classmethod
     @torch.no_grad()
-    def load(cls, recipe: GridRecipe, probe: Tensor, device: str = "cpu") -> Networks:
+    def load(
+        cls, recipe: GridRecipe, probe: Tensor, device: str = "cpu", own: Models | None = None
+    ) -> Networks:
         """Load all that a recipe names.
 
         Args:
             recipe: Checked by :func:`nrpurify.evaluation.grid_checks.check_grid`.
             probe: One 1×3×H×W image in [0, 1], with which defenses are tried.
             device: Where to put them.
+            own: The user's own classifiers by name.
 
         Raises:
             RecipeError: Unknown networks, layers or defenses, each with its place.
             WeightsError: Weights are not to be had.
         """
-        found, gathered = cls(device, recipe.seed), Gathered()
+        found, gathered = cls(device, recipe.seed, own=own or {}), Gathered()
         for index, name in enumerate(recipe.victims):
             with gathered.at("victims", index):
                 found.victims[name] = found._classifier(name)
@@ -107,7 +115,7 @@ class Networks:
 
     def _classifier(self, name: str) -> nn.Module:
         if name not in self._loaded:
-            self._loaded[name] = models.load_classifier(name).to(self.device)
+            self._loaded[name] = models.load_classifier(self.own.get(name, name)).to(self.device)
             self.hashes[name] = weights_hash(name, self._loaded[name])
         return self._loaded[name]
 
@@ -150,7 +158,7 @@ class Networks:
         return model.to(self.device)
 
 
-def name_problems(recipe: GridRecipe) -> list[tuple[Place, str]]:
+def name_problems(recipe: GridRecipe, own: Models | None = None) -> list[tuple[Place, str]]:
     """What a recipe names and nothing has, found without any weights, each with its place."""
     gathered = Gathered()
     named: list[tuple[Place, str]] = [
@@ -160,6 +168,8 @@ def name_problems(recipe: GridRecipe) -> list[tuple[Place, str]]:
         if attack.name in registry.names() and registry.get(attack.name).surrogate == "classifier":
             named += [(("attacks", index, "surrogate"), name) for name in attack.surrogate]
     for place, name in named:
+        if name in (own or {}):
+            continue
         with suppress(MissingExtraError, WeightsError), gathered.at(*place):
             models.load_classifier(name, pretrained=False)
     for index, spec in enumerate(recipe.defenses):

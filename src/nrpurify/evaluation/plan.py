@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+from torch import Tensor
 
 from nrpurify.attacks.spec import merge_settings, read_spec
 from nrpurify.core.errors import InputError
@@ -21,12 +23,17 @@ VICTIMS = (
 """Classifiers that no default attack sees; the shipped purifier saw one, SqueezeNet."""
 
 
+Victim = str | Callable[[Tensor], Tensor]
+"""A spec, or a model."""
+
+
 @dataclass(frozen=True)
 class Plan:
     """What to evaluate.
 
     Attributes:
-        victims: Names for :func:`nrpurify.models.load_classifier`.
+        victims: Specs for :func:`nrpurify.models.load_classifier`, or modules and functions from
+            images to logits.
         surrogate: For ssp a name for :func:`nrpurify.models.features.feature_extractor`, ``None``
             for
             VGG16; attacks on classifiers need names for :func:`nrpurify.models.load_classifier`,
@@ -55,7 +62,7 @@ class Plan:
         check_labels: Refuse labels that do not fit what the victims say of the first images.
     """
 
-    victims: Sequence[str] = VICTIMS
+    victims: Sequence[Victim] = VICTIMS
     surrogate: str | None = None
     preset: str = "paper"
     layer: str | None = None

@@ -11,6 +11,7 @@ from torch import Tensor
 from nrpurify.attacks.box import round_within
 from nrpurify.attacks.spec import merge_settings, read_spec
 from nrpurify.core.errors import InputError
+from nrpurify.core.spec import split_specs
 from nrpurify.evaluation.attack_runner import AttackSpec
 from nrpurify.evaluation.harness import Attack, Batch
 from nrpurify.evaluation.lookup import look_up
@@ -81,7 +82,7 @@ def attack_spec(plan: Plan) -> AttackSpec:
     name, given = read_spec(plan.attack)
     spec = AttackSpec(
         name,
-        tuple(one.strip() for one in plan.surrogate.split(",")) if plan.surrogate else (),
+        tuple(split_specs(plan.surrogate or "")),
         () if plan.layer is None else (plan.layer,),
         plan.eps,
         plan.preset,

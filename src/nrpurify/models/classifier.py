@@ -8,6 +8,7 @@ from nrpurify.core.callables import call_with_rgb
 from nrpurify.core.errors import InputError
 from nrpurify.core.images import check_range, check_shape
 from nrpurify.core.precision import at_least_fp32
+from nrpurify.core.registry import naming_plugin
 from nrpurify.core.scale import seen_size
 from nrpurify.weights import Preprocessing
 
@@ -29,6 +30,11 @@ class Classifier(nn.Module):
         check: Refuse images outside of [0, 1], unless their values are traced (``torch.export``,
             ``torch.compile``, ``torch.func``). It reads one value back from a GPU for each call.
         fixed_size: Whether ``network`` takes no other side than its own, as transformers do.
+
+    Attributes:
+        origin: The user's module or file that made ``network``; empty for the package's own. Errors
+            of such a network name it.
+        source_sha256: Of that file; empty for the package's own.
     """
 
     mean: Tensor
@@ -53,6 +59,7 @@ class Classifier(nn.Module):
         self.bgr = used.bgr
         self.check = check
         self.fixed_size = fixed_size
+        self.origin, self.source_sha256 = "", ""
         self.register_buffer("mean", torch.tensor(used.mean).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(used.std).view(3, 1, 1), persistent=False)
 
@@ -83,10 +90,26 @@ class Classifier(nn.Module):
         check_shape(images, f"the batch for {self.name}")
         if self.check:
             check_range(images, f"the batch for {self.name}")
-        logits: Tensor = call_with_rgb(self.network, self.preprocess(images))
-        if logits.ndim != 2 or logits.shape[1] != (self.num_classes or logits.shape[1]):
-            raise InputError(
-                f"{self.name} returned shape {tuple(logits.shape)} for images of shape "
-                f"{tuple(images.shape)}; expected logits ({len(images)}, {self.num_classes or 'C'})"
-            )
+        shown = self.preprocess(images)
+        if self.origin:
+            with naming_plugin(self.name, self.origin):
+                logits = call_with_rgb(self.network, shown)
+        else:
+            logits = call_with_rgb(self.network, shown)
+        count, classes = len(images), self.num_classes
+        if not isinstance(logits, Tensor) or logits.ndim != 2 or not logits.is_floating_point():
+            raise self._unexpected(logits, images)
+        if logits.shape[0] != count or logits.shape[1] != (classes or logits.shape[1]):
+            raise self._unexpected(logits, images)
         return logits
+
+    def _unexpected(self, logits: object, images: Tensor) -> InputError:
+        """The error about an output that is no N×C logits."""
+        kind = f"a {type(logits).__name__}"
+        if isinstance(logits, Tensor):
+            kind = f"shape {tuple(logits.shape)}"
+            kind += "" if logits.is_floating_point() else f" of {logits.dtype}"
+        return InputError(
+            f"{self.name} returned {kind} for images of shape {tuple(images.shape)}; expected "
+            f"logits ({len(images)}, {self.num_classes or 'C'})"
+        )

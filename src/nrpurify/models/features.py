@@ -97,7 +97,7 @@ class FeatureExtractor(nn.Module):
         return found
 
 
-class _AllFound(Exception):  # noqa: N818 - a signal that leaves the forward pass, not an error
+class _AllFound(BaseException):  # a signal that no `except Exception` of a user's model takes
     """Every layer that was asked for has been computed."""
 
 

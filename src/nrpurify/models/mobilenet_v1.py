@@ -4,6 +4,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nrpurify.models.padding import pad_same
+from nrpurify.models.registry import register_victim
 
 _LAYOUT = (
     *((64, 1), (128, 2), (128, 1), (256, 2), (256, 1), (512, 2)),
@@ -42,6 +43,7 @@ class Separable(nn.Module):
         return out
 
 
+@register_victim("mobilenet_v1_025")
 class MobileNetV1(nn.Module):
     """MobileNetV1 of a given ``width``; 0.25 has 0.47 million parameters.
 

@@ -4,6 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from nrpurify.models.registry import register_victim
+
 
 class Fire(nn.Module):
     """Squeeze to few channels by 1×1, expand by 1×1 and 3×3 side by side, each with ReLU."""
@@ -20,6 +22,7 @@ class Fire(nn.Module):
         return F.relu(torch.cat((self.expand1x1(x), self.expand3x3(x)), dim=1))
 
 
+@register_victim("squeezenet1_1")
 class SqueezeNet(nn.Module):
     """SqueezeNet 1.1; conv1 pads one pixel right and bottom only, no dropout.
 

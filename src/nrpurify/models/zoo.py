@@ -19,8 +19,13 @@ def _offline(name: str, error: Exception, instead: str) -> WeightsError:
     )
 
 
-def timm_classifier(name: str, *, pretrained: bool) -> Classifier:
+def timm_classifier(name: str, *, pretrained: bool = True, num_classes: int = 0) -> Classifier:
     """Build timm's model ``name``; mean, std and size come from its pretrained configuration.
+
+    Args:
+        name: As timm spells it.
+        pretrained: With timm's weights.
+        num_classes: Of a new head; 0 keeps the model's own.
 
     Raises:
         MissingExtraError: timm is not installed.
@@ -35,7 +40,8 @@ def timm_classifier(name: str, *, pretrained: bool) -> Classifier:
         hint = near_matches(name, timm.list_models())
         raise InputError(f"timm has no model {name!r}; {hint}")
     try:
-        network: nn.Module = timm.create_model(name, pretrained=pretrained)
+        more: dict[str, Any] = {"num_classes": num_classes} if num_classes else {}
+        network: nn.Module = timm.create_model(name, pretrained=pretrained, **more)
     except Exception as error:
         if not pretrained:
             raise
@@ -44,7 +50,7 @@ def timm_classifier(name: str, *, pretrained: bool) -> Classifier:
     return Classifier(
         network,
         name=f"timm:{name}",
-        num_classes=config["num_classes"],
+        num_classes=num_classes or config["num_classes"],
         preprocessing=Preprocessing(config["mean"], config["std"], size=config["input_size"][-1]),
         fixed_size=bool(config.get("fixed_input_size", False)),
     )
@@ -103,20 +109,35 @@ def _entry(entries: Any, model: str, entry: str) -> Any:
     return entries[entry] if entry else entries.DEFAULT
 
 
-def torchvision_classifier(name: str, *, pretrained: bool) -> Classifier:
+def torchvision_classifier(
+    name: str, *, pretrained: bool = True, weights: str = "", num_classes: int = 0
+) -> Classifier:
     """Build torchvision's classifier ``NAME`` or ``NAME.ENTRY``; its weights tell mean and size.
+
+    Args:
+        name: As torchvision spells it.
+        pretrained: With the weights of the entry.
+        weights: The entry, in place of ``.ENTRY``; empty for torchvision's default.
+        num_classes: Of an untrained network; 0 for those of the entry.
 
     Raises:
         MissingExtraError: torchvision is not installed.
         InputError: torchvision has no such classifier or entry; near matches are named.
         WeightsError: the pretrained weights could not be fetched.
     """
-    network, weights = torchvision_network(name, "classifier", NO_HUB, pretrained=pretrained)
-    used = weights.transforms()
+    entry = f"{name}.{weights}" if weights else name
+    more: dict[str, Any] = {"num_classes": num_classes} if num_classes else {}
+    if more and pretrained:
+        raise InputError(
+            f"torchvision:{name}: num_classes is {num_classes}, and pretrained weights have their "
+            "own; give pretrained=false or checkpoint=FILE with it"
+        )
+    network, found = torchvision_network(entry, "classifier", NO_HUB, pretrained=pretrained, **more)
+    used = found.transforms()
     return Classifier(
         network,
         name=f"torchvision:{name}",
-        num_classes=len(weights.meta["categories"]),
+        num_classes=num_classes or len(found.meta["categories"]),
         preprocessing=Preprocessing(tuple(used.mean), tuple(used.std), size=used.crop_size[0]),
         fixed_size=name.startswith(("vit_", "swin", "maxvit")),
     )

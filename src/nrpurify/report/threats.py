@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from nrpurify.evaluation.cells import same_network
+from nrpurify.core.spec import same_network, split_specs
 
 CLEAN, OBLIVIOUS, FULL, EOT = "none", "oblivious transfer", "full gradient", "EOT"
 
@@ -31,5 +31,5 @@ def rank(threat: str) -> int:
 
 def is_own_surrogate(threat: str, surrogate: str | None, victim: str) -> bool:
     """Whether a transferred attack was made on the very victim: then it is no transfer."""
-    names = (surrogate or "").split(",")
+    names = split_specs(surrogate or "")
     return threat in _TRANSFERS and any(same_network(victim, name) for name in names)

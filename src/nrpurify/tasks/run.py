@@ -17,9 +17,9 @@ from nrpurify.core.errors import InputError
 from nrpurify.core.files import check_writable, read_json, write_json
 from nrpurify.core.precision import arithmetic
 from nrpurify.core.random import derive_seed
+from nrpurify.core.spec import same_network
 from nrpurify.core.versions import environment
 from nrpurify.defenses.chain import passes_of
-from nrpurify.evaluation.cells import same_network
 from nrpurify.evaluation.networks import networks_seen
 from nrpurify.evaluation.strips import shown_defense
 from nrpurify.evaluation.threats import is_random

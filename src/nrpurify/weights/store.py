@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from nrpurify.core.errors import WeightsError
-from nrpurify.core.hashing import cache_dir, cached_hashes, content_hashes, tensors_hash
+from nrpurify.core.hashing import cache_dir, cached_hashes, content_hashes, digest, tensors_hash
 from nrpurify.core.lock import locked
 from nrpurify.weights.places import from_anywhere, from_file, read_safetensors
 from nrpurify.weights.read import state_digest
@@ -162,8 +162,13 @@ def load(name: str) -> dict[str, Tensor]:
 
 
 def weights_hash(name: str, module: nn.Module) -> str:
-    """sha256 of the cached weight file of that name, else of the module's tensors, if any."""
+    """sha256 of the cached weight file of that name, else of the module's tensors, if any.
+
+    The file of a user's code that made the module counts too: another content, another network.
+    """
     if name in names() and (file := cached(name)):
         return content_hashes([file])[0]
     tensors = module.state_dict()
-    return tensors_hash(tensors) if tensors else ""
+    found = tensors_hash(tensors) if tensors else ""
+    code = sorted({getattr(part, "source_sha256", "") for part in module.modules()} - {""})
+    return digest([found, *code]) if code else found

@@ -43,6 +43,8 @@ class Detector(nn.Module):
         max_detections: Most detections an image.
     """
 
+    name: str
+    source_sha256: str = ""  # of a user's file that made it
     mean: Tensor
     std: Tensor
 

@@ -22,6 +22,9 @@ class AnyDetector(nn.Module):
         name: What reports call it.
     """
 
+    name: str
+    source_sha256: str = ""  # of a user's file that made it
+
     def __init__(self, model: Callable[[list[Tensor]], Any], name: str) -> None:
         super().__init__()
         self.model = model

@@ -10,6 +10,8 @@ from torch import nn
 from nrpurify import weights
 from nrpurify.core.errors import InputError
 from nrpurify.core.registry import near_matches
+from nrpurify.core.spec import is_factory_spec
+from nrpurify.models.factories import call_factory
 from nrpurify.models.segmenters.checkpoint import load_segnet, shipped_segmenters
 from nrpurify.models.segmenters.segmenter import Segmenter, any_size, square
 from nrpurify.models.segmenters.segnet import MIN_SIDE, SegNetBasic
@@ -39,7 +41,9 @@ def load_segmenter(
     Args:
         name: ``segnet-basic-camvid`` (shipped with the package), ``u2netp`` (salient objects, not
             classes: two logits, background and object), ``torchvision:NAME`` such as
-            ``torchvision:deeplabv3_resnet50``, or a file that ``nrpurify train-segmenter`` wrote.
+            ``torchvision:deeplabv3_resnet50``, a file that ``nrpurify train-segmenter`` wrote, or
+            ``python:package.module:function`` and ``path/to/file.py:function`` with the function's
+            settings: it returns a :class:`Segmenter`, or a network and the names of its classes.
         pretrained: False gives random weights and touches neither files nor network.
         device: Where to put it; None leaves it on the CPU.
 
@@ -55,6 +59,8 @@ def _named(name: str, pretrained: bool) -> Segmenter:
     library, _, rest = name.partition(":")
     if library == "torchvision" and rest:
         return torchvision_segmenter(rest, pretrained=pretrained)
+    if is_factory_spec(name):
+        return _from_factory(name)
     if name == SALIENCY:
         return _u2netp(pretrained)
     if name == SHIPPED and not pretrained:
@@ -67,6 +73,19 @@ def _named(name: str, pretrained: bool) -> Segmenter:
         )
     network, card = load_segnet(path)
     return _segnet(network, name if name == SHIPPED else card.name)
+
+
+def _from_factory(spec: str) -> Segmenter:
+    made, source = call_factory(spec)
+    if isinstance(made, tuple) and len(made) == 2 and isinstance(made[0], nn.Module):
+        made = as_segmenter(made[0], tuple(made[1]))
+    if not isinstance(made, Segmenter):
+        raise InputError(
+            f"{spec} returned a {type(made).__name__}; expected a Segmenter, or a network and the "
+            "names of its classes"
+        )
+    made.name, made.source_sha256 = spec, source.sha256
+    return made
 
 
 def _segnet(network: SegNetBasic, name: str) -> Segmenter:

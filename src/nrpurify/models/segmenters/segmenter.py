@@ -53,6 +53,8 @@ class Segmenter(nn.Module):
         min_side: The shortest side that ``network`` can take.
     """
 
+    name: str
+    source_sha256: str = ""  # of a user's file that made it
     mean: Tensor
     std: Tensor
 
