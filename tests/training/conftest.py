@@ -4,6 +4,7 @@ import importlib.util
 from pathlib import Path
 
 import pytest
+from safetensors.torch import load_file
 
 from nrpurify.training import train
 
@@ -36,3 +37,9 @@ def go(micro, photo_folder, tmp_path):
         )  # fmt: skip
 
     return start
+
+
+@pytest.fixture
+def weight_size():
+    """The sum of all absolute weights in a file: what a training came to, in one number."""
+    return lambda file: sum(float(x.double().abs().sum()) for x in load_file(file).values())

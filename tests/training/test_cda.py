@@ -91,13 +91,15 @@ def test_gradients_pass_the_clipping():
 
 
 @pytest.mark.parametrize("straight", [True, False])
-def test_a_whole_run(go, tmp_path, straight):
+def test_a_whole_run(go, weight_size, tmp_path, straight):
     file, run = go("run", straight=straight)
     assert file == tmp_path / "run" / "generator.safetensors"
     card, _ = read_carded(file)
     assert card.training["steps_done"] == 4
     assert card.training["photos"] + card.training["held_out"] == 6
     assert card.training["recipe"]["straight"] == straight
+    # the sum before the trainings got one base
+    assert weight_size(file) == pytest.approx(796.7767 if straight else 796.8695, rel=2e-5)
     assert card.metrics == run.metrics
     assert 0 <= run.metrics["agree_8"] <= 1
     rows = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]

@@ -525,3 +525,34 @@ def test_a_training_in_bf16_computes_convolutions_of_width_1_in_fp32(micro, phot
         assert (torch.bfloat16, 1) not in seen
         assert (torch.float32, 1) in seen
         assert torch.bfloat16 in {dtype for dtype, _ in seen}
+
+
+GOLDEN = {
+    "gate": (
+        {
+            "losses": {**GAN, "diversity": 0.5, "balance": 0.5},
+            "strength": {"coarse": 3, "fine": 2},
+            "gate": {"steps": 3, "batch": 2, "updates": 2, "resize": [36, 60]},
+            "variation": {"clean": 0.1, "grain": 0.3, "sign": 0.3, "scale": 0.4},
+            "adversaries": [{"steps": [2, 3]}, {"kind": "noise", "strengthen": False}],
+            "cache": {"shards": 6, "shard_size": 2, "crop": 40},
+        },
+        7540.7398,
+    ),
+    "fresh": (
+        {
+            "cache": {},
+            "adversaries": [
+                {"goals": {"along": 1, "against": 1, "switch": 1, "toward": 1}, "momentum": 0.5},
+            ],
+        },
+        6239.2100,
+    ),
+}
+"""Recipes with the sum of the final weights, taken before the trainings got one base."""
+
+
+@pytest.mark.parametrize("name", GOLDEN)
+def test_the_same_seed_gives_the_weights_of_earlier_versions(go, weight_size, name):
+    changes, expected = GOLDEN[name]
+    assert weight_size(go("run", **changes)) == pytest.approx(expected, rel=2e-5)

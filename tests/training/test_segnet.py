@@ -66,11 +66,14 @@ def run(camvid, out, **options):
     return train_segnet(camvid / "train", camvid / "trainannot", out, plan, **options)
 
 
-def test_a_run_leaves_a_checkpoint_that_says_how(camvid, tmp_path):
+def test_a_run_leaves_a_checkpoint_that_says_how(camvid, weight_size, tmp_path):
     watcher = Recorder()
     seen = watcher.seen
     file = run(camvid, tmp_path / "run", watcher=watcher)
     _, card = load_segnet(file)
+    assert weight_size(file) == pytest.approx(
+        13783.6259, rel=2e-5
+    )  # before all trainings got one base
     assert card.training["images"] == 6
     assert card.training["held_out"] == 2
     assert card.training["recipe"]["stages"][1]["size"] == [32, 16]

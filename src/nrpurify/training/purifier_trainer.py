@@ -155,9 +155,8 @@ class PurifierTrainer:
         pixel_loss = losses.PIXEL_LOSSES[plan.pixel_norm]
         views = seeded(self.recipe.seed, 3, self.step, self.workers.rank)
         with autocast(self.device, settings.amp):
-            purified = self.network(
-                self._shrink(adversarial)
-            ).float()  # the losses resize; bf16 has no such kernel
+            # float32, since the losses resize, and bf16 has no kernel for that
+            purified = self.network(self._shrink(adversarial)).float()
             crops = {
                 "feature": self.feature_loss(purified, clean, self.step, views),
                 "pixel": plan.pixel_at(self.step) * pixel_loss(purified, clean),
