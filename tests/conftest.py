@@ -4,6 +4,7 @@ import os
 
 os.environ["OMP_NUM_THREADS"] = "1"  # before torch: its threads, and those of child processes
 
+import hypothesis
 import pytest
 import torch
 from torch import nn
@@ -13,6 +14,8 @@ from nrpurify.core.images import write_png
 from nrpurify.models.features import FeatureExtractor
 
 torch.set_num_threads(1)  # the workers share the cores, and sums keep one order
+hypothesis.settings.register_profile("suite", max_examples=50, deadline=None)
+hypothesis.settings.load_profile("suite")  # no deadline: a busy machine is no fault of the code
 
 
 def generated_photo(index: int, height: int = 44, width: int = 52) -> torch.Tensor:
@@ -35,6 +38,12 @@ def pytest_collection_modifyitems(items):
             x in item.name for x in ("export", "compil")
         ):
             item.add_marker(old)
+
+
+@pytest.fixture(autouse=True)
+def seed():
+    """What a test draws does not depend on the tests before it."""
+    torch.manual_seed(0)
 
 
 @pytest.fixture

@@ -58,9 +58,15 @@ def two_processes(*command):
     return [process.returncode for process in processes], problems
 
 
-def test_two_processes_keep_equal_weights(program, photo_folder, tmp_path):
-    changes = '{"steps": 2, "losses": {"adversarial": 0.01, "pixel": 10}, "holdout": 0}'
-    codes, problems = two_processes(program, tmp_path, photo_folder, "--set", changes, "--keep-all")
+CHANGES = '{"steps": 2, "losses": {"adversarial": 0.01, "pixel": 10}, "holdout": 0}'
+
+
+def test_two_processes_keep_equal_weights_and_go_on_from_the_same_state(
+    program, photo_folder, tmp_path
+):
+    """Each has a disk of its own, and rank 0 alone saves the run."""
+    command = [program, tmp_path, photo_folder, "--set", CHANGES]
+    codes, problems = two_processes(*command, "--keep-all")
     assert codes == [0, 0], problems
     first, second = (load_file(tmp_path / rank / "final.safetensors") for rank in "01")
     assert any(name.startswith("critic.") for name in first)
@@ -71,11 +77,6 @@ def test_two_processes_keep_equal_weights(program, photo_folder, tmp_path):
     assert (tmp_path / "0" / "purifier.safetensors").exists()
     assert not (tmp_path / "1" / "purifier.safetensors").exists()
 
-
-def test_processes_go_on_from_the_same_state_or_not_at_all(program, photo_folder, tmp_path):
-    """Each has a disk of its own, and rank 0 alone saved."""
-    command = [program, tmp_path, photo_folder, "--set", '{"steps": 2, "holdout": 0}']
-    assert two_processes(*command)[0] == [0, 0]
     codes, problems = two_processes(*command, "--resume")
     assert codes == [1, 1]
     for text in problems:

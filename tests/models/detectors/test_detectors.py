@@ -15,7 +15,10 @@ from nrpurify.models.detectors.layers import resize_bilinear
 from nrpurify.models.features import FeatureExtractor
 
 pytest.importorskip("torchvision")
-IMAGES = [torch.rand(3, 40, 64), torch.rand(3, 72, 50)]
+IMAGES = [
+    torch.rand(3, *size, generator=torch.Generator().manual_seed(0))
+    for size in ((40, 64), (72, 50))
+]
 
 
 @pytest.fixture(scope="module", params=detectors.detector_names())
@@ -121,6 +124,7 @@ def test_torchvisions_detectors_by_name(name, monkeypatch):
 
     build = getattr(detection, name)
     small = {"weights": None, "weights_backbone": None, "min_size": 64, "max_size": 96}
+    small["detections_per_img" if "retina" in name else "box_detections_per_img"] = 5
     monkeypatch.setattr("torchvision.models.get_model", lambda name, **kwargs: build(**small))
     torch.manual_seed(0)
     detector = load_detector(f"torchvision:{name}", pretrained=False)
