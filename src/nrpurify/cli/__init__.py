@@ -14,7 +14,7 @@ INTERRUPTED = 130
 def main(args: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code.
 
-    0: all is well. 1: some files failed, the others are done. 2: bad input, told in one line on
+    0: all is well. 1: some files failed, the others are done. 2: bad input, with one line on
     stderr; also when the extra ``cli`` is not installed. 130: interrupted from the keyboard.
 
     Args:

@@ -43,7 +43,9 @@ class FramesChoice(StrEnum):
     FIRST = "first"
 
 
-Seed = Annotated[int, typer.Option(min=0, help="Start of everything random.")]
+SEED_HELP = "Seed of all randomness."
+Seed = Annotated[int, typer.Option(min=0, help=SEED_HELP)]
+RecipeSeed = Annotated[int | None, typer.Option(min=0, help=SEED_HELP, show_default="the recipe's")]
 Device = Annotated[
     str | None, typer.Option(help="cpu, cuda, cuda:1 ... By default cuda if there is one.")
 ]

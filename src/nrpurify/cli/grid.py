@@ -13,6 +13,7 @@ from nrpurify.cli.common import (
     AmpChoice,
     Device,
     Json,
+    RecipeSeed,
     Trained,
     note,
     note_precision,
@@ -57,9 +58,7 @@ def command(
     ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Use the first images only.")] = None,
     trained: Trained = None,
-    seed: Annotated[
-        int | None, typer.Option(min=0, help="Start of everything random.", show_default="recipe's")
-    ] = None,
+    seed: RecipeSeed = None,
     device: Device = None,
     amp: Annotated[
         AmpChoice | None,

@@ -9,7 +9,15 @@ from typing import Annotated, Any
 import typer
 from rich.progress import TextColumn
 
-from nrpurify.cli.common import Device, Json, note, print_json, progress_bar, resolve_device
+from nrpurify.cli.common import (
+    Device,
+    Json,
+    RecipeSeed,
+    note,
+    print_json,
+    progress_bar,
+    resolve_device,
+)
 from nrpurify.cli.overrides import change_recipe
 from nrpurify.cli.progress import RateColumn, TrainingProgress
 from nrpurify.core.errors import InputError
@@ -41,7 +49,7 @@ def command(
         typer.Option(help="A purifier of the same design, or one that can grow, to begin from."),
     ] = None,
     steps: Annotated[int | None, typer.Option(min=0, help="Number of steps.")] = None,
-    seed: Annotated[int | None, typer.Option(min=0, help="Start of everything random.")] = None,
+    seed: RecipeSeed = None,
     changes: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Change a setting of the recipe."),

@@ -8,7 +8,15 @@ from typing import Annotated
 import typer
 from rich.progress import TextColumn
 
-from nrpurify.cli.common import Device, Json, note, print_json, progress_bar, resolve_device
+from nrpurify.cli.common import (
+    Device,
+    Json,
+    RecipeSeed,
+    note,
+    print_json,
+    progress_bar,
+    resolve_device,
+)
 from nrpurify.cli.progress import RateColumn, TrainingProgress
 
 EXAMPLES = """Examples:
@@ -22,7 +30,6 @@ nrpurify train-attack fff --out fff.safetensors --recipe fff-paper"""
 app = typer.Typer(no_args_is_help=True, help="Train the attacks that learn: cda and fff.")
 
 Steps = Annotated[int | None, typer.Option(min=1, help="Number of steps.")]
-Seed = Annotated[int | None, typer.Option(min=0, help="Start of everything random.")]
 
 
 @app.command("cda")
@@ -34,7 +41,7 @@ def train_cda(
     recipe: Annotated[str, typer.Option(help="A shipped recipe's name, or a file.")] = "cda-small",
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in OUT.")] = False,
     steps: Steps = None,
-    seed: Seed = None,
+    seed: RecipeSeed = None,
     device: Device = None,
     json: Json = False,
 ) -> None:
@@ -82,7 +89,7 @@ def train_fff(
     out: Annotated[Path, typer.Option(help="The file to write.")] = Path("fff.safetensors"),
     recipe: Annotated[str, typer.Option(help="A shipped recipe's name, or a file.")] = "fff",
     steps: Steps = None,
-    seed: Seed = None,
+    seed: RecipeSeed = None,
     device: Device = None,
     json: Json = False,
 ) -> None:

@@ -9,7 +9,15 @@ from typing import Annotated
 import typer
 from rich.progress import TextColumn
 
-from nrpurify.cli.common import Device, Json, note, print_json, progress_bar, resolve_device
+from nrpurify.cli.common import (
+    Device,
+    Json,
+    RecipeSeed,
+    note,
+    print_json,
+    progress_bar,
+    resolve_device,
+)
 from nrpurify.cli.progress import RateColumn, TrainingProgress
 from nrpurify.core.errors import InputError
 
@@ -37,7 +45,7 @@ def command(
     warm_start: Annotated[
         Path | None, typer.Option(help="A trained SegNet-Basic to begin from.")
     ] = None,
-    seed: Annotated[int | None, typer.Option(min=0, help="Start of everything random.")] = None,
+    seed: RecipeSeed = None,
     device: Device = None,
     json: Json = False,
 ) -> None:
@@ -48,7 +56,7 @@ def command(
     from nrpurify.training import SegNetRecipe, train_segnet
 
     if not folder.is_dir():
-        raise InputError(f"{str(folder)!r} is no folder; give the one above images and masks")
+        raise InputError(f"{str(folder)!r} is not a folder; give the one above images and masks")
     plan = SegNetRecipe() if recipe is None else SegNetRecipe.load(recipe)
     if seed is not None:
         plan = replace(plan, seed=seed)

