@@ -6,8 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 # What `make test-versions` runs: seconds to minutes, no command line, no reports.
-QUICK := tests/purifiers tests/defenses tests/attacks tests/models tests/test_precision.py tests/test_images.py \
-	tests/test_files.py tests/test_features.py tests/test_distances.py tests/training/test_trainer.py \
+QUICK := tests/core tests/purifiers tests/defenses tests/attacks tests/models tests/training/test_purifier_trainer.py \
 	tests/training/test_losses.py tests/training/test_optim.py
 
 .PHONY: demo test test-slow test-versions lint clean
