@@ -150,7 +150,7 @@ def test_missing_card(tmp_path):
     ],
 )  # fmt: skip
 def test_card_that_is_no_card(tmp_path, card):
-    with pytest.raises(WeightsError, match="the model card cannot be read"):
+    with pytest.raises(WeightsError, match=r"\.safetensors: the model card cannot be read"):
         load_purifier(write(tmp_path / "w.safetensors", {"w": torch.ones(1)}, card))
 
 
@@ -176,7 +176,9 @@ def test_hostile_arguments_are_refused_before_anything_is_built(
     path = write(
         tmp_path / "w.safetensors", {"w": torch.ones(1)}, Card("x", architecture, arguments)
     )
-    with pytest.raises(WeightsError, match="the model card describes no network") as caught:
+    with pytest.raises(
+        WeightsError, match=r"\.safetensors: the model card describes no network"
+    ) as caught:
         load_purifier(path)
     assert len(str(caught.value)) < 1000
 

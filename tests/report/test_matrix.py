@@ -104,6 +104,12 @@ def test_sentence_without_an_adaptive_attack(small):
     )
 
 
+def test_sentence_when_several_are_the_best_and_nothing_helps(small):
+    defenses = [{**OBLIVIOUS, "value": 0.5, "defense": name} for name in ("jpeg", "fast")]
+    run = small({**OBLIVIOUS, "value": 0.6}, *defenses)
+    assert "the best, jpeg and fast, have 50% accuracy" in sentence(matrix(run, KIND))
+
+
 def test_sentence_when_nothing_helps(small):
     run = small({**OBLIVIOUS, "value": 0.6}, {**OBLIVIOUS, "value": 0.5, "defense": "jpeg"})
     assert "no defense helps: the best, jpeg, has 50% accuracy where none at all has 60%" in (

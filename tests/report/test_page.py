@@ -90,6 +90,10 @@ def test_page_says_what_was_done(result, strip):
     assert "20 labeled photographs were attacked with SSP made on vgg16 conv3_3" in text
     assert "ε = 16/255 , then purified with fast , and classified by 2 victims" in text
     assert "Seed 3." in text
+    assert "Computed in" not in text
+    result["settings"]["precision"] = "bf16"
+    text = text_of(render_demo(result, [strip], victim="lite0"))
+    assert "Computed in bf16." in text
     assert "what lite0 sees" in text
 
 

@@ -66,7 +66,10 @@ def read_carded(path: Path) -> tuple[Card, dict[str, Tensor]]:
         raise WeightsError(f"{path} is no readable safetensors file: {error}") from error
     if "card" not in metadata:
         raise WeightsError(f"{path} has no model card; expected a file written by nrpurify")
-    card = Card.from_json(metadata["card"])
+    try:
+        card = Card.from_json(metadata["card"])
+    except WeightsError as error:
+        raise WeightsError(f"{path}: {error}; take a whole copy of the file") from error
     if tensors_hash(tensors) != card.sha256:
         raise WeightsError(f"{path} is damaged: its tensors do not have the hash on its card")
     tensors = {name: value.float() for name, value in tensors.items()}

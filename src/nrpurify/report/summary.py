@@ -21,10 +21,13 @@ def sentence(matrix: Matrix) -> str:
     tied = [defense for defense in complete if complete[defense].value == complete[best].value]
     bare = row.means.get(NO_DEFENSE)
     left = "" if bare is None else f", where no defense leaves {percent(bare.value)}"
-    keep = f"{best} keeps" if len(tied) == 1 else f"{', '.join(tied[:-1])} and {tied[-1]} keep"
+    several = len(tied) > 1
+    names = f"{', '.join(tied[:-1])} and {tied[-1]}" if several else best
+    keep = f"{names} keep" if several else f"{names} keeps"
     verdict = f"{keep} the most {metric}, {percent(complete[best].value)}{left}"
     if bare is not None and complete[best].value <= bare.value:
-        verdict = f"no defense helps: the best, {best}, has {percent(complete[best].value)} " + (
+        have = f"{'have' if several else 'has'} {percent(complete[best].value)}"
+        verdict = f"no defense helps: the best, {names}, {have} " + (
             f"{metric} where none at all has {percent(bare.value)}"
         )
     return f"Against oblivious attacks ({_what(row)}) {verdict}{_adaptive(matrix, best)}"
