@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 from torch import nn
 
-from nrpurify.cli.evaluate_task import one_attack
+from nrpurify.cli.evaluate import one_attack
 from nrpurify.core.errors import InputError
 from nrpurify.evaluation import Outcome, Plan
 from nrpurify.models.segmenters import as_segmenter

@@ -263,7 +263,7 @@ def test_cache_that_cannot_be_written(tiny, monkeypatch, tmp_path):
 
 
 def test_unknown_name():
-    with pytest.raises(InputError, match=r"'vgg61'.*'vgg16'"):
+    with pytest.raises(InputError, match=r"'vgg61'.*vgg16"):
         weights.fetch("vgg61")
 
 

@@ -10,8 +10,11 @@ import typer
 from nrpurify.cli.common import (
     AmpChoice,
     AmpOption,
+    Classes,
     Device,
     Json,
+    Labels,
+    Limit,
     Seed,
     note,
     print_json,
@@ -36,12 +39,8 @@ def command(
         Path, typer.Argument(metavar="DIR", help="Images, or one sub-folder for each class.")
     ],
     out: Annotated[Path, typer.Option(help="Folder of the run.")],
-    labels: Annotated[
-        Path | None, typer.Option(help="CSV: image,label (from 0) or ImageId,TrueLabel (from 1).")
-    ] = None,
-    classes: Annotated[
-        Path | None, typer.Option(help="Sub-folders' names in the victim's order.")
-    ] = None,
+    labels: Labels = None,
+    classes: Classes = None,
     victim: Annotated[str, typer.Option(help="The classifier.")] = "efficientnet_lite0",
     purifier: Annotated[
         str, typer.Option(help="A shipped purifier's name, a file, or none.")
@@ -53,7 +52,7 @@ def command(
     n: Annotated[int, typer.Option(min=1, help="Samples that certify it.")] = 1000,
     alpha: Annotated[float, typer.Option(help="Probability of a wrong certificate.")] = 0.001,
     size: Annotated[int, typer.Option(min=16, help="Side of the images in pixels.")] = 224,
-    limit: Annotated[int | None, typer.Option(min=1, help="Use the first images only.")] = None,
+    limit: Limit = None,
     resume: Annotated[bool, typer.Option("--resume", help="Keep finished images.")] = False,
     seed: Seed = 0,
     device: Device = None,

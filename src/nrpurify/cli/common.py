@@ -60,6 +60,14 @@ Trained = Annotated[
         show_default="the shipped ones",
     ),
 ]
+Labels = Annotated[
+    Path | None, typer.Option(help="CSV: image,label (from 0) or ImageId,TrueLabel (from 1).")
+]
+Classes = Annotated[
+    Path | None, typer.Option(help="Sub-folders' names in the order of the victims' classes.")
+]
+Limit = Annotated[int | None, typer.Option(min=1, help="Use the first images only.")]
+ResumeRun = Annotated[bool, typer.Option("--resume", help="Go on with the run in OUT.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
 FramesOption = Annotated[
     FramesChoice, typer.Option("--frames", help="Of animations and files with several pages.")

@@ -11,8 +11,11 @@ import typer
 
 from nrpurify.cli.common import (
     AmpChoice,
+    Classes,
     Device,
     Json,
+    Labels,
+    Limit,
     RecipeSeed,
     Trained,
     note,
@@ -49,14 +52,9 @@ def command(
     images: Annotated[
         Path | None, typer.Option(help="Images, in place of the recipe's folder.")
     ] = None,
-    labels: Annotated[
-        Path | None, typer.Option(help="CSV: image,label (from 0) or ImageId,TrueLabel (from 1).")
-    ] = None,
-    classes: Annotated[
-        Path | None,
-        typer.Option(help="Sub-folders' names in the victims' order."),
-    ] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="Use the first images only.")] = None,
+    labels: Labels = None,
+    classes: Classes = None,
+    limit: Limit = None,
     trained: Trained = None,
     seed: RecipeSeed = None,
     device: Device = None,

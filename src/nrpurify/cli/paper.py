@@ -13,6 +13,8 @@ from nrpurify.cli.common import (
     AmpOption,
     Device,
     Json,
+    Limit,
+    ResumeRun,
     Seed,
     note,
     print_json,
@@ -68,7 +70,7 @@ def run_command(
     labels: Annotated[
         Path | None, typer.Option(help="Their CSV; without, one sub-folder a class.")
     ] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="Use the first images only.")] = None,
+    limit: Limit = None,
     scenes: Annotated[Path | None, typer.Option(help="Photos with objects.")] = None,
     annotations: Annotated[
         Path | None, typer.Option(help="Their COCO JSON file, or folder of YOLO text files.")
@@ -88,7 +90,7 @@ def run_command(
     ] = None,
     purifier: Annotated[str, typer.Option(help="What stands for NRP: a name or file.")] = "fast",
     steps: Annotated[int | None, typer.Option(min=1, help="Training steps.")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on in OUT.")] = False,
+    resume: ResumeRun = False,
     seed: Seed = 0,
     device: Device = None,
     amp: AmpOption = AmpChoice.AUTO,

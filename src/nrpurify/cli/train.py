@@ -13,6 +13,7 @@ from nrpurify.cli.common import (
     Device,
     Json,
     RecipeSeed,
+    ResumeRun,
     note,
     print_json,
     progress_bar,
@@ -43,7 +44,7 @@ def command(
     out: Annotated[
         Path | None, typer.Option(help="Folder of the run.", show_default="runs/RECIPE")
     ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in OUT.")] = False,
+    resume: ResumeRun = False,
     warm_start: Annotated[
         str | None,
         typer.Option(help="A purifier of the same design, or one that can grow, to begin from."),

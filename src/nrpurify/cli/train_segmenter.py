@@ -13,6 +13,7 @@ from nrpurify.cli.common import (
     Device,
     Json,
     RecipeSeed,
+    ResumeRun,
     note,
     print_json,
     progress_bar,
@@ -41,7 +42,7 @@ def command(
         Path | None,
         typer.Option(help="YAML file of settings.", show_default="that of docs/tasks.md"),
     ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in OUT.")] = False,
+    resume: ResumeRun = False,
     warm_start: Annotated[
         Path | None, typer.Option(help="A trained SegNet-Basic to begin from.")
     ] = None,
