@@ -9,7 +9,7 @@ from PIL import Image
 from torch import nn
 
 from nrpurify.attacks.box import round_within
-from nrpurify.batch import AttackOptions
+from nrpurify.batch import AttackOptions, attack_folder
 from nrpurify.cli.demo_run import PLAN
 from nrpurify.core.errors import GradientWarning
 from nrpurify.evaluation import (
@@ -247,3 +247,25 @@ def test_photographs_that_are_small_and_enlarged_are_noted_too(photos):
     plan = Plan(victims=("a",), attack="noise", size=96, purifier="tiny")
     (note,) = evaluate_folder(photos, plan).notes
     assert note.startswith("images of 40 pixels")
+
+
+@pytest.mark.parametrize(("eps", "uint8", "noted"), [(0.9, True, 1), (0.9, False, 0), (1, True, 0)])
+def test_a_budget_below_one_step_of_8_bits_is_noted(
+    photos, purifier_file, tmp_path, eps, uint8, noted
+):
+    plan = Plan(victims=("a",), attack="noise", size=32, purifier=purifier_file)
+    outcome = evaluate_folder(photos, replace(plan, eps=eps / 255, uint8=uint8))
+    recipe = GridRecipe(
+        (GridAttack("noise", eps=(eps / 255,)),),
+        ("a",),
+        ("none",),
+        GridImages(str(photos), size=32),
+        rounding="uint8" if uint8 else "float",
+    )
+    warnings = run_grid(recipe, tmp_path / "run")["warnings"]
+    for texts in (outcome.notes, [warning["text"] for warning in warnings]):
+        assert sum("below one step of 8 bits" in text for text in texts) == noted
+    if uint8:
+        options = AttackOptions("noise", eps=eps / 255)
+        notes = attack_folder(photos, tmp_path / "out", options, recursive=True).notes
+        assert len(notes) == noted

@@ -68,6 +68,16 @@ class Box:
         return (rounded.view(torch.int16) - over + under).view(dtype)
 
 
+def lost_by_rounding(eps: float) -> list[str]:
+    """What to tell about attacks at ``eps`` that are rounded to 8 bits; nothing if they survive."""
+    if round(255 * eps, 6) >= 1:
+        return []
+    return [
+        f"eps {255 * eps:.3g}/255 is below one step of 8 bits: rounded images are the clean ones, "
+        "and nothing is attacked; take at least 1/255, or unrounded values"
+    ]
+
+
 def round_within(attacked: Tensor, clean: Tensor, eps: float) -> Tensor:
     """Attacked images as an 8-bit file holds them, within ``eps`` of the clean ones there.
 

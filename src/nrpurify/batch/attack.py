@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from nrpurify.attacks.box import round_within
+from nrpurify.attacks.box import lost_by_rounding, round_within
 from nrpurify.attacks.gradient_log import GradientCount, gradient_notes, log_gradients
 from nrpurify.batch.classes import Classes
 from nrpurify.batch.jobs import FolderResult, Item, Watch, collect
@@ -100,6 +100,7 @@ def attack_folder(
     result.notes = gradient_notes(
         GradientCount.from_dict(manifest.facts(job).get("gradient")) for job in finished
     )
+    result.notes += lost_by_rounding(options.eps)
     return result
 
 

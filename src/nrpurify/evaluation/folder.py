@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from nrpurify import models
+from nrpurify.attacks.box import lost_by_rounding
 from nrpurify.attacks.gradient_log import log_gradients
 from nrpurify.core.errors import ImageError, InputError
 from nrpurify.core.files import LeftOut, log_left_out
@@ -95,7 +96,8 @@ def evaluate_images(
         raise InputError(f"none of the {len(broken)} images can be read; the first: {broken[0]}")
     settings = _settings(plan, planned, purifier, victims)
     side = min(plan.size, shorter_side([item.path for item in items]))
-    notes = [*log.notes(), *small_images_notes(side, [purifier])]
+    lost = lost_by_rounding(plan.eps) if plan.uint8 else []
+    notes = [*log.notes(), *lost, *small_images_notes(side, [purifier])]
     result = summarize(tallies, settings)
     return Outcome({**result, "notes": notes}, broken, notes)
 

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 from torch import Tensor
 
+from nrpurify.attacks.box import lost_by_rounding
 from nrpurify.core.config import Gathered, to_yaml
 from nrpurify.core.errors import InputError
 from nrpurify.core.files import check_writable, write_json, write_text
@@ -147,6 +148,9 @@ def _prepare(
     side = min(photos.size, shorter_side([item.path for item in photos.items]))
     behind = (networks.defense(name) for name in recipe.defenses)
     photos.notes.extend(small_images_notes(side, behind))
+    if recipe.rounding == "uint8":
+        budgets = sorted({eps for attack in recipe.attacks for eps in attack.eps})
+        photos.notes.extend(text for eps in budgets for text in lost_by_rounding(eps))
     classes = check_labels(
         networks.victims,
         photos.batch(0, FIRST),
