@@ -14,6 +14,7 @@ RIGHT = {
     "efficientnet_lite0": 17,
     "efficientnet_lite1": 19,
     "efficientnet_lite2": 18,
+    "efficientnet_lite3": 18,
     "squeezenet1_1": 13,
     "mobilenet_v1_025": 14,
     "mobilenet_v2_ridge": 12,

@@ -45,7 +45,7 @@ def test_random_weights_need_no_network(name, offline):
 def test_names_have_weights():
     bodies = {name.removesuffix("_ridge") for name in models.names()}
     assert bodies <= set(weights.names())
-    assert len(models.names()) == 8
+    assert len(models.names()) == 9
 
 
 def test_preprocessing_comes_from_the_table_and_the_libraries():

@@ -1,4 +1,4 @@
-"""EfficientNet-Lite 0 to 2 (Google, 2020), whose networks are timm's."""
+"""EfficientNet-Lite 0 to 3 (Google, 2020), whose networks are timm's."""
 
 from __future__ import annotations
 
@@ -24,6 +24,12 @@ def efficientnet_lite1() -> nn.Module:
 def efficientnet_lite2() -> nn.Module:
     """The network for images of 260 pixels, with random weights."""
     return _from_timm("tf_efficientnet_lite2")
+
+
+@register_victim("efficientnet_lite3")
+def efficientnet_lite3() -> nn.Module:
+    """The network for images of 280 pixels, with random weights."""
+    return _from_timm("tf_efficientnet_lite3")
 
 
 def _from_timm(name: str) -> nn.Module:

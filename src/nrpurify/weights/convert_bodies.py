@@ -172,3 +172,49 @@ def inception_keras(raw: Mapping[str, Array]) -> dict[str, Tensor]:
         weight, bias = _merged(kernel.transpose(3, 2, 0, 1), norm, _KERAS_EPSILON)
         state |= {f"{name}.0.weight": weight, f"{name}.0.bias": bias}
     return state
+
+
+_LITE3_REPEATS = (1, 3, 3, 5, 5, 6, 1)
+
+
+def _lite3_layers() -> Iterator[tuple[str, str]]:
+    """Convolutions and batch norms of timm's network, in the order of the graph."""
+    yield "conv_stem", "bn1"
+    for stage, count in enumerate(_LITE3_REPEATS):
+        for k in range(count):
+            block = f"blocks.{stage}.{k}"
+            parts = ("conv_dw", "conv_pw") if stage == 0 else ("conv_pw", "conv_dw", "conv_pwl")
+            yield from ((f"{block}.{conv}", f"{block}.bn{i}") for i, conv in enumerate(parts, 1))
+    yield "conv_head", "bn2"
+
+
+def efficientnet_lite3(raw: Mapping[str, Array]) -> dict[str, Tensor]:
+    """EfficientNet-Lite3 of a TensorFlow Lite graph: timm's keys.
+
+    The graph has merged the batch norms into the convolutions; those here pass on what they get and
+    add the convolution's bias.
+    """
+    state: dict[str, Tensor] = {}
+    arrays = iter(raw.items())
+    for conv, norm in _lite3_layers():
+        (name, kernel), (_, bias) = _next(arrays, conv), _next(arrays, norm)
+        order = (3, 0, 1, 2) if ".depthwise." in name else (0, 3, 1, 2)
+        shift = _float32(bias)
+        state |= {
+            f"{conv}.weight": _float32(kernel.transpose(order)),
+            f"{norm}.weight": torch.full_like(shift, (1 + _KERAS_EPSILON) ** 0.5),
+            f"{norm}.bias": shift,
+            f"{norm}.running_mean": torch.zeros_like(shift),
+            f"{norm}.running_var": torch.ones_like(shift),
+            f"{norm}.num_batches_tracked": torch.tensor(0),
+        }
+    for part in ("weight", "bias"):
+        state[f"classifier.{part}"] = _float32(_next(arrays, "classifier")[1])
+    return state
+
+
+def _next(arrays: Iterator[tuple[str, Array]], name: str) -> tuple[str, Array]:
+    try:
+        return next(arrays)
+    except StopIteration:
+        raise KeyError(name) from None

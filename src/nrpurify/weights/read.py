@@ -17,6 +17,7 @@ from nrpurify.core.errors import MissingExtraError, WeightsError
 from nrpurify.weights.archive import extract_bounded
 from nrpurify.weights.onnx import read_onnx
 from nrpurify.weights.tfjs import read_tfjs, read_tfjs_script
+from nrpurify.weights.tflite import read_tflite
 
 _ALLOWED = {
     ("numpy", "ndarray"): np.ndarray,
@@ -108,7 +109,7 @@ def reader_for(member: str) -> Callable[[Path], Mapping[str, Any]]:
     Raises:
         MissingExtraError: HDF5 is asked for and h5py is not installed.
         WeightsError: the suffix is not one of .ckpt, .pkl, .pth, .pt, .h5, .keras, .json, .js,
-            .onnx.
+            .onnx, .tflite.
     """
     suffix = PurePosixPath(member).suffix
     if suffix in (".ckpt", ".pkl"):
@@ -125,9 +126,11 @@ def reader_for(member: str) -> Callable[[Path], Mapping[str, Any]]:
         return read_tfjs_script
     if suffix == ".onnx":
         return read_onnx
+    if suffix == ".tflite":
+        return read_tflite
     raise WeightsError(
         f"cannot read {member!r}; expected a name in .ckpt, .pkl, .pth, .pt, .h5, .keras, .json, "
-        ".js or .onnx"
+        ".js, .onnx or .tflite"
     )
 
 

