@@ -8,17 +8,22 @@ import torch
 
 from nrpurify.core.registry import Registry
 from nrpurify.defenses.registry import DEFENSES
+from nrpurify.models.registry import VICTIMS
 from nrpurify.purifiers.registry import PURIFIERS
 
+NAME = "architecture_page"
 PAGE = Path(__file__).parent.parent / "docs" / "architecture.md"
 
 
 @pytest.fixture
-def clean_registries(monkeypatch):
+def clean_registries():
     """What the page registers is gone afterwards."""
-    registries: list[Registry] = [DEFENSES, PURIFIERS]
+    yield
+    registries: list[Registry] = [DEFENSES, PURIFIERS, VICTIMS]
     for registry in registries:
-        monkeypatch.setattr(registry, "_entries", dict(registry._entries))
+        for name, entry in list(registry._entries.items()):
+            if entry.origin == NAME:
+                del registry._entries[name]
 
 
 @pytest.mark.usefixtures("clean_registries")
@@ -27,7 +32,7 @@ def test_the_examples_run():
     assert len(blocks) >= 5
     torch.manual_seed(0)
     code = "\n".join(blocks)
-    exec(compile(code, str(PAGE), "exec"), {"__name__": "architecture_page"})
+    exec(compile(code, str(PAGE), "exec"), {"__name__": NAME})
 
 
 def test_the_files_that_the_page_names_exist():

@@ -70,12 +70,20 @@ def _victims() -> Iterable[Row]:
 
     for name in models.names():
         known = name in weights.names()
-        source = weights.get(name).origin if known else "a packaged body with a distilled head"
+        body = f"{name.removesuffix('_ridge')}, with a distilled head"
+        source = weights.get(name).origin if known else body
         yield {"name": name, "source": source, "settings": {}}
-    yield {"name": "timm:NAME", "source": "a classifier of timm", "settings": {}}
-    yield {"name": "torchvision:NAME", "source": "a classifier of torchvision", "settings": {}}
-    yield {"name": "python:MODULE:FUNCTION", "source": "your module", "settings": {}}
-    yield {"name": "FILE.py:FUNCTION", "source": "your file", "settings": {}}
+    common = dict.fromkeys(("mean", "std", "size", "checkpoint"))
+    for name, source in _OTHER_VICTIMS.items():
+        yield {"name": name, "source": source, "settings": common}
+
+
+_OTHER_VICTIMS = {
+    "timm:NAME": "a classifier of timm",
+    "torchvision:NAME": "a classifier of torchvision",
+    "python:MODULE:FUNCTION": "a function that returns your model",
+    "FILE.py:FUNCTION": "the same, in a file",
+}
 
 
 _ROWS: dict[Kind, Callable[[], Iterable[Row]]] = {
