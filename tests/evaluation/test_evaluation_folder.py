@@ -9,9 +9,9 @@ from nrpurify.core.image_tensors import save_image_tensor
 from nrpurify.core.images import load_batch, write_png
 from nrpurify.data.labels import read_labeled_folder
 from nrpurify.evaluation import Plan, evaluate_folder, evaluate_images
+from nrpurify.evaluation.cache import look_up
 from nrpurify.evaluation.harness import Batch
 from nrpurify.evaluation.label_check import label_doubt
-from nrpurify.evaluation.lookup import look_up
 from nrpurify.evaluation.planned_attack import planned_attack
 from nrpurify.models import load_classifier
 

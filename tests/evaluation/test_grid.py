@@ -13,6 +13,7 @@ from nrpurify.core.callables import Function
 from nrpurify.core.config import RecipeError
 from nrpurify.core.errors import InputError
 from nrpurify.core.images import load_batch, read_image
+from nrpurify.core.manifest import read_records
 from nrpurify.data.labels import read_labeled_folder
 from nrpurify.evaluation import (
     GridAttack,
@@ -112,13 +113,13 @@ def test_attacked_images_are_kept_rounded_or_not(recipe, tmp_path, rounding):
     recipe = replace(recipe, attacks=(replace(recipe.attacks[0], settings={"kind": "uniform"}),))
     run_grid(recipe, tmp_path / "run")
     (folder,) = (tmp_path / "run" / "adversaries").iterdir()
-    manifest = json.loads((folder / "manifest.json").read_text())
-    assert manifest["head"]["settings"]["kind"] == "uniform"
-    assert manifest["head"]["seed"] == 0
-    assert len(manifest["files"]) == 6
-    assert all(0.09 < entry["linf"] <= 0.1 + 0.5 / 255 for entry in manifest["files"].values())
+    manifest = read_records(folder)
+    assert manifest.head()["settings"]["kind"] == "uniform"
+    assert manifest.head()["settings"]["seed"] == 0
+    assert len(manifest.files) == 6
+    assert all(0.09 < entry["linf"] <= 0.1 + 0.5 / 255 for entry in manifest.files.values())
     suffix = ".png" if rounding == "uint8" else ".safetensors"
-    assert {path.suffix for path in folder.iterdir()} == {suffix, ".json"}
+    assert {path.suffix for path in folder.iterdir()} == {suffix, ".jsonl"}
 
 
 def test_pictures_are_written_for_the_report(recipe, tmp_path, monkeypatch):
@@ -214,7 +215,7 @@ def test_spoiled_files_are_made_again(recipe, tmp_path):
     second = run_grid(recipe, tmp_path / "run", resume=True, watch=seen)
     assert seen.kept.count(False) == len(cells) == 2
     assert [c["value"] for c in second["cells"]] == [c["value"] for c in first["cells"]]
-    (folder / "manifest.json").write_text("{}")
+    (folder / "manifest.jsonl").write_text("{}\n")
     cells[0].unlink()
     third = run_grid(recipe, tmp_path / "run", resume=True)
     assert [c["value"] for c in third["cells"]] == [c["value"] for c in first["cells"]]

@@ -130,9 +130,24 @@ def test_masks_of_other_classes_have_255_for_void():
 
 def test_images_made_before_are_known_by_their_content(tmp_path):
     write_png(tmp_path / "a.png", batch().images[0])
-    said = {"settings": {"attack": "noise", "eps": 0.1}, "files": {}}
+    said = {"settings": {"attack": "noise", "eps": 0.1}, "versions": {}, "weights_sha256": {}}
+    said["files"] = {}
     (tmp_path / "manifest.json").write_text(json.dumps(said))
     first = made_before(tmp_path).settings
     assert made_before(tmp_path).settings == first
     write_png(tmp_path / "a.png", 1 - batch().images[0])
     assert made_before(tmp_path).settings != first
+
+
+@pytest.mark.parametrize("nested", [True, False])
+def test_manifests_of_version_0_1_0_are_read(tmp_path, nested):
+    """A grid kept its settings inside the head; a task had them side by side with it."""
+    write_png(tmp_path / "a.png", batch().images[0])
+    own = {"settings": {"name": "noise", "eps": 0.1}} if nested else {"attack": "noise", "eps": 0.1}
+    head = {**own, "weights_sha256": {"vgg16": "12"}}
+    old = {"head": head, "seconds": 1.0, "files": {"a.png": {"linf": 0.102, "sha256": "0"}}}
+    (tmp_path / "manifest.json").write_text(json.dumps(old))
+    found = made_before(tmp_path)
+    assert (found.attack, found.eps) == ("noise", 0.102)
+    assert found.settings["weights_sha256"] == {"vgg16": "12"}
+    assert found.images(batch("a.png")).shape == (1, 3, 12, 12)

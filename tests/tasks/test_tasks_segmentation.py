@@ -9,7 +9,7 @@ from nrpurify.core.errors import InputError
 from nrpurify.core.images import read_image, write_png
 from nrpurify.data.masks import ClassTable
 from nrpurify.defenses import make
-from nrpurify.evaluation.lookup import look_up
+from nrpurify.evaluation.cache import look_up
 from nrpurify.models.segmenters import as_segmenter
 from nrpurify.tasks.segmentation import LabeledFolder, evaluate_segmentation
 from nrpurify.tasks.segmentation_cells import Attacked

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,16 +29,17 @@ from nrpurify.core.versions import versions
 
 MANIFEST = "manifest.jsonl"
 OLD_MANIFEST = "manifest.json"
-"""The one JSON document that version 0.1.0 wrote; it is read, and replaced by the next run."""
+"""The one JSON document that version 0.1.0 wrote, also in grids and tasks; it is
+read, and replaced by the next run."""
 
 Head = dict[str, dict[str, Any]]
 _PARTS = ("settings", "versions", "weights_sha256")
 
 
-def make_head(settings: dict[str, Any], weights_sha256: Mapping[str, str] | None = None) -> Head:
+def make_head(settings: Mapping[str, Any], weights_sha256: Mapping[str, str] | None = None) -> Head:
     """A run's description for the manifest, with the versions of this package and of torch."""
     return {
-        "settings": settings,
+        "settings": dict(settings),
         "versions": {name: versions()[name] for name in ("nrpurify", "torch")},
         "weights_sha256": dict(weights_sha256 or {}),
     }
@@ -95,6 +96,20 @@ class Records:
         return "".join(map(_line, [*runs, *files]))
 
 
+def write_records(folder: Path, records: Records, run: str) -> None:
+    """Write a whole manifest; see :meth:`Records.to_lines`."""
+    with atomic_path(folder / MANIFEST) as temporary:
+        temporary.write_text(records.to_lines(run), encoding="utf-8", newline="\n")
+
+
+def append_lines(folder: Path, lines: Iterable[Mapping[str, Any]]) -> None:
+    """Add lines to a manifest, and wait until they are on disk."""
+    with (folder / MANIFEST).open("a", encoding="utf-8", newline="\n") as file:
+        file.writelines(_line(values) for values in lines)
+        file.flush()
+        os.fsync(file.fileno())
+
+
 def read_records(folder: Path) -> Records | None:
     """Read the manifest of a folder; None where there is none.
 
@@ -131,19 +146,29 @@ def _read_lines(text: str) -> Records:
 def _read_old(path: Path) -> Records | None:
     try:
         found = read_json(path)
-        head = {part: dict(found[part]) for part in _PARTS}
+        head = _cache_head(found) if "head" in found else {p: dict(found[p]) for p in _PARTS}
         files = {str(name): dict(entry) for name, entry in found["files"].items()}
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return None  # absent, or of another program
-    run = _id(head)
+    run = head_id(head)
     return Records({run: head}, {name: {**entry, "run": run} for name, entry in files.items()})
 
 
-def _id(head: Head) -> str:
+def _cache_head(found: Mapping[str, Any]) -> Head:
+    """The head of attacked images that a grid or a task of version 0.1.0 kept."""
+    head = dict(found["head"])
+    known = {name: head.pop(name, {}) for name in ("versions", "weights_sha256")}
+    settings = {**head, **head.pop("settings", {})}
+    settings.setdefault("attack", settings.get("name"))
+    return {"settings": settings, **{name: dict(value) for name, value in known.items()}}
+
+
+def head_id(head: Head) -> str:
+    """The id of a run: runs with one head share it."""
     return digest(head)[:12]
 
 
-def _line(values: dict[str, Any]) -> str:
+def _line(values: Mapping[str, Any]) -> str:
     return json.dumps(values, ensure_ascii=True, allow_nan=False) + "\n"
 
 
@@ -209,7 +234,7 @@ class Manifest:
     @property
     def run(self) -> str:
         """The id of this run: runs with one head share it."""
-        return _id(self.head)
+        return head_id(self.head)
 
     def holds(self, job: Job) -> bool:
         """Whether the job's output is finished: made from this source, whole and unchanged."""
@@ -217,9 +242,12 @@ class Manifest:
         return (
             entry is not None
             and entry["run"] == self.run
-            and _is(job.output, entry.get("sha256"))
-            and _is(job.source, entry.get("source_sha256"))
-            and (not self.floats or _is(image_tensor_path(job.output), entry.get("float_sha256")))
+            and is_unchanged(job.output, entry.get("sha256"))
+            and is_unchanged(job.source, entry.get("source_sha256"))
+            and (
+                not self.floats
+                or is_unchanged(image_tensor_path(job.output), entry.get("float_sha256"))
+            )
         )
 
     def begin(self, job: Job) -> None:
@@ -275,7 +303,9 @@ class Manifest:
         for output, entry in list(self.records.files.items()):
             same = all(entry.get(name) == self._of(job)[name] for name in ("source", "path"))
             if self.folder is not None and same and entry["run"] != self.run:
-                if _is(self.folder / output, entry.get("sha256")):  # unless the user changed it
+                if is_unchanged(
+                    self.folder / output, entry.get("sha256")
+                ):  # unless the user changed it
                     (self.folder / output).unlink()
                 del self.records.files[output]
                 self._append_line({"output": output, "removed": True})
@@ -286,10 +316,7 @@ class Manifest:
 
     def _append_line(self, values: dict[str, Any]) -> None:
         if self.folder is not None:
-            with (self.folder / MANIFEST).open("a", encoding="utf-8", newline="\n") as file:
-                file.write(_line(values))
-                file.flush()
-                os.fsync(file.fileno())
+            append_lines(self.folder, [values])
 
     def _reset(self, job: Job) -> None:
         if self._key(job) in self.records.files:
@@ -302,8 +329,7 @@ class Manifest:
             if "sha256" not in entry and not os.path.lexists(self.folder / output):
                 del self.records.files[output]
         self.records.runs[self.run] = self.head
-        with atomic_path(self.folder / MANIFEST) as temporary:
-            temporary.write_text(self.records.to_lines(self.run), encoding="utf-8", newline="\n")
+        write_records(self.folder, self.records, self.run)
 
     def _check_unlisted(self, jobs: Sequence[Job]) -> None:
         for job in jobs:
@@ -332,7 +358,7 @@ class Manifest:
         for job in jobs:
             entry = self.records.files.get(self._key(job), {})
             before, path = entry.get("path"), self._path(job)
-            if before in (None, path) or _is(job.source, entry.get("source_sha256")):
+            if before in (None, path) or is_unchanged(job.source, entry.get("source_sha256")):
                 continue
             raise InputError(
                 f"{str(job.output)!r} was made from {before!r} (relative to its folder), and "
@@ -375,7 +401,8 @@ def _unwritable(folder: Path, error: OSError) -> InputError:
     )
 
 
-def _is(path: Path, sha256: str | None) -> bool:
+def is_unchanged(path: Path, sha256: str | None) -> bool:
+    """Whether a file has the contents that a manifest notes."""
     return sha256 is not None and path.is_file() and file_hash(path) == sha256
 
 

@@ -13,12 +13,13 @@ from torch import Tensor, nn
 from nrpurify.attacks.gradient_log import GradientCount, log_gradients
 from nrpurify.core.groups import InGroups, span
 from nrpurify.core.hashing import digest, slug
+from nrpurify.core.manifest import make_head
 from nrpurify.core.precision import Amp, arithmetic, autocast
 from nrpurify.core.random import derive_generator
 from nrpurify.core.scale import enlarged
 from nrpurify.defenses import protect
 from nrpurify.defenses.randomness import reseed
-from nrpurify.evaluation.adversaries import Adversaries, checked
+from nrpurify.evaluation.cache import AttackCache, checked
 from nrpurify.evaluation.cells import Cell, Unit, cell_id, counted, describe, is_own_surrogate
 from nrpurify.evaluation.finite import check_finite
 from nrpurify.evaluation.grid_recipe import GridAttack, GridRecipe
@@ -56,7 +57,7 @@ class Bench:
     folder: Path
     versions: dict[str, str]
     progress: Progress
-    _adversaries: dict[str, Adversaries] = field(default_factory=dict)
+    _adversaries: dict[str, AttackCache] = field(default_factory=dict)
     _grouped: dict[str, nn.Module] = field(default_factory=dict)
 
     def cell_id(self, unit: Unit, victim: str) -> str:
@@ -203,7 +204,7 @@ class Bench:
         for index, batch in enumerate(self.photos.batches(count)):
             yield batch, self.photos.hashes[index * count : (index + 1) * count]
 
-    def _source(self, unit: Unit, defense: nn.Module, adversaries: Adversaries | None) -> Source:
+    def _source(self, unit: Unit, defense: nn.Module, adversaries: AttackCache | None) -> Source:
         attack, eps = unit.attack, unit.eps
         if attack is None or eps is None:
             return lambda batch, _: batch.images
@@ -236,7 +237,7 @@ class Bench:
         first = self.photos.batch(0, _PROBED)
         return check_gradients(model, first.images, first.labels)
 
-    def _made(self, unit: Unit) -> Adversaries | None:
+    def _made(self, unit: Unit) -> AttackCache | None:
         """The unit's attacked images, all of them on disk; None if they are made on the way."""
         if unit.attack is None or unit.eps is None or not unit.attack.transfers:
             return None
@@ -251,7 +252,7 @@ class Bench:
         self._adversaries[adversaries.folder.name] = adversaries
         return adversaries
 
-    def adversaries(self, attack: GridAttack, index: int, eps: float) -> Adversaries:
+    def adversaries(self, attack: GridAttack, index: int, eps: float) -> AttackCache:
         """The store of a transfer's attacked images at one eps.
 
         Args:
@@ -259,18 +260,27 @@ class Bench:
             index: Its place in the recipe.
             eps: One of its budgets.
         """
-        settings = {**asdict(attack), **_settings(attack), "eps": eps}
-        labels = [item.label for item in self.photos.items]
-        head = {"settings": settings, "labels": digest(labels), **self._basis(attack, [])}
+        basis = self._basis(attack, [])
+        weights = basis.pop("weights_sha256")
+        settings = {
+            **asdict(attack),
+            **_settings(attack),
+            **basis,
+            "attack": attack.name,
+            "surrogate": ",".join(surrogate_names(attack)) or None,
+            "eps": eps,
+            "labels_sha256": digest([item.label for item in self.photos.items]),
+        }
+        head = make_head(settings, weights)
         name = slug(attack.name, f"{eps * 255:.3g}", *surrogate_names(attack), attack.purifier)
         folder = self.folder / f"{name}-{digest(head)[:10]}"
         if folder.name in self._adversaries:
             return self._adversaries[folder.name]
         make = self._attack(attack, eps, self.networks.surrogates[index], self.recipe.amp)
-        return Adversaries(folder, head, make, eps, self.recipe.rounding)
+        return AttackCache(folder, head, make, eps, self.recipe.rounding)
 
 
-def _kept(adversaries: Adversaries) -> dict[str, Any]:
+def _kept(adversaries: AttackCache) -> dict[str, Any]:
     """Where a cell's attacked images are, and what they cost."""
     return {
         "adversaries": adversaries.folder.name,

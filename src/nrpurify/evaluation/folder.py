@@ -20,9 +20,9 @@ from nrpurify.core.images import load_batch, shorter_side
 from nrpurify.core.precision import arithmetic
 from nrpurify.core.versions import environment
 from nrpurify.data.labels import LabeledImage, labeled_images, read_labeled_folder
+from nrpurify.evaluation.cache import unreadable
 from nrpurify.evaluation.harness import Batch, Observer, evaluate, summarize
 from nrpurify.evaluation.label_check import FIRST, asked, label_doubt
-from nrpurify.evaluation.lookup import unreadable
 from nrpurify.evaluation.networks import networks_seen
 from nrpurify.evaluation.plan import Plan, Victim
 from nrpurify.evaluation.planned_attack import PlannedAttack, planned_attack

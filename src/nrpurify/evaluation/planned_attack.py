@@ -13,8 +13,8 @@ from nrpurify.attacks.spec import merge_settings, read_spec
 from nrpurify.core.errors import InputError
 from nrpurify.core.spec import split_specs
 from nrpurify.evaluation.attack_runner import AttackSpec
+from nrpurify.evaluation.cache import look_up
 from nrpurify.evaluation.harness import Attack, Batch
-from nrpurify.evaluation.lookup import look_up
 from nrpurify.evaluation.plan import Plan
 
 HALF_STEP = 0.5 / 255

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import torch
 from torch import Tensor
 
 from nrpurify.core.errors import InputError
-from nrpurify.core.image_tensors import load_image_tensor
-from nrpurify.core.images import read_image
-from nrpurify.evaluation.adversaries import MANIFEST
+from nrpurify.evaluation.cache import stored_images
 from nrpurify.paper.experiment import Cell
 
 
@@ -26,13 +23,7 @@ def attacked_images(run: Path, cell: Cell, names: list[str]) -> Tensor:
         InputError: They are not there.
     """
     folder = run / "adversaries" / Path(cell["settings"].get("adversaries") or "").name
-    if not (folder / MANIFEST).is_file():
-        raise InputError(f"{run} has no attacked images of the cell {cell['id']}; run it anew")
-    return torch.stack([_read(folder, name) for name in names])
-
-
-def _read(folder: Path, name: str) -> Tensor:
-    png = folder / f"{name}.png"
-    return (
-        read_image(png).rgb if png.exists() else load_image_tensor(folder / f"{name}.safetensors")
-    )
+    found = stored_images(folder, names)
+    if found is None:
+        raise InputError(f"{run} has no attacked images of the cell {cell['id']}; run it again")
+    return found

@@ -7,19 +7,15 @@ from pathlib import Path, PurePath
 import torch
 from torch import Tensor
 
-import nrpurify
 from nrpurify.attacks import registry
 from nrpurify.attacks.spec import merge_settings, read_spec
 from nrpurify.core.errors import InputError
-from nrpurify.core.files import find_images, read_json
-from nrpurify.core.hashing import content_hashes, digest, pixels_hash, slug
-from nrpurify.core.image_tensors import image_tensor_path
-from nrpurify.core.manifest import read_records
+from nrpurify.core.hashing import pixels_hash, slug
+from nrpurify.core.manifest import make_head
 from nrpurify.core.precision import arithmetic
-from nrpurify.evaluation.adversaries import MANIFEST, Adversaries
 from nrpurify.evaluation.attack_runner import AttackSpec
+from nrpurify.evaluation.cache import AttackCache, look_up, read_made_before
 from nrpurify.evaluation.harness import Batch
-from nrpurify.evaluation.lookup import look_up
 from nrpurify.tasks.plan import TaskPlan
 from nrpurify.tasks.segmentation_cells import Attacked
 
@@ -54,11 +50,10 @@ def _attack(plan: TaskPlan, text: str, eps: float, folder: Path) -> Attacked:
         "seed": plan.seed,
         "group": 1,
         "precision": arithmetic(plan.amp, plan.device),
-        "weights_sha256": spec.weights_sha256(network),
     }
+    weights = spec.weights_sha256(network)
     surrogate = ",".join(spec.networks) or None
-    record = {"attack": spec.name, "surrogate": surrogate, "eps": eps, **settings}
-    head = record | {"nrpurify": nrpurify.__version__, "torch": str(torch.__version__)}
+    head = make_head({"attack": spec.name, "surrogate": surrogate, "eps": eps, **settings}, weights)
     sources: dict[str, str] = {}
 
     runner = spec.runner(network, seed=plan.seed, amp=plan.amp)
@@ -67,7 +62,7 @@ def _attack(plan: TaskPlan, text: str, eps: float, folder: Path) -> Attacked:
         with torch.enable_grad():
             return runner(batch.images).detach()
 
-    stored = Adversaries(folder / slug(text, f"{255 * eps:g}"), head, make, eps, "uint8")
+    stored = AttackCache(folder / slug(text, f"{255 * eps:g}"), head, make, eps, "uint8")
 
     def images(batch: Batch) -> Tensor:
         own = [_stored_name(name, sources) for name in batch.names]
@@ -79,7 +74,7 @@ def _attack(plan: TaskPlan, text: str, eps: float, folder: Path) -> Attacked:
         images,
         surrogate=surrogate,
         steps=settings.get("steps"),
-        settings=settings,
+        settings={**settings, "weights_sha256": weights},
         gradients=stored.gradients,
     )
 
@@ -131,28 +126,6 @@ def made_before(folder: Path) -> Attacked:
     Raises:
         InputError: No manifest there, one that says too little, or no image.
     """
-    try:
-        records = read_records(folder)
-        if records is None:  # made by an earlier run
-            found = read_json(folder / MANIFEST)
-            said, files = dict(found.get("settings") or found["head"]), found["files"]
-        else:
-            said, files = records.head()["settings"], records.files
-        eps = max([float(said["eps"]), *(entry["linf"] for entry in files.values())])
-        name, steps, surrogate = str(said["attack"]), said.get("steps"), said.get("surrogate")
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-        raise InputError(
-            f"{str(folder)!r} has no manifest of one attack ({error}); give a folder that "
-            "`nrpurify attack` made"
-        ) from error
-    settings = {"attacked": folder.name, "attacked_sha256": _folder_hash(folder), **said}
+    settings, eps = read_made_before(folder)
+    name, steps, surrogate = settings["attack"], settings.get("steps"), settings.get("surrogate")
     return Attacked(name, eps, look_up(folder), surrogate, steps, settings=settings)
-
-
-def _folder_hash(folder: Path) -> str:
-    """sha256 of all images of a folder, and of unrounded values beside them."""
-    images = find_images(folder, recursive=True)
-    paths = [path for image in images for path in (image.path, image_tensor_path(image.path))]
-    held = [path for path in paths if path.is_file()]
-    names = [path.relative_to(folder).as_posix() for path in held]
-    return digest([list(row) for row in zip(names, content_hashes(held), strict=True)])

@@ -25,7 +25,7 @@ class Attacked:
         attack: Its name, such as ``ssp``.
         eps: Its budget in (0, 1], checked; None for no attack.
         images: Gives the attacked images of a batch of one; for a folder of them
-            :func:`nrpurify.evaluation.lookup.look_up`.
+            :func:`nrpurify.evaluation.cache.look_up`.
         surrogate: The network that was attacked.
         steps: Iterations.
         rounding: ``uint8`` for images out of PNG files, else ``float``.

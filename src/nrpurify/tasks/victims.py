@@ -16,7 +16,7 @@ from nrpurify.core.versions import versions
 from nrpurify.data.annotations import read_annotations
 from nrpurify.data.detection import BROKEN, Scene, Scenes, readable
 from nrpurify.data.masks import CAMVID, ClassTable, Problem, count_problems
-from nrpurify.evaluation.lookup import unreadable
+from nrpurify.evaluation.cache import unreadable
 from nrpurify.models.detectors import load_detector
 from nrpurify.models.segmenters import CAMVID_CLASSES, Segmenter, load_segmenter
 from nrpurify.tasks.detection import CLEAN as SCENES_CLEAN
