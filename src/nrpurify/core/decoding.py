@@ -75,8 +75,9 @@ def formats() -> tuple[str, ...]:
 
 
 def set_pixel_limit(max_pixels: int) -> None:
-    """Raise Pillow's own limit, a global of the process, to ``max_pixels``."""
-    PilImage.MAX_IMAGE_PIXELS = max_pixels
+    """Raise Pillow's own limit, a global of the process, to ``max_pixels``; never lower it."""
+    if PilImage.MAX_IMAGE_PIXELS is not None:
+        PilImage.MAX_IMAGE_PIXELS = max(max_pixels, PilImage.MAX_IMAGE_PIXELS)
 
 
 @contextmanager
