@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from nrpurify import attacks, defenses
-from nrpurify.attacks import objectives
+from nrpurify.attacks import feature_losses
 from nrpurify.attacks.starts import STARTS
 from nrpurify.core import random as draw
 from nrpurify.core.random import seeded
@@ -60,7 +60,7 @@ DRAWS = {
     "attack ssp": lambda: attack("ssp", FEATURES, steps=2, diversity=1.0, smoothing=3),
     "attack cda": lambda: attack("cda", None),
     "attack bf16": lambda: attack("pgd", amp=True),
-    "along": lambda: objectives.along(FEATURES, generator())(IMAGES).detach(),
+    "along": lambda: feature_losses.random_direction(FEATURES, generator())(IMAGES).detach(),
     "targets": lambda: attacks.random_targets(LABELS, 5, generator()),
     "pattern": lambda: attacks.fff_perturbation(FEATURES, (4, 4), steps=2, generator=generator()),
     **{

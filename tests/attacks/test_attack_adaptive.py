@@ -255,7 +255,7 @@ def test_bpda_through_a_purifier_of_one_s_own_beats_the_identity(images, labels)
 
 
 def test_no_draw():
-    with pytest.raises(InputError, match="draws is 0"):
+    with pytest.raises(InputError, match="eot_samples is 0"):
         EOT(Flat(), 0)
 
 

@@ -6,16 +6,14 @@ import torch
 from torch import nn
 
 from nrpurify.attacks import apgd_ce, apgd_dlr, pgd
-from nrpurify.attacks.autostep import ApgdPlan, auto_ascend, checkpoints
-from nrpurify.attacks.box import Box
-from nrpurify.attacks.goal import Goal
-from nrpurify.attacks.judge import Judge
-from nrpurify.attacks.margins import dlr, margin
+from nrpurify.attacks.apgd import APGDCE, APGDDLR, checkpoints
+from nrpurify.attacks.base import AttackProblem
+from nrpurify.attacks.losses import Criterion, dlr, margin
 from nrpurify.attacks.restarts import Watch
 from nrpurify.core.errors import InputError
 
 EPS = 8 / 255
-LOSSES = {"ce": Goal.loss, "dlr": dlr}
+ATTACKS = {"ce": APGDCE, "dlr": APGDDLR}
 
 
 def network(seed):
@@ -48,18 +46,16 @@ def test_checkpoints():
     assert checkpoints(1) == [1]
 
 
-def run_single(model, images, labels, loss, start, steps=100):
-    box = Box.around(images, EPS)
-    size = torch.full((len(images), 1, 1, 1), 2 * EPS)
-    plan = ApgdPlan(steps=steps, early_stop=False)
-    judge, rows = Judge(model, Goal(labels, +1), loss), torch.arange(len(images))
-    values = []
+def run_single(model, images, labels, attack, start, steps=100):
+    radii = torch.full((len(images), 1, 1, 1), EPS)
+    problem = AttackProblem(model, images, radii, criterion=Criterion(labels))
+    rows, values = torch.arange(len(images)), []
     watch = Watch(lambda _, v: values.append(v), torch.zeros(len(images)))
-    with torch.no_grad():
-        return auto_ascend(judge, box, start, size, rows, plan, watch), torch.stack(values)
+    found = attack(steps=steps, early_stop=False).ascend(problem, problem, start, rows, watch)
+    return found, torch.stack(values)
 
 
-@pytest.mark.parametrize("name", LOSSES)
+@pytest.mark.parametrize("name", ATTACKS)
 def test_a_run_is_that_of_torchattacks(name, photos):
     """Point by point, with 100 steps: for other numbers torchattacks 3.5.1, as the authors' code,
     adds up rounded parts in place of rounding the paper's sums of parts.
@@ -76,7 +72,7 @@ def test_a_run_is_that_of_torchattacks(name, photos):
     torch.manual_seed(0)
     noise = 2 * torch.rand(photos.shape) - 1
     start = photos + EPS * noise / noise.abs().amax((1, 2, 3), keepdim=True)
-    found, _ = run_single(model, photos, labels, LOSSES[name], start.clamp(0, 1))
+    found, _ = run_single(model, photos, labels, ATTACKS[name], start.clamp(0, 1))
     torch.testing.assert_close(found.values, value.detach(), rtol=1e-4, atol=1e-5)
     assert ((found.images - best.detach()).abs() < 1e-5).float().mean() > 0.95
 
@@ -91,7 +87,7 @@ def test_the_step_is_halved_and_the_best_point_kept():
 
     photos = torch.full((2, 3, 4, 4), 0.5)
     labels = torch.zeros(2, dtype=torch.int64)
-    found, values = run_single(Peak(), photos, labels, Goal.loss, photos)
+    found, values = run_single(Peak(), photos, labels, APGDCE, photos)
     assert torch.equal(found.values, torch.maximum(values.max(0).values, found.values))
     assert ((found.images - 0.503).abs() < 1e-3).all()
     still = pgd(Peak(), photos, labels, eps=EPS, steps=100, step_size=2 * EPS)
@@ -190,16 +186,16 @@ def test_the_ratio_of_the_paper():
     logits = torch.tensor([[3.0, 1.0, 0.5, -2.0], [1.0, 4.0, 2.0, 0.0]])
     labels = torch.tensor([0, 0])
     expected = torch.tensor([-(3 - 1) / (3 - 0.5), -(1 - 4) / (4 - 1.0)])
-    torch.testing.assert_close(dlr(Goal(labels, 1), logits[:, None]), expected)
+    torch.testing.assert_close(dlr(Criterion(labels), logits[:, None]), expected)
     targeted = torch.tensor([-(3 - 0.5) / (3 - (0.5 - 2) / 2), -(1 - 2) / (4 - (1 + 0) / 2)])
-    goal = Goal(torch.tensor([2, 2]), -1, labels)
+    goal = Criterion(torch.tensor([2, 2]), True, labels)
     torch.testing.assert_close(dlr(goal, logits[:, None]), targeted)
 
 
 def test_the_ratio_ignores_scale_and_shift_and_averages_draws():
     answers = torch.randn(3, 4, 6, generator=torch.Generator().manual_seed(0))
     labels = torch.tensor([1, 5, 0])
-    for goal in (Goal(labels, 1), Goal(labels, -1, (labels + 1) % 6)):
+    for goal in (Criterion(labels), Criterion(labels, True, (labels + 1) % 6)):
         moved = answers * torch.rand(3, 4, 1).add(0.5) + torch.randn(3, 4, 1)
         torch.testing.assert_close(dlr(goal, answers), dlr(goal, moved))
         each = torch.stack([dlr(goal, answers[:, k : k + 1]) for k in range(4)])
@@ -209,8 +205,8 @@ def test_the_ratio_ignores_scale_and_shift_and_averages_draws():
 def test_a_margin_is_positive_where_the_goal_is_reached():
     answers = torch.randn(40, 1, 4, generator=torch.Generator().manual_seed(0))
     classes = torch.arange(40) % 4
-    for sign in (1, -1):
-        goal = Goal(classes, sign)
+    for targeted in (False, True):
+        goal = Criterion(classes, targeted)
         assert torch.equal(margin(goal, answers) > 0, goal.reached(answers))
 
 

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from nrpurify.attacks import EOT, fsa
-from nrpurify.attacks.transport import cosine_cost, sinkhorn
+from nrpurify.attacks.fsa import cosine_cost, sinkhorn
 
 EPS = 16 / 255
 

@@ -5,8 +5,8 @@ import torch
 from torch import nn
 
 from nrpurify.attacks import EOT, get, i_fgsm, mi_fgsm, names, noise, pgd, random_targets
-from nrpurify.attacks.goal import Goal
-from nrpurify.attacks.logits import groups, in_groups, predict
+from nrpurify.attacks.forward import forward_in_batches, groups, predict
+from nrpurify.attacks.losses import Criterion
 from nrpurify.core.errors import InputError
 
 NAMES = [name for name in names() if get(name).surrogate != "features"]
@@ -173,7 +173,7 @@ def test_images_of_one_shape_go_together_where_it_changes_nothing():
 @pytest.mark.parametrize("amp", [True, False])
 def test_answers_come_in_the_order_of_the_images(amp):
     inputs = [torch.full((1, 3, side, side), float(k)) for k, side in enumerate((4, 5, 4, 5))]
-    assert in_groups(lambda x: x.mean((1, 2, 3)), inputs, amp).tolist() == [0, 1, 2, 3]
+    assert forward_in_batches(lambda x: x.mean((1, 2, 3)), inputs, amp).tolist() == [0, 1, 2, 3]
 
 
 def test_diverse_inputs_give_the_same_one_by_one_and_in_groups(classifier, images, labels):
@@ -194,7 +194,7 @@ def test_diverse_inputs_give_the_same_one_by_one_and_in_groups(classifier, image
 
 def test_a_goal_averages_the_losses_of_the_draws():
     answers = torch.randn(2, 3, 4)
-    goal = Goal(torch.tensor([1, 3]), -1)
+    goal = Criterion(torch.tensor([1, 3]), targeted=True)
     expected = torch.log_softmax(answers, 2)[torch.arange(2), :, goal.classes].mean(1)
     torch.testing.assert_close(goal.loss(answers), expected)
 

@@ -189,4 +189,6 @@ def test_all_are_called_alike(name):
     parameters = list(inspect.signature(get(name).function).parameters.values())
     assert [p.name for p in parameters[:3]] == ["model", "images", "labels"]
     assert all(p.kind is p.KEYWORD_ONLY for p in parameters[3:])
-    assert {"eps", "preset", "generator", "amp", "callback"} <= set(get(name).settings)
+    named = {p.name for p in parameters}
+    assert {"eps", "norm", "preset", "generator", "amp", "callback", *get(name).settings} <= named
+    assert ("targets" in named) == get(name).info.targeted

@@ -4,8 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from nrpurify.attacks import BPDA, square
-from nrpurify.attacks.square import PRESETS
+from nrpurify.attacks import BPDA, Square, square
 from nrpurify.defenses import Protected
 
 
@@ -76,10 +75,10 @@ def test_stripes_then_squares_of_eps(photos):
 
 
 def test_squares_shrink():
-    plan = PRESETS["paper"]
+    plan = Square()
     sides = [plan.side(step, 224, 224) for step in (0, 5, 6, 25, 26, 2500, 4001, 4999)]
     assert sides == [200, 200, 142, 142, 100, 18, 9, 9]
-    assert PRESETS["authors"].side(0, 224, 224) == 50
+    assert Square.create("authors").side(0, 224, 224) == 50
     assert plan.side(4999, 4, 4) == 1
     assert plan.side(0, 4, 40) == 4
 

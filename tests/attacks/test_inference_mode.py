@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from nrpurify import attacks
-from nrpurify.attacks.ascent import ascend
+from nrpurify.attacks.gradient import sign_gradient_ascent
 from nrpurify.core.errors import InputError
 
 ATTACKS = [name for name in attacks.names() if attacks.get(name).surrogate == "classifier"]
@@ -16,8 +16,9 @@ def generator():
 
 
 def options(name):
-    own = {"steps": 3, "restarts": 1, "early_stop": False, "generator": generator()}
-    return {key: value for key, value in own.items() if key in attacks.get(name).settings}
+    own = {"steps": 3, "restarts": 1, "early_stop": False}
+    known = {key: value for key, value in own.items() if key in attacks.get(name).settings}
+    return {**known, "generator": generator()}
 
 
 @pytest.mark.parametrize("given", [True, False])
@@ -48,10 +49,11 @@ def test_the_loop_alone(images):
     def objective(point):
         return point.square().flatten(1).sum(1)
 
-    expected = ascend(images, objective, eps=0.1, steps=3, step_size=0.02)
+    expected = sign_gradient_ascent(images, objective, eps=0.1, steps=3, step_size=0.02)
     with torch.inference_mode():
         assert torch.equal(
-            ascend(images.clone(), objective, eps=0.1, steps=3, step_size=0.02), expected
+            sign_gradient_ascent(images.clone(), objective, eps=0.1, steps=3, step_size=0.02),
+            expected,
         )
 
 

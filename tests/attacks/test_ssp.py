@@ -7,14 +7,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from nrpurify.attacks import PRESETS, SSP, SspSettings, ssp
-from nrpurify.attacks.ssp import settings as ssp_settings
+from nrpurify.attacks import SSP, SelfSupervisedPerturbation, get, ssp
 from nrpurify.core.errors import GradientWarning, InputError
 from nrpurify.evaluation.attack_runner import AttackRunner
 from nrpurify.models.feature_distances import feature_distance
 from nrpurify.models.features import FeatureExtractor
 
-module = import_module("nrpurify.attacks.ssp")
+base, module = (import_module(f"nrpurify.attacks.{name}") for name in ("base", "ssp"))
 
 
 def seeded(seed=0):
@@ -35,7 +34,7 @@ def linear_extractor(weight, groups=1):
 # --- closed form -----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("preset", ["paper", "authors"])
 @pytest.mark.parametrize(("distance", "power"), [("mae", 1), ("mse", 2), ("wasserstein", 1)])
 def test_one_linear_feature_reaches_eps_times_the_norm(preset, distance, power):
     weight, eps = torch.tensor([[0.7, -1.3, 0.2]]), 16 / 255
@@ -226,13 +225,15 @@ def test_more_steps_go_farther_and_the_callback_counts_them(extractor, images):
 # --- switches and settings -------------------------------------------------------------------
 
 PINNED = {
-    "paper": SspSettings("conv3_3", "mae", "uniform", 100, 0.01, 0.0, 0.0, 0),
-    "authors": SspSettings("relu3_3", "mse", "gaussian", 100, 0.01, 0.0, 0.0, 0),
-}
+    "paper": {"layer": "conv3_3", "distance": "mae", "start": "uniform", "steps": 100,
+              "step_size": 0.01, "momentum": 0.0, "diversity": 0.0, "smoothing": 0},
+    "authors": {"layer": "relu3_3", "distance": "mse", "start": "gaussian", "steps": 100,
+                "step_size": 0.01, "momentum": 0.0, "diversity": 0.0, "smoothing": 0},
+}  # fmt: skip
 
 
 def test_presets_are_pinned():
-    assert PRESETS == PINNED
+    assert get("ssp").presets == PINNED
     defaults = {n: p.default for n, p in inspect.signature(ssp).parameters.items()}
     assert defaults["eps"] == 16 / 255
     assert defaults["preset"] == "paper"
@@ -240,11 +241,10 @@ def test_presets_are_pinned():
 
 
 def test_settings_override_the_preset():
-    assert ssp_settings("authors", steps=3, distance=None) == SspSettings(
-        "relu3_3", "mse", "gaussian", 3
-    )
+    found = SelfSupervisedPerturbation.create("authors", steps=3, distance=None)
+    assert found.settings() == {**PINNED["authors"], "steps": 3}
     with pytest.raises(InputError, match=r"no preset 'fast'; expected one of paper, authors"):
-        ssp_settings("fast")
+        SelfSupervisedPerturbation.create("fast")
 
 
 def record(monkeypatch):
@@ -254,7 +254,7 @@ def record(monkeypatch):
         calls.update(arguments)
         return images
 
-    monkeypatch.setattr(module, "ascend", fake)
+    monkeypatch.setattr(base, "sign_gradient_ascent", fake)
     return calls
 
 
@@ -296,7 +296,9 @@ def test_callable_start(extractor, images):
     options = {"steps": 1, "step_size": 1e-6}
     found = ssp(extractor, images, eps=0.1, start=mine, generator=generator, **options)
     torch.testing.assert_close(found, (images + 0.1).clamp(max=1))
-    assert seen == [(images.shape, 0.1, generator)]
+    ((shape, eps, source),) = seen
+    assert (shape, source) == (images.shape, generator)
+    torch.testing.assert_close(eps, torch.full((len(images), 1, 1, 1), 0.1))
 
 
 # --- errors ----------------------------------------------------------------------------------

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from nrpurify.attacks.box import Box
+from nrpurify.attacks.constraints import LinfBall
 from nrpurify.attacks.starts import STARTS, clean, gaussian, resolve_start, sign, uniform
 from nrpurify.core.errors import InputError
 
@@ -36,7 +36,7 @@ def test_gaussian_replaces_the_image_and_ends_on_the_faces():
     start = gaussian(images, 0.1, seeded())
     assert abs(start.mean()) < 0.05
     assert abs(start.std() - 1) < 0.05
-    delta = Box.around(images, 8 / 255).project(start) - 0.5
+    delta = LinfBall.around(images, 8 / 255).project(start) - 0.5
     assert (delta.abs() > 8 / 255 - 1e-6).float().mean() > 0.97
 
 

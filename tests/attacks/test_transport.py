@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nrpurify.attacks.transport import cosine_cost, sinkhorn
+from nrpurify.attacks.fsa import cosine_cost, sinkhorn
 
 
 def costs(rows, columns, seed=0):

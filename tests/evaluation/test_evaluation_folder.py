@@ -200,7 +200,7 @@ def test_other_attacks_go_by_name(photos, plan):
     linear = replace(plan, attack="fgsm", surrogate="c", steps=None, eps=0.5, size=32)
     assert evaluate_folder(photos, linear).result["mean"]["attacked"] == 0.0
     assert evaluate_folder(photos, linear).result["settings"]["attack"] == "fgsm"
-    with pytest.raises(InputError, match="fgsm has no setting 'steps'; it has eps"):
+    with pytest.raises(InputError, match="fgsm has no setting 'steps'; there is none"):
         evaluate_folder(photos, replace(linear, steps=3))
 
 

@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 from torch import nn
 
-from nrpurify.attacks.box import round_within
+from nrpurify.attacks.constraints import round_within
 from nrpurify.batch import AttackOptions, attack_folder
 from nrpurify.cli.demo_run import PLAN
 from nrpurify.core.errors import GradientWarning

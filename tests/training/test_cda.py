@@ -5,7 +5,7 @@ import torch
 from safetensors.torch import load_file
 
 from nrpurify.attacks import load_generator, load_pattern
-from nrpurify.attacks.box import Box
+from nrpurify.attacks.constraints import LinfBall
 from nrpurify.core.checkpoint import read_carded
 from nrpurify.core.errors import InputError
 from nrpurify.core.lock import locked
@@ -84,7 +84,7 @@ def test_logits_are_means_over_positions(extractor, images):
 
 def test_gradients_pass_the_clipping():
     made = torch.tensor([2.0, 2.0, -1.0, -1.0, 0.5], requires_grad=True)
-    clipped = clip_through(made, Box(torch.zeros(5), torch.ones(5)))
+    clipped = clip_through(made, LinfBall(torch.zeros(5), torch.ones(5)))
     assert clipped.tolist() == [1, 1, 0, 0, 0.5]
     clipped.backward(torch.tensor([1.0, -1.0, 1.0, -1.0, 3.0]))
     assert made.grad.tolist() == [1, -1, 1, -1, 3]

@@ -1,37 +1,102 @@
-"""Attacks: what turns images into adversarial ones."""
+"""Attacks: they turn images into adversarial ones.
 
-from nrpurify.attacks.adaptive import BPDA, EOT
-from nrpurify.attacks.apgd import apgd_ce, apgd_dlr
-from nrpurify.attacks.cda import cda
-from nrpurify.attacks.dim import dim
-from nrpurify.attacks.ensemble import Ensemble
-from nrpurify.attacks.fff import fff, fff_perturbation
-from nrpurify.attacks.fgsm import fgsm
-from nrpurify.attacks.fsa import fsa
-from nrpurify.attacks.goal import random_targets
-from nrpurify.attacks.ifgsm import i_fgsm
-from nrpurify.attacks.mifgsm import mi_fgsm
-from nrpurify.attacks.noise import noise
-from nrpurify.attacks.pgd import pgd
-from nrpurify.attacks.registry import get, names
-from nrpurify.attacks.rfgsm import r_fgsm
-from nrpurify.attacks.square import square
-from nrpurify.attacks.ssp import PRESETS, SSP, SspSettings, ssp
-from nrpurify.attacks.surrogate import frozen
-from nrpurify.attacks.tap import tap
-from nrpurify.attacks.ti import dim_ti, fgsm_ti, mi_fgsm_ti
-from nrpurify.attacks.trained import load_generator, load_pattern
+Names are imported when they are first used, so that ``import nrpurify.attacks`` costs nothing.
+"""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from importlib import import_module
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from nrpurify.attacks.apgd import APGDCE, APGDDLR, apgd_ce, apgd_dlr
+    from nrpurify.attacks.base import Attack, AttackProblem, GradientAttack
+    from nrpurify.attacks.cda import CDA, cda
+    from nrpurify.attacks.dim import DIM, dim
+    from nrpurify.attacks.fff import FFF, fff, fff_perturbation
+    from nrpurify.attacks.fgsm import (
+        FGSM,
+        IFGSM,
+        MIFGSM,
+        PGD,
+        RFGSM,
+        fgsm,
+        i_fgsm,
+        mi_fgsm,
+        pgd,
+        r_fgsm,
+    )
+    from nrpurify.attacks.fsa import FSA, fsa
+    from nrpurify.attacks.losses import random_targets
+    from nrpurify.attacks.noise import Noise, noise
+    from nrpurify.attacks.registry import ATTACKS, AttackInfo, create, get, names, register_attack
+    from nrpurify.attacks.square import Square, square
+    from nrpurify.attacks.ssp import SSP, SelfSupervisedPerturbation, ssp
+    from nrpurify.attacks.surrogate import frozen
+    from nrpurify.attacks.tap import TAP, tap
+    from nrpurify.attacks.ti import DIMTI, FGSMTI, MIFGSMTI, dim_ti, fgsm_ti, mi_fgsm_ti
+    from nrpurify.attacks.trained import load_generator, load_pattern
+    from nrpurify.attacks.wrappers import BPDA, EOT, Ensemble
+
+_FILES = {
+    "apgd": ("APGDCE", "APGDDLR", "apgd_ce", "apgd_dlr"),
+    "base": ("Attack", "AttackProblem", "GradientAttack"),
+    "cda": ("CDA", "cda"),
+    "dim": ("DIM", "dim"),
+    "fff": ("FFF", "fff", "fff_perturbation"),
+    "fgsm": (
+        *("FGSM", "IFGSM", "MIFGSM", "PGD", "RFGSM"),
+        *("fgsm", "i_fgsm", "mi_fgsm", "pgd", "r_fgsm"),
+    ),
+    "fsa": ("FSA", "fsa"),
+    "losses": ("random_targets",),
+    "noise": ("Noise", "noise"),
+    "registry": ("ATTACKS", "AttackInfo", "create", "get", "names", "register_attack"),
+    "square": ("Square", "square"),
+    "ssp": ("SSP", "SelfSupervisedPerturbation", "ssp"),
+    "surrogate": ("frozen",),
+    "tap": ("TAP", "tap"),
+    "ti": ("DIMTI", "FGSMTI", "MIFGSMTI", "dim_ti", "fgsm_ti", "mi_fgsm_ti"),
+    "trained": ("load_generator", "load_pattern"),
+    "wrappers": ("BPDA", "EOT", "Ensemble"),
+}
+_HOMES = {name: file for file, names in _FILES.items() for name in names}
 
 __all__ = [
+    "APGDCE",
+    "APGDDLR",
+    "ATTACKS",
     "BPDA",
+    "CDA",
+    "DIM",
+    "DIMTI",
     "EOT",
-    "PRESETS",
+    "FFF",
+    "FGSM",
+    "FGSMTI",
+    "FSA",
+    "IFGSM",
+    "MIFGSM",
+    "MIFGSMTI",
+    "PGD",
+    "RFGSM",
     "SSP",
+    "TAP",
+    "Attack",
+    "AttackInfo",
+    "AttackProblem",
     "Ensemble",
-    "SspSettings",
+    "GradientAttack",
+    "Noise",
+    "SelfSupervisedPerturbation",
+    "Square",
     "apgd_ce",
     "apgd_dlr",
     "cda",
+    "create",
     "dim",
     "dim_ti",
     "fff",
@@ -51,7 +116,43 @@ __all__ = [
     "pgd",
     "r_fgsm",
     "random_targets",
+    "register_attack",
     "square",
     "ssp",
     "tap",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a name when it is first used."""
+    if name == "SspSettings":
+        warnings.warn(
+            "SspSettings is called SelfSupervisedPerturbation now", DeprecationWarning, stacklevel=2
+        )
+        name = "SelfSupervisedPerturbation"
+    if name == "PRESETS":
+        warnings.warn(
+            "attacks.PRESETS is attacks.get('ssp').presets now", DeprecationWarning, stacklevel=2
+        )
+        return import_module(f"{__name__}.registry").get("ssp").presets
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    setattr(sys.modules[__name__], name, value)
+    return value
+
+
+def __dir__() -> list[str]:
+    """The public names."""
+    return sorted(__all__)
+
+
+class _Package(ModuleType):
+    def __setattr__(self, name: str, value: object) -> None:
+        # importing the file fgsm.py binds the name fgsm to that module; users mean the attack
+        if isinstance(value, ModuleType) and name in _HOMES:
+            value = getattr(value, name)
+        super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package

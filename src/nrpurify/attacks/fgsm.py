@@ -1,49 +1,115 @@
-"""FGSM, the fast gradient sign method (Goodfellow et al., 2015)."""
+"""The family of the fast gradient sign method: one step, many steps, random starts, momentum."""
 
 from __future__ import annotations
 
-from torch import Tensor
+from typing import ClassVar
 
-from nrpurify.attacks.ascent import Callback
-from nrpurify.attacks.box import Eps
-from nrpurify.attacks.draws import Source
-from nrpurify.attacks.gradient import gradient_attack
-from nrpurify.attacks.presets import Plan, choose
-from nrpurify.attacks.surrogate import Model
-from nrpurify.core.precision import Amp
-
-PRESETS = {"paper": Plan(), "authors": Plan()}
+from nrpurify.attacks.base import AttackProblem, GradientAttack, functional
+from nrpurify.attacks.constraints import Eps
+from nrpurify.attacks.gradient import Objective
+from nrpurify.attacks.registry import register_attack
+from nrpurify.attacks.starts import Start
+from nrpurify.core.errors import InputError
 
 
-def fgsm(
-    model: Model,
-    images: Tensor,
-    labels: Tensor | None = None,
-    *,
-    eps: Eps = 16 / 255,
-    preset: str = "paper",
-    targets: Tensor | None = None,
-    generator: Source = None,
-    amp: Amp = False,
-    callback: Callback | None = None,
-) -> Tensor:
-    """One gradient step of length eps (appendix F).
+@register_attack("fgsm", source="Goodfellow et al., 2015")
+class FGSM(GradientAttack):
+    """One gradient step of length eps (appendix F)."""
 
-    Arguments that are not listed, the result and errors: see
-    :func:`nrpurify.attacks.gradient.gradient_attack`.
 
-    Args:
-        preset: ``paper`` or ``authors``; whatever follows overrides it.
-        generator: Not used: nothing is random here.
+@register_attack("r-fgsm", source="Tramèr et al., 2018")
+class RFGSM(GradientAttack):
+    """A step in a random direction, then a gradient step with what is left of eps (appendix F).
+
+    ``paper``: a random step of eps / 3. ``authors``: of 0.05 where eps is 0.3, their default.
+
+    Attributes:
+        start_share: Share of eps, in (0, 1), that the random step takes.
     """
-    return gradient_attack(
-        model,
-        images,
-        labels,
-        choose(PRESETS, preset),
-        eps=eps,
-        targets=targets,
-        generator=generator,
-        amp=amp,
-        callback=callback,
-    )
+
+    presets: ClassVar = {"authors": {"start_share": 1 / 6}}
+    start = "sign"
+
+    start_share: float = 1 / 3
+
+    def __post_init__(self) -> None:
+        """Leave something for the gradient step."""
+        super().__post_init__()
+        if self.start_share >= 1:
+            raise InputError(f"start_share is {self.start_share}; expected a value between 0 and 1")
+
+
+@register_attack("i-fgsm", source="Kurakin et al., 2017")
+class IFGSM(GradientAttack):
+    """Several small gradient steps from the image itself (appendix F).
+
+    ``paper``: 10 steps of 1.6/255 at eps 16/255. ``authors``: 20 of 1/255, meant for that eps.
+
+    Attributes:
+        steps: Number of steps.
+        step_size: In (0, 1], one value or one an image; by default eps / steps.
+    """
+
+    presets: ClassVar = {"authors": {"steps": 20, "step_size": 1 / 255}}
+
+    steps: int = 10
+    step_size: Eps | None = None
+
+
+@register_attack("pgd", source="Madry et al., 2018")
+class PGD(GradientAttack):
+    """Gradient steps from a random point of the ball.
+
+    The authors' code, too, takes 10 steps of 2/255 (at eps 8/255) from a uniform start. For a
+    targeted attack give ``targets``, for instance those of :func:`nrpurify.attacks.random_targets`.
+
+    Attributes:
+        steps: Number of steps.
+        step_size: In (0, 1], one value or one an image; in ℓ2 by default 2.5 eps / steps.
+        start: ``uniform``, or another name in :data:`nrpurify.attacks.starts.STARTS`.
+        targeted: Whether ``targets`` are expected; None for whether they are there.
+
+    Raises:
+        InputError: A targeted attack without targets, or an untargeted one with some.
+    """
+
+    steps: int = 10
+    step_size: Eps | None = 2 / 255
+    start: str | Start = "uniform"
+    targeted: bool | None = None
+
+    def objective(self, problem: AttackProblem) -> Objective:
+        """The cross entropy."""
+        targeted = problem.goal.targeted
+        if self.targeted is not None and self.targeted != targeted:
+            given = "targets were" if targeted else "no targets were"
+            raise InputError(
+                f"targeted is {self.targeted} and {given} given; expected targets, one class index "
+                "an image, with a targeted attack and with no other: see random_targets"
+            )
+        return super().objective(problem)
+
+
+@register_attack("mi-fgsm", source="Dong et al., 2018")
+class MIFGSM(GradientAttack):
+    """Gradient steps along the accumulated gradient (appendix F).
+
+    Each gradient is divided by its L1 mean before it is added to ``momentum`` times the sum so far.
+    The authors' code, too, takes 10 steps of eps / 10 with decay 1.
+
+    Attributes:
+        steps: Number of steps.
+        step_size: In (0, 1], one value or one an image; by default eps / steps.
+        momentum: Decay of the accumulated gradients.
+    """
+
+    steps: int = 10
+    step_size: Eps | None = None
+    momentum: float = 1.0
+
+
+fgsm = functional(FGSM)
+r_fgsm = functional(RFGSM)
+i_fgsm = functional(IFGSM)
+pgd = functional(PGD)
+mi_fgsm = functional(MIFGSM)

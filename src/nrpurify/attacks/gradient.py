@@ -1,100 +1,136 @@
-"""What all gradient attacks on classifiers share: one ascent of the cross entropy."""
+"""The loop of the iterative attacks: gradient ascent inside a ball, by sign steps in ℓ∞."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from typing import Any
 
 import torch
-from torch import Generator, Tensor
+from torch import Tensor, nn
 
-from nrpurify.attacks.ascent import Callback, Objective, ascend
-from nrpurify.attacks.box import Eps, per_sample
-from nrpurify.attacks.draws import Source, per_image, start_each
-from nrpurify.attacks.goal import Goal, given_goal
-from nrpurify.attacks.inference import with_gradients
-from nrpurify.attacks.logits import Transform, cross_entropy, predict
-from nrpurify.attacks.presets import Plan
-from nrpurify.attacks.surrogate import Model, frozen
-from nrpurify.attacks.transforms import diverse_input, gaussian_kernel, smoother
-from nrpurify.core.images import check_images
-from nrpurify.core.precision import Amp, at_least_fp32
+from nrpurify.attacks.constraints import Eps, ball_around, per_sample
+from nrpurify.attacks.gradient_log import counting, usable
+from nrpurify.core.errors import InputError
+from nrpurify.core.precision import at_least_fp32
 
-GROWTH = 330 / 299
-"""How far input diversity enlarges images: to 330 pixels from Inception's 299, as published."""
+Objective = Callable[[Tensor], Tensor]
+"""Maps N×3×H×W images to the N values that are to grow."""
+Callback = Callable[[int, Tensor], None]
+"""Called after each step with the step's number from 1 and the N values before the step."""
 
 
-@with_gradients
-def gradient_attack(
-    model: Model,
-    images: Tensor,
-    labels: Tensor | None,
-    plan: Plan,
-    *,
-    eps: Eps,
-    targets: Tensor | None = None,
-    generator: Source = None,
-    amp: Amp = False,
-    callback: Callback | None = None,
-) -> Tensor:
-    """Ascend the cross entropy of a classifier by ``plan``; each attack's function calls this.
+@contextmanager
+def enable_attack_grad(images: object) -> Iterator[None]:
+    """Follow gradients also inside ``torch.inference_mode()``, and count those that lead nowhere.
+
+    Inference mode is left while the block runs; see :mod:`nrpurify.attacks.gradient_log` for the
+    counts. Tensors that were made in it go through :func:`outside_inference`.
 
     Args:
-        model: A classifier from N×3×H×W images in [0, 1] to N×classes logits: a module, an
-            :class:`~nrpurify.attacks.Ensemble`, an :class:`~nrpurify.attacks.EOT`, or a function.
-            It runs in eval mode; its modes and ``requires_grad`` are restored afterwards.
-        images: N×3×H×W in [0, 1], of any float type; left as they are.
-        labels: N class indices from 0, from which the attack leads away; None for what the model
-            itself says of ``images``, which avoids label leaking (Kurakin et al., 2017).
-        plan: What to do.
-        eps: L∞ budget in (0, 1], one value or one an image.
-        targets: N class indices from 0 toward which it leads, in place of ``labels``.
-        generator: Makes what is random reproducible: one on the CPU for all, or one an image.
-        amp: bf16 autocast: ``True``, ``False`` or ``"auto"``. The images of one call go through the
-            network together, and kernels round by their number; see
-            ``nrpurify.evaluation.attack_runner`` for results that do not depend on it.
-        callback: Called after each step with its number from 1 and the N losses before it
-            (minus the loss when targeted).
+        images: The N×3×H×W images under attack.
+    """
+    inside = torch.is_inference_mode_enabled()
+    with torch.inference_mode(False) if inside else nullcontext(), counting(images):
+        yield
 
-    Returns:
-        Adversarial images of the same shape and dtype, within ``eps`` and [0, 1].
+
+def outside_inference(value: Any) -> Any:
+    """A tensor made in inference mode is copied; anything else is returned as it is.
 
     Raises:
-        InputError: Images, eps, labels, targets or a model's answer that cannot be used.
+        InputError: Weights of a module were made in it, which never get a gradient.
     """
-    check_images(images)
-    clean = at_least_fp32(images.detach())
-    radii = per_sample(eps, clean).flatten()
-    goal = given_goal(clean, labels, targets)
-    random = bool(plan.diversity) or plan.start != "clean"
-    generators = per_image(generator, len(clean)) if random else []
-    with frozen(model):
-        return ascend(
-            images.detach(),
-            _objective(model, clean, goal, plan, generators, amp),
-            eps=eps,
-            steps=plan.steps,
-            step_size=plan.length(radii),
-            start=start_each(plan.start, clean, plan.start_share * radii, generators)
-            if random
-            else None,
-            momentum=plan.momentum,
-            smooth=smoother(gaussian_kernel(plan.smoothing)) if plan.smoothing else None,
-            callback=callback,
-        )
+    if isinstance(value, Tensor):
+        return value.clone() if value.is_inference() else value
+    if isinstance(value, nn.Module):
+        state = [*value.parameters(), *value.buffers()]
+        if any(tensor.is_inference() for tensor in state):
+            raise InputError(
+                f"the weights of the {type(value).__name__} were made inside "
+                "torch.inference_mode(), so no gradient leads through it; make or load the model "
+                "outside of that mode"
+            )
+    return value
 
 
-def _objective(
-    model: Model,
-    clean: Tensor,
-    goal: Goal | None,
-    plan: Plan,
-    generators: Sequence[Generator],
-    amp: Amp,
-) -> Objective:
-    goal = goal or Goal(predict(model, clean, amp), +1)
+@torch.no_grad()
+def sign_gradient_ascent(
+    images: Tensor,
+    objective: Objective,
+    *,
+    eps: Eps,
+    steps: int,
+    step_size: Eps,
+    norm: str = "linf",
+    start: Tensor | None = None,
+    momentum: float = 0.0,
+    smooth: Callable[[Tensor], Tensor] | None = None,
+    callback: Callback | None = None,
+) -> Tensor:
+    """Maximize ``objective`` by ``steps`` gradient steps (Algorithm 1, Eqs. 2 and 3).
 
-    def diversity() -> list[Transform]:
-        shape = torch.Size((1, *clean.shape[1:]))
-        return [diverse_input(shape, plan.diversity, g, growth=GROWTH) for g in generators]
+    A step has the direction of the gradient's sign, in ℓ2 of the gradient itself.
 
-    return cross_entropy(model, goal, diversity if plan.diversity else None, amp)
+    Args:
+        images: N×3×H×W in [0, 1].
+        objective: Differentiable; the sum of its values grows. Where each value depends on its own
+            image only, as all but those of :func:`~nrpurify.attacks.fsa` do, so does the result.
+        eps: Budget, in (0, 1] for ℓ∞; one value or N.
+        steps: Number of gradient steps.
+        step_size: Length of a step, in (0, 1] for ℓ∞; one value or N.
+        norm: ``linf`` or ``l2``, of budget and step.
+        start: Where to begin (projected into the ball); ``images`` when not given.
+        momentum: Decay of accumulated gradients that are normalized by their L1 mean (MI-FGSM,
+            Dong et al., 2018); 0 turns both off.
+        smooth: Filter of the gradient before momentum (TI, Dong et al., 2019).
+        callback: Watches the values.
+
+    Returns:
+        New images in the ball, of the dtype given (half precision is worked on in fp32);
+        ``images`` is left as it was.
+    """
+    clean = at_least_fp32(images)
+    ball = ball_around(clean, eps, norm)
+    size = per_sample(step_size, clean, "step_size", norm)
+    adversarial = ball.project(clean if start is None else at_least_fp32(start))
+    velocity = torch.zeros_like(adversarial)
+    for step in range(1, steps + 1):
+        values, gradient = value_and_gradient(objective, adversarial)
+        gradient = usable(gradient)
+        gradient = gradient if smooth is None else smooth(gradient)
+        if momentum:
+            # normalized, so that steps of small and large gradients weigh the same
+            velocity = momentum * velocity + _l1_normalized(gradient)
+            gradient = velocity
+        adversarial = ball.project(adversarial + size * ball.direction(gradient))
+        if callback is not None:
+            callback(step, values)
+    return ball.cast(adversarial, images.dtype)
+
+
+def value_and_gradient(objective: Objective, images: Tensor) -> tuple[Tensor, Tensor]:
+    """The N values and the gradient of their sum; no gradient of any weight is touched.
+
+    Inference mode is left for it; what the objective holds must have been made outside of it.
+
+    Raises:
+        InputError: The values do not depend on the images in a way that has a gradient.
+    """
+    with torch.inference_mode(False), torch.enable_grad():
+        point = images.clone() if images.is_inference() else images.detach()
+        point.requires_grad_(True)
+        values = objective(point)
+        if not values.requires_grad:
+            raise InputError(
+                "the model's answer has no gradient, a vote has none; expected one to follow: "
+                "attack what it is a vote of, or use square, which needs none"
+            )
+        (gradient,) = torch.autograd.grad(values.sum(), point)
+    return values.detach(), gradient
+
+
+def _l1_normalized(gradient: Tensor) -> Tensor:
+    size = gradient.abs().mean((1, 2, 3), keepdim=True)
+    # the sum of finite values may overflow to infinity, which would divide all of them to zero
+    return gradient / size.clamp(1e-20, torch.finfo(size.dtype).max)

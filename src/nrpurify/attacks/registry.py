@@ -1,79 +1,150 @@
-"""Attacks by name."""
+"""Attacks by name; names and settings of the built-in ones cost no import of torch."""
 
 from __future__ import annotations
 
-import difflib
-import inspect
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-from torch import Tensor
-
-from nrpurify.attacks.apgd import PRESETS as APGD
-from nrpurify.attacks.apgd import apgd_ce, apgd_dlr
-from nrpurify.attacks.cda import PRESETS as CDA
-from nrpurify.attacks.cda import cda
-from nrpurify.attacks.dim import PRESETS as DIM
-from nrpurify.attacks.dim import dim
-from nrpurify.attacks.fff import PRESETS as FFF
-from nrpurify.attacks.fff import fff
-from nrpurify.attacks.fgsm import PRESETS as FGSM
-from nrpurify.attacks.fgsm import fgsm
-from nrpurify.attacks.fsa import PRESETS as FSA
-from nrpurify.attacks.fsa import fsa
-from nrpurify.attacks.ifgsm import PRESETS as I_FGSM
-from nrpurify.attacks.ifgsm import i_fgsm
-from nrpurify.attacks.mifgsm import PRESETS as MI_FGSM
-from nrpurify.attacks.mifgsm import mi_fgsm
-from nrpurify.attacks.noise import PRESETS as NOISE
-from nrpurify.attacks.noise import noise
-from nrpurify.attacks.pgd import PRESETS as PGD
-from nrpurify.attacks.pgd import pgd
-from nrpurify.attacks.rfgsm import PRESETS as R_FGSM
-from nrpurify.attacks.rfgsm import r_fgsm
-from nrpurify.attacks.square import PRESETS as SQUARE
-from nrpurify.attacks.square import square
-from nrpurify.attacks.ssp import PRESETS as SSP
-from nrpurify.attacks.ssp import ssp
-from nrpurify.attacks.tap import PRESETS as TAP
-from nrpurify.attacks.tap import tap
-from nrpurify.attacks.ti import DIM_TI, FGSM_TI, MI_FGSM_TI, dim_ti, fgsm_ti, mi_fgsm_ti
 from nrpurify.core.errors import InputError
+from nrpurify.core.registry import Entry, Registry, Setting, near_matches
+from nrpurify.core.spec import parse_one
+
+if TYPE_CHECKING:
+    from nrpurify.attacks.base import Attack, AttackFunction
+
+Needs = Literal["classifier", "features", "scores", "none"]
+A = TypeVar("A", bound="type[Attack]")
+ATTACKS: Registry[Attack] = Registry("attack", package="nrpurify.attacks", group="nrpurify.attacks")
+_ORDER = (
+    *("noise", "fgsm", "r-fgsm", "i-fgsm", "pgd", "mi-fgsm", "dim", "fgsm-ti", "mi-fgsm-ti"),
+    *("dim-ti", "tap", "fff", "cda", "fsa", "ssp", "apgd-ce", "apgd-dlr", "square"),
+)
+"""The order of the paper's tables, then attacks for judging a defense; all others follow."""
 
 
 @dataclass(frozen=True)
-class Entry:
-    """An attack and what it needs.
+class AttackInfo:
+    """Facts about an attack.
 
     Attributes:
-        name: As in :func:`get`.
-        function: ``(model, images, labels=None, *, eps, preset, ...)``; ``model`` is a classifier,
-            a feature extractor or anything, by ``surrogate``.
-        presets: Settings by preset, dataclass instances.
-        surrogate: What it attacks: a ``classifier``, ``features`` (an extractor), or ``none``;
-            then ``model`` may be None, for which fff and cda take what the package carries.
-        source: Who described it.
-        label_free: Whether labels are ignored although it attacks a classifier.
+        name: What commands and plans call it.
+        source: Where it was published.
+        needs: Its ``model``: a ``classifier`` with gradients, a network for ``features``, a
+            classifier of which it sees ``scores`` only, or ``none``.
+        label_free: Whether it uses no labels though it works on a classifier.
+        targeted: Whether it can lead toward targets.
+        norms: Of the budgets that it supports.
     """
 
-    name: str
-    function: Callable[..., Tensor]
-    presets: Mapping[str, Any]
-    surrogate: Literal["classifier", "features", "none"]
-    source: str
+    name: str = "attack"
+    source: str = ""
+    needs: Needs = "classifier"
     label_free: bool = False
+    targeted: bool = True
+    norms: tuple[str, ...] = ("linf", "l2")
 
     @property
     def labels(self) -> bool:
-        """Whether it uses labels (without any, what the surrogate says of the clean images)."""
-        return self.surrogate == "classifier" and not self.label_free
+        """Whether it uses labels; without any it takes the model's predictions."""
+        return self.needs in ("classifier", "scores") and not self.label_free
+
+
+def register_attack(
+    name: str,
+    *,
+    source: str = "",
+    needs: Needs = "classifier",
+    label_free: bool = False,
+    targeted: bool | None = None,
+    norms: tuple[str, ...] = ("linf", "l2"),
+) -> Callable[[A], A]:
+    """Decorate a class of :class:`~nrpurify.attacks.base.Attack` to make it known by name.
+
+    Args:
+        name: What commands and plans call it.
+        source: Where it was published.
+        needs: See :class:`AttackInfo`.
+        label_free: See :class:`AttackInfo`.
+        targeted: Whether it can lead toward targets; None: if it uses labels.
+        norms: See :class:`AttackInfo`.
+
+    Raises:
+        InputError: The name is taken by another module.
+    """
+    info = AttackInfo(name, source, needs, label_free, norms=norms)
+    info = AttackInfo(
+        name, source, needs, label_free, info.labels if targeted is None else targeted, norms
+    )
+
+    def decorate(attack: A) -> A:
+        attack.info = info
+        return ATTACKS.register(name, source=source)(attack)
+
+    return decorate
+
+
+@dataclass(frozen=True)
+class AttackEntry:
+    """A registered attack.
+
+    Attributes:
+        attack: Its class.
+        entry: Where it is registered.
+    """
+
+    attack: type[Attack]
+    entry: Entry[Attack]
 
     @property
-    def settings(self) -> tuple[str, ...]:
-        """The keyword arguments of its function, ``eps`` and ``preset`` among them."""
-        parameters = inspect.signature(self.function).parameters.values()
-        return tuple(p.name for p in parameters if p.kind is p.KEYWORD_ONLY)
+    def info(self) -> AttackInfo:
+        """Facts about it."""
+        return self.attack.info
+
+    @property
+    def name(self) -> str:
+        """What commands and plans call it."""
+        return self.info.name
+
+    @property
+    def source(self) -> str:
+        """Where it was published."""
+        return self.info.source
+
+    @property
+    def surrogate(self) -> Literal["classifier", "features", "none"]:
+        """The kind of network that it works on."""
+        return "classifier" if self.info.needs == "scores" else self.info.needs
+
+    @property
+    def labels(self) -> bool:
+        """Whether it uses labels; without any it takes the model's predictions."""
+        return self.info.labels
+
+    @property
+    def settings(self) -> dict[str, Setting]:
+        """Its settings by name, with type and default."""
+        return self.entry.settings
+
+    @property
+    def presets(self) -> dict[str, dict[str, Any]]:
+        """All settings by preset: ``paper``, ``authors`` and those that it adds."""
+        return {name: self.defaults(name) for name in self.attack.preset_names()}
+
+    @property
+    def function(self) -> AttackFunction:
+        """Its functional form."""
+        from nrpurify.attacks.base import functional
+
+        return functional(self.attack)
+
+    def create(self, preset: str = "paper", **settings: Any) -> Attack:
+        """The attack with a preset's settings and ``settings`` over them.
+
+        Raises:
+            InputError: No such preset or setting, or a value that is refused.
+        """
+        return self.attack.create(preset, **settings)
 
     def defaults(self, preset: str = "paper") -> dict[str, Any]:
         """The settings of a preset.
@@ -81,57 +152,46 @@ class Entry:
         Raises:
             InputError: No such preset.
         """
-        if preset not in self.presets:
-            raise InputError(f"no preset {preset!r}; expected one of {', '.join(self.presets)}")
-        return asdict(self.presets[preset])
-
-    def in_force(self, preset: str = "paper") -> dict[str, Any]:
-        """The settings of a preset that decide an attack, without those of its making before.
-
-        Raises:
-            InputError: No such preset.
-        """
-        found = self.defaults(preset)
-        if self.surrogate != "none":
-            return found
-        return {name: value for name, value in found.items() if name in self.settings}
-
-
-_ENTRIES = (
-    Entry("noise", noise, NOISE, "none", "control"),
-    Entry("fgsm", fgsm, FGSM, "classifier", "Goodfellow et al., 2015"),
-    Entry("r-fgsm", r_fgsm, R_FGSM, "classifier", "Tramèr et al., 2018"),
-    Entry("i-fgsm", i_fgsm, I_FGSM, "classifier", "Kurakin et al., 2017"),
-    Entry("pgd", pgd, PGD, "classifier", "Madry et al., 2018"),
-    Entry("mi-fgsm", mi_fgsm, MI_FGSM, "classifier", "Dong et al., 2018"),
-    Entry("dim", dim, DIM, "classifier", "Xie et al., 2019"),
-    Entry("fgsm-ti", fgsm_ti, FGSM_TI, "classifier", "Dong et al., 2019"),
-    Entry("mi-fgsm-ti", mi_fgsm_ti, MI_FGSM_TI, "classifier", "Dong et al., 2019"),
-    Entry("dim-ti", dim_ti, DIM_TI, "classifier", "Dong et al., 2019"),
-    Entry("tap", tap, TAP, "classifier", "Zhou et al., 2018"),
-    Entry("fff", fff, FFF, "none", "Mopuri et al., 2017"),
-    Entry("cda", cda, CDA, "none", "Naseer et al., 2019"),
-    Entry("fsa", fsa, FSA, "classifier", "Zhang & Wang, 2019", label_free=True),
-    Entry("ssp", ssp, SSP, "features", "Naseer et al., 2020"),
-    Entry("apgd-ce", apgd_ce, APGD, "classifier", "Croce & Hein, 2020"),
-    Entry("apgd-dlr", apgd_dlr, APGD, "classifier", "Croce & Hein, 2020"),
-    Entry("square", square, SQUARE, "classifier", "Andriushchenko et al., 2020"),
-)
-_BY_NAME = {entry.name: entry for entry in _ENTRIES}
+        return self.create(preset).settings()
 
 
 def names() -> list[str]:
-    """All names: in the order of the paper's tables, then those for judging a defense."""
-    return list(_BY_NAME)
+    """All names: in the order of the paper's tables, then those for judging a defense, then more.
+
+    Nothing is imported for it.
+    """
+    known = ATTACKS.names()
+    return [name for name in _ORDER if name in known] + [n for n in known if n not in _ORDER]
 
 
-def get(name: str) -> Entry:
+def get(name: str) -> AttackEntry:
     """Look an attack up.
 
     Raises:
         InputError: No such attack; near matches are named.
+        PluginError: The plug-in that has it cannot be imported.
     """
-    if name not in _BY_NAME:
-        near = difflib.get_close_matches(name, _BY_NAME, cutoff=0.4) or list(_BY_NAME)
-        raise InputError(f"no attack {name!r}; did you mean {', '.join(near)}?")
-    return _BY_NAME[name]
+    if name not in ATTACKS:
+        raise InputError(f"no attack {name!r}; {near_matches(name, names())}")
+    entry = ATTACKS.get(name)
+    attack: Any = entry.factory
+    return AttackEntry(attack, entry)
+
+
+def create(spec: str, *, preset: str = "paper", **settings: Any) -> Attack:
+    """Make an attack from a spec such as ``pgd:steps=40,step_size=2/255``.
+
+    Args:
+        spec: A name, or a name with settings; ``preset=`` may be among them.
+        preset: ``paper`` or ``authors``.
+        settings: Override the preset; those in ``spec`` override both.
+
+    Raises:
+        InputError: An unknown name, preset or setting, or a bad value.
+        PluginError: A plug-in failed.
+    """
+    link = parse_one(spec, "attack")
+    given = dict(link.settings)
+    chosen = given.pop("preset", preset)
+    found = get(link.name)
+    return found.create(chosen, **{**settings, **found.entry.converted(given)})

@@ -8,9 +8,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from nrpurify.attacks.ascent import Callback
-from nrpurify.attacks.judge import Judge
-from nrpurify.core.errors import InputError
+from nrpurify.attacks.base import AttackProblem
+from nrpurify.attacks.gradient import Callback
+from nrpurify.attacks.losses import LogitLoss
 
 
 class Attempt(NamedTuple):
@@ -22,7 +22,7 @@ class Attempt(NamedTuple):
 
 
 class Watch:
-    """Tells a callback of a batch, of which only a part is still worked on.
+    """Reports values of a whole batch to a callback while only a part is still attacked.
 
     Args:
         callback: Called at each :meth:`step`, numbered from 1 through all attempts.
@@ -37,7 +37,7 @@ class Watch:
         self.values[rows] = values
 
     def step(self) -> None:
-        """Count a step and tell of it."""
+        """Count a step and report it."""
         self.steps += 1
         if self.callback is not None:
             self.callback(self.steps, self.values.clone())
@@ -47,40 +47,32 @@ Try = Callable[[Tensor, Watch], Attempt]
 """Attacks the images of these M indices once."""
 
 
-def check_counts(steps: int, restarts: int) -> None:
-    """Raise InputError unless both are at least 1."""
-    for name, value in (("steps", steps), ("restarts", restarts)):
-        if value < 1:
-            raise InputError(f"{name} is {value}; expected at least 1")
-
-
 @torch.no_grad()
 def best_of(
     restarts: int,
     attempt: Try,
-    clean: Tensor,
-    judge: Judge,
+    problem: AttackProblem,
+    loss: LogitLoss,
     *,
     early_stop: bool,
-    callback: Callback | None = None,
 ) -> Tensor:
-    """Attempt it again and again; what is found is never worse than the clean image.
+    """Keep the best of several attempts, which is never worse than the clean image.
 
     Args:
         restarts: How many attempts are made.
         attempt: Makes one.
-        clean: N×3×H×W in [0, 1].
-        judge: Judges the clean images.
+        problem: N images.
+        loss: The value that is to grow.
         early_stop: Leave images alone that need no (further) attempt.
-        callback: See :class:`Watch`.
 
     Returns:
         N×3×H×W: with ``early_stop`` the first images that sufficed, else those of greatest value.
     """
+    clean = problem.clean
     everything = torch.arange(len(clean), device=clean.device)
     found = clean.clamp(0, 1)  # a little outside is admitted
-    best, done = judge(clean, everything)
-    watch = Watch(callback, best)
+    best, done = problem.evaluate(clean, everything, loss)
+    watch = Watch(problem.callback, best)
     for _ in range(restarts):
         rows = everything[~done] if early_stop else everything
         if not len(rows):

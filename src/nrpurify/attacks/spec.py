@@ -2,28 +2,34 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping
 from typing import Any
 
 from nrpurify.attacks import registry
-from nrpurify.attacks.registry import Entry
+from nrpurify.attacks.registry import AttackEntry
 from nrpurify.core.errors import InputError
 from nrpurify.core.registry import near_matches
-from nrpurify.core.spec import convert, parse_one
+from nrpurify.core.spec import parse_one
 
-_OF_THE_CALL = {"eps", "preset", "targets", "targeted"} | {
-    "features",
-    "generator",
-    "amp",
-    "callback",
-}
+OF_THE_CALL = {"targeted", "features"}
+"""Settings for which commands have options: labels and targets, and layers."""
 
 
-def spec_settings(entry: Entry) -> dict[str, Any]:
+def spec_settings(entry: AttackEntry) -> dict[str, Any]:
     """The settings that a spec may name, with their defaults of the preset ``paper``."""
-    defaults = entry.defaults()
-    return {name: defaults.get(name) for name in entry.settings if name not in _OF_THE_CALL}
+    return {name: value for name, value in entry.defaults().items() if name not in OF_THE_CALL}
+
+
+def settings_in_force(entry: AttackEntry, preset: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of a preset with ``given`` over them, and the number of steps of any attack.
+
+    Raises:
+        InputError: No such preset or setting, or a value that is refused.
+    """
+    attack = entry.create(preset, **given)
+    steps = {"steps": attack.steps} if hasattr(attack, "steps") else {}  # 1 is no setting of FGSM
+    own = {name: value for name, value in attack.settings().items() if name not in OF_THE_CALL}
+    return {**steps, **own}
 
 
 def read_spec(spec: str) -> tuple[str, dict[str, Any]]:
@@ -38,16 +44,12 @@ def read_spec(spec: str) -> tuple[str, dict[str, Any]]:
     link = parse_one(spec, "attack")
     entry = registry.get(link.name)
     known = spec_settings(entry)
-    kinds = inspect.signature(entry.function).parameters
-    settings = {}
-    for name, text in link.settings.items():
+    for name in link.settings:
         if name in ("eps", "preset"):
             raise InputError(f"{spec}: {name} is no setting of an attack; give it by --{name}")
         if name not in known:
             raise InputError(f"{entry.name} has no setting {name!r}; {near_matches(name, known)}")
-        kind = str(kinds[name].annotation)
-        settings[name] = convert(entry.name, name, text, known[name], kind)
-    return entry.name, settings
+    return entry.name, entry.entry.converted(link.settings)
 
 
 def merge_settings(settings: Mapping[str, Any], **options: Any) -> dict[str, Any]:

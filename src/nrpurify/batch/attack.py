@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from nrpurify.attacks.box import lost_by_rounding, round_within
+from nrpurify.attacks.constraints import lost_by_rounding, round_within
 from nrpurify.attacks.gradient_log import GradientCount, gradient_notes, log_gradients
 from nrpurify.batch.classes import Classes
 from nrpurify.batch.jobs import FolderResult, Item, Watch, collect

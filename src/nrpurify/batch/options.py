@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from nrpurify.attacks.box import per_sample
+from nrpurify.attacks.constraints import per_sample
 from nrpurify.attacks.spec import merge_settings, read_spec
 from nrpurify.core.errors import InputError
 from nrpurify.core.precision import Amp

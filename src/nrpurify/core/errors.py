@@ -25,6 +25,10 @@ class DivergenceError(NrpurifyError, FloatingPointError):
     """A training's loss or gradient is infinite or NaN."""
 
 
+class AttackError(NrpurifyError, RuntimeError):
+    """An attack broke its budget, left [0, 1], changed shapes or returned NaN."""
+
+
 class GradientWarning(UserWarning):
     """An attack met gradients of zeros, or NaN or infinite entries in them."""
 

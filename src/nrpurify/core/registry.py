@@ -159,8 +159,9 @@ class naming_plugin:  # noqa: N801 - a context manager, named as one
 def near_matches(name: str, known: Iterable[str]) -> str:
     """``did you mean a, b?`` for an unknown name; the known names where none is near."""
     names = list(known)
-    if near := difflib.get_close_matches(name[:80], names, cutoff=0.5):
-        return f"did you mean {', '.join(near)}?"
+    lowered = {one.lower(): one for one in names}
+    if near := difflib.get_close_matches(name[:80].lower(), lowered, cutoff=0.5):
+        return f"did you mean {', '.join(lowered[one] for one in near)}?"
     if not names:
         return "there is none"
     return f"expected one of {', '.join(names[:_MANY])}{', ...' if len(names) > _MANY else ''}"

@@ -12,15 +12,15 @@ from torch import Generator, Tensor, nn
 
 from nrpurify import models, weights
 from nrpurify.attacks import registry
-from nrpurify.attacks.ascent import value_and_gradient
-from nrpurify.attacks.ensemble import Ensemble
+from nrpurify.attacks.base import GradientAttack
+from nrpurify.attacks.gradient import value_and_gradient
 from nrpurify.attacks.gradient_log import log_gradients, report
-from nrpurify.attacks.presets import Plan, choose
-from nrpurify.attacks.registry import Entry
-from nrpurify.attacks.ssp import default_layer
-from nrpurify.attacks.ssp import settings as ssp_settings
+from nrpurify.attacks.registry import AttackEntry
+from nrpurify.attacks.spec import settings_in_force
+from nrpurify.attacks.ssp import SelfSupervisedPerturbation, default_layer
 from nrpurify.attacks.surrogate import frozen
 from nrpurify.attacks.trained import LOADERS, locate
+from nrpurify.attacks.wrappers import Ensemble
 from nrpurify.core.checkpoint import read_carded
 from nrpurify.core.errors import InputError
 from nrpurify.core.groups import GroupSize, in_fixed_groups
@@ -66,7 +66,7 @@ class AttackSpec:
     targeted: bool = False
 
     @property
-    def entry(self) -> Entry:
+    def entry(self) -> AttackEntry:
         """The attack.
 
         Raises:
@@ -85,16 +85,15 @@ class AttackSpec:
         for name, given, known in (
             ("surrogate", self.surrogate, entry.surrogate != "none"),
             ("layer", self.layers, entry.surrogate == "features" or "features" in entry.settings),
-            ("targets", self.targeted, "targets" in entry.settings),
+            ("targets", self.targeted, entry.info.targeted),
             ("trained", self.trained, entry.name in LOADERS),
         ):
             if given and not known:
                 raise InputError(
                     f"{name} was given; {entry.name} has no such setting, leave it out"
                 )
-        if unknown := sorted(self.settings.keys() - set(entry.settings)):
-            known_ones = ", ".join(entry.settings)
-            raise InputError(f"{self.name} has no setting {unknown[0]!r}; it has {known_ones}")
+        for name in self.settings:
+            entry.entry.setting(name)
         if entry.surrogate == "features" and len(self.surrogate) > 1:
             raise InputError(
                 f"surrogate is {','.join(self.surrogate)!r}; {self.name} works on one network"
@@ -114,7 +113,9 @@ class AttackSpec:
             return LOADERS[self.name](self.trained or self.name)
         if self.entry.surrogate == "features":
             (name,) = self.networks
-            layers = self.layers or default_layer(name, ssp_settings(self.preset))
+            layers = self.layers or default_layer(
+                name, SelfSupervisedPerturbation.create(self.preset)
+            )
             return feature_extractor(name, layers)
         if self.entry.surrogate == "none" or not self.networks:
             return None
@@ -131,11 +132,10 @@ class AttackSpec:
             network: What :meth:`load` gave, for the layers.
         """
         entry = self.entry
-        found = {**entry.in_force(self.preset), **self.settings}
-        if isinstance(entry.presets[self.preset], Plan):
-            names = entry.presets[self.preset].__dataclass_fields__
-            plan = choose(entry.presets, self.preset, **{k: found[k] for k in names})
-            found["step_size"] = plan.length(self.eps)
+        found = settings_in_force(entry, self.preset, self.settings)
+        attack = entry.create(self.preset, **self.settings)
+        if isinstance(attack, GradientAttack):
+            found["step_size"] = attack.length(self.eps)
         found.pop("layer", None)
         layers = network.layers if isinstance(network, FeatureExtractor) else self.layers
         if entry.surrogate != "none":

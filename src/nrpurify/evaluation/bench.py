@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from nrpurify.attacks.gradient_log import GradientCount, log_gradients
+from nrpurify.attacks.spec import settings_in_force
 from nrpurify.core.groups import InGroups, span
 from nrpurify.core.hashing import digest, slug
 from nrpurify.core.manifest import make_head
@@ -299,7 +300,7 @@ def _met(images: Sequence[GradientCount]) -> dict[str, Any]:
 
 def _settings(attack: GridAttack) -> dict[str, Any]:
     """What the attack did, defaults filled in, as plain values."""
-    chosen = {**grid_spec(attack).entry.in_force(attack.preset), **attack.given}
+    chosen = settings_in_force(grid_spec(attack).entry, attack.preset, attack.given)
     plain = {
         name: value if isinstance(value, str | int | float | bool | None) else str(value)
         for name, value in chosen.items()

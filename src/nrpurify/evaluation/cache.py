@@ -15,7 +15,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from nrpurify.attacks.box import round_within
+from nrpurify.attacks.constraints import round_within
 from nrpurify.attacks.gradient_log import GradientCount, log_gradients
 from nrpurify.core.errors import ImageError, InputError
 from nrpurify.core.files import find_images

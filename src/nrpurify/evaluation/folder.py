@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from nrpurify import models
-from nrpurify.attacks.box import lost_by_rounding
+from nrpurify.attacks.constraints import lost_by_rounding
 from nrpurify.attacks.gradient_log import log_gradients
 from nrpurify.core.errors import ImageError, InputError
 from nrpurify.core.files import LeftOut, log_left_out

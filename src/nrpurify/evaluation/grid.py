@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from torch import Tensor
 
-from nrpurify.attacks.box import lost_by_rounding
+from nrpurify.attacks.constraints import lost_by_rounding
 from nrpurify.core.config import Gathered, to_yaml
 from nrpurify.core.errors import InputError
 from nrpurify.core.files import check_writable, write_json, write_text

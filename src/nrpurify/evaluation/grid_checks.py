@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import fields
 from functools import partial
 from typing import Any
 
 from nrpurify.attacks import registry
-from nrpurify.attacks.presets import choose
-from nrpurify.attacks.registry import Entry
+from nrpurify.attacks.registry import AttackEntry
 from nrpurify.attacks.trained import LOADERS, locate
 from nrpurify.core.config import Place, RecipeError
 from nrpurify.core.errors import InputError
 from nrpurify.evaluation.grid_recipe import SCORE_BASED, GridAttack, GridRecipe, distance
 
 Problem = tuple[Place, str]
-_OWN = {"eps", "preset", "generator", "amp", "callback", "targets", "targeted", "features"}
+_OWN = {"targeted", "features", "layer"}
+"""What the recipe gives by fields of its own, or not at all."""
 
 
 def check_grid(recipe: GridRecipe) -> None:
@@ -84,7 +83,7 @@ def _budget_problems(attack: GridAttack) -> Iterator[tuple[str, str]]:
         yield "steps", f"{attack.steps} given; expected at least 1"
 
 
-def _setting_problems(attack: GridAttack, entry: Entry) -> Iterator[tuple[str, str]]:
+def _setting_problems(attack: GridAttack, entry: AttackEntry) -> Iterator[tuple[str, str]]:
     yield from _refused("preset", lambda: entry.defaults(attack.preset))
     known = sorted(set(entry.settings) - _OWN)
     for name in attack.given:
@@ -92,13 +91,11 @@ def _setting_problems(attack: GridAttack, entry: Entry) -> Iterator[tuple[str, s
             key = name if name in ("steps", "step_size") else "settings"
             yield key, f"{attack.name} has no setting {name!r}; it has {', '.join(known)}"
     if attack.preset in entry.presets:
-        plan = entry.presets[attack.preset]
-        names = {one.name for one in fields(plan)}
-        changes = {name: value for name, value in attack.given.items() if name in names}
-        yield from _refused("settings", lambda: choose(entry.presets, attack.preset, **changes))
+        changes = {name: value for name, value in attack.given.items() if name in known}
+        yield from _refused("settings", lambda: entry.create(attack.preset, **changes))
 
 
-def _threat_problems(attack: GridAttack, entry: Entry) -> Iterator[tuple[str, str]]:
+def _threat_problems(attack: GridAttack, entry: AttackEntry) -> Iterator[tuple[str, str]]:
     threat = attack.threat
     if (attack.name in SCORE_BASED) != (threat == "score-based"):
         which = "go with" if attack.name in SCORE_BASED else "are the only ones for"
@@ -113,7 +110,7 @@ def _threat_problems(attack: GridAttack, entry: Entry) -> Iterator[tuple[str, st
         yield "purifier", "goes with the threat 'surrogate purifier + BPDA', and with no other"
 
 
-def _surrogate_problems(attack: GridAttack, entry: Entry) -> Iterator[tuple[str, str]]:
+def _surrogate_problems(attack: GridAttack, entry: AttackEntry) -> Iterator[tuple[str, str]]:
     needed = attack.transfers and entry.surrogate == "classifier"
     allowed = needed or entry.surrogate == "features"
     if needed and not attack.surrogate:

@@ -56,7 +56,7 @@ class Plan:
         attacked: A folder with the attacked images, made before, under the same names and of the
             same size; nothing is attacked then. Must be within ``eps`` all the same.
         uint8: Round attacked images to 8 bits, as a PNG file does, before they are purified; see
-            :func:`nrpurify.attacks.box.round_within`.
+            :func:`nrpurify.attacks.constraints.round_within`.
         device: Where to work.
         amp: bf16 autocast of attack and purifier.
         check_labels: Refuse labels that do not fit what the victims say of the first images.

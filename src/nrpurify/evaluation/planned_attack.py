@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
-from nrpurify.attacks.box import round_within
+from nrpurify.attacks.constraints import round_within
 from nrpurify.attacks.spec import merge_settings, read_spec
 from nrpurify.core.errors import InputError
 from nrpurify.core.spec import split_specs

@@ -16,11 +16,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from nrpurify.attacks.adaptive import BPDA, EOT
-from nrpurify.attacks.ascent import value_and_gradient
-from nrpurify.attacks.goal import Goal
-from nrpurify.attacks.logits import cross_entropy
+from nrpurify.attacks.forward import cross_entropy
+from nrpurify.attacks.gradient import value_and_gradient
+from nrpurify.attacks.losses import Criterion
 from nrpurify.attacks.surrogate import frozen
+from nrpurify.attacks.wrappers import BPDA, EOT
 from nrpurify.defenses import Protected, protect
 from nrpurify.evaluation.grid_recipe import GridAttack
 
@@ -61,7 +61,7 @@ class GradientCheck(NamedTuple):
 def check_gradients(model: nn.Module, images: Tensor, labels: Tensor) -> GradientCheck:
     """Look at the gradient of the cross entropy of N×3×H×W images with their N labels."""
     with frozen(model):
-        _, gradient = value_and_gradient(cross_entropy(model, Goal(labels, +1)), images)
+        _, gradient = value_and_gradient(cross_entropy(model, Criterion(labels)), images)
     rows = gradient.flatten(1)
     finite = rows.isfinite().all(1)
     zero = (rows == 0).all(1)

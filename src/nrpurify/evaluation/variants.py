@@ -9,8 +9,8 @@ from nrpurify.attacks import registry
 
 _SHARED = ("layers", "preset", "purifier", "bpda", "labels", "targets", "trained")
 """Settings that attacks of every name have."""
-_ELSEWHERE = {"eps", "steps", "generator", "amp", "callback"}
-"""What tables have columns for, and what is no setting of the attack."""
+_ELSEWHERE = {"steps"}
+"""Settings for which tables have columns."""
 
 
 def variants(cells: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -144,7 +144,7 @@ def work(bench: Bench, experiment: Experiment) -> Outcome:
     ]
     for threat, model in _threats(bench, victim, defense).items():
         bench.tell(f"targeted PGD, {threat}")
-        draws = model.draws if isinstance(model, EOT) else 1
+        draws = model.eot_samples if isinstance(model, EOT) else 1
         cell = scene.judge(defended, model, threat=threat, defense=spec, draws=draws)
         column = "Adversarial ε 16/255" + ("" if threat == "BPDA" else f", {threat}")
         found.append((cell, ("NRP", column)))

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Generator, Tensor
 
-from nrpurify.attacks.box import round_within
+from nrpurify.attacks.constraints import round_within
 from nrpurify.attacks.ssp import ssp
 from nrpurify.core.errors import InputError
 from nrpurify.core.hashing import digest

@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import torch
 from torch import Generator, Tensor
 
-from nrpurify.attacks import objectives
-from nrpurify.attacks.ascent import Objective, ascend
+from nrpurify.attacks import feature_losses
+from nrpurify.attacks.base import GradientAttack
 from nrpurify.attacks.cda import cda
-from nrpurify.attacks.ensemble import Ensemble
 from nrpurify.attacks.fgsm import fgsm
 from nrpurify.attacks.generator import GeneratorNet
-from nrpurify.attacks.gradient import gradient_attack
-from nrpurify.attacks.presets import Plan
-from nrpurify.attacks.starts import resolve_start
+from nrpurify.attacks.gradient import Objective, sign_gradient_ascent
+from nrpurify.attacks.starts import Start, resolve_start
 from nrpurify.attacks.trained import load_generator
 from nrpurify.attacks.transforms import gaussian_kernel, smoother
+from nrpurify.attacks.wrappers import Ensemble
 from nrpurify.core.random import chance, random_integer
 from nrpurify.models.features import FeatureExtractor, feature_extractor
 from nrpurify.training.adversary_config import Adversary
@@ -31,7 +30,16 @@ if TYPE_CHECKING:
     from nrpurify.models import Classifier
 
 T = TypeVar("T")
-_TOLD = ("steps", "start", "momentum", "diversity", "smoothing")
+
+
+class Mislead(GradientAttack):
+    """Away from the classifier's own prediction, with settings drawn for each shard."""
+
+    steps: int = 10
+    start: str | Start = "clean"
+    momentum: float = 0.0
+    diversity: float = 0.0
+    smoothing: int = 0
 
 
 class Crops(NamedTuple):
@@ -144,24 +152,21 @@ class AdversaryMaker:
     ) -> tuple[Tensor, dict[str, object]]:
         """Lead the mean logits of ``kind.networks`` away from their own prediction."""
         members = [self._classifier(name, any_size=True) for name in kind.networks]
-        plan = Plan(
+        attack = Mislead(
             steps=random_integer(*kind.steps, generator),
             start=_pick(kind.starts, generator),
             momentum=float(chance(kind.momentum, generator)),
             diversity=0.7 * chance(kind.diversity, generator),
             smoothing=15 * chance(kind.smoothing, generator),
         )
-        adversarial = gradient_attack(
+        adversarial = attack(
             members[0] if len(members) == 1 else Ensemble(*members),
             clean,
-            None,
-            plan,
             eps=self.recipe.eps,
             generator=generator,
             amp=self.recipe.optimization.amp,
         )
-        settings = asdict(plan)
-        return adversarial, {name: settings[name] for name in _TOLD}
+        return adversarial, attack.settings()
 
     def _attack(
         self, kind: Adversary, layer: str, clean: Tensor, generator: Generator
@@ -178,7 +183,7 @@ class AdversaryMaker:
         objective = self._objective(
             goal, self._extractor(kind.network, layer), clean, distance, diversity, generator
         )
-        adversarial = ascend(
+        adversarial = sign_gradient_ascent(
             clean,
             objective,
             eps=eps,
@@ -208,17 +213,19 @@ class AdversaryMaker:
         diversity: float,
         generator: Generator,
     ) -> Objective:
-        draws = objectives.input_diversity(clean, diversity, generator)
+        draws = feature_losses.input_diversity(clean, diversity, generator)
         amp = self.recipe.optimization.amp
         if goal == "along":
-            return objectives.along(extractor, generator, draws, amp)
+            return feature_losses.random_direction(extractor, generator, draws, amp)
         if goal == "against":
-            return objectives.against(extractor, clean, draws, amp)
+            return feature_losses.negative_mean(extractor, clean, draws, amp)
         if goal == "switch":
-            return objectives.switch(extractor, clean, clean.roll(1, 0), draws, amp)
+            return feature_losses.feature_transfer(extractor, clean, clean.roll(1, 0), draws, amp)
         if goal == "toward":
-            return objectives.toward(extractor, clean.roll(1, 0), distance, draws, amp)
-        return objectives.away(extractor, clean, distance, draws, amp)
+            return feature_losses.feature_matching(
+                extractor, clean.roll(1, 0), distance, draws, amp
+            )
+        return feature_losses.feature_distortion(extractor, clean, distance, draws, amp)
 
     def _extractor(self, network: str, layer: str) -> FeatureExtractor:
         key = (network, layer)

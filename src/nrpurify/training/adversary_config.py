@@ -47,7 +47,7 @@ class Adversary:
             several are attacked together, as an ensemble. Crops go into them as they are, so they
             must take any size.
         layers: Layers to draw from, one a batch.
-        goals: Weights of the objectives of :mod:`nrpurify.attacks.objectives`.
+        goals: Weights of the objectives of :mod:`nrpurify.attacks.feature_losses`.
         distances: Distances of Eq. 1 to draw from.
         starts: Starts R of Algorithm 1 to draw from.
         momentum: Probability that gradients are accumulated (decay 1).

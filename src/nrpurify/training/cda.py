@@ -12,10 +12,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from nrpurify.attacks.box import Box
 from nrpurify.attacks.cda import cda
+from nrpurify.attacks.constraints import LinfBall
+from nrpurify.attacks.feature_losses import mean_vector
 from nrpurify.attacks.generator import BLOCKS, GeneratorNet
-from nrpurify.attacks.objectives import mean_vector
 from nrpurify.attacks.trained import GENERATOR, save_generator
 from nrpurify.core.errors import DivergenceError
 from nrpurify.core.model_card import Card
@@ -140,7 +140,7 @@ def pooled_logits(extractor: FeatureExtractor, images: Tensor) -> Tensor:
     return mean_vector(features)
 
 
-def clip_through(made: Tensor, box: Box) -> Tensor:
+def clip_through(made: Tensor, box: LinfBall) -> Tensor:
     """``box.project(made)``, with the gradient of no clipping at all (straight through).
 
     A generator begins far outside of the box, where clipping stops nearly all gradients.
@@ -185,7 +185,7 @@ class CdaTrainer:
         clean = self._batch()
         self.generator.train()
         made = self.generator(clean)
-        box = Box.around(clean, self.recipe.eps)
+        box = LinfBall.around(clean, self.recipe.eps)
         attacked = clip_through(made, box) if self.recipe.straight else box.project(made)
         with torch.no_grad():
             reference = self._logits(clean)

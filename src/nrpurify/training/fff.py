@@ -9,8 +9,8 @@ from typing import ClassVar
 
 import torch
 
-from nrpurify.attacks.ascent import Callback
 from nrpurify.attacks.fff import fff_perturbation
+from nrpurify.attacks.gradient import Callback
 from nrpurify.attacks.trained import PATTERN, save_pattern
 from nrpurify.core.files import check_writable
 from nrpurify.core.model_card import Card
@@ -31,7 +31,7 @@ class FffRecipe(TrainingRecipe):
         eps: Budget in (0, 1] during the making.
         steps: Greatest number of steps.
         step_size: Learning rate of Adam, in units of [0, 1] images.
-        settled: See :class:`nrpurify.attacks.fff.FffSettings`.
+        settled: See :func:`nrpurify.attacks.fff.fff_perturbation`.
         seed: Of the start.
 
     Raises:

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nrpurify.attacks import apgd_ce, apgd_dlr, square
-from nrpurify.attacks.box import Box, per_sample
+from nrpurify.attacks.constraints import LinfBall, per_sample
 from nrpurify.core.errors import InputError
 
 
@@ -14,7 +14,7 @@ from nrpurify.core.errors import InputError
 def test_projection_stays_inside_and_is_idempotent(eps, seed, shift):
     generator = torch.Generator().manual_seed(seed)
     images = torch.rand(2, 3, 3, 2, generator=generator)
-    box = Box.around(images, eps)
+    box = LinfBall.around(images, eps)
     inside = box.project(images + shift)
     assert (inside - images).abs().max() <= eps + 1e-6
     assert inside.min() >= 0
@@ -32,7 +32,7 @@ def test_projection_stays_inside_and_is_idempotent(eps, seed, shift):
 def test_cast_keeps_images_inside(eps, seed, dtype):
     generator = torch.Generator().manual_seed(seed)
     clean = torch.rand(2, 3, 5, 4, generator=generator).to(dtype).float()
-    box = Box.around(clean, eps)
+    box = LinfBall.around(clean, eps)
     inside = box.project(clean + torch.randn(clean.shape, generator=generator))
     cast = box.cast(inside, dtype)
     assert cast.dtype == dtype

@@ -1,9 +1,9 @@
-"""Label-free objectives in feature space: away from the image, toward another, along a direction.
+"""Label-free losses in feature space.
 
-The first is the paper's (Eq. 4). The others widen the perturbations that a purifier is trained on;
-none of them looks at a label or at a decision boundary. The direction is a random one, or it leads
-against the image's own mean feature, alone or on to another image's: what a classifier's loss does
-to its last features, without its classes.
+:func:`feature_distortion` is the paper's (Eq. 4). The others widen the perturbations that a
+purifier is trained on. None of them uses a label or a decision boundary. :func:`negative_mean` and
+:func:`feature_transfer` change the mean feature vector as a classifier's loss does, without
+classes.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
-from nrpurify.attacks.ascent import Objective
+from nrpurify.attacks.gradient import Objective
 from nrpurify.attacks.transforms import diverse_input
 from nrpurify.core.precision import Amp, autocast
 from nrpurify.core.scale import enlarged
@@ -72,7 +72,7 @@ def _compare(
     return objective
 
 
-def away(
+def feature_distortion(
     extractor: FeatureExtractor,
     images: Tensor,
     distance: str,
@@ -83,7 +83,7 @@ def away(
     return _compare(extractor, images, distance, +1, diversity, amp)
 
 
-def toward(
+def feature_matching(
     extractor: FeatureExtractor,
     targets: Tensor,
     distance: str,
@@ -94,7 +94,7 @@ def toward(
     return _compare(extractor, targets, distance, -1, diversity, amp)
 
 
-def along(
+def random_direction(
     extractor: FeatureExtractor,
     generator: Generator | None = None,
     diversity: Diversity = no_diversity,
@@ -112,7 +112,7 @@ def along(
     return objective
 
 
-def against(
+def negative_mean(
     extractor: FeatureExtractor,
     images: Tensor,
     diversity: Diversity = no_diversity,
@@ -124,7 +124,7 @@ def against(
     return _component(extractor, directions, diversity, amp)
 
 
-def switch(
+def feature_transfer(
     extractor: FeatureExtractor,
     images: Tensor,
     targets: Tensor,

@@ -3,7 +3,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nrpurify.attacks.ascent import ascend, value_and_gradient
+from nrpurify.attacks.gradient import sign_gradient_ascent as ascend
+from nrpurify.attacks.gradient import value_and_gradient
 from nrpurify.core.errors import InputError
 
 
@@ -52,7 +53,10 @@ def test_start_is_projected_and_zero_steps_return_it(images):
     found = ascend(images, linear(1.0), eps=0.1, steps=0, step_size=0.1, start=start)
     torch.testing.assert_close(found, (images + 0.1).clamp(max=1))
     torch.testing.assert_close(
-        ascend(images, linear(1.0), eps=0.1, steps=0, step_size=0.1), images, rtol=0, atol=0
+        ascend(images, linear(1.0), eps=0.1, steps=0, step_size=0.1),
+        images,
+        rtol=0,
+        atol=0,
     )
 
 
