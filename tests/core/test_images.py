@@ -296,3 +296,9 @@ def test_load_batch_refuses_what_would_grow_without_bounds(save):
         load_batch([path], 224, crop=True)
     assert load_batch([path], 8, crop=False).shape == (1, 3, 8, 8)
     assert load_batch([path], 8, crop=True).shape == (1, 3, 8, 8)
+
+
+@pytest.mark.parametrize("images", [[torch.zeros(3, 8, 8)], None, "x"])
+def test_what_is_no_tensor_is_refused(images):
+    with pytest.raises(InputError, match=r"images is a .*; expected a tensor N×3×H×W"):
+        check_images(images)

@@ -21,7 +21,7 @@ from nrpurify.purifiers import (
     save_purifier,
     shipped,
 )
-from nrpurify.purifiers.purifier import _log_small_images
+from nrpurify.purifiers.purifier import _noted
 
 SMALL = Design("resg", {"width": 4, "blocks": 1})
 
@@ -422,9 +422,9 @@ def test_only_dense_floats_are_taken(tmp_path, authors_state, change, message):
 
 
 def test_a_shipped_purifier_notes_small_images_once(tmp_path, caplog):
-    _log_small_images.cache_clear()
+    _noted.clear()
     tiny = load_purifier("tiny")
-    for images in (torch.rand(1, 3, 96, 97), torch.rand(2, 3, 120, 33), torch.rand(1, 3, 33, 40)):
+    for images in (torch.rand(1, 3, 96, 97), torch.rand(2, 3, 120, 33), torch.rand(1, 3, 34, 40)):
         tiny(images)
     tiny.purify(torch.rand(1, 3, 33, 40))
     (text,) = caplog.messages

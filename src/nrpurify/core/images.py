@@ -203,6 +203,8 @@ def check_shape(images: Tensor, name: str = "images") -> None:
         InputError: it is not.
 
     """
+    if not isinstance(images, Tensor):
+        raise InputError(f"{name} is a {type(images).__name__}; expected a tensor N×3×H×W")
     if images.ndim != 4 or images.shape[1] != 3:
         raise InputError(
             f"{name} has shape {tuple(images.shape)}; expected N×3×H×W{_shape_advice(images)}"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable
-from functools import cache
 from typing import Literal
 
 import torch
@@ -46,9 +45,14 @@ def _small_images_note(side: int) -> str:
     )
 
 
-@cache
+_noted: set[str] = set()
+"""Names of notes that this process has logged."""
+
+
 def _log_small_images(side: int) -> None:
-    _LOGGER.warning("%s", _small_images_note(side))
+    if "small images" not in _noted:
+        _noted.add("small images")
+        _LOGGER.warning("%s", _small_images_note(side))
 
 
 class Purifier(nn.Module):
@@ -56,7 +60,7 @@ class Purifier(nn.Module):
 
     Attributes:
         scale: How many times longer the sides become: 1, or 2 for the SR defense's network.
-        smallest: Images with a side of fewer pixels are noted in the log, once for each size; 0
+        smallest: Images with a side of fewer pixels are noted in the log, once a process; 0
             notes none, as for purifiers of your own.
         strength: The two factors of :class:`Strength`; part of the state, so that hashes see it.
         gate: Decides how much of the strength beyond 1 an image gets; None where all get it.
