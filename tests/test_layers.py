@@ -7,7 +7,11 @@ import sys
 from collections import defaultdict
 from pathlib import Path
 
+import pytest
+import torch
+
 import nrpurify
+from nrpurify.core.images import write_png
 
 ROOT = Path(nrpurify.__file__).parent
 ALLOWED = {
@@ -79,9 +83,25 @@ def modules_after(statement):
     """The package's modules that a fresh process holds after a statement."""
     code = f"{statement}; import sys; print(*[m for m in sys.modules if m.startswith('nrpurify')])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    return done.stdout.split()
+    return [word for word in done.stdout.split() if word.startswith("nrpurify")]
 
 
 def test_the_package_itself_imports_no_torch():
     code = "import nrpurify, sys; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+BUDGETS = {"purify": 60, "attack": 145}
+"""Modules of the package after a command on one image; they may only shrink (goal: 45 and 70)."""
+
+
+@pytest.mark.parametrize(
+    ("command", "options"), [("purify", "--purifier tiny"), ("attack", "--name noise")]
+)
+def test_a_command_imports_only_what_it_needs(command, options, tmp_path):
+    pytest.importorskip("typer")
+    write_png(tmp_path / "a.png", torch.full((3, 16, 16), 0.5))
+    words = [command, str(tmp_path / "a.png"), str(tmp_path / "out"), *options.split()]
+    found = modules_after(f"from nrpurify.cli import main; main({words!r})")
+    assert "nrpurify.batch" in found
+    assert len(found) <= BUDGETS[command], sorted(found)

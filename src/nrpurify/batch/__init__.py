@@ -1,11 +1,16 @@
 """Whole folders of image files: purified or attacked, file by file, with names and structure."""
 
-from nrpurify.batch.attack import attack_folder
-from nrpurify.batch.jobs import FolderResult, Item, Watch, image_generator
-from nrpurify.batch.options import AttackOptions
-from nrpurify.batch.planning import JobPlan, plan_jobs
-from nrpurify.batch.purify import purify_folder
-from nrpurify.core.manifest import MANIFEST, Job, Manifest, Records, read_records
+from typing import TYPE_CHECKING
+
+from nrpurify.core.lazy import lazy_exports
+
+if TYPE_CHECKING:
+    from nrpurify.batch.attack import attack_folder
+    from nrpurify.batch.jobs import FolderResult, Item, Watch, image_generator
+    from nrpurify.batch.options import AttackOptions
+    from nrpurify.batch.planning import JobPlan, plan_jobs
+    from nrpurify.batch.purify import purify_folder
+    from nrpurify.core.manifest import MANIFEST, Job, Manifest, Records, read_records
 
 __all__ = [
     "MANIFEST",
@@ -23,3 +28,29 @@ __all__ = [
     "purify_folder",
     "read_records",
 ]
+
+__getattr__, __dir__ = lazy_exports(
+    __name__,
+    {
+        "nrpurify.batch.attack": ("attack_folder",),
+        "nrpurify.batch.jobs": (
+            "FolderResult",
+            "Item",
+            "Watch",
+            "image_generator",
+        ),
+        "nrpurify.batch.options": ("AttackOptions",),
+        "nrpurify.batch.planning": (
+            "JobPlan",
+            "plan_jobs",
+        ),
+        "nrpurify.batch.purify": ("purify_folder",),
+        "nrpurify.core.manifest": (
+            "MANIFEST",
+            "Job",
+            "Manifest",
+            "Records",
+            "read_records",
+        ),
+    },
+)

@@ -1,21 +1,26 @@
 """Evaluation: accuracy and success rate, clean, attacked and purified."""
 
-from nrpurify.core.config import Marks, RecipeError
-from nrpurify.evaluation.diagnostics import find_warnings
-from nrpurify.evaluation.folder import Outcome, evaluate_folder, evaluate_images
-from nrpurify.evaluation.grid import GridWatcher, SilentGrid, run_grid
-from nrpurify.evaluation.grid_recipe import (
-    GridAttack,
-    GridImages,
-    GridRecipe,
-    grid_from_dict,
-    read_grid,
-    shipped_grids,
-)
-from nrpurify.evaluation.harness import Tally, Views, check_budget, evaluate, summarize
-from nrpurify.evaluation.metrics import wilson_interval
-from nrpurify.evaluation.plan import VICTIMS, Plan
-from nrpurify.evaluation.table import compact_table
+from typing import TYPE_CHECKING
+
+from nrpurify.core.lazy import lazy_exports
+
+if TYPE_CHECKING:
+    from nrpurify.core.config import Marks, RecipeError
+    from nrpurify.evaluation.diagnostics import find_warnings
+    from nrpurify.evaluation.folder import Outcome, evaluate_folder, evaluate_images
+    from nrpurify.evaluation.grid import GridWatcher, SilentGrid, run_grid
+    from nrpurify.evaluation.grid_recipe import (
+        GridAttack,
+        GridImages,
+        GridRecipe,
+        grid_from_dict,
+        read_grid,
+        shipped_grids,
+    )
+    from nrpurify.evaluation.harness import Tally, Views, check_budget, evaluate, summarize
+    from nrpurify.evaluation.metrics import wilson_interval
+    from nrpurify.evaluation.plan import VICTIMS, Plan
+    from nrpurify.evaluation.table import compact_table
 
 __all__ = [
     "VICTIMS",
@@ -43,3 +48,45 @@ __all__ = [
     "summarize",
     "wilson_interval",
 ]
+
+__getattr__, __dir__ = lazy_exports(
+    __name__,
+    {
+        "nrpurify.core.config": (
+            "Marks",
+            "RecipeError",
+        ),
+        "nrpurify.evaluation.diagnostics": ("find_warnings",),
+        "nrpurify.evaluation.folder": (
+            "Outcome",
+            "evaluate_folder",
+            "evaluate_images",
+        ),
+        "nrpurify.evaluation.grid": (
+            "GridWatcher",
+            "SilentGrid",
+            "run_grid",
+        ),
+        "nrpurify.evaluation.grid_recipe": (
+            "GridAttack",
+            "GridImages",
+            "GridRecipe",
+            "grid_from_dict",
+            "read_grid",
+            "shipped_grids",
+        ),
+        "nrpurify.evaluation.harness": (
+            "Tally",
+            "Views",
+            "check_budget",
+            "evaluate",
+            "summarize",
+        ),
+        "nrpurify.evaluation.metrics": ("wilson_interval",),
+        "nrpurify.evaluation.plan": (
+            "VICTIMS",
+            "Plan",
+        ),
+        "nrpurify.evaluation.table": ("compact_table",),
+    },
+)
