@@ -68,8 +68,36 @@ def test_a_failing_plug_in_is_named_and_can_be_mended(tmp_path):
     assert load_plugin(str(path)).name == "bad.py"
 
 
-def test_code_of_a_plan_needs_the_command_lines_word():
-    check_trusted(["a.py"], ["a.py"], trust_all=False)
-    check_trusted(["a.py"], [], trust_all=True)
-    with pytest.raises(InputError, match=r"code that would run: b\.py; .* --plugin b\.py"):
-        check_trusted(["a.py", "b.py"], ["a.py"], trust_all=False)
+PLAN = {"victims": ["squeezenet1_1", "timm:x:size=8"], "defenses": ["jpeg:quality=75+fast"]}
+
+
+def test_a_plan_without_code_needs_no_trust():
+    check_trusted({**PLAN, "plugins": []}, [], trust_all=False)
+
+
+@pytest.mark.parametrize(
+    ("more", "module"),
+    [
+        ({"plugins": ["b.py"]}, "b.py"),
+        ({"plugins": "package.module"}, "package.module"),
+        ({"victims": ["b.py:build:size=3"]}, "b.py"),
+        ({"victims": ['"b.py:build"']}, '"?b.py"?'),
+        ({"victims": ["a, b.py:build"]}, "b.py"),
+        (
+            {"attacks": [{"name": "pgd", "surrogate": ["python:package.module:f"]}]},
+            "package.module",
+        ),
+        ({"defenses": ["jpeg+b.py:build"]}, "b.py"),
+    ],
+)
+def test_code_of_a_plan_needs_the_command_lines_word(more, module):
+    plan = {**PLAN, **more}
+    with pytest.raises(InputError, match=rf"code that would run: .* --plugin .*{module}"):
+        check_trusted(plan, ["other.py"], trust_all=False)
+    check_trusted(plan, [], trust_all=True)
+
+
+def test_the_command_line_may_name_the_same_module(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    check_trusted({"victims": ["b.py:build"]}, [str(tmp_path / "b.py")], trust_all=False)
+    check_trusted({"victims": ["python:a.b:f:n=1"]}, ["a.b"], trust_all=False)

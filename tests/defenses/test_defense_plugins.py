@@ -13,9 +13,8 @@ from nrpurify.defenses.registry import DEFENSES, register_defense
 
 
 @pytest.fixture
-def register(monkeypatch):
+def register():
     """Register a defense made of a function for one test."""
-    monkeypatch.setattr(DEFENSES, "_entries", dict(DEFENSES._entries))
 
     def add(function, passes=1):
         @register_defense("mine", source="test")
@@ -29,7 +28,9 @@ def register(monkeypatch):
 
         return Mine
 
-    return add
+    yield add
+    for name in ("mine", "posterize"):
+        DEFENSES.forget(name)
 
 
 def test_a_decorated_class_is_a_defense_with_settings(register, images):

@@ -17,10 +17,12 @@ from nrpurify.cli.common import (
     Json,
     MaxPixels,
     Paths,
+    PluginOption,
     Recursive,
     Seed,
     eps_option,
     finish_folder,
+    load_plugin_option,
     note,
     progress_bar,
     resolve_amp,
@@ -120,6 +122,7 @@ def command(
     seed: Seed = 0,
     device: Device = None,
     amp: AmpOption = AmpChoice.AUTO,
+    plugin: PluginOption = None,
     json: Json = False,
 ) -> None:
     """Attack images into PNG files, keeping names, structure and transparency.
@@ -131,6 +134,7 @@ def command(
 
     Broken files and those without a label are listed at the end, with exit code 1.
     """
+    load_plugin_option(plugin)
     from nrpurify.attacks import get
     from nrpurify.batch import MANIFEST, AttackOptions, attack_folder
     from nrpurify.core.decoding import set_pixel_limit

@@ -68,6 +68,20 @@ Classes = Annotated[
 ]
 Limit = Annotated[int | None, typer.Option(min=1, help="Use the first images only.")]
 ResumeRun = Annotated[bool, typer.Option("--resume", help="Go on with the run in OUT.")]
+
+
+PluginOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--plugin",
+        metavar="NAME",
+        help="Load a plug-in's module or file.",
+    ),
+]
+TrustPlan = Annotated[
+    bool,
+    typer.Option("--trust-plan", help="Run the code that the plan names: plug-ins, functions."),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
 FramesOption = Annotated[
     FramesChoice, typer.Option("--frames", help="Of animations and files with several pages.")
@@ -76,6 +90,14 @@ MaxPixels = Annotated[
     int, typer.Option(min=1, help="Larger images are refused before a pixel is decoded.")
 ]
 Recursive = Annotated[bool, typer.Option("--recursive", "-r", help="Look into sub-folders.")]
+
+
+def load_plugin_option(specs: Sequence[str] | None) -> None:
+    """Load the plug-ins of ``--plugin``, before the command looks a name up."""
+    if specs:
+        from nrpurify.core.plugins import load_plugins
+
+        load_plugins(specs)
 
 
 def eps_option(text: str, flag: str = "--eps") -> float:

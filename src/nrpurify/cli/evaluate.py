@@ -17,9 +17,11 @@ from nrpurify.cli.common import (
     Json,
     Labels,
     Limit,
+    PluginOption,
     Seed,
     Trained,
     eps_option,
+    load_plugin_option,
     note,
     note_precision,
     print_json,
@@ -183,12 +185,14 @@ def command(
     seed: Seed = 0,
     device: Device = None,
     amp: AmpOption = AmpChoice.AUTO,
+    plugin: PluginOption = None,
     json: Json = False,
 ) -> None:
     """Measure classifiers on labeled images: clean, attacked, purified, and clean ones purified.
 
     With --task detect, instances or segment: a detector or segmenter, behind every --defense.
     """
+    load_plugin_option(plugin)
     _check_options(context, task)
     if task is not TaskChoice.CLASSIFY:
         _evaluate_task(task, folder, context.params)

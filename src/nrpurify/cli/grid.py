@@ -16,8 +16,11 @@ from nrpurify.cli.common import (
     Json,
     Labels,
     Limit,
+    PluginOption,
     RecipeSeed,
     Trained,
+    TrustPlan,
+    load_plugin_option,
     note,
     note_precision,
     print_json,
@@ -66,6 +69,8 @@ def command(
             show_default="recipe's",
         ),
     ] = None,
+    plugin: PluginOption = None,
+    trust_plan: TrustPlan = False,
     json: Json = False,
 ) -> None:
     """Measure attacks x eps x defenses x victims from one recipe, cell by cell.
@@ -74,9 +79,12 @@ def command(
     no number; they are listed, with exit code 1. A recipe without a folder of images
     takes the demo's 20 photographs.
     """
+    load_plugin_option(plugin)
+    from nrpurify.core.plugins import check_trusted
     from nrpurify.evaluation import read_grid, run_grid
 
     loaded, marks = read_grid(recipe)
+    check_trusted(loaded.to_dict(), plugin or (), trust_all=trust_plan)
     loaded = _changed(loaded, images, labels, classes, limit, seed)
     loaded = _with_trained(loaded, trained or ())
     if amp is not None:

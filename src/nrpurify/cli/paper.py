@@ -14,8 +14,10 @@ from nrpurify.cli.common import (
     Device,
     Json,
     Limit,
+    PluginOption,
     ResumeRun,
     Seed,
+    load_plugin_option,
     note,
     print_json,
     print_table,
@@ -94,12 +96,14 @@ def run_command(
     seed: Seed = 0,
     device: Device = None,
     amp: AmpOption = AmpChoice.AUTO,
+    plugin: PluginOption = None,
     json: Json = False,
 ) -> None:
     """Run a table or figure and print the paper's numbers beside those measured here.
 
     OUT gets a run that `nrpurify report OUT` shows.
     """
+    load_plugin_option(plugin)
     from nrpurify.attacks.trained import read_trained
     from nrpurify.paper import Bench, run_all, run_experiment
     from nrpurify.paper.bench import TRAINED

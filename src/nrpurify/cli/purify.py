@@ -24,9 +24,11 @@ from nrpurify.cli.common import (
     Json,
     MaxPixels,
     Paths,
+    PluginOption,
     Recursive,
     Seed,
     finish_folder,
+    load_plugin_option,
     progress_bar,
     resolve_amp,
     resolve_device,
@@ -105,6 +107,7 @@ def command(
     seed: Seed = 0,
     device: Device = None,
     amp: AmpOption = AmpChoice.AUTO,
+    plugin: PluginOption = None,
     json: Json = False,
 ) -> None:
     """Purify images into image files, keeping names, structure and transparency.
@@ -118,6 +121,7 @@ def command(
 
     Broken files are listed at the end, with exit code 1.
     """
+    load_plugin_option(plugin)
     from nrpurify.batch import purify_folder
     from nrpurify.core.decoding import set_pixel_limit
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import asdict
 from itertools import takewhile
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,8 +14,11 @@ from rich.progress import TextColumn
 from nrpurify.cli.common import (
     Device,
     Json,
+    PluginOption,
     RecipeSeed,
     ResumeRun,
+    TrustPlan,
+    load_plugin_option,
     note,
     print_json,
     progress_bar,
@@ -63,6 +68,8 @@ def command(
         bool, typer.Option("--list", help="List the shipped recipes and end.")
     ] = False,
     device: Device = None,
+    plugin: PluginOption = None,
+    trust_plan: TrustPlan = False,
     json: Json = False,
 ) -> None:
     """Train a purifier on a folder of photos, without labels (Algorithm 2 of the paper).
@@ -73,6 +80,7 @@ def command(
 
     With more steps than before it extends a run, by the longer schedule of learning rates.
     """
+    load_plugin_option(plugin)
     if list_recipes:
         _list_recipes(json)
         return
@@ -82,7 +90,10 @@ def command(
     assignments += [f"{k}={v}" for k, v in (("steps", steps), ("seed", seed)) if v is not None]
     folder = out or Path("runs") / Path(recipe).stem
     place = resolve_device(device)
-    result = _train(data, folder, recipe, assignments, place, resume, warm_start, loader_threads)
+    trusted = None if trust_plan else plugin or ()
+    result = _train(
+        data, folder, recipe, assignments, place, resume, warm_start, loader_threads, trusted
+    )
     if json:
         print_json(result)
 
@@ -96,12 +107,15 @@ def _train(
     resume: bool,
     warm_start: str | None,
     loader_threads: int,
+    trusted: Sequence[str] | None,
 ) -> dict[str, Any]:
     import torch
 
+    from nrpurify.core.plugins import check_trusted
     from nrpurify.training import PurifierRun, load_recipe
 
     plan = load_recipe(recipe)
+    check_trusted(asdict(plan), trusted or (), trust_all=trusted is None)
     if assignments:
         plan = change_recipe(plan, assignments)
     with progress_bar(RateColumn(), TextColumn("{task.fields[info]}")) as progress:

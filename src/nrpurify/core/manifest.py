@@ -40,7 +40,7 @@ def make_head(settings: Mapping[str, Any], weights_sha256: Mapping[str, str] | N
     """A run's description for the manifest, with the versions of this package and of torch."""
     return {
         "settings": dict(settings),
-        "versions": {name: versions()[name] for name in ("nrpurify", "torch")},
+        "versions": {name: text for name, text in versions().items() if name != "python"},
         "weights_sha256": dict(weights_sha256 or {}),
     }
 

@@ -11,8 +11,8 @@ import importlib
 import importlib.util
 import re
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
@@ -21,6 +21,7 @@ from typing import Any
 
 from nrpurify.core.errors import InputError, PluginError
 from nrpurify.core.hashing import file_hash
+from nrpurify.core.spec import is_factory_spec, parse, parse_one, split_specs
 
 _FACTORY = re.compile(r"(?:python:(?P<module>[\w.]+)|(?P<file>.+\.py)):(?P<name>[A-Za-z_]\w*)")
 _PREFIX = "nrpurify_plugin_"
@@ -56,8 +57,26 @@ def load_plugin(spec: str) -> Plugin:
         PluginError: The module failed; the message names it and the error.
     """
     module = _load(spec)
-    name = Path(spec).name if _is_file_spec(spec) else spec
-    return Plugin(name, _version(module.__name__), file_sha256(module))
+    return _record(Path(spec).name if _is_file_spec(spec) else spec, module)
+
+
+_LOADED: dict[str, Plugin] = {}
+
+
+def _record(name: str, module: ModuleType) -> Plugin:
+    _LOADED[module.__name__] = Plugin(name, _version(module.__name__), file_sha256(module))
+    return _LOADED[module.__name__]
+
+
+def record_installed(module: str) -> None:
+    """Note a plug-in that was imported because an entry of an installed package was used."""
+    if module in sys.modules and module not in _LOADED:
+        _record(module, sys.modules[module])
+
+
+def loaded_plugins() -> list[Plugin]:
+    """The plug-ins that this process has loaded, by name."""
+    return sorted(_LOADED.values(), key=lambda plugin: plugin.name)
 
 
 def load_plugins(specs: Sequence[str]) -> list[Plugin]:
@@ -65,23 +84,61 @@ def load_plugins(specs: Sequence[str]) -> list[Plugin]:
     return [load_plugin(spec) for spec in dict.fromkeys(specs)]
 
 
-def check_trusted(named: Sequence[str], trusted: Sequence[str], *, trust_all: bool) -> None:
-    """Refuse code that only a plan names.
+def check_trusted(plan: object, trusted: Sequence[str], *, trust_all: bool) -> None:
+    """Refuse code that only a plan names: a factory of a victim, a plug-in.
 
     Args:
-        named: Plug-ins and factories in a plan.
-        trusted: Those that the command line names.
-        trust_all: Whether the command line says ``--trust-plan``.
+        plan: Plain values: mappings, lists and texts. Each text counts that names a factory, and
+            everything under ``plugins``.
+        trusted: The plug-ins that the command line names.
+        trust_all: Whether the command line has ``--trust-plan``.
 
     Raises:
-        InputError: Some of ``named`` are not in ``trusted``.
+        InputError: Some code is not in ``trusted``.
     """
-    left = [spec for spec in dict.fromkeys(named) if spec not in trusted]
+    allowed = {_code(spec) for spec in trusted}
+    left = [spec for spec in dict.fromkeys(_named(plan)) if _code(spec) not in allowed]
     if left and not trust_all:
+        module = _module(left[0])
         raise InputError(
             f"the plan names code that would run: {', '.join(left)}; if you trust it, give "
-            f"--plugin {left[0]} or --trust-plan"
+            f"--plugin {module} or --trust-plan"
         )
+
+
+def _named(plan: object, *, plugins: bool = False) -> Iterator[str]:
+    """The texts in a plan that name code."""
+    if isinstance(plan, Mapping):
+        for key, value in plan.items():
+            yield from _named(value, plugins=plugins or key == "plugins")
+    elif isinstance(plan, list | tuple):
+        for value in plan:
+            yield from _named(value, plugins=plugins)
+    elif isinstance(plan, str) and (plugins or _is_factory(plan)):
+        yield plan
+
+
+def _is_factory(text: str) -> bool:
+    """Whether a text, read as a spec or as specs with commas between, names a factory."""
+    names = {text, text.strip(), text.replace('"', "").strip()}
+    for part in split_specs(text):
+        with suppress(InputError):
+            names |= {link.name for link in parse(part, "plan")}
+    return any(is_factory_spec(name) for name in names)
+
+
+def _module(spec: str) -> str:
+    """The module or file of a factory's spec; a plug-in's own name."""
+    with suppress(InputError):
+        spec = parse_one(spec, "plan").name
+    found = _FACTORY.fullmatch(spec)
+    return (found["module"] or found["file"]) if found else spec
+
+
+def _code(spec: str) -> str:
+    """The same, with a file's whole path."""
+    module = _module(spec)
+    return str(Path(module).resolve()) if _is_file_spec(module) else module
 
 
 @dataclass(frozen=True)

@@ -251,6 +251,12 @@ class Registry(Generic[T]):
         """All names: built-in, registered, installed; nothing is imported for it."""
         return list(dict.fromkeys([*self._own, *self._entries, *self._installed]))
 
+    def forget(self, name: str) -> None:
+        """Remove an entry that a plug-in or the user's own code has added, if there is one."""
+        if name not in self._own:
+            self._entries.pop(name, None)
+            self.__dict__.pop("_installed", None)
+
     def foreign_names(self) -> list[str]:
         """The names that plug-ins and the user's own code have added."""
         return [name for name in self.names() if name not in self._own]
@@ -286,6 +292,9 @@ class Registry(Generic[T]):
             point = self._installed[name]
             with naming_plugin(name, point.value):
                 point.load()
+            from nrpurify.core.plugins import record_installed  # it imports torch
+
+            record_installed(point.value.partition(":")[0])
         else:
             raise InputError(f"no {self.kind} {name!r}; {near_matches(name, self.names())}")
         if name not in self._entries:

@@ -5,15 +5,26 @@ import platform
 import torch
 
 import nrpurify
+from nrpurify.core.plugins import loaded_plugins
 
 
 def versions() -> dict[str, str]:
-    """Versions of this package, torch and Python, for the record."""
+    """Versions of this package, torch, Python and loaded plug-ins, for the record."""
     return {
         "nrpurify": nrpurify.__version__,
         "torch": str(torch.__version__),
         "python": platform.python_version(),
+        **{
+            f"plug-in {plugin.name}": f"{plugin.version} {plugin.sha256}".strip()
+            for plugin in loaded_plugins()
+        },
     }
+
+
+def recorded_plugins() -> dict[str, list[dict[str, str]]]:
+    """``plugins``: name, version and hash of each loaded plug-in; nothing without any."""
+    loaded = [plugin.to_dict() for plugin in loaded_plugins()]
+    return {"plugins": loaded} if loaded else {}
 
 
 def environment(device: torch.device | str = "cpu") -> dict[str, str]:

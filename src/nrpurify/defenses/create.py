@@ -44,7 +44,7 @@ def get(name: str) -> Entry[nn.Module]:
         return Entry(name, partial(purifier, name), info)
     hint = f" ({name} is a purifier's design: train it first)" if name in design_names() else ""
     near = near_matches(name, [*names(), *shipped()])
-    raise InputError(f"no defense {name!r}{hint}; {near} A purifier's file works too")
+    raise InputError(f"no defense {name!r}{hint}; {near} (or a purifier's file)")
 
 
 def is_random(entry: Entry[nn.Module]) -> bool:

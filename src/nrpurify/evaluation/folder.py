@@ -18,7 +18,7 @@ from nrpurify.core.files import LeftOut, log_left_out
 from nrpurify.core.groups import InGroups, span
 from nrpurify.core.images import load_batch, shorter_side
 from nrpurify.core.precision import arithmetic
-from nrpurify.core.versions import environment
+from nrpurify.core.versions import environment, recorded_plugins
 from nrpurify.data.labels import LabeledImage, labeled_images, read_labeled_folder
 from nrpurify.evaluation.cache import unreadable
 from nrpurify.evaluation.harness import Batch, Observer, evaluate, summarize
@@ -225,4 +225,5 @@ def _settings(
         "seen_in_training": list(networks_seen(purifier)),
         "weights_sha256": {**planned.hashes, **hashes},
         **environment(plan.device),
+        **recorded_plugins(),
     }

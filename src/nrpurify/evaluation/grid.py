@@ -15,8 +15,9 @@ from nrpurify.core.config import Gathered, to_yaml
 from nrpurify.core.errors import InputError
 from nrpurify.core.files import check_writable, write_json, write_text
 from nrpurify.core.images import shorter_side
+from nrpurify.core.plugins import check_trusted, load_plugins
 from nrpurify.core.precision import arithmetic
-from nrpurify.core.versions import environment, versions
+from nrpurify.core.versions import environment, recorded_plugins, versions
 from nrpurify.data.labels import LabeledImage
 from nrpurify.evaluation.bench import Bench
 from nrpurify.evaluation.cells import Cell, Unit, read_cell, save_cell, units
@@ -65,6 +66,7 @@ def run_grid(
     resume: bool = False,
     device: str = "cpu",
     watch: GridWatcher | None = None,
+    trust_plan: bool = False,
 ) -> dict[str, Any]:
     """Run a grid into a folder.
 
@@ -82,6 +84,8 @@ def run_grid(
         resume: Go on in a folder that holds a run.
         device: Where to work.
         watch: Sees cells, progress and warnings.
+        trust_plan: Run the code that a file's ``plugins``, ``python:`` and ``file.py:`` name; a
+            :class:`GridRecipe` object is the caller's own.
 
     Returns:
         The run as in ``run.json``: name, title, created, images, settings, versions,
@@ -96,10 +100,12 @@ def run_grid(
     """
     if not isinstance(recipe, GridRecipe):
         read, marks = read_grid(recipe)
+        check_trusted(read.to_dict(), [], trust_all=trust_plan)
         with marks.naming_lines():
             return run_grid(
                 read, out, items=items, models=models, resume=resume, device=device, watch=watch
             )
+    load_plugins(recipe.plugins)
     folder = _enter(Path(out), resume)
     watch = watch or SilentGrid()
     own = models or {}
@@ -226,6 +232,7 @@ def _head(bench: Bench) -> dict[str, Any]:
         },
         "settings": recipe.to_dict(),
         "versions": {**environment(photos.device), **bench.versions},
+        **recorded_plugins(),
         "weights_sha256": bench.networks.hashes,
         "seed": recipe.seed,
         "precision": arithmetic(recipe.amp, photos.device),

@@ -119,6 +119,7 @@ class GridRecipe:
             :mod:`nrpurify.core.groups`.
         amp: bf16 autocast of transfers and of defenses against them; white-box attacks and what
             they are judged by run in fp32.
+        plugins: Modules or files whose decorators add attacks, defenses or victims.
     """
 
     attacks: tuple[GridAttack, ...]
@@ -132,11 +133,14 @@ class GridRecipe:
     batch: int = 10
     group: int = GROUP
     amp: Amp = "auto"
+    plugins: tuple[str, ...] = ()
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
     def to_dict(self) -> dict[str, Any]:
         """All settings as plain values, from which :func:`grid_from_dict` makes the same."""
         values: dict[str, Any] = json.loads(json.dumps(asdict(self)))
+        if not self.plugins:
+            del values["plugins"]
         return values
 
 
@@ -216,7 +220,7 @@ def _reason(error: Any) -> str:
 
 def _plain(values: Mapping[str, Any], problems: list[tuple[Place, str]]) -> dict[str, Any]:
     """Lists for single values, numbers for fractions, and the threat of score-based attacks."""
-    plain = _listed(values, "defenses", "victims")
+    plain = _listed(values, "defenses", "victims", "plugins")
     attacks = values.get("attacks")
     if isinstance(attacks, list | tuple):
         plain["attacks"] = [

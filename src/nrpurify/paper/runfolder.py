@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from nrpurify.core.hashing import digest, slug
-from nrpurify.core.versions import environment
+from nrpurify.core.versions import environment, recorded_plugins
 from nrpurify.evaluation import wilson_interval
 from nrpurify.paper.bench import Bench
 from nrpurify.paper.experiment import Cell, Run
@@ -88,6 +88,7 @@ def run_of(
         "images": joined(data) if data else {},
         "settings": dict(settings),
         "versions": environment(bench.device),
+        **recorded_plugins(),
         "weights_sha256": dict(weights),
         "seed": bench.seed,
         "precision": _precision(settings),

@@ -18,7 +18,7 @@ from nrpurify.core.files import check_writable, read_json, write_json
 from nrpurify.core.precision import arithmetic
 from nrpurify.core.random import derive_seed
 from nrpurify.core.spec import same_network
-from nrpurify.core.versions import environment
+from nrpurify.core.versions import environment, recorded_plugins
 from nrpurify.defenses.chain import passes_of
 from nrpurify.evaluation.networks import networks_seen
 from nrpurify.evaluation.strips import shown_defense
@@ -166,6 +166,7 @@ class _Bench:
             },
             "settings": _plain(plan),
             "versions": environment(plan.device),
+            **recorded_plugins(),
             "weights_sha256": dict(hashes),
             "seed": plan.seed,
             "precision": arithmetic(plan.amp, plan.device),

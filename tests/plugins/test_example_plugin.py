@@ -1,0 +1,156 @@
+"""A real plug-in: by a file, by an installed package, and by a plan, from the command line."""
+
+import hashlib
+import json
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+import torch
+
+from nrpurify.cli import main
+from nrpurify.core import plugins
+from nrpurify.core.errors import WeightsError
+from nrpurify.core.images import read_image, write_png
+from nrpurify.defenses.registry import DEFENSES
+from nrpurify.models.registry import VICTIMS
+from nrpurify.purifiers import build_purifier, load_purifier, save_purifier
+from nrpurify.purifiers.registry import PURIFIERS
+
+EXAMPLE = Path(__file__).parent / "example"
+FILE = EXAMPLE / "nrpurify_example.py"
+REGISTRIES = (DEFENSES, VICTIMS, PURIFIERS)
+NAMES = ("posterize", "brightest-channel", "two-convolutions")
+SHA256 = hashlib.sha256(FILE.read_bytes()).hexdigest()
+
+
+@pytest.fixture(autouse=True)
+def clean(monkeypatch):
+    """Forget plug-ins behind each test."""
+    monkeypatch.setattr(plugins, "_LOADED", {})
+    before = set(sys.modules)
+    yield
+    forget()
+    for name in set(sys.modules) - before:
+        if "nrpurify_example" in name:
+            del sys.modules[name]
+
+
+def forget():
+    for registry, name in zip(REGISTRIES, NAMES, strict=True):
+        registry.forget(name)
+
+
+@pytest.fixture
+def installed(tmp_path, monkeypatch):
+    """The package as pip lays it out: the module and its dist-info with entry points."""
+    site = tmp_path / "site"
+    info = site / "nrpurify_example-1.2.3.dist-info"
+    info.mkdir(parents=True)
+    (site / FILE.name).write_bytes(FILE.read_bytes())
+    project = tomllib.loads((EXAMPLE / "pyproject.toml").read_text("utf-8"))["project"]
+    (info / "METADATA").write_text(
+        "Metadata-Version: 2.1\nName: nrpurify-example\nVersion: 1.2.3\n"
+    )
+    (info / "top_level.txt").write_text("nrpurify_example\n")
+    (info / "entry_points.txt").write_text(
+        "".join(
+            f"[{group}]\n" + "".join(f"{name} = {value}\n" for name, value in points.items())
+            for group, points in project["entry-points"].items()
+        )
+    )
+    monkeypatch.syspath_prepend(str(site))
+    forget()  # the list of entry points is read again
+    return site
+
+
+@pytest.fixture
+def photos(tmp_path):
+    """Six images in three folders, a channel each."""
+    for label in range(3):
+        for index in range(2):
+            image = 0.2 * torch.rand(3, 16, 16, generator=torch.Generator().manual_seed(index))
+            image[label] += 0.5
+            path = tmp_path / "photos" / str(label) / f"{index}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_png(path, image)
+    return tmp_path / "photos"
+
+
+def plan(tmp_path, photos, more=""):
+    path = tmp_path / "plan.yaml"
+    path.write_text(
+        f"images: {{folder: {photos}, size: 16, check_labels: false}}\n"
+        "victims: [brightest-channel]\n"
+        'defenses: ["posterize:levels=16"]\n'
+        f"attacks: [{{name: noise, eps: 8/255}}]\n{more}"
+    )
+    return path
+
+
+def check_run(folder, version=""):
+    run = json.loads((folder / "run.json").read_text("utf-8"))
+    assert {cell["victim"] for cell in run["cells"]} == {"brightest-channel"}
+    assert {cell["defense"] for cell in run["cells"]} == {"none", "posterize:levels=16"}
+    (plugin,) = run["plugins"]
+    assert (plugin["version"], plugin["sha256"]) == (version, SHA256)
+
+
+def test_a_file_from_the_command_line(tmp_path, photos):
+    command = [
+        "purify",
+        str(photos / "0"),
+        str(tmp_path / "out"),
+        "--defense",
+        "posterize:levels=3",
+    ]
+    assert main(command) == 2
+    assert main([*command, "--plugin", str(FILE)]) == 0
+    image = read_image(tmp_path / "out" / "0.png").pixels
+    assert len(image.unique()) <= 3
+    run = tmp_path / "run"
+    assert (
+        main(["grid", str(plan(tmp_path, photos)), "--out", str(run), "--plugin", str(FILE)]) == 0
+    )
+    check_run(run)
+
+
+def test_an_installed_package_needs_no_option(installed, tmp_path, photos):
+    run = tmp_path / "run"
+    assert main(["grid", str(plan(tmp_path, photos)), "--out", str(run)]) == 0
+    check_run(run, "1.2.3")
+    out = tmp_path / "result.json"
+    command = ["evaluate", str(photos), "--victim", "brightest-channel:sharpness=2", "--size", "16"]
+    assert main([*command, "--attack", "noise", "--out", str(out), "--no-check-labels"]) == 0
+    assert "brightest-channel:sharpness=2" in json.loads(out.read_text("utf-8"))["victims"]
+
+
+def test_a_plan_loads_its_plugins_only_if_trusted(tmp_path, photos, capsys):
+    path = plan(tmp_path, photos, f"plugins: [{FILE}]\n")
+    command = ["grid", str(path), "--out", str(tmp_path / "run")]
+    assert main(command) == 2
+    assert "code that would run" in capsys.readouterr().err
+    assert not any("nrpurify_example" in name for name in sys.modules)
+    assert main([*command, "--trust-plan"]) == 0
+    check_run(tmp_path / "run")
+
+
+def test_a_checkpoint_loads_no_plug_in(installed, tmp_path):
+    purifier = build_purifier("two-convolutions")
+    file = tmp_path / "own.safetensors"
+    save_purifier(purifier, file)
+    assert load_purifier(file).card.architecture == "two-convolutions"
+    PURIFIERS.forget("two-convolutions")
+    with pytest.raises(WeightsError, match="is not loaded; give --plugin nrpurify_example"):
+        load_purifier(file)
+
+
+@pytest.mark.slow
+def test_pip_installs_it(tmp_path):
+    site = tmp_path / "site"
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation"]
+    subprocess.run([*pip, "--target", str(site), str(EXAMPLE)], check=True)
+    assert (site / FILE.name).read_bytes() == FILE.read_bytes()
+    assert (next(site.glob("*.dist-info")) / "entry_points.txt").read_text().count("=") == 3
