@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from nrpurify.attacks import EOT, get, i_fgsm, mi_fgsm, names, noise, pgd, random_targets
+from nrpurify.attacks.constraints import per_sample
 from nrpurify.attacks.forward import forward_in_batches, groups, predict
 from nrpurify.attacks.losses import Criterion
 from nrpurify.core.errors import InputError
@@ -203,3 +204,9 @@ def test_plain_functions_are_models_as_well(classifier, images, labels):
     model = classifier.eval()
     assert torch.equal(mi_fgsm(lambda x: model(x), images, labels), mi_fgsm(model, images, labels))
     assert torch.equal(predict(lambda x: model(x), images), model(images).argmax(1))
+
+
+@pytest.mark.parametrize("eps", ["8/255", None, object(), ["a"]])
+def test_a_budget_that_is_no_number(eps):
+    with pytest.raises(InputError, match=r"eps is .*; expected one number or one an image"):
+        per_sample(eps, torch.zeros(2, 3, 4, 4))

@@ -28,9 +28,14 @@ def per_sample(value: Eps, images: Tensor, name: str = "eps", norm: str = "linf"
         norm: ``linf``, or ``l2``, where values above 1 are allowed.
 
     Raises:
-        InputError: A value outside (0, 1] (ℓ2: not above 0), or neither 1 nor N of them.
+        InputError: No number, a value outside (0, 1] (ℓ2: not above 0), or neither 1 nor N of them.
     """
-    values = torch.as_tensor(value, dtype=images.dtype, device=images.device).reshape(-1)
+    try:
+        values = torch.as_tensor(value, dtype=images.dtype, device=images.device).reshape(-1)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise InputError(
+            f"{name} is {value!r}; expected one number or one an image, such as 16/255"
+        ) from error
     if values.numel() not in (1, len(images)):
         raise InputError(
             f"{name} has {values.numel()} values for {len(images)} images; expected 1 or one each"
