@@ -1,7 +1,8 @@
 """Defenses in front of models; the names are loaded when they are first used."""
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from nrpurify.core.lazy import lazy_exports
 
 if TYPE_CHECKING:
     from nrpurify.defenses.chain import Chain
@@ -16,26 +17,6 @@ if TYPE_CHECKING:
     from nrpurify.defenses.rp import RandomPad
     from nrpurify.defenses.tvm import TVM
     from nrpurify.defenses.wavelet import Wavelet
-
-_HOMES = {
-    "JPEG": "jpeg",
-    "TVM": "tvm",
-    "Chain": "chain",
-    "GaussianNoise": "noise",
-    "MajorityVote": "protected",
-    "Median": "median",
-    "NeurIPSr3": "nips_r3",
-    "Protected": "protected",
-    "RandomPad": "rp",
-    "Wavelet": "wavelet",
-    "get": "create",
-    "make": "create",
-    "names": "create",
-    "protect": "protected",
-    "register_defense": "registry",
-    "reseed": "randomness",
-    "settings": "create",
-}
 
 __all__ = [
     "JPEG",
@@ -57,12 +38,29 @@ __all__ = [
     "settings",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
-
-
-def __dir__() -> list[str]:
-    return __all__
+__getattr__, __dir__ = lazy_exports(
+    __name__,
+    {
+        "nrpurify.defenses.jpeg": ("JPEG",),
+        "nrpurify.defenses.tvm": ("TVM",),
+        "nrpurify.defenses.chain": ("Chain",),
+        "nrpurify.defenses.noise": ("GaussianNoise",),
+        "nrpurify.defenses.protected": (
+            "MajorityVote",
+            "Protected",
+            "protect",
+        ),
+        "nrpurify.defenses.median": ("Median",),
+        "nrpurify.defenses.nips_r3": ("NeurIPSr3",),
+        "nrpurify.defenses.rp": ("RandomPad",),
+        "nrpurify.defenses.wavelet": ("Wavelet",),
+        "nrpurify.defenses.create": (
+            "get",
+            "make",
+            "names",
+            "settings",
+        ),
+        "nrpurify.defenses.registry": ("register_defense",),
+        "nrpurify.defenses.randomness": ("reseed",),
+    },
+)
