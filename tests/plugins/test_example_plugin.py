@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from nrpurify.cli import main
-from nrpurify.core import plugins
+from nrpurify.core import plugins, versions
 from nrpurify.core.errors import WeightsError
 from nrpurify.core.images import read_image, write_png
 from nrpurify.defenses.registry import DEFENSES
@@ -29,7 +29,8 @@ SHA256 = hashlib.sha256(FILE.read_bytes()).hexdigest()
 @pytest.fixture(autouse=True)
 def clean(monkeypatch):
     """Forget plug-ins behind each test."""
-    monkeypatch.setattr(plugins, "_LOADED", {})
+    monkeypatch.setattr(versions, "PLUGINS", {})
+    monkeypatch.setattr(plugins, "PLUGINS", versions.PLUGINS)
     before = set(sys.modules)
     yield
     forget()

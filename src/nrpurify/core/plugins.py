@@ -13,7 +13,7 @@ import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from types import ModuleType
@@ -22,28 +22,10 @@ from typing import Any
 from nrpurify.core.errors import InputError, PluginError
 from nrpurify.core.hashing import file_hash
 from nrpurify.core.spec import is_factory_spec, parse, parse_one, split_specs
+from nrpurify.core.versions import PLUGINS, Plugin
 
 _FACTORY = re.compile(r"(?:python:(?P<module>[\w.]+)|(?P<file>.+\.py)):(?P<name>[A-Za-z_]\w*)")
 _PREFIX = "nrpurify_plugin_"
-
-
-@dataclass(frozen=True)
-class Plugin:
-    """A module that was loaded because a user named it.
-
-    Attributes:
-        name: As the user wrote it; of a file its name without folders.
-        version: Of the installed distribution; empty for a file or a module without one.
-        sha256: Of the module's file; empty for a module without one.
-    """
-
-    name: str
-    version: str
-    sha256: str
-
-    def to_dict(self) -> dict[str, str]:
-        """For run.json."""
-        return asdict(self)
 
 
 def load_plugin(spec: str) -> Plugin:
@@ -60,23 +42,15 @@ def load_plugin(spec: str) -> Plugin:
     return _record(Path(spec).name if _is_file_spec(spec) else spec, module)
 
 
-_LOADED: dict[str, Plugin] = {}
-
-
 def _record(name: str, module: ModuleType) -> Plugin:
-    _LOADED[module.__name__] = Plugin(name, _version(module.__name__), file_sha256(module))
-    return _LOADED[module.__name__]
+    PLUGINS[module.__name__] = Plugin(name, _version(module.__name__), file_sha256(module))
+    return PLUGINS[module.__name__]
 
 
 def record_installed(module: str) -> None:
     """Note a plug-in that was imported because an entry of an installed package was used."""
-    if module in sys.modules and module not in _LOADED:
+    if module in sys.modules and module not in PLUGINS:
         _record(module, sys.modules[module])
-
-
-def loaded_plugins() -> list[Plugin]:
-    """The plug-ins that this process has loaded, by name."""
-    return sorted(_LOADED.values(), key=lambda plugin: plugin.name)
 
 
 def load_plugins(specs: Sequence[str]) -> list[Plugin]:

@@ -1,11 +1,39 @@
 """What a result was made with."""
 
 import platform
+from dataclasses import asdict, dataclass
 
 import torch
 
 import nrpurify
-from nrpurify.core.plugins import loaded_plugins
+
+
+@dataclass(frozen=True)
+class Plugin:
+    """A module that was loaded because a user named it.
+
+    Attributes:
+        name: As the user wrote it; of a file its name without folders.
+        version: Of the installed distribution; empty for a file or a module without one.
+        sha256: Of the module's file; empty for a module without one.
+    """
+
+    name: str
+    version: str
+    sha256: str
+
+    def to_dict(self) -> dict[str, str]:
+        """For run.json."""
+        return asdict(self)
+
+
+PLUGINS: dict[str, Plugin] = {}
+"""The plug-ins that this process has loaded, by module."""
+
+
+def loaded_plugins() -> list[Plugin]:
+    """The plug-ins that this process has loaded, by name."""
+    return sorted(PLUGINS.values(), key=lambda plugin: plugin.name)
 
 
 def versions() -> dict[str, str]:
