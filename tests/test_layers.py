@@ -16,6 +16,7 @@ from nrpurify.core.images import write_png
 ROOT = Path(nrpurify.__file__).parent
 ALLOWED = {
     "core": set(),
+    "results": {"core"},
     "weights": {"core"},
     "models": {"core", "weights"},
     "purifiers": {"core"},
@@ -23,13 +24,15 @@ ALLOWED = {
     "attacks": {"core", "weights", "models"},
     "data": {"core", "models"},
     "training": {"core", "weights", "models", "purifiers", "defenses", "attacks", "data"},
-    "evaluation": {"core", "weights", "models", "purifiers", "defenses", "attacks", "data"},
+    "evaluation": {
+        *("core", "results", "weights", "models", "purifiers", "defenses", "attacks", "data")
+    },
 }
 BELOW = set(ALLOWED) - {"training", "evaluation"}
 ALLOWED |= {
     "batch": BELOW | {"evaluation"},
     "tasks": BELOW - {"purifiers"} | {"evaluation"},
-    "report": {"core", "evaluation"},
+    "report": {"core", "results"},
     "interop": {"core", "attacks"},
     "paper": BELOW | {"training", "evaluation", "tasks"},
 }
@@ -105,3 +108,9 @@ def test_a_command_imports_only_what_it_needs(command, options, tmp_path):
     found = modules_after(f"from nrpurify.cli import main; main({words!r})")
     assert "nrpurify.batch" in found
     assert len(found) <= BUDGETS[command], sorted(found)
+
+
+@pytest.mark.parametrize("package", ["results", "report"])
+def test_results_and_reports_need_no_torch(package):
+    code = f"import nrpurify.{package}, sys; assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -5,18 +5,13 @@ from pathlib import Path
 
 import pytest
 
-CELL = {
-    "attack": "ssp",
-    "surrogate": "vgg16",
-    "eps": 16 / 255,
-    "steps": 30,
-    "threat": "oblivious transfer",
-    "draws": 1,
-    "defense": "fast",
-    "value": 0.705,
-    "settings": {"in_mean": True},
-}
-RUN = {"cells": [CELL], "images": {}}
+from nrpurify.results import Result, Run
+
+CELL = Result(
+    "ssp-1", "ssp", "oblivious transfer", "fast", "v", 0.705,
+    surrogate="vgg16", eps=16 / 255, steps=30, settings={"in_mean": True},
+)  # fmt: skip
+RUN = Run((CELL,))
 
 
 @pytest.fixture
@@ -52,7 +47,7 @@ def test_options_change_the_recipe(run, runs, tmp_path):
     args = ("--images", "photos", "--labels", "x.csv", "--limit", 3, "--seed", 7, "--resume")
     code, out, _ = run("grid", "quick", "--out", tmp_path, *args, "--json")
     assert code == 0
-    assert json.loads(out) == RUN
+    assert json.loads(out) == RUN.to_dict()
     recipe, _, others = runs[0]
     assert (recipe.images.folder, recipe.images.labels) == ("photos", "x.csv")
     assert (recipe.images.limit, recipe.seed) == (3, 7)

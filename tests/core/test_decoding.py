@@ -265,7 +265,7 @@ def test_nothing_else_is_ever_tried(written, monkeypatch):
 
 
 def test_heic_names_its_plug_in(written, monkeypatch):
-    monkeypatch.setattr("nrpurify.core.images.has_heif", lambda: False)
+    monkeypatch.setattr("nrpurify.core.decoding.has_heif", lambda: False)
     with pytest.raises(ImageError, match="HEIC needs the package pillow-heif"):
         read_image(written(b"\0\0\0\x18ftypheic", "x.heic"))
 

@@ -31,6 +31,7 @@ from nrpurify.evaluation.grid_recipe import grid_from_dict
 from nrpurify.evaluation.harness import Batch
 from nrpurify.evaluation.strips import shown_defense
 from nrpurify.purifiers import Card, build_purifier
+from nrpurify.results import Result
 
 pytestmark = pytest.mark.usefixtures("offline")
 EPS = 0.5
@@ -75,7 +76,7 @@ def test_every_cell_is_there_and_says_how_it_came_about(recipe, tmp_path):
     seen = Seen()
     run = run_grid(recipe, tmp_path / "run", watch=seen)
     assert len(run["cells"]) == 2 * 2 + 3 * 2 * 2 == seen.total
-    assert json.loads((tmp_path / "run" / "run.json").read_text()) == run
+    assert json.loads((tmp_path / "run" / "run.json").read_text()) == run.to_dict()
     assert run["images"] == {
         "folder": "photos",
         "n": 6,
@@ -100,9 +101,8 @@ def test_a_surrogate_is_no_victim_in_a_mean(recipe, tmp_path):
     assert not own["settings"]["in_mean"]
     assert "surrogate" in own["notes"][0]
     assert [w["kind"] for w in run["warnings"]].count("victim is surrogate") == 1
-    for cell in run["cells"]:
-        cell["value"] = 1.0 if cell is own else 0.25
-    header, rows = compact_table(run)
+    cells = [replace(c, value=1.0 if c is own else 0.25) for c in run.cells]
+    header, rows = compact_table(replace(run, cells=cells))
     assert header[-2:] == ["none", "median"]
     assert rows[-1] == ["fgsm", "a,c", "127.5/255", "oblivious transfer", "25.0", "25.0"]
 
@@ -154,7 +154,7 @@ def test_pictures_show_the_purifier_and_name_attack_and_surrogates(recipe, purif
 def test_without_a_purifier_pictures_show_the_best_defense():
     defenses = {"none": torch.nn.Identity(), "a": torch.nn.Identity(), "b": torch.nn.Identity()}
     values = (("none", 0.9), ("a", 0.6), ("b", 0.5), ("a", 0.2))
-    cells = [{"defense": defense, "value": value} for defense, value in values]
+    cells = [Result("", "ssp", "", defense, "", value) for defense, value in values]
     assert shown_defense(defenses, cells) == "b"
     assert shown_defense(defenses | {"p": build_purifier("micro")}, cells) == "p"
     assert shown_defense({"none": torch.nn.Identity()}, cells) is None
@@ -261,7 +261,7 @@ def test_several_passes_are_counted(recipe, tmp_path):
     recipe = replace(recipe, attacks=(), defenses=("noise:passes=3",), victims=("b",))
     run = run_grid(recipe, tmp_path / "run")
     assert one(run, defense="noise:passes=3")["draws"] == 3
-    assert run["strips"] == []
+    assert run.strips == ()
 
 
 def test_places_of_what_cannot_be_loaded(recipe, tmp_path):

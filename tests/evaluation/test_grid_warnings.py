@@ -4,7 +4,7 @@ from torch import nn
 
 from nrpurify.evaluation import find_warnings
 from nrpurify.evaluation.label_check import at_chance
-from nrpurify.evaluation.networks import networks_seen
+from nrpurify.evaluation.provenance import networks_seen
 from nrpurify.evaluation.threats import check_gradients, is_random
 from nrpurify.purifiers import Card, Purifier
 

@@ -1,16 +1,19 @@
 """The paper's numbers beside ours: success rates of attacks only, and units."""
 
+from dataclasses import replace
+
 import pytest
 
 from nrpurify.paper import Bench, get, run_experiment
 from nrpurify.paper.compare import paper_entries, shown, side_by_side
 from nrpurify.paper.experiment import Outcome
+from nrpurify.results import Result, Run
 
-CELL = {"value": 0.75, "interval": [0.5, 0.875], "n": 8, "threat": "none"}
+CELL = Result("x", "ssp", "none", "none", "v", 0.75, interval=(0.5, 0.875), n=8)
 
 
 def test_only_attacked_cells_are_turned_into_success_rates():
-    attacked = CELL | {"threat": "oblivious transfer"}
+    attacked = replace(CELL, threat="oblivious transfer")
     assert shown(CELL, success=True) == "75.0 [50, 88] n=8"
     assert shown(attacked, success=True) == "25.0 [12, 50] n=8"
     assert shown(attacked, success=False) == "75.0 [50, 88] n=8"
@@ -38,7 +41,7 @@ def test_table_3_says_that_its_clean_rows_are_accuracy(tmp_path):
 
 
 def test_numbers_that_are_no_percentages_have_their_unit():
-    experiment, outcome = get("appendix-table2"), Outcome({"cells": []})
+    experiment, outcome = get("appendix-table2"), Outcome(Run())
     papers = {(row.row, row.column): row.paper for row in side_by_side(experiment, outcome)}
     assert papers["Feature Denoising", "No. of GPUs"] == "128 GPUs"
     assert papers["NRP", "Training Time"] == "28 hours"

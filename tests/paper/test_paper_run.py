@@ -31,7 +31,7 @@ def smoke(name, tmp_path, **changes):
 def test_a_grid_puts_its_cells_beside_the_papers_numbers(tmp_path):
     result = smoke("appendix-table3", tmp_path)
     run = json.loads((tmp_path / "appendix-table3" / "run.json").read_text())
-    assert run == result.run
+    assert run == result.run.to_dict()
     assert run["warnings"][0]["text"] == SMOKE_WARNING
     cells = {cell["id"]: cell for cell in run["cells"]}
     entry = next(e for e in run["paper"] if (e["row"], e["column"]) == ("FSA", "Adv-v3"))
@@ -120,7 +120,7 @@ def test_the_cost_of_training_comes_from_the_card(tmp_path):
     said = f"{sum(run['steps_done'] for run in runs)} steps in {len(runs)} runs"
     assert said in result.findings[0].here
     assert "unlabeled photos" in result.findings[0].here
-    assert result.run["cells"] == []
+    assert result.run.cells == ()
     page = write_report(tmp_path / "appendix-table2").read_text(encoding="utf-8")
     assert "Appendix table 2" in page
     hours = sum(run["seconds"] for run in runs) / 3600

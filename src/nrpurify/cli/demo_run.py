@@ -53,7 +53,8 @@ def _strip(views: Views, logits: dict[str, Tensor], row: int) -> Strip:
         _panel(title, views.images[key][row], logits[key][row], label)
         for key, title in (("clean", "Clean"), ("attacked", "Attacked"), ("purified", "Purified"))
     )
-    difference = difference_panel(clean.image, attacked.image)
+    before, after = (views.images[key][row].float().cpu() for key in ("clean", "attacked"))
+    difference = difference_panel(before, after)
     panels = [clean, attacked, difference, purified]
     return Strip(Path(views.names[row]).name, imagenet_classes()[label], panels)
 

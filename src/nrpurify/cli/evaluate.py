@@ -360,16 +360,16 @@ def _evaluate_task(task: TaskChoice, folder: Path, options: Mapping[str, Any]) -
                 bar, description=what, completed=done, total=total
             ),
         )
-    for warning in found["warnings"]:
+    for warning in found.warnings:
         note(f"warning, {warning['kind']}: {warning['text']}")
     if options["json"]:
-        print_json(found)
+        print_json(found.to_dict())
     else:
         for header, rows in task_tables(found):
             print_table(header, rows)
     note_precision(found, "attacks")
     note(f"run: {out / 'run.json'}; see it with `nrpurify report {out}`")
-    _end([text for kind in FAILED for text in found["left_out"].get(kind, [])], "files ")
+    _end([text for kind in FAILED for text in found.left_out.get(kind, [])], "files ")
 
 
 def _one(options: Mapping[str, Any], name: str) -> str | None:

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
     from nrpurify.data.labels import LabeledImage
     from nrpurify.evaluation import GridRecipe
+    from nrpurify.results import Result, Run
 
 EXAMPLES = """Examples:
 
@@ -102,7 +103,7 @@ def command(
     _show(run, json)
     note_precision(run, "transfers")
     note(f"run: {out / 'run.json'}")
-    if run["images"].get("broken"):
+    if run.images.get("broken"):
         raise typer.Exit(1)
 
 
@@ -150,11 +151,11 @@ def _demo_photos(limit: int | None) -> list[LabeledImage]:
     return foolbox_photos()[:limit]
 
 
-def _show(run: dict[str, Any], as_json: bool) -> None:
+def _show(run: Run, as_json: bool) -> None:
     from nrpurify.evaluation import compact_table
 
     if as_json:
-        print_json(run)
+        print_json(run.to_dict())
     else:
         print_table(*compact_table(run))
 
@@ -170,7 +171,7 @@ class _Watcher:
     def worked(self, what: str, done: int, total: int) -> None:
         self.progress.update(self.work, description=what, completed=done, total=total)
 
-    def finished(self, cell: dict[str, Any], done: int, total: int, *, kept: bool) -> None:
+    def finished(self, cell: Result, done: int, total: int, *, kept: bool) -> None:
         self.progress.update(self.cells, completed=done, total=total)
 
     def warned(self, warning: dict[str, Any]) -> None:

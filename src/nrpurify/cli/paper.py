@@ -147,14 +147,14 @@ def _show(result: Result, as_json: bool) -> None:
     if as_json:
         print_json(_plain(result))
         return
-    told = result.run["settings"]["paper"]
+    told = result.run.settings["paper"]
     typer.echo(f"{result.experiment.where}: {result.experiment.title}")
     typer.echo(f"paper: {result.experiment.measured}")
     typer.echo(f"here ({told['scale']}): {told['instead']}")
     _show_rows(result)
     for finding in result.findings:
         typer.echo(f"paper: {finding.claim}\n here: {finding.here or 'see the lines above'}")
-    for warning in result.run["warnings"]:
+    for warning in result.run.warnings:
         note(f"{warning['kind']}: {warning['text']}")
     if result.files:
         note(f"plots: {', '.join(result.files)}")
@@ -185,5 +185,5 @@ def _plain(result: Result) -> dict[str, Any]:
         "rows": [vars(row) for row in result.rows],
         "findings": [vars(finding) for finding in result.findings],
         "files": result.files,
-        "run": result.run,
+        "run": result.run.to_dict(),
     }

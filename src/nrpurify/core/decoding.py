@@ -23,9 +23,10 @@ from typing import Any, BinaryIO, Literal
 import numpy as np
 import numpy.typing as npt
 from PIL import Image as PilImage
+from PIL import UnidentifiedImageError
 
 from nrpurify.core.errors import ImageError
-from nrpurify.core.files import MAX_PIXELS
+from nrpurify.core.files import HEIF_SUFFIXES, MAX_PIXELS
 
 Frames = Literal["refuse", "first"]
 """What becomes of files with several frames or pages: an error, or the first one is read."""
@@ -140,6 +141,40 @@ def decode(
         color, alpha = _pixels(picture, raw, path, max_pixels)
         turn = _orientation(picture)
     return _upright(color, turn), None if alpha is None else _upright(alpha, turn)
+
+
+@contextmanager
+def naming_broken(path: Path) -> Iterator[None]:
+    """Turn whatever decoders raise on broken data into an ImageError that names the file."""
+    try:
+        yield
+    except ImageError:
+        raise
+    except Exception as error:  # on broken data, decoders raise nearly anything
+        raise ImageError(f"cannot read {str(path)!r}: {reason(error, path)}") from error
+
+
+def read_picture(path: str | Path, *, max_pixels: int = MAX_PIXELS) -> PilImage.Image:
+    """Read an image file as an 8-bit RGB picture, upright and without transparency.
+
+    Raises:
+        ImageError: It is missing, broken, too large, animated or not an image.
+    """
+    with naming_broken(Path(path)):
+        color, _ = decode(path, max_pixels=max_pixels)
+        eight = color if color.dtype == np.uint8 else np.rint(color * 255).astype(np.uint8)
+        return PilImage.fromarray(np.ascontiguousarray(eight))
+
+
+def reason(error: Exception, path: Path | None = None) -> str:
+    """What went wrong with an image file, for people."""
+    if isinstance(error, UnidentifiedImageError):
+        if path is not None and path.suffix.lower() in HEIF_SUFFIXES and not has_heif():
+            return "HEIC needs the package pillow-heif; install it with pip"
+        return f"not an image, or a broken one; expected one of {', '.join(formats())}"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return str(error) or type(error).__name__
 
 
 def raw_mode(picture: PilImage.Image) -> str:

@@ -13,12 +13,11 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image as PilImage
-from PIL import UnidentifiedImageError
 from torch import Tensor
 
-from nrpurify.core.decoding import Frames, decode, formats, has_heif
+from nrpurify.core.decoding import Frames, decode, naming_broken, reason
 from nrpurify.core.errors import ImageError, InputError
-from nrpurify.core.files import HEIF_SUFFIXES, MAX_PIXELS, atomic_path
+from nrpurify.core.files import MAX_PIXELS, atomic_path
 from nrpurify.core.tracing import has_values
 
 _TOLERANCE = 1e-6
@@ -68,25 +67,11 @@ def read_image(
 
     """
     path = Path(path)
-    try:
+    with naming_broken(path):
         color, opacity = decode(path, max_pixels=max_pixels, frames=frames)
         pixels = torch.from_numpy(np.array(color.transpose(2, 0, 1), order="C"))
         alpha = None if opacity is None else torch.from_numpy(np.array(opacity, order="C"))[None]
-    except ImageError:
-        raise
-    except Exception as error:  # on broken data, decoders raise nearly anything
-        raise ImageError(f"cannot read {str(path)!r}: {_reason(error, path)}") from error
     return Image(pixels, alpha, path)
-
-
-def _reason(error: Exception, path: Path | None = None) -> str:
-    if isinstance(error, UnidentifiedImageError):
-        if path is not None and path.suffix.lower() in HEIF_SUFFIXES and not has_heif():
-            return "HEIC needs the package pillow-heif; install it with pip"
-        return f"not an image, or a broken one; expected one of {', '.join(formats())}"
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
-    return str(error) or type(error).__name__
 
 
 def as_floats(pixels: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
@@ -148,7 +133,7 @@ def write_image(
         with atomic_path(path) as temporary:
             picture.save(temporary, **_WRITERS[format])
     except (OSError, ValueError) as error:  # ValueError: too large for the format
-        raise ImageError(f"cannot write {str(path)!r}: {_reason(error)}") from error
+        raise ImageError(f"cannot write {str(path)!r}: {reason(error)}") from error
 
 
 def _check_png(path: str, rgb: Tensor, alpha: Tensor | None) -> None:

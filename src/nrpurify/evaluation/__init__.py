@@ -18,9 +18,9 @@ if TYPE_CHECKING:
         shipped_grids,
     )
     from nrpurify.evaluation.harness import Tally, Views, check_budget, evaluate, summarize
-    from nrpurify.evaluation.metrics import wilson_interval
     from nrpurify.evaluation.plan import VICTIMS, Plan
     from nrpurify.evaluation.table import compact_table
+    from nrpurify.results import wilson_interval
 
 __all__ = [
     "VICTIMS",
@@ -82,7 +82,7 @@ __getattr__, __dir__ = lazy_exports(
             "evaluate",
             "summarize",
         ),
-        "nrpurify.evaluation.metrics": ("wilson_interval",),
+        "nrpurify.results": ("wilson_interval",),
         "nrpurify.evaluation.plan": (
             "VICTIMS",
             "Plan",

@@ -21,7 +21,7 @@ from nrpurify.core.scale import enlarged
 from nrpurify.defenses import protect
 from nrpurify.defenses.randomness import reseed
 from nrpurify.evaluation.cache import AttackCache, checked
-from nrpurify.evaluation.cells import Cell, Unit, cell_id, counted, describe, is_own_surrogate
+from nrpurify.evaluation.cells import Unit, cell_id, counted, describe, is_own_surrogate
 from nrpurify.evaluation.finite import check_finite
 from nrpurify.evaluation.grid_recipe import GridAttack, GridRecipe
 from nrpurify.evaluation.harness import Attack, Batch
@@ -29,6 +29,7 @@ from nrpurify.evaluation.networks import Networks, grid_spec, surrogate_names, t
 from nrpurify.evaluation.photos import Photos
 from nrpurify.evaluation.profiler import Meter
 from nrpurify.evaluation.threats import WHITE_BOX, GradientCheck, check_gradients, target
+from nrpurify.results import Result
 
 Source = Callable[[Batch, Sequence[str]], Tensor]
 """Maps a batch and the hashes of its files to its attacked images."""
@@ -89,7 +90,7 @@ class Bench:
     def _precision(self, may_be_half: bool) -> str:
         return arithmetic(self.recipe.amp, self.photos.device) if may_be_half else "fp32"
 
-    def measure(self, unit: Unit, clean: dict[str, Tensor]) -> dict[str, tuple[Cell, Tensor]]:
+    def measure(self, unit: Unit, clean: dict[str, Tensor]) -> dict[str, tuple[Result, Tensor]]:
         """Measure the cells of a unit.
 
         Args:
@@ -131,7 +132,7 @@ class Bench:
         clean: Tensor,
         meter: Meter,
         shared: dict[str, Any],
-    ) -> Cell:
+    ) -> Result:
         attack, passes = unit.attack, self.networks.facts[unit.defense].passes
         memory = meter.peak_memory_mb
         settings = {
@@ -139,18 +140,19 @@ class Bench:
             "classes": self.classes[victim],
             "in_mean": not is_own_surrogate(unit, victim),
         }
-        return {
-            "id": self.cell_id(unit, victim),
+        return Result(
+            id=self.cell_id(unit, victim),
             **describe(unit, victim),
-            "steps": settings.get("steps"),
-            "draws": attack.draws if attack and attack.draws > 1 else passes,
             **counted(hits, clean),
-            "rounding": self.recipe.rounding,
-            "seconds": round(meter.seconds / len(unit.victims), 3),
-            "peak_memory_mb": None if memory is None else round(memory, 1),
-            "seed": self.recipe.seed,
-            "settings": settings,
-        }
+            steps=settings.get("steps"),
+            draws=attack.draws if attack and attack.draws > 1 else passes,
+            rounding=self.recipe.rounding,
+            precision=settings["precision"],
+            seconds=round(meter.seconds / len(unit.victims), 3),
+            peak_memory_mb=None if memory is None else round(memory, 1),
+            seed=self.recipe.seed,
+            settings=settings,
+        )
 
     def _facts(self, unit: Unit) -> dict[str, Any]:
         facts, attack = self.networks.facts[unit.defense], unit.attack

@@ -10,15 +10,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from nrpurify.core.errors import InputError
 from nrpurify.core.files import read_json, write_json
-from nrpurify.core.hashing import digest, slug
 from nrpurify.core.spec import same_network
 from nrpurify.evaluation.grid_recipe import GridAttack, GridRecipe
-from nrpurify.evaluation.metrics import wilson_interval
 from nrpurify.evaluation.networks import surrogate_names
-
-Cell = dict[str, Any]
-"""What is known of one attack at one eps on one defense and victim; docs/evaluation.md."""
+from nrpurify.results import Result, read_result, result_id, share
 
 
 @dataclass(frozen=True)
@@ -65,19 +62,25 @@ def units(recipe: GridRecipe) -> Iterator[Unit]:
 
 
 def cell_id(unit: Unit, victim: str, basis: dict[str, Any]) -> str:
-    """A readable name that ends in a hash of all that decides the cell's value.
+    """The id of a result, see :func:`nrpurify.results.result_id`.
 
     Args:
         unit: Where the cell belongs.
         victim: Its victim.
         basis: Images, seed, settings of the run and hashes of weights.
     """
-    name, eps = "clean", ""
-    if unit.attack is not None and unit.eps is not None:
-        name, eps = unit.attack.name, f"{unit.eps * 255:.3g}"
-    attack = None if unit.attack is None else {**asdict(unit.attack), "eps": unit.eps}
-    decided = {"attack": attack, "defense": unit.defense, "victim": victim, **basis}
-    return f"{slug(name, eps, unit.defense, victim)}-{digest(decided)[:10]}"
+    attack = unit.attack
+    decided = {
+        **basis,
+        "task": "classify",
+        "attack": "clean" if attack is None else attack.name,
+        "eps": unit.eps,
+        "attack_settings": None if attack is None else asdict(attack) | {"eps": unit.eps},
+        "defense": unit.defense,
+        "victim": victim,
+        "metric": "accuracy",
+    }
+    return result_id(decided)
 
 
 def is_own_surrogate(unit: Unit, victim: str) -> bool:
@@ -87,8 +90,8 @@ def is_own_surrogate(unit: Unit, victim: str) -> bool:
     return any(same_network(victim, name) for name in surrogate_names(unit.attack))
 
 
-def describe(unit: Unit, victim: str) -> Cell:
-    """The part of a cell that is known before it is measured."""
+def describe(unit: Unit, victim: str) -> dict[str, Any]:
+    """The part of a result that is known before it is measured."""
     attack = unit.attack
     names = surrogate_names(attack) if attack is not None else ()
     own = is_own_surrogate(unit, victim)
@@ -97,46 +100,47 @@ def describe(unit: Unit, victim: str) -> Cell:
         "attack": "clean" if attack is None else attack.name,
         "surrogate": ",".join(names) or None,
         "eps": unit.eps,
+        "norm": None if unit.eps is None else "linf",
         "threat": "none" if attack is None else attack.threat,
         "defense": unit.defense,
         "victim": victim,
-        "notes": ["the victim is the surrogate: in no mean"] if own else [],
+        "notes": ("the victim is the surrogate: in no mean",) if own else (),
     }
 
 
-def counted(hits: Tensor, clean: Tensor) -> Cell:
+def counted(hits: Tensor, clean: Tensor) -> dict[str, Any]:
     """Accuracy, its interval and both success rates.
 
     Args:
         hits: N booleans: right answers.
         clean: N booleans: right answers of the same victim to the clean images, undefended.
     """
-    right, total, known = int(hits.sum()), len(hits), int(clean.sum())
-    value = right / total
+    found, known = share(hits.tolist()), int(clean.sum())
     kept = int((hits & clean).sum())
     return {
         "metric": "accuracy",
-        "value": value,
-        "interval": list(wilson_interval(right, total)),
-        "n": total,
-        "success": 1 - value,
+        "value": found.value,
+        "interval": (found.low, found.high),
+        "n": found.n,
+        "success": 1 - found.value,
         "conditional_success": 1 - kept / known if known else None,
     }
 
 
-def save_cell(folder: Path, cell: Cell, hits: Tensor) -> None:
+def save_cell(folder: Path, cell: Result, hits: Tensor) -> None:
     """Write a finished cell and which images were right, whole or not at all."""
     row = "".join("1" if hit else "0" for hit in hits.tolist())
-    write_json(folder / f"{cell['id']}.json", {**cell, "hits": row})
+    write_json(folder / f"{cell.id}.json", {**cell.to_dict(), "hits": row})
 
 
-def read_cell(folder: Path, name: str, count: int) -> tuple[Cell, Tensor] | None:
+def read_cell(folder: Path, name: str, count: int) -> tuple[Result, Tensor] | None:
     """A finished cell and its hits on ``count`` images; None without one, or with a broken one."""
     try:
-        cell: Cell = read_json(folder / f"{name}.json")
-        row = cell.pop("hits")
-        if cell["id"] != name or len(row) != count:
+        values = read_json(folder / f"{name}.json")
+        row = values.pop("hits")
+        cell = read_result(values)
+        if cell.id != name or len(row) != count:
             return None
-    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, InputError):
         return None
     return cell, torch.tensor([mark == "1" for mark in row])

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
 from nrpurify.core.spec import same_network, split_specs
-from nrpurify.evaluation.cells import Cell
 from nrpurify.evaluation.label_check import at_chance
 from nrpurify.evaluation.threats import BLACK_BOX, WHITE_BOX
 
+Cell = Mapping[str, Any]
+"""A result, or the object that ``run.json`` holds."""
 Warned = dict[str, Any]
 """``kind``, ``text`` and the ids of the ``cells``."""
 LARGE_EPS = 16 / 255

@@ -23,9 +23,9 @@ from nrpurify.data.labels import LabeledImage, labeled_images, read_labeled_fold
 from nrpurify.evaluation.cache import unreadable
 from nrpurify.evaluation.harness import Batch, Observer, evaluate, summarize
 from nrpurify.evaluation.label_check import FIRST, asked, label_doubt
-from nrpurify.evaluation.networks import networks_seen
 from nrpurify.evaluation.plan import Plan, Victim
 from nrpurify.evaluation.planned_attack import PlannedAttack, planned_attack
+from nrpurify.evaluation.provenance import networks_seen
 from nrpurify.models import Classifier
 from nrpurify.purifiers import Purifier, load_purifier
 from nrpurify.purifiers.purifier import small_images_notes

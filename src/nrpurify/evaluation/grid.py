@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -13,22 +12,23 @@ from torch import Tensor
 from nrpurify.attacks.constraints import lost_by_rounding
 from nrpurify.core.config import Gathered, to_yaml
 from nrpurify.core.errors import InputError
-from nrpurify.core.files import check_writable, write_json, write_text
+from nrpurify.core.files import check_writable, write_text
 from nrpurify.core.images import shorter_side
 from nrpurify.core.plugins import check_trusted, load_plugins
-from nrpurify.core.precision import arithmetic
-from nrpurify.core.versions import environment, recorded_plugins, versions
+from nrpurify.core.versions import versions
 from nrpurify.data.labels import LabeledImage
 from nrpurify.evaluation.bench import Bench
-from nrpurify.evaluation.cells import Cell, Unit, read_cell, save_cell, units
+from nrpurify.evaluation.cells import Unit, read_cell, save_cell, units
 from nrpurify.evaluation.diagnostics import Warned, find_warnings
 from nrpurify.evaluation.grid_checks import check_grid
 from nrpurify.evaluation.grid_recipe import GridRecipe, read_grid
 from nrpurify.evaluation.label_check import FIRST, check_labels
 from nrpurify.evaluation.networks import Models, Networks, name_problems
 from nrpurify.evaluation.photos import Photos, open_photos
+from nrpurify.evaluation.provenance import provenance
 from nrpurify.evaluation.strips import write_strips
 from nrpurify.purifiers.purifier import small_images_notes
+from nrpurify.results import Result, Run, write_run
 
 
 class GridWatcher(Protocol):
@@ -37,7 +37,7 @@ class GridWatcher(Protocol):
     def worked(self, what: str, done: int, total: int) -> None:
         """Images of the present piece of work."""
 
-    def finished(self, cell: Cell, done: int, total: int, *, kept: bool) -> None:
+    def finished(self, cell: Result, done: int, total: int, *, kept: bool) -> None:
         """Another cell is there, measured now or ``kept`` from before."""
 
     def warned(self, warning: Warned) -> None:
@@ -50,7 +50,7 @@ class SilentGrid:
     def worked(self, what: str, done: int, total: int) -> None:
         """Ignore it."""
 
-    def finished(self, cell: Cell, done: int, total: int, *, kept: bool) -> None:
+    def finished(self, cell: Result, done: int, total: int, *, kept: bool) -> None:
         """Ignore it."""
 
     def warned(self, warning: Warned) -> None:
@@ -67,10 +67,10 @@ def run_grid(
     device: str = "cpu",
     watch: GridWatcher | None = None,
     trust_plan: bool = False,
-) -> dict[str, Any]:
+) -> Run:
     """Run a grid into a folder.
 
-    ``out`` gets ``recipe.yaml``, ``run.json`` (written anew after each cell), ``cells/`` with one
+    ``out`` gets ``recipe.yaml``, ``run.json`` (updated after each cell), ``cells/`` with one
     file a cell, ``adversaries/`` with the attacked images of transfers and their manifests, and
     ``strips/`` with pictures. What is finished there is kept when a run is resumed, as long as
     nothing that decides it has changed; the rest is measured.
@@ -88,8 +88,7 @@ def run_grid(
             :class:`GridRecipe` object is the caller's own.
 
     Returns:
-        The run as in ``run.json``: name, title, created, images, settings, versions,
-        weights_sha256, seed, cells, warnings, strips.
+        The run as in ``run.json``.
 
     Raises:
         InputError: A recipe that cannot be used (lines are named when it is a file), or a folder
@@ -174,13 +173,14 @@ class _Run:
     folder: Path
     watch: GridWatcher
     units: list[Unit]
-    created: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
-    cells: list[Cell] = field(default_factory=list)
+    head: dict[str, Any] = field(default_factory=dict)
+    cells: list[Result] = field(default_factory=list)
     clean: dict[str, Tensor] = field(default_factory=dict)
     warned: set[str] = field(default_factory=set)
 
-    def all(self) -> dict[str, Any]:
+    def all(self) -> Run:
         """Measure what is not there yet."""
+        self.head = _head(self.bench)
         for unit in self.units:
             found = {victim: self._read(unit, victim) for victim in unit.victims}
             if kept := all(found.values()):
@@ -191,11 +191,11 @@ class _Run:
         strips = write_strips(self.bench, self.cells, self.folder / "strips")
         return self._save(strips)
 
-    def _read(self, unit: Unit, victim: str) -> tuple[Cell, Tensor] | None:
+    def _read(self, unit: Unit, victim: str) -> tuple[Result, Tensor] | None:
         name = self.bench.cell_id(unit, victim)
         return read_cell(self.folder / "cells", name, len(self.bench.photos))
 
-    def _take(self, unit: Unit, done: dict[str, tuple[Cell, Tensor]], *, kept: bool) -> None:
+    def _take(self, unit: Unit, done: dict[str, tuple[Result, Tensor]], *, kept: bool) -> None:
         total = sum(len(unit.victims) for unit in self.units)
         for victim, (cell, hits) in done.items():
             if unit.attack is None and unit.defense == "none":
@@ -206,15 +206,14 @@ class _Run:
             self._save([])
             self.watch.finished(cell, len(self.cells), total, kept=kept)
 
-    def _save(self, strips: list[dict[str, Any]]) -> dict[str, Any]:
+    def _save(self, strips: list[dict[str, Any]]) -> Run:
         warnings = [*_image_notes(self.bench.photos), *find_warnings(self.cells)]
         for warning in warnings:
             if warning["text"] not in self.warned:
                 self.warned.add(warning["text"])
                 self.watch.warned(warning)
-        run = {**_head(self.bench), "created": self.created, "cells": self.cells}
-        run |= {"warnings": warnings, "strips": strips}
-        write_json(self.folder / "run.json", run)
+        run = Run(tuple(self.cells), **self.head, warnings=warnings, strips=strips)
+        write_run(self.folder, run)
         return run
 
 
@@ -231,11 +230,8 @@ def _head(bench: Bench) -> dict[str, Any]:
             **({"broken": photos.broken} if photos.broken else {}),
         },
         "settings": recipe.to_dict(),
-        "versions": {**environment(photos.device), **bench.versions},
-        **recorded_plugins(),
         "weights_sha256": bench.networks.hashes,
-        "seed": recipe.seed,
-        "precision": arithmetic(recipe.amp, photos.device),
+        **provenance(seed=recipe.seed, amp=recipe.amp, device=photos.device),
     }
 
 

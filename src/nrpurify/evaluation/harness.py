@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from nrpurify.core.errors import InputError
 from nrpurify.evaluation.finite import check_finite
-from nrpurify.evaluation.metrics import wilson_interval
+from nrpurify.results import wilson_interval
 
 CONDITIONS = ("clean", "attacked", "purified", "purified_clean")
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from nrpurify.core.config import Place, RecipeError
 from nrpurify.evaluation.finite import check_finite
 from nrpurify.evaluation.harness import Batch
-from nrpurify.evaluation.metrics import wilson_interval
+from nrpurify.results import wilson_interval
 
 FIRST = 32
 """Images of the first small batch."""

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -20,8 +19,8 @@ from nrpurify.core.errors import InputError, MissingExtraError, WeightsError
 from nrpurify.core.random import derive_seed
 from nrpurify.evaluation.attack_runner import AttackSpec
 from nrpurify.evaluation.grid_recipe import GridAttack, GridRecipe
+from nrpurify.evaluation.provenance import networks_seen
 from nrpurify.evaluation.threats import behind_own_purifier, is_random
-from nrpurify.purifiers import Card
 from nrpurify.weights import weights_hash
 
 Models = Mapping[str, Callable[[Tensor], Tensor]]
@@ -202,23 +201,3 @@ def surrogate_names(attack: GridAttack) -> tuple[str, ...]:
     if attack.name == "ssp" and not attack.surrogate:
         return ("vgg16",)
     return attack.surrogate
-
-
-def networks_seen(defense: nn.Module) -> tuple[str, ...]:
-    """Networks named in the training recipes of the cards inside a defense."""
-    cards = [getattr(module, "card", None) for module in defense.modules()]
-    recipes = [card.training.get("recipe") for card in cards if isinstance(card, Card)]
-    return tuple(sorted({name for recipe in recipes for name in _networks(recipe)}))
-
-
-def _networks(node: Any) -> Iterator[str]:
-    if isinstance(node, Mapping):
-        for key, value in node.items():
-            if key in ("network", "guide") and isinstance(value, str) and value:
-                yield value
-            elif key == "networks":
-                yield from value
-            yield from _networks(value)
-    elif isinstance(node, list | tuple):
-        for value in node:
-            yield from _networks(value)

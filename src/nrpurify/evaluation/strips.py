@@ -12,16 +12,17 @@ from nrpurify.core.errors import MissingExtraError
 from nrpurify.core.hashing import slug
 from nrpurify.core.images import write_png
 from nrpurify.evaluation.bench import Bench, answers
-from nrpurify.evaluation.cells import Cell, is_own_surrogate, units
+from nrpurify.evaluation.cells import is_own_surrogate, units
 from nrpurify.evaluation.harness import Batch
 from nrpurify.evaluation.networks import surrogate_names
 from nrpurify.models import imagenet_classes
 from nrpurify.purifiers import Purifier
+from nrpurify.results import Result
 
 SHOWN = 3
 
 
-def shown_defense(defenses: Mapping[str, nn.Module], cells: Iterable[Cell]) -> str | None:
+def shown_defense(defenses: Mapping[str, nn.Module], cells: Iterable[Result]) -> str | None:
     """The spec of the defense that pictures show: a purifier, if there is one.
 
     Of several purifiers, or without any of several defenses, the one with the best mean value.
@@ -32,8 +33,8 @@ def shown_defense(defenses: Mapping[str, nn.Module], cells: Iterable[Cell]) -> s
     """
     found: dict[str, list[float]] = {spec: [] for spec in defenses if spec != "none"}
     for cell in cells:
-        if cell["defense"] in found:
-            found[cell["defense"]].append(cell["value"])
+        if cell.defense in found:
+            found[cell.defense].append(cell.value)
     means = {spec: sum(values) / len(values) if values else -1 for spec, values in found.items()}
     known = {spec for spec in means if is_purifier(defenses[spec])}
     return max(known & set(means) or means, key=lambda spec: means[spec], default=None)
@@ -55,7 +56,7 @@ def defense_words(spec: str, defense: nn.Module) -> str:
     return f"{'Purified by' if is_purifier(defense) else 'After'} {spec}"
 
 
-def write_strips(bench: Bench, cells: Sequence[Cell], folder: Path) -> list[dict[str, Any]]:
+def write_strips(bench: Bench, cells: Sequence[Result], folder: Path) -> list[dict[str, Any]]:
     """Write pictures of the first images under the largest transfer, and purified.
 
     Args:
@@ -74,7 +75,7 @@ def write_strips(bench: Bench, cells: Sequence[Cell], folder: Path) -> list[dict
         return []
     assert unit.attack is not None
     alike = (unit.attack.name, unit.attack.threat, unit.eps)
-    under = (cell for cell in cells if (cell["attack"], cell["threat"], cell["eps"]) == alike)
+    under = (cell for cell in cells if (cell.attack, cell.threat, cell.eps) == alike)
     spec = shown_defense(defenses, under)
     if spec is None:
         return []

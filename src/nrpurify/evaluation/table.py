@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from nrpurify.evaluation.variants import variants
+from nrpurify.results import variants
 
 
 def compact_table(run: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:

@@ -8,7 +8,7 @@ because one draw of a random defense says little.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -21,19 +21,20 @@ from nrpurify.defenses import Protected
 from nrpurify.evaluation.diagnostics import find_warnings
 from nrpurify.evaluation.finite import check_finite
 from nrpurify.evaluation.label_check import FIRST, asked, label_doubt
-from nrpurify.evaluation.networks import networks_seen
+from nrpurify.evaluation.provenance import networks_seen
 from nrpurify.models import Classifier
 from nrpurify.paper import trained
 from nrpurify.paper.bench import Bench
-from nrpurify.paper.experiment import Cell, Experiment, Outcome
-from nrpurify.paper.provenance import hashes, photographs
-from nrpurify.paper.runfolder import accuracy_cell, run_of
+from nrpurify.paper.experiment import Experiment, Outcome
+from nrpurify.paper.provenance import hashes, images_digest, photographs
+from nrpurify.paper.runfolder import accuracy, run_of
+from nrpurify.results import Result
 
 EPS, STEPS = 16, 10
 DRAWS = 8
 AUTHORS = "authors' recipe"
 """Exact gradient through the static purifier from a clean start, judged behind the dynamic one."""
-Answer = tuple[Cell, tuple[str, str]]
+Answer = tuple[Result, tuple[str, str]]
 
 
 def _threats(bench: Bench, victim: nn.Module, defense: nn.Module) -> dict[str, nn.Module]:
@@ -55,6 +56,7 @@ class _Scene:
     labels: Tensor
     victim: Classifier
     defense: nn.Module
+    decides: dict[str, Any]
 
     def judge(
         self,
@@ -63,7 +65,7 @@ class _Scene:
         *,
         start: str = "uniform",
         **known: Any,
-    ) -> Cell:
+    ) -> Result:
         """Accuracy of ``model`` on clean images, or under targeted PGD on ``attacked``."""
         images, defended = self.images, "defense" in known
         settings = {
@@ -79,7 +81,7 @@ class _Scene:
             settings |= {"targets": "random", "start": start}
         known["settings"] = settings
         hits = _answers(model, images).argmax(1) == self.labels
-        return accuracy_cell(self.bench, hits, victim=self.victim.name, **known)
+        return accuracy(self.bench, hits, self.decides, victim=self.victim.name, **known)
 
     def _attack(self, model: nn.Module, start: str) -> Tensor:
         generator = self.bench.generator()
@@ -133,7 +135,9 @@ def work(bench: Bench, experiment: Experiment) -> Outcome:
     assert spec is not None
     defense = defenses.make(spec, device=bench.device, seed=bench.seed)
     defended = Protected(victim, defense)
-    scene = _Scene(bench, images, labels, victim, defense)
+    weights = hashes(bench, {victim.name: victim, spec: defense})
+    decides = {"images": images_digest(bench), "weights": weights}
+    scene = _Scene(bench, images, labels, victim, defense, decides)
     found: list[Answer] = [
         (scene.judge(victim), ("Original", "Clean")),
         (scene.judge(defended, defense=spec), ("NRP", "Clean")),
@@ -151,7 +155,8 @@ def work(bench: Bench, experiment: Experiment) -> Outcome:
     bench.tell("targeted PGD, the authors' recipe")
     static = Protected(victim, defenses.make(_static(bench), device=bench.device))
     cell = scene.judge(defended, static, start="clean", threat="full gradient", defense=spec)
-    cell["notes"] = [*cell["notes"], "made through the static purifier, judged behind the dynamic"]
+    note = "made through the static purifier, judged behind the dynamic"
+    cell = replace(cell, notes=(*cell.notes, note))
     found.append((cell, ("NRP", f"Adversarial ε 16/255, {AUTHORS}")))
     title = "Appendix table 1: targeted PGD and the dynamic purifier"
     cells = [cell for cell, _ in found]
@@ -161,7 +166,7 @@ def work(bench: Bench, experiment: Experiment) -> Outcome:
         title,
         cells,
         data=[photographs(bench)],
-        weights=hashes(bench, {victim.name: victim, spec: defense}),
+        weights=weights,
         settings={
             "victim": victim.name,
             "defense": defenses.settings(spec),
@@ -175,5 +180,5 @@ def work(bench: Bench, experiment: Experiment) -> Outcome:
             "eot_draws": _draws(bench),
         },
     )
-    run["warnings"] = find_warnings(cells)
-    return Outcome(run, {cell["id"]: place for cell, place in found})
+    run = replace(run, warnings=find_warnings(cells))
+    return Outcome(run, {cell.id: place for cell, place in found})

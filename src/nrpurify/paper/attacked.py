@@ -8,10 +8,10 @@ from torch import Tensor
 
 from nrpurify.core.errors import InputError
 from nrpurify.evaluation.cache import stored_images
-from nrpurify.paper.experiment import Cell
+from nrpurify.results import Result
 
 
-def attacked_images(run: Path, cell: Cell, names: list[str]) -> Tensor:
+def attacked_images(run: Path, cell: Result, names: list[str]) -> Tensor:
     """The images N×3×H×W in [0, 1] behind a cell of a transfer.
 
     Args:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from nrpurify.paper.experiment import Cell, Experiment, Outcome
+from nrpurify.paper.experiment import Experiment, Outcome
+from nrpurify.results import Result
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ class Row:
 
 def side_by_side(experiment: Experiment, outcome: Outcome) -> list[Row]:
     """Every number of the paper beside ours, then ours that the paper lacks."""
-    cells = {cell["id"]: cell for cell in outcome.run["cells"]}
+    cells = {cell.id: cell for cell in outcome.run.cells}
     ours = {place: cells[name] for name, place in outcome.places.items() if name in cells}
     rows = []
     for quoted in experiment.quoted:
@@ -42,27 +43,27 @@ def side_by_side(experiment: Experiment, outcome: Outcome) -> list[Row]:
     return rows + [_row(*place, "—", cell, experiment.success) for place, cell in ours.items()]
 
 
-def _row(row: str, column: str, paper: str, cell: Cell | None, success: bool) -> Row:
+def _row(row: str, column: str, paper: str, cell: Result | None, success: bool) -> Row:
     if cell is None:
         return Row(row, column, paper, "—")
     return Row(row, column, paper, shown(cell, success), _what(cell))
 
 
-def shown(cell: Cell, success: bool) -> str:
+def shown(cell: Result, success: bool) -> str:
     """A cell in percent with its interval; under attack as success rate if the paper's table has
     these, on clean images always as what was measured.
     """
-    low, high = cell["interval"] or (cell["value"], cell["value"])
-    value = cell["value"]
-    if success and cell["threat"] != "none":
+    low, high = cell.interval or (cell.value, cell.value)
+    value = cell.value
+    if success and cell.threat != "none":
         value, low, high = 1 - value, 1 - high, 1 - low
-    return f"{100 * value:.1f} [{100 * low:.0f}, {100 * high:.0f}] n={cell['n']}"
+    return f"{100 * value:.1f} [{100 * low:.0f}, {100 * high:.0f}] n={cell.n}"
 
 
-def _what(cell: Cell) -> str:
-    attacked = f"{cell['surrogate']} → " if cell["surrogate"] else ""
-    defended = "" if cell["defense"] == "none" else f" behind {cell['defense'].split(':')[0]}"
-    return f"{attacked}{cell['victim']}{defended}"
+def _what(cell: Result) -> str:
+    attacked = f"{cell.surrogate} → " if cell.surrogate else ""
+    defended = "" if cell.defense == "none" else f" behind {cell.defense.split(':')[0]}"
+    return f"{attacked}{cell.victim}{defended}"
 
 
 def paper_entries(experiment: Experiment, outcome: Outcome) -> list[dict[str, Any]]:

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from nrpurify.core.errors import InputError
 from nrpurify.paper import scenes
 from nrpurify.paper.bench import Bench
-from nrpurify.paper.experiment import Cell, Experiment, Outcome
+from nrpurify.paper.experiment import Experiment, Outcome
 from nrpurify.paper.provenance import Measured
-from nrpurify.paper.runfolder import add_measured, run_of
+from nrpurify.paper.runfolder import run_of, with_measured
+from nrpurify.results import Result
 
 TRANSFORMS = {
     "No Defense": "none",
@@ -21,7 +22,7 @@ TRANSFORMS = {
     "TVM (w=10)": "tvm:weight=10",
     "MF (win=3)": "median:size=3",
 }
-Label = Callable[[Cell, str], tuple[str, str]]
+Label = Callable[[Result, str], tuple[str, str]]
 """Row and column of a cell whose defense has the given heading."""
 
 
@@ -69,27 +70,27 @@ class Part:
             return scenes.segment(bench, self.defenses, chosen)
         return scenes.detect(bench, self.victim, self.defenses, chosen, self.task)
 
-    def places(self, bench: Bench, cells: Sequence[Cell]) -> dict[str, tuple[str, str]]:
+    def places(self, bench: Bench, cells: Sequence[Result]) -> dict[str, tuple[str, str]]:
         """Where its cells belong, by their ids."""
         known = scenes.headings(bench, self.defenses)
         return {
-            cell["id"]: self.label(cell, known[cell["defense"]])
+            cell.id: self.label(cell, known[cell.defense])
             for cell in cells
-            if cell["metric"] == self.metric and cell["defense"] in known
+            if cell.metric == self.metric and cell.defense in known
         }
 
 
-def _attack(cell: Cell) -> str:
-    return f"{cell['attack'].upper()} ε {round(255 * cell['eps'])}" if cell["eps"] else "No Attack"
+def _attack(cell: Result) -> str:
+    return f"{cell.attack.upper()} ε {round(255 * cell.eps)}" if cell.eps else "No Attack"
 
 
-def _attack_and_domain(cell: Cell) -> str:
-    if cell["attack"] == "cda":
-        return f"CDA-{cell['settings']['domain']}"
-    return "SSP" if cell["attack"] == "ssp" else "No Attack"
+def _attack_and_domain(cell: Result) -> str:
+    if cell.attack == "cda":
+        return f"CDA-{cell.settings['domain']}"
+    return "SSP" if cell.attack == "ssp" else "No Attack"
 
 
-def by_defense(cell: Cell, defense: str) -> tuple[str, str]:
+def by_defense(cell: Result, defense: str) -> tuple[str, str]:
     """Defense in the row, attack in the column."""
     return defense, _attack(cell)
 
@@ -152,10 +153,8 @@ def work(bench: Bench, experiment: Experiment) -> Outcome:
             found.append(part.measure(bench))
             places |= part.places(bench, found[-1].cells)
     run = run_of(bench, experiment.name, experiment.heading, [], data=[], weights={}, settings={})
-    add_measured(run, found)
-    run["warnings"] += [
-        {"kind": "left out", "text": f"{what}: {reason}", "cells": []}
-        for what, reason in lacking.items()
-        if reason
-    ]
-    return Outcome(run, places)
+    outcome = Outcome(with_measured(run, found), places)
+    for what, reason in lacking.items():
+        if reason:
+            outcome.warn("left out", f"{what}: {reason}")
+    return outcome

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 
 from nrpurify.models import features
@@ -42,11 +44,11 @@ def _place(spot: Spot) -> tuple[str, str] | None:
 
 def _curves(outcome: Outcome) -> Curves:
     """Accuracy in percent by attack and iterations."""
-    cells = {cell["id"]: cell for cell in outcome.run["cells"]}
+    cells = {cell.id: cell for cell in outcome.run.cells}
     found: Curves = {}
     for name, (heading, column) in outcome.places.items():
         if column.endswith("iterations"):
-            found.setdefault(heading, {})[float(column.split()[0])] = 100 * cells[name]["value"]
+            found.setdefault(heading, {})[float(column.split()[0])] = 100 * cells[name].value
     return {heading: dict(sorted(points.items())) for heading, points in found.items()}
 
 
@@ -54,16 +56,18 @@ def _curves(outcome: Outcome) -> Curves:
 def _distortion(bench: Bench, outcome: Outcome) -> Curves:
     """Mean absolute change of VGG16's conv3_3, by attack and iterations."""
     extractor = features.feature_extractor("vgg16").to(bench.device)
-    outcome.run["weights_sha256"] |= hashes(bench, {"features of vgg16": extractor})
+    used = hashes(bench, {"features of vgg16": extractor})
+    known = outcome.run.weights_sha256
+    outcome.run = replace(outcome.run, weights_sha256={**known, **used})
     images, _, names = bench.load()
     clean = [extractor(image)[0] for image in torch.split(images, 1)]
     found: Curves = {}
-    for cell in outcome.run["cells"]:
-        if cell["attack"] != "clean":
+    for cell in outcome.run.cells:
+        if cell.attack != "clean":
             attacked = attacked_images(bench.out, cell, names).to(images)
             pairs = zip(clean, torch.split(attacked, 1), strict=True)
             changes = [float((extractor(x)[0] - kept).abs().mean()) for kept, x in pairs]
-            heading, column = outcome.places[cell["id"]]
+            heading, column = outcome.places[cell.id]
             steps = float(column.split()[0])
             found.setdefault(heading, {})[steps] = sum(changes) / len(changes)
     return {heading: dict(sorted(points.items())) for heading, points in found.items()}

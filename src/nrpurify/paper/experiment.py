@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Literal, get_args
+
+from nrpurify.results import Run
 
 if TYPE_CHECKING:
     from nrpurify.paper.bench import Bench
@@ -13,11 +15,6 @@ if TYPE_CHECKING:
 Scale = Literal["smoke", "small", "full"]
 SCALES: tuple[Scale, ...] = get_args(Scale)
 SMOKE_WARNING = "smoke proves that the command runs, its numbers mean nothing"
-
-Cell = dict[str, Any]
-"""One measured value with all that decided it; the keys are those of a run's ``cells``."""
-Run = dict[str, Any]
-"""What a run folder's ``run.json`` holds."""
 
 
 @dataclass(frozen=True)
@@ -75,6 +72,11 @@ class Outcome:
     findings: list[Finding] = field(default_factory=list)
     files: list[str] = field(default_factory=list)
     words: dict[tuple[str, str], str] = field(default_factory=dict)
+
+    def warn(self, kind: str, text: str) -> None:
+        """Add a warning to the run."""
+        warning = {"kind": kind, "text": text, "cells": []}
+        self.run = replace(self.run, warnings=[*self.run.warnings, warning])
 
 
 @dataclass(frozen=True)

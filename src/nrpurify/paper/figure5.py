@@ -77,9 +77,9 @@ def work(bench: Bench, experiment: Experiment) -> Outcome:
         small={**WEAK, "IncRes-v2-ens": "efficientnet_lite2"},
     )
     outcome = measure(bench, experiment, grid)
-    cells = {cell["id"]: cell for cell in outcome.run["cells"]}
+    cells = {cell.id: cell for cell in outcome.run.cells}
     heights = {
-        row: 100 * cells[name]["value"]
+        row: 100 * cells[name].value
         for name, (row, column) in outcome.places.items()
         if column == "DIM-TI"
     }

@@ -13,7 +13,8 @@ from nrpurify.evaluation import GridRecipe, grid_from_dict, run_grid
 from nrpurify.evaluation.grid import SilentGrid
 from nrpurify.paper import trained
 from nrpurify.paper.bench import Bench
-from nrpurify.paper.experiment import Cell, Experiment, Outcome, Run
+from nrpurify.paper.experiment import Experiment, Outcome
+from nrpurify.results import Result, Run
 
 SMOKE_STEPS = 2
 UNDEFENDED = {"no defense": "none"}
@@ -104,17 +105,17 @@ class Cast:
         ]
         return cls(chosen, _turned(networks), _turned(specs), absent)
 
-    def spot(self, cell: Cell) -> Spot | None:
+    def spot(self, cell: Result) -> Spot | None:
         """Where a cell of the run stands; None if it belongs to no line."""
-        defense, victim = self.defenses.get(cell["defense"]), self.victims[cell["victim"]]
+        defense, victim = self.defenses.get(cell.defense), self.victims[cell.victim]
         if defense is None:
             return None
-        if cell["attack"] == "clean":
+        if cell.attack == "clean":
             return Spot("No Attack", 0, defense, victim)
         # who names most first: a line without a surrogate takes any surrogate's cells
         for heading, attack in sorted(self.attacks.items(), key=lambda item: -len(item[1])):
             if _made_by(cell, attack):
-                return Spot(heading, round(255 * cell["eps"]), defense, victim)
+                return Spot(heading, round(255 * (cell.eps or 0)), defense, victim)
         return None
 
 
@@ -156,17 +157,17 @@ def _turned(played: Mapping[str, str | None]) -> dict[str, str]:
     return {by: name for name, by in played.items() if by is not None}
 
 
-def _made_by(cell: Cell, attack: Mapping[str, Any]) -> bool:
+def _made_by(cell: Result, attack: Mapping[str, Any]) -> bool:
     """Whether a cell's images come from this attack of the recipe."""
-    own = cell["settings"]
+    own = cell.settings
     layer = attack.get("layer", own.get("layers", []))
     return (
-        cell["attack"] == attack["name"]
-        and (not attack.get("surrogate") or cell["surrogate"] == ",".join(attack["surrogate"]))
-        and cell["threat"] == attack.get("threat", "oblivious transfer")
+        cell.attack == attack["name"]
+        and (not attack.get("surrogate") or cell.surrogate == ",".join(attack["surrogate"]))
+        and cell.threat == attack.get("threat", "oblivious transfer")
         and own.get("purifier", "") == attack.get("purifier", "")
         and own.get("trained", "") == Path(attack.get("trained", "")).name
-        and attack.get("steps") in (None, cell["steps"])
+        and attack.get("steps") in (None, cell.steps)
         and ([layer] if isinstance(layer, str) else list(layer)) == list(own.get("layers", []))
     )
 
@@ -196,10 +197,10 @@ class _Teller(SilentGrid):
     def __init__(self, bench: Bench) -> None:
         self.bench = bench
 
-    def finished(self, cell: Cell, done: int, total: int, *, kept: bool) -> None:
+    def finished(self, cell: Result, done: int, total: int, *, kept: bool) -> None:
         """Tell of each cell."""
-        what = f"{cell['attack']} on {cell['victim']} behind {cell['defense']}"
-        self.bench.tell(f"{done}/{total} {what}: {cell['value']:.1%}{' (kept)' if kept else ''}")
+        what = f"{cell.attack} on {cell.victim} behind {cell.defense}"
+        self.bench.tell(f"{done}/{total} {what}: {cell.value:.1%}{' (kept)' if kept else ''}")
 
 
 def measure(bench: Bench, experiment: Experiment, grid: Grid) -> Outcome:
@@ -212,14 +213,16 @@ def measure(bench: Bench, experiment: Experiment, grid: Grid) -> Outcome:
     cast = Cast.of(bench, grid)
     recipe = recipe_of(bench, experiment.name, experiment.heading, grid, cast)
     run = _run(bench, recipe)
-    run["warnings"] += [{"kind": "left out", "text": text, "cells": []} for text in cast.absent]
     places = {}
-    for cell in run["cells"]:
+    for cell in run.cells:
         spot = cast.spot(cell)
         place = None if spot is None else grid.place(spot)
         if place is not None:
-            places[cell["id"]] = place
-    return Outcome(run, places)
+            places[cell.id] = place
+    outcome = Outcome(run, places)
+    for text in cast.absent:
+        outcome.warn("left out", text)
+    return outcome
 
 
 def _run(bench: Bench, recipe: GridRecipe) -> Run:

@@ -70,11 +70,11 @@ def work(bench: Bench, experiment: Experiment) -> Outcome:
     )
     outcome = measure(bench, experiment, grid)
     add_strips(bench, outcome, bench.pick(2, 5, 10))
-    cells = {cell["id"]: cell for cell in outcome.run["cells"]}
+    cells = {cell.id: cell for cell in outcome.run.cells}
     shares = "; ".join(
-        f"{row}, {column}: {cells[name]['value']:.0%} right"
+        f"{row}, {column}: {cells[name].value:.0%} right"
         for name, (row, column) in outcome.places.items()
     )
-    count = len(outcome.run["strips"])
+    count = len(outcome.run.strips)
     outcome.findings.append(Finding(experiment.claims[0], f"{count} strips in strips/. {shares}"))
     return outcome

@@ -8,8 +8,9 @@ from typing import Any
 
 from torch import nn
 
+from nrpurify.core.hashing import content_hashes, digest
 from nrpurify.paper.bench import Bench
-from nrpurify.paper.experiment import Cell
+from nrpurify.results import Result
 from nrpurify.tasks.detection import SceneAttack
 from nrpurify.weights import weights_hash
 
@@ -48,7 +49,7 @@ class Measured:
         settings: As plain values.
     """
 
-    cells: list[Cell]
+    cells: list[Result]
     data: Data
     weights: Mapping[str, str] = field(default_factory=dict)
     settings: Mapping[str, Any] = field(default_factory=dict)
@@ -56,6 +57,12 @@ class Measured:
     def record(self) -> dict[str, Any]:
         """Settings and data as plain values."""
         return {**self.settings, "images": asdict(self.data)}
+
+
+def images_digest(bench: Bench, count: int | None = None, start: int = 0) -> str:
+    """sha256 of the bench's labeled images, of which ``count`` from ``start`` on were used."""
+    items = bench.items()[start:][:count]
+    return digest([content_hashes([item.path for item in items]), [i.label for i in items]])
 
 
 def photographs(bench: Bench, count: int | None = None, start: int = 0) -> Data:

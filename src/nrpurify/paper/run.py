@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from nrpurify.core.errors import InputError, NrpurifyError
-from nrpurify.core.files import check_writable, write_json
+from nrpurify.core.files import check_writable
 from nrpurify.paper.bench import Bench
 from nrpurify.paper.catalogue import get, names
 from nrpurify.paper.compare import Row, paper_entries, side_by_side
-from nrpurify.paper.experiment import SMOKE_WARNING, Experiment, Finding, Outcome, Run
+from nrpurify.paper.experiment import SMOKE_WARNING, Experiment, Finding, Outcome
 from nrpurify.paper.smoke import tiny_networks
+from nrpurify.results import Run, write_run
 
 
 @dataclass
@@ -60,14 +61,14 @@ def run_experiment(name: str, bench: Bench) -> Result:
     with tiny_networks() if bench.scale == "smoke" else nullcontext():
         outcome = experiment.run(bench)
     run = finished(experiment, bench, outcome)
-    write_json(bench.out / "run.json", run)
+    write_run(bench.out, run)
     rows = side_by_side(experiment, outcome)
     return Result(experiment, run, rows, outcome.findings, outcome.files)
 
 
 def finished(experiment: Experiment, bench: Bench, outcome: Outcome) -> Run:
     """The outcome's run with the paper's numbers, what was measured instead, and warnings."""
-    warnings: list[dict[str, Any]] = list(outcome.run["warnings"])
+    warnings: list[Mapping[str, Any]] = list(outcome.run.warnings)
     if bench.scale == "smoke":
         warnings = [warning for warning in warnings if warning["kind"] == "left out"]
         warnings.insert(0, {"kind": "smoke", "text": SMOKE_WARNING, "cells": []})
@@ -79,12 +80,12 @@ def finished(experiment: Experiment, bench: Bench, outcome: Outcome) -> Run:
         "findings": [{"claim": f.claim, "here": f.here} for f in outcome.findings],
         "files": outcome.files,
     }
-    return {
-        **outcome.run,
-        "settings": {**outcome.run["settings"], "paper": told},
-        "warnings": warnings,
-        "paper": paper_entries(experiment, outcome),
-    }
+    return replace(
+        outcome.run,
+        settings={**outcome.run.settings, "paper": told},
+        warnings=warnings,
+        paper=paper_entries(experiment, outcome),
+    )
 
 
 def run_all(bench: Bench, each: Callable[[Result], None]) -> dict[str, str]:

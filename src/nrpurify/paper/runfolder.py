@@ -1,70 +1,55 @@
-"""Run folders of experiments that are no grid: the same ``run.json``, so the same report."""
+"""Results and runs of experiments that are not grids."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import UTC, datetime
+from dataclasses import replace
 from typing import Any
 
 from torch import Tensor
 
-from nrpurify.core.hashing import digest, slug
-from nrpurify.core.versions import environment, recorded_plugins
-from nrpurify.evaluation import wilson_interval
+from nrpurify.evaluation.provenance import provenance
 from nrpurify.paper.bench import Bench
-from nrpurify.paper.experiment import Cell, Run
 from nrpurify.paper.provenance import Data, Measured, joined
+from nrpurify.results import Estimate, Result, Run, result_id, share
 
 
-def cell(bench: Bench, value: float, **known: Any) -> Cell:
-    """A cell with the usual values where nothing else is ``known``.
+def result(bench: Bench, found: Estimate, decides: Mapping[str, Any], **known: Any) -> Result:
+    """A result with the usual values where nothing else is ``known``.
 
     Args:
-        bench: Its seed is noted.
-        value: In [0, 1].
-        known: Other keys of a cell.
+        bench: Its scale and seed decide the value too.
+        found: Value, interval and n.
+        decides: Hashes of images and weights, and further settings that decide the value.
+        known: Other fields of :class:`nrpurify.results.Result`.
     """
-    made: Cell = {
-        "task": "classify",
-        "attack": "clean",
-        "surrogate": None,
-        "eps": None,
-        "steps": None,
-        "threat": "none",
-        "draws": 1,
-        "defense": "none",
-        "victim": "",
-        "metric": "accuracy",
-        "value": value,
-        "interval": None,
-        "n": None,
-        "success": None,
-        "conditional_success": None,
-        "rounding": "float",
-        "seconds": None,
-        "peak_memory_mb": None,
-        "seed": bench.seed,
-        "settings": {},
-        "notes": [],
+    facts: dict[str, Any] = {
+        **{"attack": "clean", "threat": "none", "defense": "none", "victim": ""},
+        **{"metric": "accuracy", "seed": bench.seed, "precision": "fp32"},
         **known,
     }
-    name = slug(made["attack"], made["threat"], made["defense"], made["victim"])
-    return {"id": f"{name}-{digest(made)[:10]}", **made}
+    facts["norm"] = None if facts.get("eps") is None else "linf"
+    decided = {**facts, "scale": bench.scale, "decides": dict(decides), "n": found.n}
+    return Result(
+        id=result_id(decided),
+        value=found.value,
+        interval=(found.low, found.high),
+        n=found.n,
+        **facts,
+    )
 
 
-def accuracy_cell(bench: Bench, hits: Tensor, **known: Any) -> Cell:
-    """A cell of accuracy from N booleans of right answers."""
-    right, total = int(hits.sum()), len(hits)
-    value = right / total
-    interval = list(wilson_interval(right, total))
-    return cell(bench, value, interval=interval, n=total, success=1 - value, **known)
+def accuracy(bench: Bench, hits: Tensor, decides: Mapping[str, Any], **known: Any) -> Result:
+    """The accuracy of N booleans of right answers, see :func:`result`."""
+    found = share(hits.tolist())
+    return replace(result(bench, found, decides, **known), success=1 - found.value)
 
 
 def run_of(
     bench: Bench,
     name: str,
     title: str,
-    cells: Sequence[Cell],
+    cells: Sequence[Result],
     *,
     data: Sequence[Data],
     weights: Mapping[str, str],
@@ -81,32 +66,32 @@ def run_of(
         weights: sha256 of all weights in use, by name.
         settings: What else decided it, as plain values.
     """
-    return {
-        "name": name,
-        "title": title,
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "images": joined(data) if data else {},
-        "settings": dict(settings),
-        "versions": environment(bench.device),
-        **recorded_plugins(),
-        "weights_sha256": dict(weights),
-        "seed": bench.seed,
-        "precision": _precision(settings),
-        "cells": list(cells),
-        "warnings": [],
-        "strips": [],
-    }
+    return Run(
+        tuple(cells),
+        name=name,
+        title=title,
+        images=joined(data) if data else {},
+        settings=dict(settings),
+        weights_sha256=dict(weights),
+        **provenance(seed=bench.seed, device=bench.device) | {"precision": _precision(settings)},
+    )
 
 
-def add_measured(run: Run, parts: Sequence[Measured]) -> None:
-    """Add cells with all that decided them to a run; ``settings.parts`` tells them apart."""
-    before = [Data(**run["images"])] if run["images"] else []
-    run["images"] = joined([*before, *(part.data for part in parts)])
-    run["settings"]["parts"] = [part.record() for part in parts]
-    run["precision"] = _precision([run, run["settings"]["parts"]])
+def with_measured(run: Run, parts: Sequence[Measured]) -> Run:
+    """The run with further results and all that decided them, in ``settings.parts``."""
+    before = [Data(**run.images)] if run.images else []
+    weights = dict(run.weights_sha256)
     for part in parts:
-        run["cells"] += part.cells
-        run["weights_sha256"] |= part.weights
+        weights |= part.weights
+    records = [part.record() for part in parts]
+    return replace(
+        run,
+        cells=(*run.cells, *(cell for part in parts for cell in part.cells)),
+        images=joined([*before, *(part.data for part in parts)]),
+        settings={**run.settings, "parts": records},
+        precision=_precision([run, records]),
+        weights_sha256=weights,
+    )
 
 
 def _precision(settings: object) -> str:
@@ -117,7 +102,7 @@ def _precision(settings: object) -> str:
 def _named(values: object) -> Iterator[str]:
     if isinstance(values, Mapping):
         for name, value in values.items():
-            if name == "precision":
+            if name == "precision" and value:
                 yield str(value)
             yield from _named(value)
     elif isinstance(values, list | tuple):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -145,11 +145,10 @@ def work(bench: Bench, experiment: Experiment) -> Outcome:
             "defense": defenses.settings(spec),
         },
     )
-    run["strips"] = strips
     said = "; ".join(
         f"{panel['title'].split(',')[0].lower()}: {panel['caption']}"
         for panel in strips[0]["panels"]
         if panel["caption"]
     )
     here = f"{len(strips)} strips in strips/; the first one: {said}"
-    return Outcome(run, {}, [Finding(experiment.claims[0], here)])
+    return Outcome(replace(run, strips=strips), {}, [Finding(experiment.claims[0], here)])

@@ -194,6 +194,7 @@ def detect(
         resamples=bench.pick(10, 1000, 1000),
         device=bench.device,
     )
+    weights = hashes(bench, {victim: detector, **behind}) | attack_hashes(chosen)
     cells = evaluate_detection(
         detector,
         open_scenes(bench),
@@ -201,13 +202,14 @@ def detect(
         chosen,
         victim=victim,
         plan=plan,
+        basis={"weights": weights},
         watch=lambda what, done, total: bench.tell(f"{victim}, {what}: {done}/{total}"),
     )
     rule = "the first of the annotations" if bench.limit else "all of the annotations"
     return Measured(
         cells,
-        Data(_name(bench.scenes), max(cell["n"] for cell in cells), None, rule),
-        hashes(bench, {victim: detector, **behind}) | attack_hashes(chosen),
+        Data(_name(bench.scenes), max(cell.n or 0 for cell in cells), None, rule),
+        weights,
         _settings(task, victim, behind, chosen)
         | {
             "labels": _name(bench.annotations),
@@ -235,7 +237,7 @@ def segment(bench: Bench, specs: Mapping[str, str], chosen: Sequence[SceneAttack
     rule = "the first with masks, in the order of their names" if bench.limit else "all with masks"
     return Measured(
         cells,
-        Data(_name(bench.frames), max(cell["n"] for cell in cells), None, rule),
+        Data(_name(bench.frames), max(cell.n or 0 for cell in cells), None, rule),
         weights,
         _settings("segment", SEGMENTER, behind, chosen) | {"labels": _name(bench.masks)},
     )

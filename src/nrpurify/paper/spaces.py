@@ -83,10 +83,10 @@ def work(bench: Bench, experiment: Experiment) -> Outcome:
     """Attack in each space, and draw the fooling rates as bars."""
     spaces = _SPACES[experiment.name]
     outcome = measure(bench, experiment, _grid(bench, spaces))
-    cells = {cell["id"]: cell for cell in outcome.run["cells"]}
-    clean = [100 * c["value"] for c in cells.values() if c["threat"] == "none"]
+    cells = {cell.id: cell for cell in outcome.run.cells}
+    clean = [100 * c.value for c in cells.values() if c.threat == "none"]
     fooled = {
-        row: 100 * (1 - cells[name]["value"])
+        row: 100 * (1 - cells[name].value)
         for name, (row, _) in outcome.places.items()
         if cells[name]["threat"] != "none"
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -17,8 +18,9 @@ from nrpurify.models import imagenet_classes
 from nrpurify.paper import trained
 from nrpurify.paper.attacked import attacked_images
 from nrpurify.paper.bench import Bench
-from nrpurify.paper.experiment import Cell, Outcome
+from nrpurify.paper.experiment import Outcome
 from nrpurify.paper.topk import load_network
+from nrpurify.results import Result
 
 
 @torch.no_grad()
@@ -32,27 +34,27 @@ def add_strips(bench: Bench, outcome: Outcome, count: int) -> None:
     for cell in _first_cells(outcome):
         attacked = attacked_images(bench.out, cell, names).to(images)
         views = {"clean": images, "attacked": attacked, "purified": purifier(attacked)}
-        heading = outcome.places[cell["id"]][0]
+        heading = outcome.places[cell.id][0]
         titles = {
             "clean": "Clean",
-            "attacked": f"Attacked: {heading}, ε {255 * cell['eps']:.3g}/255",
+            "attacked": f"Attacked: {heading}, ε {255 * (cell.eps or 0):.3g}/255",
             "purified": defense_words(spec, purifier),
         }
-        victim = load_network(bench, cell["victim"])
+        victim = load_network(bench, cell.victim)
         for row, name in enumerate(names):
             shown = {key: view[row] for key, view in views.items()}
             strips.append(
                 _strip(bench, f"{name}-{slug(heading)}", titles, shown, labels, victim, row)
             )
-    outcome.run["strips"] = strips
+    outcome.run = replace(outcome.run, strips=strips)
 
 
-def _first_cells(outcome: Outcome) -> Iterator[Cell]:
+def _first_cells(outcome: Outcome) -> Iterator[Result]:
     """One undefended cell an attack."""
     seen = set()
-    for cell in outcome.run["cells"]:
-        place = outcome.places.get(cell["id"])
-        if place and cell["attack"] != "clean" and cell["defense"] == "none" and place not in seen:
+    for cell in outcome.run.cells:
+        place = outcome.places.get(cell.id)
+        if place and cell.attack != "clean" and cell.defense == "none" and place not in seen:
             seen.add(place)
             yield cell
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from nrpurify.paper.bench import Bench
 from nrpurify.paper.cross_task import Part
-from nrpurify.paper.experiment import Cell, Experiment, Outcome
+from nrpurify.paper.experiment import Experiment, Outcome
 from nrpurify.paper.grids import Grid, Line, Spot, measure
 from nrpurify.paper.provenance import Measured
-from nrpurify.paper.runfolder import add_measured
+from nrpurify.paper.runfolder import with_measured
+from nrpurify.results import Result
 
 DOMAINS = ("ImageNet", "Comics", "Paintings")
 DEFENSES = {
@@ -30,9 +31,9 @@ def _place(spot: Spot) -> tuple[str, str] | None:
     return f"Classification · {spot.defense}", _column(spot.line, spot.eps)
 
 
-def _label(task: str, cell: Cell, defense: str) -> tuple[str, str]:
-    eps = round(255 * (cell["eps"] or 0))
-    return f"{task} · {defense}", _column(cell["settings"].get("domain", ""), eps)
+def _label(task: str, cell: Result, defense: str) -> tuple[str, str]:
+    eps = round(255 * (cell.eps or 0))
+    return f"{task} · {defense}", _column(cell.settings.get("domain", ""), eps)
 
 
 GRID = Grid(
@@ -65,10 +66,10 @@ def work(bench: Bench, experiment: Experiment) -> Outcome:
             reason = "there is no trained generator"
         if reason:
             text = f"{part.victim}, {part.task}: {reason}"
-            outcome.run["warnings"].append({"kind": "left out", "text": text, "cells": []})
+            outcome.warn("left out", text)
             continue
         found.append(part.measure(bench))
         outcome.places |= part.places(bench, found[-1].cells)
     if found:
-        add_measured(outcome.run, found)
+        outcome.run = with_measured(outcome.run, found)
     return outcome

@@ -8,13 +8,12 @@ import torch
 from torch import Tensor, nn
 
 from nrpurify import models
-from nrpurify.core.files import write_json
-from nrpurify.evaluation import wilson_interval
 from nrpurify.evaluation.finite import check_finite
 from nrpurify.paper.attacked import attacked_images
 from nrpurify.paper.bench import Bench
-from nrpurify.paper.experiment import Cell, Outcome
+from nrpurify.paper.experiment import Outcome
 from nrpurify.paper.smoke import tiny_classifier
+from nrpurify.results import Result, wilson_interval, write_run
 
 
 @torch.no_grad()
@@ -37,23 +36,23 @@ def add_top5(bench: Bench, outcome: Outcome) -> Outcome:
     """
     images, labels, names = bench.load()
     networks: dict[str, nn.Module] = {}
-    added: list[Cell] = []
+    added: list[Result] = []
     places = dict(outcome.places)
-    for cell in outcome.run["cells"]:
-        if cell["id"] not in places or cell["defense"] != "none":
+    for cell in outcome.run.cells:
+        if cell.id not in places or cell.defense != "none":
             continue
-        name = cell["victim"]
+        name = cell.victim
         if name not in networks:
             networks[name] = load_network(bench, name)
-        shown = images if cell["attack"] == "clean" else attacked_images(bench.out, cell, names)
+        shown = images if cell.attack == "clean" else attacked_images(bench.out, cell, names)
         right = top5(networks[name], shown.to(images), labels)
         more = _cell(cell, right, len(labels))
         added.append(more)
-        row, column = places[cell["id"]]
+        row, column = places[cell.id]
         places[more["id"]] = (row, column.replace("T-1", "T-5"))
-    outcome.run["cells"] += added
-    write_json(bench.out / "run.json", outcome.run)
-    return replace(outcome, places=places)
+    run = replace(outcome.run, cells=(*outcome.run.cells, *added))
+    write_run(bench.out, run)
+    return replace(outcome, run=run, places=places)
 
 
 def load_network(bench: Bench, name: str) -> nn.Module:
@@ -63,14 +62,14 @@ def load_network(bench: Bench, name: str) -> nn.Module:
     return models.load_classifier(name, device=bench.device)
 
 
-def _cell(cell: Cell, right: int, total: int) -> Cell:
-    return {
-        **cell,
-        "id": f"{cell['id']}-top5",
-        "metric": "top-5 accuracy",
-        "value": right / total,
-        "interval": list(wilson_interval(right, total)),
-        "success": None,
-        "conditional_success": None,
-        "seconds": None,
-    }
+def _cell(cell: Result, right: int, total: int) -> Result:
+    return replace(
+        cell,
+        id=f"{cell.id}-top5",
+        metric="top-5 accuracy",
+        value=right / total,
+        interval=wilson_interval(right, total),
+        success=None,
+        conditional_success=None,
+        seconds=None,
+    )

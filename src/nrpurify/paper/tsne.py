@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,8 +15,9 @@ from nrpurify.models import features
 from nrpurify.paper import plots
 from nrpurify.paper.bench import Bench
 from nrpurify.paper.experiment import Experiment, Finding, Outcome
-from nrpurify.paper.provenance import hashes, photographs
-from nrpurify.paper.runfolder import cell, run_of
+from nrpurify.paper.provenance import hashes, images_digest, photographs
+from nrpurify.paper.runfolder import result, run_of
+from nrpurify.results import Estimate
 
 LAYER = "conv3_3"
 VIEWS = 12
@@ -74,15 +76,17 @@ def work(bench: Bench, experiment: Experiment) -> Outcome:
     classifier = bench.classifier("VGG16")
     extractor = features.feature_extractor("vgg16", LAYER).to(bench.device)
     spaces = _spaces(classifier, extractor, crops)
+    weights = hashes(bench, {classifier.name: classifier, "features of vgg16": extractor})
+    decides = {"images": images_digest(bench, len(images)), "weights": weights, "crops": VIEWS}
     clouds, cells, places = {}, [], {}
     for name, points in spaces.items():
         flat = np.asarray(embed(points, bench.seed))
         rows = zip(flat, owners.tolist(), strict=True)
         clouds[name] = [(float(x), float(y), owner) for (x, y), owner in rows]
-        value = purity(points, owners)
-        made = cell(bench, value, victim=name, metric="same-class nearest neighbors", n=len(points))
-        cells.append(made)
-        places[made["id"]] = (name, "same-class nearest neighbors")
+        found = Estimate(purity(points, owners), 0, 1, len(points))  # crops are not independent
+        made = result(bench, found, decides, victim=name, metric="same-class nearest neighbors")
+        cells.append(replace(made, interval=None))
+        places[made.id] = (name, "same-class nearest neighbors")
     plots.clouds(bench.out / "tsne.svg", clouds, title="Appendix figure 3")
     title = "Appendix figure 3: logits and features"
     run = run_of(
@@ -91,10 +95,10 @@ def work(bench: Bench, experiment: Experiment) -> Outcome:
         title,
         cells,
         data=[photographs(bench, len(images))],
-        weights=hashes(bench, {classifier.name: classifier, "features of vgg16": extractor}),
+        weights=weights,
         settings={"classifier": classifier.name, "layer": LAYER, "crops": VIEWS},
     )
-    here = ", ".join(f"{c['victim']}: {c['value']:.0%} of nearest neighbors" for c in cells)
+    here = ", ".join(f"{c.victim}: {c.value:.0%} of nearest neighbors" for c in cells)
     return Outcome(
         run, places, [Finding(experiment.claims[0], f"{here} are of the same class")], ["tsne.svg"]
     )

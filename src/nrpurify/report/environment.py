@@ -9,14 +9,13 @@ from functools import cache
 from io import BytesIO
 from typing import TYPE_CHECKING
 
-from torch import Tensor
-
 from nrpurify.core.errors import MissingExtraError
-from nrpurify.core.images import to_picture
 
 if TYPE_CHECKING:
     from jinja2 import Environment
     from markupsafe import Markup
+    from PIL.Image import Image
+    from torch import Tensor
 
 
 def environment() -> Environment:
@@ -64,12 +63,20 @@ def eps_text(eps: float | str) -> str:
     return eps if isinstance(eps, str) else f"{255 * eps:.3g}/255"
 
 
-def image_uri(image: Tensor, quality: int | None = None) -> str:
-    """A 3×H×W image in [0, 1] as a data URI: WebP of a quality up to 100, by default lossless."""
+def image_uri(image: Tensor | Image, quality: int | None = None) -> str:
+    """A picture, or a 3×H×W image in [0, 1], as a data URI: WebP, by default lossless."""
+    picture = image if hasattr(image, "save") else _picture(image)
     buffer = BytesIO()
     kind = {"lossless": True} if quality is None else {"quality": quality}
-    to_picture(image).save(buffer, format="WEBP", method=4, **kind)
+    picture.save(buffer, format="WEBP", method=4, **kind)
     return data_uri("image/webp", buffer.getvalue())
+
+
+def _picture(image: Tensor) -> Image:
+    """The picture of a tensor; torch is loaded where a page is made of tensors only."""
+    from nrpurify.core.images import to_picture
+
+    return to_picture(image)
 
 
 def data_uri(kind: str, data: bytes) -> str:

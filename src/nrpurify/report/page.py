@@ -5,16 +5,20 @@ script, and a content security policy forbids every request. The pictures illust
 are of the exact images.
 """
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-from torch import Tensor
+from typing import TYPE_CHECKING, Any
 
 from nrpurify.core.errors import InputError
 from nrpurify.core.files import write_text
 from nrpurify.report.environment import data_uri, environment, to_json
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+    from torch import Tensor
 
 QUALITY = 70
 """Of the pictures, so that twenty photographs take less than 2 MB."""
@@ -33,7 +37,7 @@ class Panel:
 
     Attributes:
         title: what the picture is, such as "Purified".
-        image: 3×H×W float in [0, 1].
+        image: 3×H×W float in [0, 1], or a Pillow image.
         predicted: name of the class that the shown victim gives, or None for no prediction.
         confidence: its probability in [0, 1], or None.
         correct: whether it is the true class; None without a prediction.
@@ -41,10 +45,20 @@ class Panel:
     """
 
     title: str
-    image: Tensor
+    image: Tensor | Image
     predicted: str | None = None
     confidence: float | None = None
     correct: bool | None = None
+
+    @property
+    def width(self) -> int:
+        """Of the image, in pixels."""
+        return int(self.image.shape[2] if hasattr(self.image, "shape") else self.image.width)
+
+    @property
+    def height(self) -> int:
+        """Of the image, in pixels."""
+        return int(self.image.shape[1] if hasattr(self.image, "shape") else self.image.height)
 
 
 @dataclass(frozen=True, eq=False)

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from nrpurify.core.decoding import read_picture
 from nrpurify.core.errors import InputError
-from nrpurify.core.images import read_image
 from nrpurify.report.page import Panel, Strip
 from nrpurify.report.run import Run
 
@@ -37,11 +37,11 @@ def _strip(strip: Mapping[str, Any], folder: Path) -> Strip:
 def _panel(panel: Mapping[str, Any], folder: Path) -> Panel:
     if "file" not in panel:
         raise InputError(f"a panel in 'strips' lacks 'file': {dict(panel)!r}")
-    image = read_image(_inside(folder, str(panel["file"])), max_pixels=MAX_PIXELS)
+    image = read_picture(_inside(folder, str(panel["file"])), max_pixels=MAX_PIXELS)
     caption = panel.get("caption")
     return Panel(
         str(panel.get("title", "")),
-        image.rgb,
+        image,
         None if caption is None else str(caption),
         correct=panel.get("correct"),
     )

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from nrpurify.core.errors import InputError
-from nrpurify.report.run import FILE, Run
+from nrpurify.report.run import Run
+from nrpurify.results import RUN_FILE
 
 
 @dataclass(frozen=True)
@@ -75,6 +76,6 @@ def _list(values: Mapping[str, Any], key: str, kind: type, what: str) -> list[An
 
 def _wrong(place: str, given: Any, expected: str) -> InputError:
     return InputError(
-        f"{FILE}: settings.paper{place} is {repr(given)[:40]}; expected {expected} as "
+        f"{RUN_FILE}: settings.paper{place} is {repr(given)[:40]}; expected {expected} as "
         "`nrpurify paper run` writes it"
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -13,7 +12,6 @@ from torch import Generator, Tensor
 from nrpurify.attacks.constraints import round_within
 from nrpurify.attacks.ssp import ssp
 from nrpurify.core.errors import InputError
-from nrpurify.core.hashing import digest
 from nrpurify.core.images import from_uint8, to_uint8
 from nrpurify.core.random import derive_generator
 from nrpurify.data.detection import Problems, Scene, Scenes
@@ -22,14 +20,13 @@ from nrpurify.evaluation.harness import Attack, Batch, check_budget
 from nrpurify.evaluation.profiler import Meter
 from nrpurify.models.detectors.boxes import Detections
 from nrpurify.models.features import FeatureExtractor
+from nrpurify.results import Result, result_id
 from nrpurify.tasks import draws
 from nrpurify.tasks.detection_metrics import METRICS, AveragePrecision
 from nrpurify.tasks.segmentation_cells import Attacked
 
 ImageMap = Callable[[Tensor], Tensor]
 DetectorCall = Callable[[list[Tensor]], Sequence[Detections]]
-Cell = dict[str, Any]
-"""One number of a results table with all that it depends on."""
 TASKS = {"detect": "boxes", "instances": "masks"}
 
 
@@ -158,9 +155,9 @@ def evaluate_detection(
     plan: DetectionPlan | None = None,
     basis: Mapping[str, Any] | None = None,
     known: Collection[str] = (),
-    finished: Callable[[Cell], None] | None = None,
+    finished: Callable[[Result], None] | None = None,
     watch: Callable[[str, int, int], None] | None = None,
-) -> list[Cell]:
+) -> list[Result]:
     """Measure a detector behind every defense on clean images and under every attack.
 
     Images go through one by one at their own size, so memory does not grow with their number; each
@@ -194,7 +191,7 @@ def evaluate_detection(
     scenes = usable(scenes, plan.task)
     notes = scenes.problems.lines()
     every = {"none": lambda images: images} | dict(defenses)
-    cells: list[Cell] = []
+    cells: list[Result] = []
     again = draws.remembered(defenses)
     for attack in (CLEAN, *attacks):
         ids = {name: cell_ids(attack, name, victim, plan, basis) for name in every}
@@ -216,7 +213,7 @@ def cell_ids(
     plan: DetectionPlan,
     basis: Mapping[str, Any] | None,
 ) -> dict[str, str]:
-    """The id of each metric's cell: readable, and with a basis ending in a hash of what decides it.
+    """The id of each metric's result, see :func:`nrpurify.results.result_id`.
 
     Args:
         attack: Or :data:`CLEAN`.
@@ -225,16 +222,13 @@ def cell_ids(
         plan: How it is measured.
         basis: What else decides the values, as plain values.
     """
-    eps = "" if attack.eps is None else f"{attack.eps * 255:g}"
-    parts = (plan.task, victim, f"{attack.name}{eps}", defense)
-    named = [re.sub(r"[^A-Za-z0-9.=_]+", "-", part) for part in parts]
-    mark = []
-    if basis is not None:
-        how = {key: value for key, value in asdict(plan).items() if key != "device"}
-        told = (attack.name, attack.eps, attack.steps, attack.surrogate, dict(attack.settings))
-        decided = {"attack": told, "defense": defense, "victim": victim, "plan": how}
-        mark = [digest({**decided, "basis": dict(basis)})[:10]]
-    return {metric: "--".join([*named, metric, *mark]) for metric in METRICS}
+    how = {key: value for key, value in asdict(plan).items() if key != "device"}
+    decided = {
+        **{"task": plan.task, "attack": attack.name, "eps": attack.eps, "steps": attack.steps},
+        **{"surrogate": attack.surrogate, "settings": dict(attack.settings)},
+        **{"defense": defense, "victim": victim, "plan": how, "basis": dict(basis or {})},
+    }
+    return {metric: result_id({**decided, "metric": metric}) for metric in METRICS}
 
 
 def usable(scenes: Scenes, task: str) -> Scenes:
@@ -322,31 +316,32 @@ def _cells(
     plan: DetectionPlan,
     notes: list[str],
     ids: Mapping[str, str],
-) -> list[Cell]:
+) -> list[Result]:
     values = row.precision.values()
     intervals = row.precision.intervals(resamples=plan.resamples, seed=plan.seed)
-    common = {
-        "task": plan.task,
-        "attack": attack.name,
-        "surrogate": attack.surrogate,
-        "eps": attack.eps,
-        "steps": attack.steps,
-        "threat": attack.threat,
-        "draws": 1,
-        "defense": defense,
-        "victim": victim,
-        "n": len(row.precision),
-        "success": None,
-        "conditional_success": None,
-        "rounding": plan.rounding,
-        "seconds": row.seconds,
-        "peak_memory_mb": row.peak_memory_mb,
-        "seed": plan.seed,
-        "settings": {"longest": plan.longest, "resamples": plan.resamples, **attack.settings},
-        "notes": list(notes),
-    }
     return [
-        {"id": ids[name], **common}
-        | {"metric": name, "value": values[name], "interval": list(intervals[name])}
+        Result(
+            id=ids[name],
+            task=plan.task,
+            metric=name,
+            value=values[name],
+            interval=intervals[name],
+            attack=attack.name,
+            surrogate=attack.surrogate,
+            eps=attack.eps,
+            norm=None if attack.eps is None else "linf",
+            steps=attack.steps,
+            threat=attack.threat,
+            defense=defense,
+            victim=victim,
+            n=len(row.precision),
+            rounding=plan.rounding,
+            precision=str(attack.settings["precision"]) if "precision" in attack.settings else None,
+            seconds=row.seconds,
+            peak_memory_mb=row.peak_memory_mb,
+            seed=plan.seed,
+            settings={"longest": plan.longest, "resamples": plan.resamples, **attack.settings},
+            notes=notes,
+        )
         for name in METRICS
     ]

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -14,31 +14,29 @@ from torch import nn
 from nrpurify import defenses
 from nrpurify.attacks.gradient_log import gradient_notes
 from nrpurify.core.errors import InputError
-from nrpurify.core.files import check_writable, read_json, write_json
-from nrpurify.core.precision import arithmetic
+from nrpurify.core.files import check_writable
 from nrpurify.core.random import derive_seed
 from nrpurify.core.spec import same_network
-from nrpurify.core.versions import environment, recorded_plugins
 from nrpurify.defenses.chain import passes_of
-from nrpurify.evaluation.networks import networks_seen
+from nrpurify.evaluation.provenance import networks_seen, provenance, weights_hashes
 from nrpurify.evaluation.strips import shown_defense
 from nrpurify.evaluation.threats import is_random
+from nrpurify.results import RUN_FILE, Result, Run, read_result, write_run
+from nrpurify.results.reader import load_run
 from nrpurify.tasks.attackers import prepare_attacks
 from nrpurify.tasks.draws import Draws, check_one_pass, remembered
 from nrpurify.tasks.plan import TaskPlan
-from nrpurify.tasks.segmentation_cells import Attacked, Cell
+from nrpurify.tasks.segmentation_cells import Attacked
 from nrpurify.tasks.strips import strongest, write_strips
 from nrpurify.tasks.victims import Victim, open_victim
-from nrpurify.weights import weights_hash
 
-RUN = "run.json"
 Watch = Callable[[str, int, int], None]
 """Called with (what is worked on, images done, images in all)."""
 
 
 def evaluate_task(
     plan: TaskPlan, out: str | Path, *, resume: bool = False, watch: Watch | None = None
-) -> dict[str, Any]:
+) -> Run:
     """Measure a detector or segmenter clean and attacked, behind each defense.
 
     ``out`` gets ``run.json``, which ``nrpurify report`` shows, ``adversaries/`` with the attacked
@@ -63,11 +61,11 @@ def evaluate_task(
         AssertionError: An attack left its budget.
     """
     folder = Path(out)
-    if not resume and (folder / RUN).exists():
+    if not resume and (folder / RUN_FILE).exists():
         raise InputError(
             f"{str(folder)!r} holds a run; resume it (--resume) or choose another folder"
         )
-    check_writable(folder / RUN)
+    check_writable(folder / RUN_FILE)
     made = {spec: _defense(plan, spec) for spec in plan.specs}
     bench = _Bench(
         plan,
@@ -99,11 +97,14 @@ def _defense(plan: TaskPlan, spec: str) -> tuple[nn.Module, bool]:
     return defense, random
 
 
-def _cells(folder: Path) -> list[Cell]:
-    try:
-        return list(read_json(folder / RUN)["cells"])
-    except (OSError, ValueError, TypeError, KeyError):
-        return []
+def _cells(folder: Path) -> list[Result]:
+    """The results of an earlier run that can be read."""
+    found = []
+    with suppress(InputError, TypeError, KeyError):
+        for values in load_run(folder)["cells"]:
+            with suppress(InputError):
+                found.append(read_result(values))
+    return found
 
 
 @dataclass
@@ -114,9 +115,13 @@ class _Bench:
     attacks: list[Attacked]
     defenses: dict[str, nn.Module]
     random: frozenset[str]
-    created: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
+    head: dict[str, Any] = field(init=False)
 
-    def run(self, before: Sequence[Cell], watch: Watch) -> dict[str, Any]:
+    def __post_init__(self) -> None:
+        plan = self.plan
+        self.head = provenance(seed=plan.seed, amp=plan.amp, device=plan.device)
+
+    def run(self, before: Sequence[Result], watch: Watch) -> Run:
         """Measure, saving as far as it has come, and write the pictures."""
         hashes, again = self._hashes(), remembered(self.defenses)
         cells = self.victim.measure(
@@ -130,7 +135,7 @@ class _Bench:
         again()
         shown = strongest(self.attacks)
         alike = None if shown is None else (shown.attack, shown.eps)
-        under = [cell for cell in cells if (cell["attack"], cell["eps"]) == alike] or cells
+        under = [cell for cell in cells if (cell.attack, cell.eps) == alike] or cells
         spec = shown_defense(self.defenses, under)
         strips = write_strips(
             self.folder / "strips",
@@ -143,75 +148,71 @@ class _Bench:
 
     def _hashes(self) -> dict[str, str]:
         modules = {self.plan.model_name: self.victim.network, **self.defenses}
-        found = {name: weights_hash(name, module) for name, module in modules.items()}
+        found = weights_hashes(modules)
         for attack in self.attacks:
             found |= attack.settings.get("weights_sha256", {})
-        return {name: value for name, value in found.items() if value}
+        return found
 
     def _save(
-        self, cells: Sequence[Cell], strips: list[dict[str, Any]], hashes: Mapping[str, str]
-    ) -> dict[str, Any]:
-        plan, name = self.plan, f"{self.plan.task}-{self.plan.model_name}"
-        run = {
-            "name": name,
-            "title": f"{plan.model_name} on {plan.images.name}",
-            "created": self.created,
-            "images": {
+        self, cells: Sequence[Result], strips: list[dict[str, Any]], hashes: Mapping[str, str]
+    ) -> Run:
+        plan = self.plan
+        run = Run(
+            tuple(cells),
+            name=f"{plan.task}-{plan.model_name}",
+            title=f"{plan.model_name} on {plan.images.name}",
+            images={
                 "folder": plan.images.name,
-                "n": max((cell["n"] for cell in cells), default=0),
+                "n": max((cell.n or 0 for cell in cells), default=0),
                 "size": None,
                 "rule": "the first with labels, in the order of the annotations"
                 if plan.limit
                 else "all with labels",
             },
-            "settings": _plain(plan),
-            "versions": environment(plan.device),
-            **recorded_plugins(),
-            "weights_sha256": dict(hashes),
-            "seed": plan.seed,
-            "precision": arithmetic(plan.amp, plan.device),
-            "cells": list(cells),
-            "warnings": [
+            settings=_plain(plan),
+            weights_sha256=dict(hashes),
+            warnings=[
                 *_left_out(self.victim),
                 *self._one_draw(cells),
                 *self._seen(cells),
                 *self._gradients(cells),
             ],
-            "left_out": self.victim.left_out,
-            "strips": strips,
-        }
-        write_json(self.folder / RUN, run)
+            left_out=self.victim.left_out,
+            strips=strips,
+            **self.head,
+        )
+        write_run(self.folder, run)
         return run
 
-    def _gradients(self, cells: Sequence[Cell]) -> list[dict[str, Any]]:
+    def _gradients(self, cells: Sequence[Result]) -> list[dict[str, Any]]:
         """Warn of attacks whose gradients led nowhere."""
         return [
             {
                 "kind": "no gradient",
                 "text": f"{attack.attack}: {text}",
-                "cells": [cell["id"] for cell in cells if cell["attack"] == attack.attack],
+                "cells": [cell.id for cell in cells if cell.attack == attack.attack],
             }
             for attack in self.attacks
             for text in gradient_notes(attack.gradients())
         ]
 
-    def _one_draw(self, cells: Sequence[Cell]) -> list[dict[str, Any]]:
+    def _one_draw(self, cells: Sequence[Result]) -> list[dict[str, Any]]:
         """Warn of random defenses that no passes average over."""
         single = [s for s, made in self.defenses.items() if passes_of(made)[0] == 1]
         warnings = []
         for spec in (spec for spec in single if spec in self.random):
-            ids = [cell["id"] for cell in cells if cell["defense"] == spec]
+            ids = [cell.id for cell in cells if cell.defense == spec]
             text = f"{spec} is random and was judged on one draw an image; another seed differs"
             warnings.append({"kind": "one draw", "text": text, "cells": ids})
         return warnings
 
-    def _seen(self, cells: Sequence[Cell]) -> list[dict[str, Any]]:
+    def _seen(self, cells: Sequence[Result]) -> list[dict[str, Any]]:
         """Warn of surrogates that a defense has seen in training."""
         warnings = []
         for spec, module in self.defenses.items():
             for name in networks_seen(module):
-                mine = [cell for cell in cells if cell["defense"] == spec and cell["surrogate"]]
-                ids = [cell["id"] for cell in mine if same_network(name, cell["surrogate"])]
+                mine = [cell for cell in cells if cell.defense == spec]
+                ids = [cell.id for cell in mine if same_network(name, cell.surrogate or "")]
                 if ids:
                     text = f"{spec} was trained on features of {name}, the surrogate here"
                     warnings.append({"kind": "seen in training", "text": text, "cells": ids})

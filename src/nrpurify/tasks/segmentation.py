@@ -17,8 +17,9 @@ from nrpurify.evaluation.finite import check_finite
 from nrpurify.evaluation.harness import Batch, ImageMap, check_budget
 from nrpurify.evaluation.profiler import Meter
 from nrpurify.models.segmenters import Segmenter
+from nrpurify.results import Result
 from nrpurify.tasks import draws
-from nrpurify.tasks.segmentation_cells import CLEAN, Attacked, Cell, CellMaker
+from nrpurify.tasks.segmentation_cells import CLEAN, Attacked, CellMaker
 from nrpurify.tasks.segmentation_metrics import confusion
 
 
@@ -95,9 +96,9 @@ def evaluate_segmentation(
     device: torch.device | str = "cpu",
     basis: Mapping[str, Any] | None = None,
     known: Collection[str] = (),
-    finished: Callable[[Cell], None] | None = None,
+    finished: Callable[[Result], None] | None = None,
     watch: Watch | None = None,
-) -> list[Cell]:
+) -> list[Result]:
     """Measure a segmenter on clean and attacked images behind each defense, image by image.
 
     Args:

@@ -9,12 +9,10 @@ from typing import Any
 from torch import Tensor
 
 from nrpurify.attacks.gradient_log import GradientCount
-from nrpurify.core.hashing import digest, slug
 from nrpurify.data.masks import Problem, count_problems
 from nrpurify.evaluation.harness import Attack, Batch
+from nrpurify.results import Result, result_id
 from nrpurify.tasks.segmentation_metrics import METRICS, bootstrap_interval
-
-Cell = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -44,10 +42,15 @@ class Attacked:
     settings: Mapping[str, Any] = field(default_factory=dict)
     gradients: Callable[[], list[GradientCount]] = list
 
-    def describe(self) -> Cell:
-        """What a cell says of it."""
+    def describe(self) -> dict[str, Any]:
+        """The fields of a result that tell of it."""
         names = ("attack", "surrogate", "eps", "steps", "threat", "rounding")
-        return {name: getattr(self, name) for name in names} | {"settings": dict(self.settings)}
+        return {
+            **{name: getattr(self, name) for name in names},
+            "norm": None if self.eps is None else "linf",
+            "precision": self.settings.get("precision"),
+            "settings": dict(self.settings),
+        }
 
 
 def _unchanged(batch: Batch) -> Tensor:
@@ -77,43 +80,35 @@ class CellMaker:
     seed: int
 
     def ids(self, condition: Attacked, defense: str) -> dict[str, str]:
-        """The id of each metric's cell: readable, ending in a hash of all that decides it."""
-        eps = "" if condition.eps is None else f"{condition.eps * 255:.3g}"
+        """The id of each metric's result, see :func:`nrpurify.results.result_id`."""
         decided = {**condition.describe(), "images": list(self.names), "basis": dict(self.basis)}
-        decided |= {"defense": defense, "victim": self.victim, "seed": self.seed}
-        mark = digest(decided)[:10]
-        return {
-            metric: f"{slug(condition.attack, eps, defense, self.victim, metric)}-{mark}"
-            for metric in METRICS
-        }
+        decided |= {"task": "segment", "defense": defense, "victim": self.victim}
+        decided |= {"seed": self.seed}
+        return {metric: result_id({**decided, "metric": metric}) for metric in METRICS}
 
     def cells(
         self, condition: Attacked, defense: str, counts: Tensor, spent: Mapping[str, Any]
-    ) -> list[Cell]:
-        """One cell a metric from the confusion counts N×C×C of N images.
+    ) -> list[Result]:
+        """One result a metric from the confusion counts N×C×C of N images.
 
         ``spent`` holds draws, seconds and memory.
         """
         kinds = count_problems(self.problems)
-        shared = {
-            "task": "segment",
-            **condition.describe(),
-            "defense": defense,
-            "victim": self.victim,
-            "n": len(counts),
-            "success": None,
-            "conditional_success": None,
-            **spent,
-            "seed": self.seed,
-            "notes": [f"left out: {number} × {kind}" for kind, number in kinds.items()],
-        }
+        notes = [f"left out: {number} × {kind}" for kind, number in kinds.items()]
         return [
-            {
-                **shared,
-                "id": name,
-                "metric": metric,
-                "value": float(METRICS[metric](counts.sum(0))),
-                "interval": list(bootstrap_interval(counts, METRICS[metric], seed=self.seed)),
-            }
+            Result(
+                id=name,
+                task="segment",
+                metric=metric,
+                value=float(METRICS[metric](counts.sum(0))),
+                interval=bootstrap_interval(counts, METRICS[metric], seed=self.seed),
+                **condition.describe(),
+                defense=defense,
+                victim=self.victim,
+                n=len(counts),
+                **spent,
+                seed=self.seed,
+                notes=notes,
+            )
             for metric, name in self.ids(condition, defense).items()
         ]

@@ -19,6 +19,7 @@ from nrpurify.data.masks import CAMVID, ClassTable, Problem, count_problems
 from nrpurify.evaluation.cache import unreadable
 from nrpurify.models.detectors import load_detector
 from nrpurify.models.segmenters import CAMVID_CLASSES, Segmenter, load_segmenter
+from nrpurify.results import Result
 from nrpurify.tasks.detection import CLEAN as SCENES_CLEAN
 from nrpurify.tasks.detection import (
     DetectionPlan,
@@ -30,14 +31,14 @@ from nrpurify.tasks.detection import (
 from nrpurify.tasks.looks import Look, counted, detector_look, segmenter_look, shares
 from nrpurify.tasks.plan import TaskPlan
 from nrpurify.tasks.segmentation import LabeledFolder, evaluate_segmentation
-from nrpurify.tasks.segmentation_cells import CLEAN, Attacked, Cell, CellMaker
+from nrpurify.tasks.segmentation_cells import CLEAN, Attacked, CellMaker
 from nrpurify.tasks.strips import SHOWN, View
 
 VOID = 255
 """The value of void pixels in masks that are not CamVid's."""
 FAILED = (BROKEN, "image left out, its text file cannot be read", "unreadable")
 """Kinds of problems with files that are there and cannot be read."""
-Finished = Callable[[list[Cell]], object]
+Finished = Callable[[list[Result]], object]
 Watch = Callable[[str, int, int], None]
 
 
@@ -68,10 +69,10 @@ class Victim(Protocol):
         defenses: Mapping[str, nn.Module],
         attacks: Sequence[Attacked],
         hashes: Mapping[str, str],
-        before: Sequence[Cell],
+        before: Sequence[Result],
         finished: Finished,
         watch: Watch,
-    ) -> list[Cell]:
+    ) -> list[Result]:
         """All cells; those ``before`` that still hold are kept, ``finished`` sees what is there."""
 
 
@@ -138,21 +139,21 @@ class _Kept:
         finished: Sees what is there after each new one.
     """
 
-    def __init__(self, wanted: Sequence[str], before: Sequence[Cell], finished: Finished) -> None:
+    def __init__(self, wanted: Sequence[str], before: Sequence[Result], finished: Finished) -> None:
         self._wanted, self._finished = wanted, finished
-        self._cells = {cell["id"]: cell for cell in before if cell["id"] in wanted}
+        self._cells = {cell.id: cell for cell in before if cell.id in wanted}
 
     @property
     def known(self) -> list[str]:
         """The ids of what is there."""
         return list(self._cells)
 
-    def take(self, cell: Cell) -> None:
+    def take(self, cell: Result) -> None:
         """Add a new cell."""
-        self._cells[cell["id"]] = cell
+        self._cells[cell.id] = cell
         self._finished(list(self._cells.values()))
 
-    def cells(self) -> list[Cell]:
+    def cells(self) -> list[Result]:
         """All of them, in their order."""
         return [self._cells[name] for name in self._wanted]
 
@@ -192,10 +193,10 @@ class DetectVictim:
         defenses: Mapping[str, nn.Module],
         attacks: Sequence[Attacked],
         hashes: Mapping[str, str],
-        before: Sequence[Cell],
+        before: Sequence[Result],
         finished: Finished,
         watch: Watch,
-    ) -> list[Cell]:
+    ) -> list[Result]:
         """What is not among the cells ``before`` by its id, which tells all that decides it."""
         basis = {"weights": dict(hashes), "scenes": self._scenes(), "versions": versions()}
         plan, name = self._detection, self.plan.model
@@ -292,10 +293,10 @@ class SegmentVictim:
         defenses: Mapping[str, nn.Module],
         attacks: Sequence[Attacked],
         hashes: Mapping[str, str],
-        before: Sequence[Cell],
+        before: Sequence[Result],
         finished: Finished,
         watch: Watch,
-    ) -> list[Cell]:
+    ) -> list[Result]:
         """What is not among the cells ``before`` by its id, which tells all that decides it."""
         basis = {"weights": dict(hashes), "files": self._files(), "versions": versions()}
         wanted = self._ids(defenses, attacks, basis)

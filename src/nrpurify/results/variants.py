@@ -5,19 +5,24 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from nrpurify.attacks import registry
-
-_SHARED = ("layers", "preset", "purifier", "bpda", "labels", "targets", "trained")
+_FACTS = frozenset(
+    {"eps", "steps", "generator", "amp", "callback", "precision", "seed", "group", "domain"}
+    | {"random", "passes", "seen_in_training", "classes", "in_mean", "zero", "broken"}
+    | {"gradients", "adversaries", "attack_seconds", "weights_sha256", "longest", "resamples"}
+    | {"attacked", "attacked_sha256"}
+)
+"""Settings that have a column of their own, or tell of defense, victim and images."""
+_FIRST = ("layers", "preset", "purifier", "bpda", "labels", "targets", "trained")
 """Settings that attacks of every name have."""
-_ELSEWHERE = {"steps"}
-"""Settings for which tables have columns."""
 
 
 def variants(cells: Sequence[Mapping[str, Any]]) -> list[str]:
     """For each cell such as ``layers conv3_3``; empty where attack and threat have one setting.
 
+    The label that a plan gives an attack takes the place of its settings.
+
     Args:
-        cells: As ``run.json`` holds them.
+        cells: Results, or the objects that ``run.json`` holds.
     """
     known = [_settings(cell) for cell in cells]
     kinds = [(cell.get("attack"), cell.get("threat")) for cell in cells]
@@ -25,7 +30,7 @@ def variants(cells: Sequence[Mapping[str, Any]]) -> list[str]:
     for kind, settings in zip(kinds, known, strict=True):
         for name, value in settings.items():
             found.setdefault(kind, {}).setdefault(name, set()).add(value)
-    return [
+    texts = [
         ", ".join(
             f"{name.replace('_', ' ')} {text}"
             for name, text in own.items()
@@ -33,20 +38,15 @@ def variants(cells: Sequence[Mapping[str, Any]]) -> list[str]:
         )
         for kind, own in zip(kinds, known, strict=True)
     ]
+    return [str(cell.get("label") or text) for cell, text in zip(cells, texts, strict=True)]
 
 
 def _settings(cell: Mapping[str, Any]) -> dict[str, str]:
     settings = cell.get("settings")
     if not isinstance(settings, Mapping):
         return {}
-    known = dict.fromkeys((*_SHARED, *_own_settings(cell.get("attack"))))
-    return {name: _text(settings[name]) for name in known if name in settings}
-
-
-def _own_settings(attack: object) -> list[str]:
-    if attack not in registry.names():
-        return []
-    return [name for name in registry.get(str(attack)).settings if name not in _ELSEWHERE]
+    known = dict.fromkeys((*_FIRST, *settings))
+    return {n: _text(settings[n]) for n in known if n in settings and n not in _FACTS}
 
 
 def _text(value: Any) -> str:

@@ -1,0 +1,57 @@
+"""What decided a result: versions, arithmetic, and the hashes of all weights in use."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from torch import nn
+
+from nrpurify.core.precision import Amp, arithmetic
+from nrpurify.core.versions import environment, recorded_plugins
+from nrpurify.purifiers import Card
+from nrpurify.weights import weights_hash
+
+
+def provenance(*, seed: int, amp: Amp = False, device: str = "cpu") -> dict[str, Any]:
+    """The fields of a :class:`nrpurify.results.Run` that tell how it was made.
+
+    Args:
+        seed: Start of everything random.
+        amp: bf16 autocast where it was allowed.
+        device: Where the work was done.
+    """
+    return {
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "versions": environment(device),
+        **recorded_plugins(),
+        "seed": seed,
+        "precision": arithmetic(amp, device),
+    }
+
+
+def weights_hashes(modules: Mapping[str, nn.Module]) -> dict[str, str]:
+    """sha256 of weights by name, without the modules that have no weights."""
+    found = {name: weights_hash(name, module) for name, module in modules.items()}
+    return {name: sha256 for name, sha256 in found.items() if sha256}
+
+
+def networks_seen(defense: nn.Module) -> tuple[str, ...]:
+    """Networks named in the training recipes of the cards inside a defense."""
+    cards = [getattr(module, "card", None) for module in defense.modules()]
+    recipes = [card.training.get("recipe") for card in cards if isinstance(card, Card)]
+    return tuple(sorted({name for recipe in recipes for name in _networks(recipe)}))
+
+
+def _networks(node: Any) -> Iterator[str]:
+    if isinstance(node, Mapping):
+        for key, value in node.items():
+            if key in ("network", "guide") and isinstance(value, str) and value:
+                yield value
+            elif key == "networks":
+                yield from value
+            yield from _networks(value)
+    elif isinstance(node, list | tuple):
+        for value in node:
+            yield from _networks(value)
