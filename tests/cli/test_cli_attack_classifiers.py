@@ -10,6 +10,7 @@ from torch import nn
 
 from nrpurify import attacks, weights
 from nrpurify.attacks import get, names
+from nrpurify.attacks.spec import spec_settings
 from nrpurify.batch import read_records
 from nrpurify.core.hashing import pixels_hash
 from nrpurify.core.images import read_image
@@ -84,7 +85,7 @@ def test_every_name_runs_within_its_budget(run, photos, table, tmp_path, name, l
     assert json.loads(text)["linf"] == pytest.approx(8 / 255, abs=1e-6)
     settings = manifest(out)["settings"]
     assert settings["attack"] == name
-    for key, value in get(name).defaults().items():
+    for key, value in spec_settings(get(name)).items():
         if f"--{key}" not in FEWER.get(name, ()) and key != "step_size":
             assert settings[key] == (value if key != "early_stop" else False)
     if name == "noise":
@@ -182,9 +183,9 @@ def test_layers_of_tap(run, photos, tmp_path):
     ("args", "message"),
     [
         (("--name", "mifgsm"), "no attack 'mifgsm'; did you mean mi-fgsm"),
-        (("--name", "fgsm", "--steps", 3), "fgsm has no setting 'steps'; it has"),
+        (("--name", "fgsm", "--steps", 3), "fgsm has no setting 'steps'; there is none"),
         (("--name", "noise", "--surrogate", "vgg16"), "noise has no such setting"),
-        (("--name", "pgd", "--restarts", 3), "pgd has no setting 'restarts'; it has"),
+        (("--name", "pgd", "--restarts", 3), "pgd has no setting 'restarts'; did you mean"),
         (("--name", "dim", "--layer", "network.0"), "layer was given; dim has no such setting"),
         (("--name", "tap", "--layer", "network.9"), "no layer 'network.9'"),
         (("--name", "dim", "--preset", "papr"), "no preset 'papr'"),
