@@ -24,7 +24,6 @@ from nrpurify.cli.common import (
     progress_bar,
     resolve_device,
 )
-from nrpurify.cli.overrides import change_recipe
 from nrpurify.cli.progress import RateColumn, TrainingProgress
 from nrpurify.core.errors import InputError
 
@@ -111,6 +110,7 @@ def _train(
 ) -> dict[str, Any]:
     import torch
 
+    from nrpurify.cli.overrides import change_recipe
     from nrpurify.core.plugins import check_trusted
     from nrpurify.training import PurifierRun, load_recipe
 
