@@ -178,7 +178,7 @@ def test_the_command(camvid, tmp_path, capsys):
     assert card.training["recipe"]["seed"] == 3
     assert card.metrics == {}
     assert main(["train-segmenter", str(tmp_path / "nowhere")]) == 2
-    assert "is no folder" in capsys.readouterr().err
+    assert "is not a folder" in capsys.readouterr().err
 
 
 def blank(camvid, names):
