@@ -7,6 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from nrpurify.attacks.registry import register_attack
     from nrpurify.attacks.ssp import SSP, ssp
     from nrpurify.core.errors import NrpurifyError
     from nrpurify.defenses import MajorityVote, Protected, protect, register_defense
@@ -27,6 +28,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "SSP": "attacks",
     "ssp": "attacks",
+    "register_attack": "attacks.registry",
     "MajorityVote": "defenses",
     "Protected": "defenses",
     "protect": "defenses",
@@ -60,6 +62,7 @@ __all__ = [
     "load_purifier",
     "load_recipe",
     "protect",
+    "register_attack",
     "register_defense",
     "register_purifier",
     "register_victim",

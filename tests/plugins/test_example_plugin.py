@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from nrpurify.attacks.registry import ATTACKS
 from nrpurify.cli import main
 from nrpurify.core import plugins, versions
 from nrpurify.core.errors import WeightsError
@@ -21,8 +22,8 @@ from nrpurify.purifiers.registry import PURIFIERS
 
 EXAMPLE = Path(__file__).parent / "example"
 FILE = EXAMPLE / "nrpurify_example.py"
-REGISTRIES = (DEFENSES, VICTIMS, PURIFIERS)
-NAMES = ("posterize", "brightest-channel", "two-convolutions")
+REGISTRIES = (ATTACKS, DEFENSES, VICTIMS, PURIFIERS)
+NAMES = ("one-color", "posterize", "brightest-channel", "two-convolutions")
 SHA256 = hashlib.sha256(FILE.read_bytes()).hexdigest()
 
 
@@ -86,7 +87,7 @@ def plan(tmp_path, photos, more=""):
         f"images: {{folder: {photos}, size: 16, check_labels: false}}\n"
         "victims: [brightest-channel]\n"
         'defenses: ["posterize:levels=16"]\n'
-        f"attacks: [{{name: noise, eps: 8/255}}]\n{more}"
+        f"attacks: [{{name: one-color, eps: 8/255}}]\n{more}"
     )
     return path
 
@@ -154,4 +155,4 @@ def test_pip_installs_it(tmp_path):
     pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation"]
     subprocess.run([*pip, "--target", str(site), str(EXAMPLE)], check=True)
     assert (site / FILE.name).read_bytes() == FILE.read_bytes()
-    assert (next(site.glob("*.dist-info")) / "entry_points.txt").read_text().count("=") == 3
+    assert (next(site.glob("*.dist-info")) / "entry_points.txt").read_text().count("=") == 4

@@ -1,10 +1,23 @@
-"""A plug-in as anyone may write it: a defense, a purifier's design and a victim, in one file."""
+"""A plug-in as anyone may write it: attack, defense, purifier design and victim, in one file."""
 
 import torch
 from torch import Tensor, nn
 
-from nrpurify import register_defense, register_purifier, register_victim
+from nrpurify import register_attack, register_defense, register_purifier, register_victim
+from nrpurify.attacks.base import Attack, AttackProblem
 from nrpurify.weights import Preprocessing
+
+
+@register_attack("one-color", source="test", needs="none")
+class OneColor(Attack):
+    """All pixels brighter or darker by eps, within [0, 1]; ``model`` and ``labels`` are ignored."""
+
+    darker: bool = False
+
+    def perturb(self, problem: AttackProblem) -> Tensor:
+        """Change the images; the base keeps the budget."""
+        step = -1.0 if self.darker else 1.0
+        return problem.project(problem.clean + step)
 
 
 @register_defense("posterize", source="control", differentiable=False)
