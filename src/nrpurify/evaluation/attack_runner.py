@@ -27,7 +27,8 @@ from nrpurify.core.groups import GroupSize, in_fixed_groups
 from nrpurify.core.hashing import pixels_hash
 from nrpurify.core.precision import Amp, autocast
 from nrpurify.core.random import derive_generator
-from nrpurify.models.features import FeatureExtractor, check_layers, feature_extractor
+from nrpurify.models import features
+from nrpurify.models.features import FeatureExtractor, check_layers
 
 Perturb = Callable[[Tensor, Tensor | None, Sequence[Generator]], Tensor]
 """Maps N×3×H×W images in [0, 1], their N classes (or None) and N generators to attacked images."""
@@ -116,7 +117,7 @@ class AttackSpec:
             layers = self.layers or default_layer(
                 name, SelfSupervisedPerturbation.create(self.preset)
             )
-            return feature_extractor(name, layers)
+            return features.feature_extractor(name, layers)
         if self.entry.surrogate == "none" or not self.networks:
             return None
         loaded = [(load or models.load_classifier)(name) for name in self.networks]

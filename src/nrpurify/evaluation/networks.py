@@ -144,9 +144,9 @@ class Networks:
             model = grid_spec(attack).load(self._classifier)
         if model is None or isinstance(model, Tensor):
             return None if model is None else model.to(self.device)
-        if attack.trained:
-            return model.to(self.device)
         names = surrogate_names(attack)
+        if attack.trained or not names:  # cda and fff attack no network
+            return model.to(self.device)
         if names[0] not in self._loaded:
             self.hashes[f"features of {names[0]}"] = weights_hash(names[0], model)
         if attack.purifier:
