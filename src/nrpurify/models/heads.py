@@ -17,6 +17,10 @@ from torch import Tensor, nn
 from nrpurify.core.errors import InputError
 from nrpurify.core.files import atomic_path
 
+RIDGE = "_ridge"
+"""Ends the names of victims with a head of this kind."""
+RIDGE_SIDE = 224
+
 
 class Headed(nn.Module):
     """A body, the mean over positions, and a linear head.

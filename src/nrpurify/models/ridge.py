@@ -13,9 +13,6 @@ from nrpurify.models.registry import register_victim
 from nrpurify.models.resnet_thin import ResNet50Thin
 from nrpurify.models.xception import Xception
 
-RIDGE = "_ridge"
-RIDGE_SIDE = 224
-
 
 @register_victim("mobilenet_v2_ridge")
 def mobilenet_v2_ridge() -> nn.Module:

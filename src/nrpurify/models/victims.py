@@ -27,9 +27,8 @@ from nrpurify.core.preprocessing import Channels, find_preprocessing
 from nrpurify.core.registry import Entry, near_matches
 from nrpurify.core.spec import convert, is_factory_spec, parse_one
 from nrpurify.models.classifier import Classifier
-from nrpurify.models.heads import load_head
+from nrpurify.models.heads import RIDGE, RIDGE_SIDE, load_head
 from nrpurify.models.registry import VICTIMS
-from nrpurify.models.ridge import RIDGE, RIDGE_SIDE
 from nrpurify.models.state import load_checkpoint
 from nrpurify.models.zoo import timm_classifier, torchvision_classifier
 
