@@ -15,7 +15,6 @@ from torch import Tensor, nn
 
 from nrpurify.core.errors import InputError
 from nrpurify.evaluation.finite import check_finite
-from nrpurify.results import wilson_interval
 
 CONDITIONS = ("clean", "attacked", "purified", "purified_clean")
 
@@ -108,6 +107,8 @@ class Tally:
 
     def intervals(self) -> dict[str, tuple[float, float]]:
         """95 % Wilson intervals of :meth:`accuracy`."""
+        from nrpurify.results import wilson_interval  # `attack` counts nothing and needs no results
+
         return {name: wilson_interval(n, self.total) for name, n in self.correct.items()}
 
     def conditional_success(self) -> dict[str, float]:
