@@ -3,12 +3,17 @@
 Plain Python and JSON: nothing here imports torch or numpy.
 """
 
-from nrpurify.results.ids import result_id
-from nrpurify.results.reader import RUN_FILE, parse_run, read_result, read_run
-from nrpurify.results.result import SCHEMA, Estimate, Result, Run
-from nrpurify.results.statistics import paired_bootstrap, share, wilson_interval
-from nrpurify.results.variants import variants
-from nrpurify.results.writer import write_run
+from typing import TYPE_CHECKING
+
+from nrpurify.core.lazy import lazy_exports
+from nrpurify.results.variants import variants  # its module has the same name
+
+if TYPE_CHECKING:
+    from nrpurify.results.ids import result_id
+    from nrpurify.results.reader import RUN_FILE, parse_run, read_result, read_run
+    from nrpurify.results.result import SCHEMA, Estimate, Result, Run
+    from nrpurify.results.statistics import paired_bootstrap, share, wilson_interval
+    from nrpurify.results.writer import write_run
 
 __all__ = [
     "RUN_FILE",
@@ -26,3 +31,28 @@ __all__ = [
     "wilson_interval",
     "write_run",
 ]
+
+__getattr__, __dir__ = lazy_exports(
+    __name__,
+    {
+        "nrpurify.results.ids": ("result_id",),
+        "nrpurify.results.reader": (
+            "RUN_FILE",
+            "parse_run",
+            "read_result",
+            "read_run",
+        ),
+        "nrpurify.results.result": (
+            "SCHEMA",
+            "Estimate",
+            "Result",
+            "Run",
+        ),
+        "nrpurify.results.statistics": (
+            "paired_bootstrap",
+            "share",
+            "wilson_interval",
+        ),
+        "nrpurify.results.writer": ("write_run",),
+    },
+)
