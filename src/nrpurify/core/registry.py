@@ -163,7 +163,7 @@ def near_matches(name: str, known: Iterable[str]) -> str:
     if near := difflib.get_close_matches(name[:80].lower(), lowered, cutoff=0.5):
         return f"did you mean {', '.join(lowered[one] for one in near)}?"
     if not names:
-        return "expected none at all"
+        return "there is none"
     return f"expected one of {', '.join(names[:_MANY])}{', ...' if len(names) > _MANY else ''}"
 
 
