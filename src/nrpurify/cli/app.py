@@ -10,48 +10,19 @@ from typing import Annotated
 import typer
 
 import nrpurify
-from nrpurify.cli import (
-    INTERRUPTED,
-    attack,
-    certify,
-    demo,
-    detect,
-    evaluate,
-    grid,
-    listing,
-    paper,
-    purify,
-    report,
-    train,
-    train_attack,
-    train_segmenter,
-    weights,
-)
+from nrpurify.cli import INTERRUPTED
+from nrpurify.cli.commands import CommandGroup
 from nrpurify.cli.common import complain, set_quiet, weights_log
-from nrpurify.cli.options import build
 from nrpurify.core.errors import NrpurifyError
 
 app = typer.Typer(
     name="nrpurify",
+    cls=CommandGroup,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-app.command("demo", epilog=demo.EXAMPLES)(demo.command)
-app.command("attack", epilog=attack.EXAMPLES)(attack.command)
-app.command("purify", epilog=purify.EXAMPLES)(purify.command)
-app.command("detect", epilog=detect.EXAMPLES)(detect.command)
-app.command("train", epilog=train.EXAMPLES)(train.command)
-app.add_typer(train_attack.app, name="train-attack", epilog=train_attack.EXAMPLES)
-app.command("train-segmenter", epilog=train_segmenter.EXAMPLES)(train_segmenter.command)
-app.command("evaluate", epilog=evaluate.EXAMPLES)(evaluate.command)
-app.command("certify", epilog=certify.EXAMPLES)(certify.command)
-app.command("grid", epilog=grid.EXAMPLES)(grid.command)
-app.command("report", epilog=report.EXAMPLES)(report.command)
-app.command("list", epilog=listing.EXAMPLES)(listing.command)
-app.add_typer(paper.app, name="paper", epilog=paper.EXAMPLES)
-app.add_typer(weights.app, name="weights", epilog=weights.EXAMPLES)
 
 
 def _show_version(wanted: bool) -> None:
@@ -71,7 +42,7 @@ def _root(
 
 
 def _run_app(args: list[str] | None) -> None:
-    build(app)(args, prog_name="nrpurify")
+    typer.main.get_command(app)(args, prog_name="nrpurify")
 
 
 def run(args: Sequence[str] | None = None) -> int:

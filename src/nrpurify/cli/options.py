@@ -30,15 +30,13 @@ _MANY = 14
 """Commands with more options than this have their options in panels."""
 
 
-def build(app: typer.Typer) -> Any:
-    """The command of ``app``, and its sub-commands, with the shared options."""
-    root = typer.main.get_command(app)
-    for command in _all(root):
-        command.context_settings.setdefault("help_option_names", ["-h", "--help"])
-        if not hasattr(command, "commands"):
-            command.params.append(_quiet())
-            _arrange(command)
-    return root
+def share_options(command: Any) -> None:
+    """Add the shared options to a command and its sub-commands."""
+    for one in _all(command):
+        one.context_settings.setdefault("help_option_names", ["-h", "--help"])
+        if not hasattr(one, "commands"):
+            one.params.append(_quiet())
+            _arrange(one)
 
 
 def _all(command: Any) -> Iterator[Any]:

@@ -13,11 +13,10 @@ import torch
 from torch import Tensor, nn
 
 from nrpurify.purifiers.registry import register_purifier
-from nrpurify.purifiers.rrdb import RRDB
 from nrpurify.purifiers.shapes import halve
 
 
-def _start_as_identity(head: nn.Conv2d, tail: nn.Conv2d, gain: float) -> None:
+def start_as_identity(head: nn.Conv2d, tail: nn.Conv2d, gain: float) -> None:
     """Let ``head`` copy its inputs into the first channels and ``tail`` read them back."""
     channels = head.in_channels
     with torch.no_grad():
@@ -27,36 +26,6 @@ def _start_as_identity(head: nn.Conv2d, tail: nn.Conv2d, gain: float) -> None:
         tail.weight.div_(gain)
         for conv in (head, tail):
             nn.init.zeros_(conv.bias)  # type: ignore[arg-type]
-
-
-@register_purifier("unshuffle-rrdb")
-class UnshuffleRRDB(nn.Module):
-    """NRP's trunk behind pixel-unshuffle.
-
-    Args:
-        width: Channels of the trunk; at least ``3 * factor**2``.
-        blocks: Number of RRDBs.
-        growth: Growth of the dense blocks.
-        factor: Side of the pixel blocks that become channels.
-    """
-
-    def __init__(self, width: int = 64, blocks: int = 4, growth: int = 32, factor: int = 4) -> None:
-        super().__init__()
-        self.multiple = factor
-        self.radius = (15 * blocks + 3) * factor
-        self.head = nn.Conv2d(3 * factor**2, width, 3, padding=1)
-        self.trunk = nn.Sequential(*(RRDB(width, growth) for _ in range(blocks)))
-        self.tail = nn.Conv2d(width, 3 * factor**2, 3, padding=1)
-        self.unshuffle, self.shuffle = nn.PixelUnshuffle(factor), nn.PixelShuffle(factor)
-        for module in self.trunk.modules():
-            if isinstance(module, nn.Conv2d):
-                module.weight.data.mul_(0.1)
-        _start_as_identity(self.head, self.tail, 1.2**blocks)
-
-    def forward(self, images: Tensor) -> Tensor:
-        """N×3×H×W, sides multiples of ``factor``, to the same shape; not clamped."""
-        purified: Tensor = self.shuffle(self.tail(self.trunk(self.head(self.unshuffle(images)))))
-        return purified
 
 
 class Block(nn.Module):
@@ -108,7 +77,7 @@ class UnshuffleUNet(nn.Module):
         )
         self.tail = nn.Conv2d(widths[0], 3 * factor**2, 3, padding=1)
         self.unshuffle, self.shuffle = nn.PixelUnshuffle(factor), nn.PixelShuffle(factor)
-        _start_as_identity(self.head, self.tail, 1.0)
+        start_as_identity(self.head, self.tail, 1.0)
 
     def forward(self, images: Tensor) -> Tensor:
         """N×3×H×W, sides multiples of ``multiple``, to the same shape; not clamped."""
