@@ -250,3 +250,15 @@ def test_settings_in_the_name_that_cannot_be_used(run, photos, tmp_path, args, s
     assert code == 2
     assert said in err
     assert not (tmp_path / "out").exists()
+
+
+def test_an_l2_budget_holds_in_the_files(run, photos, tmp_path):
+    out = tmp_path / "out"
+    words = ("--name", "pgd", "--norm", "l2", "--eps", "2.0", "-r")
+    assert run("attack", photos, out, *words)[0] == 0
+    assert manifest(out)["settings"]["norm"] == "l2"
+    for name in ("a.png", "sub/c.png"):
+        size = float(np.linalg.norm(pixels(out / name) - pixels(photos / name))) / 255
+        assert 1.8 < size <= 2.0
+        assert manifest(out)["files"][name]["l2"] == pytest.approx(size, rel=1e-5)
+    assert run("attack", photos, out, "--name", "square", "--norm", "l2", "--eps", "2.0")[0] == 2

@@ -159,24 +159,49 @@ def _cast_between(images: Tensor, lower: Tensor, upper: Tensor, dtype: torch.dty
     return (rounded.view(torch.int16) - over + under).view(dtype)
 
 
-def round_within(attacked: Tensor, clean: Tensor, eps: float) -> Tensor:
+def round_within(attacked: Tensor, clean: Tensor, eps: float, norm: str = "linf") -> Tensor:
     """Attacked images as an 8-bit file holds them, within ``eps`` of the clean ones there.
 
     Each value goes to the nearest of the 256 levels; where that is further than ``eps`` from the
-    clean value, rounded to 8 bits too, to the next one toward it.
+    clean value, rounded to 8 bits too, to the next one toward it. In ℓ2, where the changes together
+    decide, those values take the next level toward the clean one that rounding has moved away from
+    it, the most undecided first, until the length of the change is within ``eps``.
 
     Args:
         attacked: N×3×H×W in [0, 1], or a single image 3×H×W.
         clean: Of the same shape.
-        eps: L∞ budget in (0, 1]; below 1/255 nothing can change.
+        eps: Budget: in (0, 1] for ``linf``, above 0 for ``l2``; below 1/255 nothing can change.
+        norm: ``linf`` or ``l2``.
 
     Returns:
         Multiples of 1/255, float32.
     """
+    if norm == "l2":
+        return _round_within_l2(attacked, clean, eps)
     whole = int(255 * eps + 1e-3)  # 255 times 16/255 may be a little less than 16
     base, nearest = (to_uint8(images).short() for images in (clean, attacked))
     held = torch.minimum(torch.maximum(nearest, base - whole), base + whole)
     return from_uint8(held.clamp(0, 255).to(torch.uint8))
+
+
+def _round_within_l2(attacked: Tensor, clean: Tensor, eps: float) -> Tensor:
+    images = attacked.reshape(-1, *attacked.shape[-3:])
+    base = to_uint8(clean).reshape(images.shape).double()
+    change, budget = (255 * images.double() - base).flatten(1), 255 * eps * (1 + 1e-9)
+    length = change.norm(dim=1, keepdim=True)
+    change = change * (budget / length.clamp_min(budget))  # clean values may be between two levels
+    levels = change.round()
+    for row, exact in zip(levels, change, strict=True):
+        excess = row.square().sum() - budget**2
+        grown = (row.abs() > exact.abs()).nonzero().flatten()
+        if excess <= 0 or not len(grown):
+            continue
+        grown = grown[(row[grown] - exact[grown]).abs().argsort(descending=True, stable=True)]
+        saved = (2 * row[grown].abs() - 1).cumsum(0)
+        grown = grown[: int((saved < excess).sum()) + 1]
+        row[grown] -= row[grown].sign()
+    held = base + levels.view(base.shape)
+    return from_uint8(held.clamp(0, 255).to(torch.uint8)).view(attacked.shape)
 
 
 def lost_by_rounding(eps: float) -> list[str]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import groupby
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -111,6 +112,7 @@ def _head(
         "attack": options.name,
         "surrogate": ",".join(spec.networks) or None,
         "eps": options.eps,
+        **({} if options.norm == "linf" else {"norm": options.norm}),
         "preset": options.preset,
         **spec.described(network),
         "group": options.group,
@@ -168,7 +170,7 @@ class _Run:
             raise
         except Exception as error:  # out of memory, or too small for the surrogate
             return [Item.failed(job, error) for job, _ in group]
-        check_budget(clean, attacked, self.options.eps)
+        check_budget(clean, attacked, self.options.eps, self.options.norm)
         counts = log.images or [GradientCount()] * len(group)
         return [
             self._write(job, image, one.cpu(), count)
@@ -186,7 +188,7 @@ class _Run:
         return None if classes is None else torch.tensor([classes.of(job) for job, _ in group])
 
     def _write(self, job: Job, image: Image, attacked: torch.Tensor, count: GradientCount) -> Item:
-        rounded = round_within(attacked, image.rgb, self.options.eps)
+        rounded = round_within(attacked, image.rgb, self.options.eps, self.options.norm)
         change = float((rounded - image.rgb).abs().max())
         try:
             self.manifest.begin(job)
@@ -194,7 +196,9 @@ class _Run:
             if self.manifest.floats:
                 save_image_tensor(image_tensor_path(job.output), attacked)
             unrounded = float((attacked - image.rgb).abs().max())
-            facts = {"gradient": counts} if (counts := count.to_dict()) else {}
+            facts: dict[str, Any] = {"gradient": counts} if (counts := count.to_dict()) else {}
+            if self.options.norm == "l2":
+                facts["l2"] = float((rounded - image.rgb).norm())
             self.manifest.record(job, linf=change, float_linf=unrounded, facts=facts)
         except (InputError, OSError) as error:
             return Item.failed(job, error)

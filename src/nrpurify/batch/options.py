@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from nrpurify.attacks.constraints import per_sample
+from nrpurify.attacks.constraints import check_norm, per_sample
 from nrpurify.attacks.spec import merge_settings, read_spec
 from nrpurify.core.errors import InputError
 from nrpurify.core.precision import Amp
@@ -31,10 +31,10 @@ class AttackOptions:
             :func:`nrpurify.models.load_classifier` takes, by default efficientnet_lite0, or
             several with commas between them: their ensemble.
         layers: Where it is attacked (ssp, tap); empty for the preset's or the network's default.
-        eps: L∞ budget in (0, 1].
+        eps: Budget in units of [0, 1] images: in (0, 1] for ``linf``, above 0 for ``l2``.
         preset: ``paper`` or ``authors``.
         steps: Iterations; None for the preset's.
-        step_size: In (0, 1]; None for the preset's.
+        step_size: In units as ``eps``; None for the preset's.
         restarts: Attempts (apgd-ce, apgd-dlr, square); None for the preset's.
         trained: A generator (cda) or pattern (fff) of one's own; None for the shipped one.
         labels: CSV file of true classes, see :func:`nrpurify.data.labels.read_labels_csv`; None
@@ -48,6 +48,7 @@ class AttackOptions:
         device: Where to work.
         amp: bf16 autocast: ``True``, ``False`` or ``"auto"``.
         settings: Further settings of the attack; those of a spec in ``name`` are added.
+        norm: Of the budget: ``linf`` or ``l2``.
 
     Raises:
         InputError: No such attack or setting, or a number is out of its range.
@@ -70,14 +71,17 @@ class AttackOptions:
     device: str = "cpu"
     amp: Amp = "auto"
     settings: Mapping[str, Any] = field(default_factory=dict)
+    norm: str = "linf"
 
     def __post_init__(self) -> None:
         """Read the spec in ``name``, and check numbers."""
         name, settings = read_spec(self.name)
         object.__setattr__(self, "name", name)
         object.__setattr__(self, "settings", {**self.settings, **settings})
-        per_sample(self.eps, torch.zeros(1))
-        per_sample(1.0 if self.step_size is None else self.step_size, torch.zeros(1), "step_size")
+        check_norm(self.norm)
+        per_sample(self.eps, torch.zeros(1), norm=self.norm)
+        step = 1.0 if self.step_size is None else self.step_size
+        per_sample(step, torch.zeros(1), "step_size", self.norm)
         for name, value in (
             ("batch", self.batch),
             ("group", self.group),
@@ -114,6 +118,7 @@ class AttackOptions:
             self.given,
             self.trained,
             targeted=self.targets is not None,
+            norm=self.norm,
         )
         spec.check()
         whole = {"early_stop": False} if "early_stop" in spec.entry.settings else {}

@@ -16,6 +16,7 @@ from nrpurify.cli.common import (
     FramesOption,
     Json,
     MaxPixels,
+    NormChoice,
     Paths,
     PluginOption,
     Recursive,
@@ -44,6 +45,8 @@ nrpurify attack photos/ attacked/ --name dim-ti --surrogate efficientnet_lite0,s
 
 nrpurify attack photos/ attacked/ --name pgd:steps=40,step_size=2/255
 
+nrpurify attack photos/ attacked/ --name pgd --norm l2 --eps 3.0
+
 nrpurify attack photos/ attacked/ --name cda --eps 8/255"""
 
 
@@ -67,7 +70,12 @@ def command(
         list[str] | None,
         typer.Option(help="Where it is attacked (ssp, tap); may be given several times."),
     ] = None,
-    eps: Annotated[str, typer.Option(help="Budget, as a fraction or a number.")] = "16/255",
+    eps: Annotated[
+        str, typer.Option(help="Budget, as a fraction or a number; 3.0 is usual in ℓ2.")
+    ] = "16/255",
+    norm: Annotated[
+        NormChoice, typer.Option(help="Of the budget: linf or l2, both for images in [0, 1].")
+    ] = NormChoice.LINF,
     preset: Annotated[str, typer.Option(help="Settings of the paper or the authors.")] = "paper",
     steps: Annotated[int | None, typer.Option(min=1, help="Iterations.")] = None,
     step_size: Annotated[
@@ -150,10 +158,11 @@ def command(
         name=name,
         surrogate=",".join(surrogate) if surrogate else None,
         layers=tuple(layer or ()),
-        eps=eps_option(eps),
+        eps=eps_option(eps, norm=norm.value),
+        norm=norm.value,
         preset=preset,
         steps=steps,
-        step_size=None if step_size is None else eps_option(step_size, "--step-size"),
+        step_size=None if step_size is None else eps_option(step_size, "--step-size", norm.value),
         restarts=restarts,
         trained=trained,
         labels=labels,

@@ -36,6 +36,13 @@ class AmpChoice(StrEnum):
     OFF = "off"
 
 
+class NormChoice(StrEnum):
+    """What ``--norm`` takes."""
+
+    LINF = "linf"
+    L2 = "l2"
+
+
 class FramesChoice(StrEnum):
     """What ``--frames`` takes."""
 
@@ -100,13 +107,13 @@ def load_plugin_option(specs: Sequence[str] | None) -> None:
         load_plugins(specs)
 
 
-def eps_option(text: str, flag: str = "--eps") -> float:
+def eps_option(text: str, flag: str = "--eps", norm: str = "linf") -> float:
     """Read a distance in units of [0, 1] images: a fraction such as ``16/255``, or a number.
 
     Raises:
-        InputError: Neither of them, or outside (0, 1].
+        InputError: Neither of them, or outside (0, 1], for ℓ2 not above 0.
     """
-    return parse_eps(text, f"{flag} is {text!r}")
+    return parse_eps(text, f"{flag} is {text!r}", norm)
 
 
 def resolve_device(name: str | None) -> str:

@@ -19,15 +19,17 @@ def hint_of_255(value: float) -> str:
     return f"; write {value:g} of 255 as {value:g}/255" if value > 1 else ""
 
 
-def parse_eps(text: str, given: str) -> float:
-    """A distance between [0, 1] images: a number or fraction above 0 and up to 1.
+def parse_eps(text: str, given: str, norm: str = "linf") -> float:
+    """A distance between [0, 1] images: a number or fraction above 0, for L∞ up to 1.
 
     Args:
         text: What was written.
         given: How an error begins, such as ``--eps is '16'``.
+        norm: ``linf``, or ``l2``, whose lengths may be above 1.
 
     Raises:
-        InputError: Neither of them, or outside (0, 1]; 16 is told to mean 16/255.
+        InputError: Neither of them, or outside (0, 1], for ℓ2 not above 0 or not finite; an L∞ of
+            16 is told to mean 16/255.
     """
     try:
         value = parse_fraction(text)
@@ -35,6 +37,10 @@ def parse_eps(text: str, given: str) -> float:
         raise InputError(
             f"{given}; expected a fraction such as 16/255 or a number such as 0.06"
         ) from None
+    if norm == "l2":
+        if not 0 < value < float("inf"):
+            raise InputError(f"{given}; expected an ℓ2 length above 0, such as 3.0")
+        return value
     if not 0 < value <= 1:
         hint = f"; write {text}/255" if 1 < value <= 255 and "/" not in text else ""
         raise InputError(f"{given}; expected a value above 0 and up to 1{hint}")

@@ -48,12 +48,13 @@ class AttackSpec:
             :func:`nrpurify.models.features.feature_extractor` takes, by default VGG16; else
             classifiers, several for their ensemble.
         layers: Where it works (ssp, tap); empty for the preset's or the network's default.
-        eps: L∞ budget in (0, 1].
+        eps: Budget: in (0, 1] for ``linf``, above 0 for ``l2``.
         preset: ``paper`` or ``authors``.
         settings: Override the preset.
         trained: File of a generator (cda) or pattern (fff); None for the shipped one.
         use_labels: False: away from what the network itself predicts for the clean images.
         targeted: The classes given are targets.
+        norm: Of the budget: ``linf`` or ``l2``.
     """
 
     name: str
@@ -65,6 +66,7 @@ class AttackSpec:
     trained: str | Path | None = None
     use_labels: bool = True
     targeted: bool = False
+    norm: str = "linf"
 
     @property
     def entry(self) -> AttackEntry:
@@ -93,6 +95,10 @@ class AttackSpec:
                 raise InputError(
                     f"{name} was given; {entry.name} has no such setting, leave it out"
                 )
+        if self.norm not in entry.info.norms:
+            raise InputError(
+                f"norm is {self.norm!r}; {entry.name} supports {', '.join(entry.info.norms)}"
+            )
         for name in self.settings:
             entry.entry.setting(name)
         if entry.surrogate == "features" and len(self.surrogate) > 1:
@@ -136,7 +142,7 @@ class AttackSpec:
         found = settings_in_force(entry, self.preset, self.settings)
         attack = entry.create(self.preset, **self.settings)
         if isinstance(attack, GradientAttack):
-            found["step_size"] = attack.length(self.eps)
+            found["step_size"] = attack.length(self.eps, self.norm)
         found.pop("layer", None)
         layers = network.layers if isinstance(network, FeatureExtractor) else self.layers
         if entry.surrogate != "none":
@@ -210,6 +216,7 @@ class AttackSpec:
                 network,
                 images,
                 eps=self.eps,
+                norm=self.norm,
                 preset=self.preset,
                 generator=generators,
                 amp=amp,

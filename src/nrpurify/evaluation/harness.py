@@ -64,17 +64,22 @@ class Views:
         return cls(images, batch.labels, batch.names)
 
 
-def check_budget(clean: Tensor, attacked: Tensor, eps: float) -> None:
-    """Raise AssertionError unless ‖attacked - clean‖∞ ≤ ``eps`` + 1e-6 and all is in [0, 1].
+def check_budget(clean: Tensor, attacked: Tensor, eps: float, norm: str = "linf") -> None:
+    """Raise AssertionError unless each change is at most ``eps`` + 1e-6 and all is in [0, 1].
+
+    The change of an image is measured in the norm, ``linf`` or ``l2``; in ℓ2 a millionth of it
+    may be added for the rounding of sums.
 
     NaN is in no range: it is refused too, in either of them.
     """
     for name, images in (("attacked", attacked), ("clean", clean)):
         if images.isnan().any():
             raise AssertionError(f"the {name} images hold NaN; expected numbers in [0, 1]")
-    worst = float((attacked - clean).abs().max())
+    change = (attacked - clean).flatten(1)
+    worst = float(change.norm(dim=1).max() if norm == "l2" else change.abs().max())
+    allowed = eps * (1 + 1e-6) if norm == "l2" else eps
     low, high = float(attacked.min()), float(attacked.max())
-    if worst > eps + 1e-6 or low < 0 or high > 1:
+    if worst > allowed + 1e-6 or low < 0 or high > 1:
         raise AssertionError(
             f"the attack left its box: change {worst:.6f} of {eps:.6f}, range [{low:g}, {high:g}]"
         )
