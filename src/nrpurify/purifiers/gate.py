@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterator
 
 import torch
 import torch.nn.functional as F
@@ -11,13 +11,16 @@ from torch import Tensor, nn
 from nrpurify.core.images import as_floats
 from nrpurify.core.tracing import exporting
 from nrpurify.purifiers.shapes import pad_to_multiple
-from nrpurify.purifiers.tiling import tile_sizes
+from nrpurify.purifiers.tiling import spans
 from nrpurify.purifiers.window import window_mean
 
 BLOCK = 2
 """Pixel blocks of this side become channels first."""
 SIDE = 512
 """Images are seen in pieces of about this side, so that memory is bounded."""
+_STEP, _HALO = 8, 16
+"""Pixels a side of one feature, and pixels read around a piece: a feature sees 12 beyond its own
+at most, so the pieces give what the whole image gives."""
 _DETAIL, _CORRECTION = 16.0, 24.0
 
 
@@ -51,20 +54,24 @@ class Gate(nn.Module):
         """N values, above 0 for images that look attacked; ``images`` may be uint8 too."""
         total = purified.new_zeros(images.shape[0], self.last.in_features)
         area = 0
-        for rows in _pieces(images, purified, 2):
-            for part in _pieces(*rows, 3):
-                found = self.features(_shown(as_floats(part[0], purified.dtype), part[1]))
+        for rows, keep_rows in _pieces(images.shape[2]):
+            for columns, keep_columns in _pieces(images.shape[3]):
+                part, result = (given[..., rows, columns] for given in (images, purified))
+                found = self.features(_shown(as_floats(part, purified.dtype), result))
+                found = found[..., keep_rows, keep_columns]
                 total = total + found.sum((2, 3))
                 area += found.shape[2] * found.shape[3]
         logits: Tensor = self.last(total / area)
         return logits.flatten()
 
 
-def _pieces(images: Tensor, purified: Tensor, axis: int) -> Iterable[tuple[Tensor, Tensor]]:
-    if exporting():  # their number would depend on the size
-        return [(images, purified)]
-    sizes = tile_sizes(images.shape[axis], SIDE)
-    return zip(torch.split(images, sizes, axis), torch.split(purified, sizes, axis), strict=True)
+def _pieces(length: int) -> Iterator[tuple[slice, slice]]:
+    """For each piece of a side: the pixels to read, and the features to keep."""
+    if exporting():  # the number of pieces would depend on the size
+        yield slice(None), slice(None)
+        return
+    for read, keep, _ in spans(length, SIDE, _HALO):
+        yield read, slice(keep.start // _STEP, -(-keep.stop // _STEP))
 
 
 def _shown(images: Tensor, purified: Tensor) -> Tensor:

@@ -28,7 +28,7 @@ def tile_sizes(length: int, tile: int) -> list[int]:
     return sizes
 
 
-def _spans(length: int, tile: int, halo: int) -> Iterator[tuple[slice, slice, slice]]:
+def spans(length: int, tile: int, halo: int) -> Iterator[tuple[slice, slice, slice]]:
     """For each tile of a line: what to read, what to keep of it, and where that goes."""
     stop = 0
     for size in tile_sizes(length, tile):
@@ -73,8 +73,8 @@ def apply_tiled(
     height, width = (scale * side for side in images.shape[2:])
     result = images.new_empty(len(images), 3, height, width, dtype=dtype)
     with torch.no_grad():
-        for rows_in, rows_keep, rows_out in _spans(images.shape[2], tile, halo):
-            for cols_in, cols_keep, cols_out in _spans(images.shape[3], tile, halo):
+        for rows_in, rows_keep, rows_out in spans(images.shape[2], tile, halo):
+            for cols_in, cols_keep, cols_out in spans(images.shape[3], tile, halo):
                 part = function(*(given[..., rows_in, cols_in] for given in (images, *more)))
                 place = (..., _times(rows_out, scale), _times(cols_out, scale))
                 result[place] = part[..., _times(rows_keep, scale), _times(cols_keep, scale)]
