@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 QUICK := tests/core tests/purifiers tests/defenses tests/attacks tests/models tests/training/test_purifier_trainer.py \
 	tests/training/test_losses.py tests/training/test_optim.py
 
-.PHONY: demo test test-slow test-versions lint clean
+.PHONY: demo test test-slow test-versions docs release audit lint clean
 
 demo: $(VENV)/.demo
 	$(BIN)/nrpurify demo
@@ -39,6 +39,27 @@ test-versions: .venv-oldest/.dev .venv-newest/.dev
 	.venv-newest/bin/pip install -e '.[all]' --group dev
 	touch $@
 
+# The site, in site/. Links and anchors that lead nowhere are errors.
+docs: .venv-docs/.done
+	.venv-docs/bin/zensical build --strict --clean
+
+.venv-docs/.done: pyproject.toml
+	$(PYTHON) -m venv .venv-docs
+	.venv-docs/bin/pip install --upgrade pip
+	.venv-docs/bin/pip install --group docs
+	touch $@
+
+# Wheel and sdist in dist/, checked and tried in an empty environment. Uploads nothing.
+release:
+	PYTHON=$(PYTHON) tools/release.sh
+
+# A bill of materials (dist/sbom.json) of an environment with all extras, and its known vulnerabilities.
+audit: $(VENV)/.dev
+	$(BIN)/pip install 'pip-audit>=2.8' 'cyclonedx-bom>=6'
+	mkdir -p dist
+	$(BIN)/cyclonedx-py environment $(VENV) --of JSON -o dist/sbom.json
+	$(BIN)/pip-audit --skip-editable
+
 lint: $(VENV)/.dev
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
@@ -58,4 +79,4 @@ $(VENV)/.dev: pyproject.toml | $(VENV)/bin/pip
 	touch $@
 
 clean:
-	rm -rf $(VENV) .venv-oldest .venv-newest out
+	rm -rf $(VENV) .venv-oldest .venv-newest .venv-docs .venv-release out site dist
