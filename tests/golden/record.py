@@ -1,7 +1,8 @@
 """Golden results: what tiny attacks and runs gave before the code was reshaped.
 
-``python tests/golden/record.py`` measures them again and overwrites ``attacks.safetensors`` and
-``runs.json``. A commit that does so says which number changed and why.
+``python tests/golden/record.py FOLDER`` measures them again and overwrites the files in ``attacks``
+and ``runs.json``; the runs go to FOLDER. With names of attacks behind it, only these are measured:
+``python tests/golden/record.py FOLDER pgd``. A commit says which number changed and why.
 """
 
 import json
@@ -17,7 +18,7 @@ from nrpurify.models.features import FeatureExtractor
 from nrpurify.paper import Bench, run_experiment
 
 HERE = Path(__file__).parent
-ATTACKS, RUNS = HERE / "attacks.safetensors", HERE / "runs.json"
+ATTACKS, RUNS = HERE / "attacks", HERE / "runs.json"
 SEEDS = (0, 1)
 SHORT = {
     "square": {"steps": 20, "restarts": 1},
@@ -59,13 +60,12 @@ def attacked(name: str, seed: int) -> torch.Tensor:
     return function(target, images, labels, eps=8 / 255, generator=generator, **settings)
 
 
-def all_attacked() -> dict[str, torch.Tensor]:
-    """The attacked images of every attack and seed."""
-    return {
-        f"{name}/{seed}": attacked(name, seed).contiguous()
-        for name in attacks.names()
-        for seed in SEEDS
-    }
+def record_attack(name: str) -> None:
+    """Overwrite the golden images of one attack."""
+    save_file(
+        {f"{name}/{seed}": attacked(name, seed).contiguous() for seed in SEEDS},
+        ATTACKS / f"{name}.safetensors",
+    )
 
 
 def cells(experiment: str, folder: Path) -> list[list[object]]:
@@ -77,7 +77,8 @@ def cells(experiment: str, folder: Path) -> list[list[object]]:
 
 def main(folder: Path) -> None:
     """Overwrite the golden files."""
-    save_file(all_attacked(), ATTACKS)
+    for name in attacks.names():
+        record_attack(name)
     found = {name: cells(name, folder) for name in EXPERIMENTS}
     lines = {
         name: "[\n" + ",\n".join(json.dumps(row) for row in rows) + "\n]"
@@ -89,8 +90,13 @@ def main(folder: Path) -> None:
 
 def golden_attacks() -> dict[str, torch.Tensor]:
     """The recorded images by ``ATTACK/SEED``."""
-    return load_file(ATTACKS)
+    files = sorted(ATTACKS.glob("*.safetensors"))
+    return {key: image for file in files for key, image in load_file(file).items()}
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    chosen = sys.argv[2:]
+    for one in chosen:
+        record_attack(one)
+    if not chosen:
+        main(Path(sys.argv[1]))
