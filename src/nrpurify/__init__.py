@@ -3,8 +3,9 @@
 The public names are loaded when they are first used, so that the command line starts at once.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from nrpurify.core.lazy import lazy_exports
 
 if TYPE_CHECKING:
     from nrpurify.attacks.registry import register_attack
@@ -24,29 +25,6 @@ if TYPE_CHECKING:
     from nrpurify.training import load_recipe, train
 
 __version__ = "0.1.0"
-
-_HOMES = {
-    "SSP": "attacks",
-    "ssp": "attacks",
-    "register_attack": "attacks.registry",
-    "MajorityVote": "defenses",
-    "Protected": "defenses",
-    "protect": "defenses",
-    "register_defense": "defenses",
-    "NrpurifyError": "core.errors",
-    "evaluate": "evaluation",
-    "FeatureExtractor": "models.features",
-    "feature_extractor": "models.features",
-    "load_classifier": "models",
-    "register_victim": "models",
-    "DynamicPurifier": "purifiers",
-    "Purifier": "purifiers",
-    "load_purifier": "purifiers",
-    "register_purifier": "purifiers",
-    "save_purifier": "purifiers",
-    "load_recipe": "training",
-    "train": "training",
-}
 
 __all__ = [
     "SSP",
@@ -72,11 +50,24 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+__getattr__, _names = lazy_exports(
+    __name__,
+    {
+        "nrpurify.attacks": ("SSP", "ssp"),
+        "nrpurify.attacks.registry": ("register_attack",),
+        "nrpurify.core.errors": ("NrpurifyError",),
+        "nrpurify.defenses": ("MajorityVote", "Protected", "protect", "register_defense"),
+        "nrpurify.evaluation": ("evaluate",),
+        "nrpurify.models": ("load_classifier", "register_victim"),
+        "nrpurify.models.features": ("FeatureExtractor", "feature_extractor"),
+        "nrpurify.purifiers": (
+            *("DynamicPurifier", "Purifier", "load_purifier", "register_purifier"),
+            "save_purifier",
+        ),
+        "nrpurify.training": ("load_recipe", "train"),
+    },
+)
 
 
 def __dir__() -> list[str]:
-    return [*__all__, "__version__"]
+    return [*_names(), "__version__"]

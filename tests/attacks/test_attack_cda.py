@@ -4,11 +4,11 @@ import torch.nn.functional as F
 from torch import nn
 
 from nrpurify.attacks import cda, load_generator
+from nrpurify.attacks.convert import convert_generator
 from nrpurify.attacks.generator import BLOCKS, GeneratorNet
 from nrpurify.attacks.trained import (
     GENERATOR,
     PATTERN,
-    convert_generator,
     read_trained,
     save_generator,
     save_pattern,

@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 
 from nrpurify.cli import main
-from nrpurify.models import features
+from nrpurify.models.registry import BODIES
 from nrpurify.purifiers import build_purifier, save_purifier
 
 
@@ -51,7 +51,7 @@ def random_weights(monkeypatch, tmp_path):
 
     def load(name):
         torch.manual_seed(1)
-        return features._BODIES[name]().state_dict()
+        return BODIES.get(name).make().state_dict()
 
     monkeypatch.setattr("nrpurify.weights.load", load)
     monkeypatch.setenv("NRPURIFY_CACHE", str(tmp_path / "cache"))

@@ -289,7 +289,7 @@ def test_the_default_layers(run, photo, tmp_path):
         args = ("--surrogate", surrogate, "--steps", 1)
         assert run("attack", source, tmp_path / surrogate, *args)[0] == 0
         layers = manifest(tmp_path / surrogate)["settings"]["layers"]
-        assert layers == [features.DEFAULT_LAYERS[surrogate]]
+        assert layers == [features.default_layer(surrogate)]
 
 
 def test_an_attack_that_leaves_its_budget_is_a_bug(run, photos, tmp_path, monkeypatch):

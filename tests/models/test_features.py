@@ -7,7 +7,7 @@ from torch import nn
 from nrpurify import attacks
 from nrpurify.core.errors import InputError
 from nrpurify.core.preprocessing import Normalize
-from nrpurify.models import features
+from nrpurify.models import bodies, features
 from nrpurify.models.features import FeatureExtractor, feature_extractor
 
 
@@ -158,7 +158,7 @@ def test_normalization_comes_first(body, images):
 
 
 def test_vgg16_layers_have_their_usual_names():
-    names = [name for name, _ in features.vgg16_body().named_children()]
+    names = [name for name, _ in bodies.vgg16_body().named_children()]
     counts = (2, 2, 3, 3, 3)
     expected = []
     for block, count in enumerate(counts, 1):
@@ -167,7 +167,7 @@ def test_vgg16_layers_have_their_usual_names():
         expected.append(f"pool{block}")
     assert names == expected
     assert names.index("conv3_3") == 14  # torchvision's features[:15] ends there
-    assert sum(p.numel() for p in features.vgg16_body().parameters()) == 14_714_688
+    assert sum(p.numel() for p in bodies.vgg16_body().parameters()) == 14_714_688
 
 
 @pytest.mark.parametrize(
@@ -188,7 +188,7 @@ def test_hed_network_sees_bgr_in_byte_units():
 
 
 def test_pretrained_weights_are_loaded_by_name(monkeypatch):
-    state = features.alexnet_body().state_dict()
+    state = bodies.alexnet_body().state_dict()
     monkeypatch.setattr(features.weights, "load", lambda name: {"alexnet": state}[name])
     extractor = feature_extractor("alexnet", ["relu1", "pool2"])
     assert extractor.layers == ("relu1", "pool2")

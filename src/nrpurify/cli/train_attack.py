@@ -77,7 +77,7 @@ def convert(
     json: Json = False,
 ) -> None:
     """Convert a generator that CDA's authors published, for --trained."""
-    from nrpurify.attacks.trained import convert_generator
+    from nrpurify.attacks.convert import convert_generator
 
     card = convert_generator(source, out, name=out.stem)
     note(f"{card.arguments['blocks']} residual blocks: {out}")

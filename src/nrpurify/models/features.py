@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from functools import partial
 from threading import get_ident
 
 import torch
@@ -13,13 +12,7 @@ from nrpurify import weights
 from nrpurify.core.errors import InputError
 from nrpurify.core.preprocessing import Normalize
 from nrpurify.core.registry import near_matches
-from nrpurify.models.detectors.centernet import CenterNetV3
-from nrpurify.models.detectors.mobilenet_v2 import MobileNetV2
-from nrpurify.models.inception import InceptionV3
-from nrpurify.models.resnet_thin import ResNet50Thin
-from nrpurify.models.squeezenet import SqueezeNet
-from nrpurify.models.vit import VisionTransformer
-from nrpurify.models.xception import Xception
+from nrpurify.models.registry import BODIES
 
 
 class FeatureExtractor(nn.Module):
@@ -150,60 +143,12 @@ def features_of(extractor: Callable[[Tensor], object], images: Tensor) -> tuple[
     return tuple(found)
 
 
-def vgg16_body() -> nn.Sequential:
-    """The 13 convolutions of VGG16, every layer by its usual name (conv1_1, relu1_1, pool1...)."""
-    body = nn.Sequential()
-    channels = 3
-    for block, (count, width) in enumerate(((2, 64), (2, 128), (3, 256), (3, 512), (3, 512)), 1):
-        for index in range(1, count + 1):
-            body.add_module(f"conv{block}_{index}", nn.Conv2d(channels, width, 3, padding=1))
-            body.add_module(f"relu{block}_{index}", nn.ReLU())
-            channels = width
-        body.add_module(f"pool{block}", nn.MaxPool2d(2))
-    return body
-
-
-def alexnet_body() -> nn.Sequential:
-    """The five convolutions of torchvision's AlexNet, as conv1, relu1, pool1 ... relu5."""
-    body = nn.Sequential()
-    shapes = ((64, 11, 4, 2), (192, 5, 1, 2), (384, 3, 1, 1), (256, 3, 1, 1), (256, 3, 1, 1))
-    inputs = 3
-    for index, (outputs, size, stride, padding) in enumerate(shapes, 1):
-        body.add_module(f"conv{index}", nn.Conv2d(inputs, outputs, size, stride, padding))
-        body.add_module(f"relu{index}", nn.ReLU())
-        if index <= 2:
-            body.add_module(f"pool{index}", nn.MaxPool2d(3, 2))
-        inputs = outputs
-    return body
-
-
-_BODIES: dict[str, Callable[[], nn.Module]] = {
-    "vgg16": vgg16_body,
-    "alexnet": alexnet_body,
-    "hed_vgg16": vgg16_body,
-    "squeezenet1_1": SqueezeNet,
-    "centernet": CenterNetV3,
-    "mobilenet_v2_140": partial(MobileNetV2, 1.4),
-    "mobilenet_v2": partial(MobileNetV2, symmetric=True),
-    "resnet50_thin": ResNet50Thin,
-    "xception": Xception,
-    "vit_s": VisionTransformer,
-    "inception_v3": InceptionV3,
-}
 VGG16_BODIES = ("vgg16", "hed_vgg16")
-DEFAULT_LAYERS = {
-    "vgg16": "conv3_3",
-    "hed_vgg16": "conv3_3",
-    "alexnet": "conv3",
-    "squeezenet1_1": "fire5",
-    "centernet": "blocks.11",
-    "mobilenet_v2_140": "blocks.12",
-    "mobilenet_v2": "blocks.12",
-    "resnet50_thin": "blocks.12",
-    "xception": "blocks.10",
-    "vit_s": "blocks.8",
-    "inception_v3": "blocks.7",
-}
+
+
+def default_layer(name: str) -> str | None:
+    """The layer at which a built-in extractor stops unless one is named; None for classifiers."""
+    return str(BODIES.get(name).info["layer"]) if name in BODIES else None
 
 
 def feature_extractor(
@@ -226,21 +171,21 @@ def feature_extractor(
 
     Raises:
         InputError: No such network or layer.
-        WeightsError: The weights are not to be had.
+        WeightsError: The weights could not be found or downloaded.
     """
     from nrpurify import models
 
-    layers = layers or DEFAULT_LAYERS.get(name)
-    if name not in _BODIES and name not in models.names() and ":" not in name:
+    layers = layers or default_layer(name)
+    if name not in BODIES and name not in models.names() and ":" not in name:
         raise InputError(
-            f"there is no network {name!r}; expected one of {', '.join(_BODIES)}; or, with a "
-            f"layer, {', '.join(models.names())}, timm:NAME or torchvision:NAME"
+            f"there is no network {name!r}; expected one of {', '.join(BODIES.names())}; or, with "
+            f"a layer, {', '.join(models.names())}, timm:NAME or torchvision:NAME"
         )
     if layers is None:
         raise InputError(f"no layer given for {name!r}; name one, for instance a block's output")
-    if name not in _BODIES:
+    if name not in BODIES:
         return FeatureExtractor(models.load_classifier(name, pretrained=pretrained), layers)
-    body = _BODIES[name]()
+    body = BODIES.get(name).make()
     if pretrained:
         body.load_state_dict(weights.load(name))
     expected = weights.get(name).preprocessing

@@ -7,6 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from nrpurify.models.registry import register_body
+
 
 class Layer(NamedTuple):
     """One convolution: channels, kernel, stride, and whether it keeps the sides."""
@@ -99,6 +101,7 @@ class Mixed(nn.Module):
         return torch.cat([b(i) for b, i in zip(self.branches, inputs, strict=True)], 1)
 
 
+@register_body("inception_v3", layer="blocks.7")
 class InceptionV3(nn.Module):
     """The convolutions to Mixed_6e: layers ``stem.0`` to ``stem.4``, ``blocks.0`` to ``blocks.7``.
 

@@ -1,8 +1,10 @@
-"""The registry of victims; a classifier's file registers it with :func:`register_victim`."""
+"""The registries of classifiers and of feature networks; a network's own file registers it."""
 
 from __future__ import annotations
 
 from typing import Any
+
+from torch import nn
 
 from nrpurify.core.registry import Registry
 
@@ -14,4 +16,12 @@ It returns a model from images to logits N×C, or a pair of it and its
 :class:`nrpurify.weights.Preprocessing`; its parameters are the settings of its spec. Without a
 preprocessing the model takes images in [0, 1] as they are. The weights and the preprocessing of
 built-in victims come from the table of :mod:`nrpurify.weights` by the same name.
+"""
+
+BODIES: Registry[nn.Module] = Registry("body", package="nrpurify.models", group="nrpurify.bodies")
+register_body = BODIES.register
+"""Decorate what makes a network for :func:`nrpurify.models.features.feature_extractor`.
+
+``layer`` is the one at which it stops by default. Weights and preprocessing come from the table of
+:mod:`nrpurify.weights` by the same name.
 """

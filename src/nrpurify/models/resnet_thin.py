@@ -3,6 +3,8 @@
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from nrpurify.models.registry import register_body
+
 # blocks, channels between, stride
 _STAGES = ((3, 32, 1), (4, 64, 2), (6, 128, 2), (3, 256, 2))
 _EXPANSION = 4
@@ -26,6 +28,7 @@ class Bottleneck(nn.Module):
         return F.relu(self.conv3(out) + self.shortcut(x))
 
 
+@register_body("resnet50_thin", layer="blocks.12")
 class ResNet50Thin(nn.Module):
     """The convolutions: layers ``stem`` and ``blocks.0`` to ``blocks.15``.
 

@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from nrpurify.models.registry import register_victim
+from nrpurify.models.registry import register_body, register_victim
 
 
 class Fire(nn.Module):
@@ -22,6 +22,7 @@ class Fire(nn.Module):
         return F.relu(torch.cat((self.expand1x1(x), self.expand3x3(x)), dim=1))
 
 
+@register_body("squeezenet1_1", layer="fire5")
 @register_victim("squeezenet1_1")
 class SqueezeNet(nn.Module):
     """SqueezeNet 1.1; conv1 pads one pixel right and bottom only, no dropout.

@@ -4,6 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from nrpurify.models.registry import register_body
+
 _WIDTH, _HEADS, _DEPTH, _PATCH, _GRID = 384, 6, 12, 14, 37
 _EPSILON = 1e-6
 
@@ -39,6 +41,7 @@ class Block(nn.Module):
         return out
 
 
+@register_body("vit_s", layer="blocks.8")
 class VisionTransformer(nn.Module):
     """The layers ``patches``, ``blocks.0`` to ``blocks.11``.
 

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from nrpurify.models.detectors.layers import Conv, Separable
 from nrpurify.models.padding import pad_same
+from nrpurify.models.registry import register_body
 
 _ENTRY = ((64, 128), (128, 256), (256, 728))
 _MIDDLE = 8
@@ -42,6 +43,7 @@ class Block(nn.Module):
         return result
 
 
+@register_body("xception", layer="blocks.10")
 class Xception(nn.Module):
     """The convolutions: layers ``stem``, ``blocks.0`` to ``blocks.11`` and ``last``.
 

@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from nrpurify import models
 from nrpurify.core.images import write_png
 from nrpurify.data.labels import LabeledImage
-from nrpurify.models import Classifier, features
+from nrpurify.models import Classifier
+from nrpurify.models.bodies import vgg16_body
 from nrpurify.models.features import FeatureExtractor, check_layers
 
 CLASSES = 10
@@ -53,7 +54,7 @@ def tiny_extractor(name: str, layers: str | Iterable[str] | None = None) -> Feat
         InputError: ``layers`` are none of the real network of that name.
     """
     if layers and name in ("vgg16", "hed_vgg16"):
-        check_layers(features.vgg16_body(), (layers,) if isinstance(layers, str) else tuple(layers))
+        check_layers(vgg16_body(), (layers,) if isinstance(layers, str) else tuple(layers))
     return FeatureExtractor(tiny_body(zlib.crc32(name.encode())), "conv2")
 
 

@@ -3,8 +3,6 @@
 import logging
 from pathlib import Path, PurePosixPath
 
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor
 
 from nrpurify.core.errors import WeightsError
@@ -12,22 +10,11 @@ from nrpurify.core.hashing import file_hash
 from nrpurify.weights.archive import check_hash, extract_member
 from nrpurify.weights.hub import load_from_hub
 from nrpurify.weights.package import download
-from nrpurify.weights.read import reader_for, state_digest
+from nrpurify.weights.read import reader_for
+from nrpurify.weights.state import read_safetensors, state_digest
 from nrpurify.weights.table import Weight
 
 _log = logging.getLogger("nrpurify.weights")
-
-
-def read_safetensors(file: Path) -> dict[str, Tensor]:
-    """Read a safetensors file onto the CPU.
-
-    Raises:
-        WeightsError: the file is broken.
-    """
-    try:
-        return load_file(file)
-    except (SafetensorError, OSError) as error:
-        raise WeightsError(f"{file} is not a readable safetensors file: {error}") from error
 
 
 def _convert(weight: Weight, member: Path) -> dict[str, Tensor]:

@@ -1,6 +1,5 @@
 """Reading of weight files without running what they say."""
 
-import hashlib
 import io
 import pickle
 import tempfile
@@ -11,7 +10,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy._core.multiarray import _reconstruct
-from torch import Tensor
 
 from nrpurify.core.errors import MissingExtraError, WeightsError
 from nrpurify.weights.archive import extract_bounded
@@ -132,26 +130,3 @@ def reader_for(member: str) -> Callable[[Path], Mapping[str, Any]]:
         f"cannot read {member!r}; expected a name in .ckpt, .pkl, .pth, .pt, .h5, .keras, .json, "
         ".js, .onnx or .tflite"
     )
-
-
-def state_digest(state: Mapping[str, Tensor]) -> str:
-    """Return the sha256 over names, types, shapes and values of a state dict, in name order.
-
-    Unlike the hash of a file it does not depend on the version of the library that wrote it.
-    """
-    digest = hashlib.sha256()
-    for name in sorted(state):
-        tensor = state[name].detach().cpu().contiguous()
-        values, kind = _plain(tensor)
-        digest.update(f"{name} {kind} {tuple(tensor.shape)}\n".encode())
-        digest.update(values.tobytes())
-    return digest.hexdigest()
-
-
-def _plain(tensor: Tensor) -> tuple[np.ndarray, str]:
-    """A tensor's values, or bytes where numpy lacks its type (bfloat16), and what they are."""
-    try:
-        values = tensor.numpy()
-    except TypeError:
-        return tensor.reshape(-1).view(torch.uint8).numpy(), str(tensor.dtype)
-    return values, values.dtype.str

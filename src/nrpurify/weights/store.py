@@ -14,8 +14,7 @@ from torch import Tensor, nn
 from nrpurify.core.errors import WeightsError
 from nrpurify.core.hashing import cache_dir, cached_hashes, content_hashes, digest, tensors_hash
 from nrpurify.core.lock import locked
-from nrpurify.weights.places import from_anywhere, from_file, read_safetensors
-from nrpurify.weights.read import state_digest
+from nrpurify.weights.state import read_safetensors, state_digest
 from nrpurify.weights.table import Weight, get, names
 
 _log = logging.getLogger("nrpurify.weights")
@@ -74,6 +73,8 @@ def _save(weight: Weight, state: dict[str, Tensor], folder: Path, target: Path) 
 
 
 def _fill(weight: Weight, target: Path, file: Path | None, force: bool) -> None:
+    from nrpurify.weights.places import from_anywhere, from_file  # only a fetch needs converters
+
     with _workspace(weight) as folder:
         if file is not None:
             _save(weight, from_file(weight, file, folder), folder, target)
