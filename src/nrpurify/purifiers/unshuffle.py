@@ -18,6 +18,8 @@ from nrpurify.purifiers.shapes import halve
 
 def start_as_identity(head: nn.Conv2d, tail: nn.Conv2d, gain: float) -> None:
     """Let ``head`` copy its inputs into the first channels and ``tail`` read them back."""
+    if head.weight.is_meta:  # its values are loaded later; dividing none would import sympy, 0.3 s
+        return
     channels = head.in_channels
     with torch.no_grad():
         nn.init.dirac_(head.weight[:channels])
