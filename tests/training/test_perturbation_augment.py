@@ -47,6 +47,19 @@ def test_swap_gives_each_crop_its_neighbors_perturbation():
     torch.testing.assert_close(after, before.roll(1, 0))
 
 
+def test_factors_scale_the_crops_that_are_not_scaled_down():
+    ratios, shrunk = [], []
+    for seed in range(40):
+        before, after = change(seed, factors=(0.5, 1.2))
+        ratios.append((after / before)[:, 0, 0, 0])
+        before, after = change(seed, scale=1.0, factors=(1.1, 1.2))
+        shrunk.append((after / before)[:, 0, 0, 0])
+    ratios = torch.cat(ratios)
+    assert 0.5 - 1e-3 <= ratios.min() < 0.55
+    assert 1.15 < ratios.max() <= 1.2 + 1e-3
+    assert torch.cat(shrunk).max() <= 1 + 1e-3
+
+
 def test_scale_shrinks_crop_by_crop_down_to_the_least_eps():
     ratios = []
     for seed in range(40):
@@ -109,17 +122,20 @@ share = st.floats(0, 1)
 
 @given(
     clean=share, scale=share, smooth=share, swap=share,
-    eps=st.floats(0.5 / 255, 0.5), least=st.floats(0.1 / 255, 0.5), seed=st.integers(0, 2**32),
+    eps=st.floats(0.5 / 255, 0.5), least=st.floats(0.1 / 255, 0.5), most=st.floats(0.5, 1.5),
+    seed=st.integers(0, 2**32),
 )  # fmt: skip
 @settings(deadline=None, max_examples=60)
-def test_budget_is_kept(clean, scale, smooth, swap, eps, least, seed):
+def test_budget_is_kept(clean, scale, smooth, swap, eps, least, most, seed):
     generator = seeded(seed)
     crops = torch.rand(3, 3, 6, 6, generator=generator)
     noise = torch.rand(crops.shape, generator=generator) * 2 - 1
     pair = Pair(crops, (crops + eps * noise).clamp(0, 1))
-    variation = PerturbationAugment(clean, scale, smooth, swap, least)
+    variation = PerturbationAugment(
+        clean=clean, scale=scale, factors=(0.5, most), smooth=smooth, swap=swap, least_eps=least
+    )
     varied = augment_perturbations(pair, variation, eps, generator)
-    assert (varied.adversarial - crops).abs().max() <= eps + 1e-6
+    assert (varied.adversarial - crops).abs().max() <= eps * max(most, 1) + 1e-6
     assert varied.adversarial.min() >= 0
     assert varied.adversarial.max() <= 1
 

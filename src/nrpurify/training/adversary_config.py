@@ -133,6 +133,7 @@ class PerturbationAugment:
     Attributes:
         clean: Crops without a perturbation.
         scale: Crops whose perturbation is scaled down to a random eps.
+        factors: Least and greatest factor of the perturbations of all other crops.
         smooth: Crops whose perturbation is smoothed by the 15×15 Gaussian and signed again.
         swap: Crops that get another crop's perturbation.
         sign: Crops whose perturbation is brought to ±eps everywhere, as a single step leaves it.
@@ -144,6 +145,7 @@ class PerturbationAugment:
 
     clean: float = 0.0
     scale: float = 0.0
+    factors: tuple[float, float] = (1.0, 1.0)
     smooth: float = 0.0
     swap: float = 0.0
     sign: float = 0.0
@@ -157,6 +159,7 @@ class PerturbationAugment:
             self,
             clean=SHARE,
             scale=SHARE,
+            factors=least_and_greatest(POSITIVE),
             smooth=SHARE,
             swap=SHARE,
             sign=SHARE,

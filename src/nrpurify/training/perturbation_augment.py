@@ -31,7 +31,9 @@ def flip_pair(pair: Pair, generator: Generator) -> Pair:
 def augment_perturbations(
     pair: Pair, settings: PerturbationAugment, eps: float, generator: Generator
 ) -> Pair:
-    """Change perturbations crop by crop as ``settings`` says; ‖δ‖∞ ≤ ``eps`` stays true.
+    """Change perturbations crop by crop as ``settings`` says.
+
+    ‖δ‖∞ stays at most ``eps`` times the greatest of ``settings.factors``.
 
     Args:
         pair: Float N×3×S×S crops in [0, 1].
@@ -52,7 +54,9 @@ def augment_perturbations(
             delta[index] = random_grain(delta.shape[-1], generator).to(delta) * eps
     least = min(settings.least_eps / eps, 1.0)
     scale = least + (1 - least) * _rand(delta, generator)
-    delta = torch.where(_drawn(delta, settings.scale, generator), delta * scale, delta)
+    low, high = settings.factors
+    factor = low + (high - low) * _rand(delta, generator) if high > low else torch.tensor(low)
+    delta = delta * torch.where(_drawn(delta, settings.scale, generator), scale, factor)
     # last, so that the share of clean crops does not depend on the other settings
     delta = delta.masked_fill(_drawn(delta, settings.clean, generator), 0.0)
     return Pair(clean, (clean + delta).clamp(0, 1))
