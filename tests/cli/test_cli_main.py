@@ -126,7 +126,7 @@ def interrupt(*args, **kwargs):
 
 
 def test_an_interruption_is_130(run, monkeypatch, photos, tmp_path, tiny_file):
-    monkeypatch.setattr("nrpurify.batch.purify.read_image", interrupt)
+    monkeypatch.setattr("nrpurify.batch.work.read_image", interrupt)
     code, _, err = run("purify", photos, tmp_path / "out", "--purifier", tiny_file)
     assert code == 130
     assert "interrupted" in err

@@ -215,7 +215,7 @@ def test_a_kill_leaves_no_output_that_the_next_run_refuses(
 
     shutil.rmtree(tmp_path / "out")
     with monkeypatch.context() as patch:
-        patch.setattr("nrpurify.core.manifest.Manifest.record", killed)
+        patch.setattr("nrpurify.core.manifest.Manifest.record_all", killed)
         assert run(*args)[0] == 130
     with (tmp_path / "out" / "manifest.jsonl").open("a") as file:
         file.write('{"output": "half')

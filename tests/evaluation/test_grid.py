@@ -13,7 +13,7 @@ from nrpurify.core.callables import Function
 from nrpurify.core.config import RecipeError
 from nrpurify.core.errors import InputError
 from nrpurify.core.images import load_batch, read_image
-from nrpurify.core.manifest import read_records
+from nrpurify.core.records import read_records
 from nrpurify.data.labels import read_labeled_folder
 from nrpurify.evaluation import (
     GridAttack,

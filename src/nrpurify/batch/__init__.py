@@ -10,7 +10,8 @@ if TYPE_CHECKING:
     from nrpurify.batch.options import AttackOptions
     from nrpurify.batch.planning import JobPlan, plan_jobs
     from nrpurify.batch.purify import purify_folder
-    from nrpurify.core.manifest import MANIFEST, Job, Manifest, Records, read_records
+    from nrpurify.core.manifest import Job, Manifest
+    from nrpurify.core.records import MANIFEST, Records, read_records
 
 __all__ = [
     "MANIFEST",
@@ -45,12 +46,7 @@ __getattr__, __dir__ = lazy_exports(
             "plan_jobs",
         ),
         "nrpurify.batch.purify": ("purify_folder",),
-        "nrpurify.core.manifest": (
-            "MANIFEST",
-            "Job",
-            "Manifest",
-            "Records",
-            "read_records",
-        ),
+        "nrpurify.core.manifest": ("Job", "Manifest"),
+        "nrpurify.core.records": ("MANIFEST", "Records", "read_records"),
     },
 )

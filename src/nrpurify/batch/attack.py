@@ -17,15 +17,16 @@ from nrpurify.attacks.gradient_log import GradientCount, gradient_notes, log_gra
 from nrpurify.batch.classes import Classes
 from nrpurify.batch.jobs import FolderResult, Item, Watch, collect
 from nrpurify.batch.options import AttackOptions
-from nrpurify.batch.planning import Sources, plan_jobs
+from nrpurify.batch.planning import Shard, Sources, plan_jobs
 from nrpurify.core.decoding import Frames
 from nrpurify.core.errors import InputError
 from nrpurify.core.files import MAX_PIXELS
 from nrpurify.core.hashing import file_hash
 from nrpurify.core.image_tensors import image_tensor_path, save_image_tensor
 from nrpurify.core.images import Image, read_image, write_png
-from nrpurify.core.manifest import Head, Job, Manifest, alone, make_head
+from nrpurify.core.manifest import Job, Manifest, alone, make_head
 from nrpurify.core.precision import arithmetic
+from nrpurify.core.records import Head
 from nrpurify.evaluation.attack_runner import AttackRunner, AttackSpec, Surrogate
 from nrpurify.evaluation.harness import check_budget
 
@@ -44,6 +45,7 @@ def attack_folder(
     max_pixels: int = MAX_PIXELS,
     limit: int | None = None,
     watch: Watch | None = None,
+    shard: str = "0/1",
 ) -> FolderResult:
     """Attack images, folders or globs into PNG files with a ``manifest.jsonl``.
 
@@ -64,6 +66,8 @@ def attack_folder(
         max_pixels: Larger images are failed items.
         limit: Only the first so many images, in the order of their names; None for all.
         watch: Sees each file's result.
+        shard: ``i/n``, i from 0: only part i of n, whole groups, with a manifest of its own, so
+            that n machines need not know of each other.
 
     Raises:
         InputError: Source, destination or an option that cannot be used, or images in ``dst`` that
@@ -71,7 +75,9 @@ def attack_folder(
         WeightsError: The surrogate's weights are not to be had.
         AssertionError: The attack left its budget.
     """
+    part = Shard.parse(shard)
     plan = plan_jobs(source, dst, recursive=recursive)
+    plan.check_shard(part)
     if plan.format != "png":
         raise InputError(f"{str(dst)!r}: attacked images are PNG files; expected a name in .png")
     if limit is not None and limit < 1:
@@ -79,6 +85,7 @@ def attack_folder(
     jobs = plan.jobs[:limit]
     if len(jobs) < len(plan.jobs):
         _LOG.info("the first %d of %d images are attacked", len(jobs), len(plan.jobs))
+    jobs = part.of(jobs, options.group)
     spec = options.spec
     classes = Classes.read(options.labels, options.targets) if spec.entry.labels else None
     network = spec.load()
@@ -88,12 +95,14 @@ def attack_folder(
         for member in spec.members(network).values():
             if (known := getattr(member, "num_classes", None)) is not None:
                 classes.check_range(known)
-        classes.check_jobs(jobs)
+        classes.check_jobs(plan.jobs)
     head = _head(options, spec, network, classes)
     runner = spec.runner(network, group=options.group, seed=options.seed, amp=options.amp)
     read = partial(read_image, max_pixels=max_pixels, frames=frames)
-    with alone(plan.folder):
-        manifest = Manifest.enter(plan.folder, head, jobs, overwrite=overwrite, floats=floats)
+    with alone(plan.folder, part.manifest):
+        manifest = Manifest.enter(
+            plan.folder, head, jobs, overwrite=overwrite, floats=floats, name=part.manifest
+        )
         items = _Run(options, runner, classes, manifest, read).items(jobs)
         result = collect(items, len(jobs), watch, left_out=plan.left_out, where=plan.where)
         manifest.finish()

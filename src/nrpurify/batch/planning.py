@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,9 +11,62 @@ from pathlib import Path
 from nrpurify.core.errors import InputError
 from nrpurify.core.files import ImageFile, LeftOut, output_paths, search_images
 from nrpurify.core.images import OUTPUT_SUFFIXES
-from nrpurify.core.manifest import Job, Records, read_records
+from nrpurify.core.manifest import Job
+from nrpurify.core.random import derive_seed
+from nrpurify.core.records import MANIFEST, Records, read_records
 
 Sources = str | Path | Sequence[str | Path]
+
+
+@dataclass(frozen=True)
+class Shard:
+    """One of several parts of a run, for machines that need not know of each other.
+
+    A file's part depends on its path below the source folder alone.
+
+    Attributes:
+        index: Which part, from 0.
+        count: How many parts there are.
+
+    Raises:
+        InputError: There is no such part.
+    """
+
+    index: int = 0
+    count: int = 1
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.index < self.count:
+            raise InputError(
+                f"shard is {self.index}/{self.count}; expected i/n with i from 0 to n - 1"
+            )
+
+    @classmethod
+    def parse(cls, text: str) -> Shard:
+        """Read ``i/n``.
+
+        Raises:
+            InputError: It is none.
+        """
+        found = re.fullmatch(r"(\d{1,9})/(\d{1,9})", text)
+        if found is None:
+            raise InputError(f"shard is {text!r}; expected i/n, such as 0/4, with i from 0")
+        return cls(int(found[1]), int(found[2]))
+
+    @property
+    def manifest(self) -> str:
+        """The file in which this part notes its outputs."""
+        return MANIFEST if self.count == 1 else f"manifest-{self.index}-of-{self.count}.jsonl"
+
+    def takes(self, relative: Path) -> bool:
+        """Whether a file, named by its path below the source folder, is of this part."""
+        return derive_seed(0, "shard", relative.as_posix()) % self.count == self.index
+
+    def of(self, jobs: Sequence[Job], group: int = 1) -> list[Job]:
+        """The jobs of this part; ``group`` neighbors stay together, by the first of them."""
+        starts = range(0, len(jobs), group)
+        chunks = (jobs[start : start + group] for start in starts)
+        return [job for chunk in chunks if self.takes(chunk[0].relative) for job in chunk]
 
 
 @dataclass(frozen=True)
@@ -35,6 +89,11 @@ class JobPlan:
     def where(self) -> str:
         """The folder or the file of the outputs."""
         return str(self.folder or self.jobs[0].output)
+
+    def check_shard(self, shard: Shard) -> None:
+        """Raise InputError for one file that is cut into several parts."""
+        if self.folder is None and shard.count > 1:
+            raise InputError("one file has no shards; expected a folder as destination")
 
 
 def plan_jobs(

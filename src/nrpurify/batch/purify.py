@@ -3,24 +3,32 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from torch import nn
 
-from nrpurify.batch.defend import defend_image
-from nrpurify.batch.jobs import FolderResult, Item, Watch, collect, image_generator
-from nrpurify.batch.planning import Sources, plan_jobs
+from nrpurify.batch.jobs import FolderResult, Item, Watch, collect
+from nrpurify.batch.pipeline import (
+    AHEAD,
+    default_batch,
+    default_workers,
+    in_groups,
+    run_all,
+    submit_to,
+    worker_threads,
+)
+from nrpurify.batch.planning import Shard, Sources, plan_jobs
+from nrpurify.batch.work import Purification, Worker
 from nrpurify.core.decoding import Frames
 from nrpurify.core.errors import InputError
 from nrpurify.core.files import MAX_PIXELS
 from nrpurify.core.hashing import tensors_hash
-from nrpurify.core.images import read_image, write_image
 from nrpurify.core.manifest import Job, Manifest, alone, make_head
 from nrpurify.core.precision import Amp, arithmetic
-from nrpurify.defenses import reseed
 from nrpurify.purifiers import DynamicPurifier
 
 _LOGGER = logging.getLogger(__name__)
@@ -43,8 +51,14 @@ def purify_folder(
     frames: Frames = "refuse",
     max_pixels: int = MAX_PIXELS,
     watch: Watch | None = None,
+    workers: int | None = None,
+    batch: int | None = None,
+    shard: str = "0/1",
 ) -> FolderResult:
-    """Purify images, folders or globs into image files, one at a time in bounded memory.
+    """Purify images, folders or globs into image files, in bounded memory.
+
+    Images are read, purified and written in ``workers`` threads, with one core each. Neither
+    ``workers`` nor ``batch`` nor ``shard`` changes a byte of an output.
 
     Transparency is kept; it moves with the pixels where the defense moves them. A file that cannot
     be read, processed or written becomes a failed item and the others continue. A folder of outputs
@@ -70,7 +84,11 @@ def purify_folder(
         about: Name and settings of ``defense`` for the manifest; by default its text form.
         frames: Of files with several frames or pages: ``refuse`` them, or read the ``first``.
         max_pixels: Larger images are failed items.
-        watch: Sees each file's result.
+        watch: Sees each file's result, in the order in which they end.
+        workers: Images in work at the same time; None for one a core, and 16 at most.
+        batch: Images of one size that a purifier sees together; None for 1 on a CPU, 8 elsewhere.
+        shard: ``i/n``, i from 0: of the images only part i of n, with a manifest of its own, so
+            that n machines need not know of each other.
 
     Raises:
         InputError: Source, destination or a setting that cannot be used, or outputs in ``dst`` of
@@ -78,7 +96,12 @@ def purify_folder(
     """
     if mode not in ("static", "dynamic"):
         raise InputError(f"mode is {mode!r}; expected 'static' or 'dynamic'")
+    for name, value in (("workers", workers), ("batch", batch)):
+        if value is not None and value < 1:
+            raise InputError(f"{name} is {value}; expected at least 1")
+    part = Shard.parse(shard)
     plan = plan_jobs(source, dst, recursive=recursive, format=format)
+    plan.check_shard(part)
     if plan.format == "jpeg":
         _LOGGER.warning("JPEG changes the purified values; PNG and WebP keep them")
     settings = {
@@ -92,28 +115,32 @@ def purify_folder(
         "format": plan.format,
     }
     defense = DynamicPurifier(defense) if mode == "dynamic" else defense
+    work = Purification(defense, device, tile, amp, seed, plan.format, frames, max_pixels)
+    workers = default_workers() if workers is None else workers
+    batch = default_batch(device) if batch is None else batch
+    jobs = part.of(plan.jobs)
+    with alone(plan.folder, part.manifest):
+        manifest = Manifest.enter(
+            plan.folder, make_head(settings), jobs, overwrite=overwrite, name=part.manifest
+        )
+        stream = in_groups(_missing(jobs, manifest), batch)
+        with worker_threads(workers) as pool:
+            submit = submit_to(pool, Worker(work, batch=batch))
+            with closing(run_all(stream, submit, AHEAD * workers, manifest)) as items:
+                result = collect(items, len(jobs), watch, left_out=plan.left_out, where=plan.where)
+        manifest.finish()
+    order = {job: index for index, job in enumerate(jobs)}
+    result.items.sort(key=lambda item: order[item.job])
+    return result
 
-    def work(job: Job, manifest: Manifest) -> None:
-        image = read_image(job.source, max_pixels=max_pixels, frames=frames)
-        reseed(defense, image_generator(seed, job.relative))
-        purified, alpha = defend_image(defense, image, device=device, tile=tile, amp=amp)
-        manifest.begin(job)
-        write_image(job.output, purified, alpha, format=plan.format)
-        manifest.record(job)
 
-    def process(job: Job, manifest: Manifest) -> Item:
+def _missing(jobs: Sequence[Job], manifest: Manifest) -> Iterator[Item | Job]:
+    """Jobs whose outputs are not there yet, and items of the others."""
+    for job in jobs:
         try:
             job.check_output()
-            if manifest.holds(job):
-                return Item(job, "skipped")
-            work(job, manifest)
+            kept = manifest.holds(job)
         except Exception as error:  # whatever one file does, the others are made
-            return Item.failed(job, error)
-        return Item(job, "done")
-
-    with alone(plan.folder):
-        manifest = Manifest.enter(plan.folder, make_head(settings), plan.jobs, overwrite=overwrite)
-        items = (process(job, manifest) for job in plan.jobs)
-        result = collect(items, len(plan.jobs), watch, left_out=plan.left_out, where=plan.where)
-        manifest.finish()
-    return result
+            yield Item.failed(job, error)
+        else:
+            yield Item(job, "skipped") if kept else job

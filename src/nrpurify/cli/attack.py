@@ -21,6 +21,7 @@ from nrpurify.cli.common import (
     PluginOption,
     Recursive,
     Seed,
+    ShardOption,
     eps_option,
     finish_folder,
     load_plugin_option,
@@ -125,6 +126,7 @@ def command(
         bool, typer.Option("--save-tensors", help="Also write unrounded values, NAME.safetensors.")
     ] = False,
     floats: Annotated[bool, typer.Option("--floats", hidden=True)] = False,
+    shard: ShardOption = "0/1",
     frames: FramesOption = FramesChoice.REFUSE,
     max_pixels: MaxPixels = MAX_PIXELS,
     seed: Seed = 0,
@@ -189,6 +191,7 @@ def command(
             frames=frames.value,
             max_pixels=max_pixels,
             limit=limit,
+            shard=shard,
             watch=lambda _, total: progress.update(task, advance=1, total=total),
         )
     if result.change is not None:

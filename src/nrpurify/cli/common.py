@@ -96,6 +96,15 @@ FramesOption = Annotated[
 MaxPixels = Annotated[
     int, typer.Option(min=1, help="Larger images are refused before a pixel is decoded.")
 ]
+ShardOption = Annotated[
+    str,
+    typer.Option(
+        "--shard",
+        metavar="I/N",
+        help="Only part I of N, I from 0: for N machines that share DST.",
+        show_default="all",
+    ),
+]
 Recursive = Annotated[bool, typer.Option("--recursive", "-r", help="Look into sub-folders.")]
 
 

@@ -27,6 +27,7 @@ from nrpurify.cli.common import (
     PluginOption,
     Recursive,
     Seed,
+    ShardOption,
     finish_folder,
     load_plugin_option,
     progress_bar,
@@ -102,6 +103,21 @@ def command(
     mode: Annotated[
         Mode, typer.Option(help="dynamic: behind a random step, for adaptive attackers.")
     ] = Mode.STATIC,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Images in work at the same time.", show_default="one a core, at most 16"
+        ),
+    ] = None,
+    batch: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Images of one size that the purifier sees together.",
+            show_default="1 on a CPU, else 8",
+        ),
+    ] = None,
+    shard: ShardOption = "0/1",
     frames: FramesOption = FramesChoice.REFUSE,
     max_pixels: MaxPixels = MAX_PIXELS,
     seed: Seed = 0,
@@ -116,6 +132,7 @@ def command(
     are never replaced.
 
     After an interruption the same command continues; it makes what is missing or has changed.
+    --workers, --batch and --shard change no byte of an output.
 
     - is standard input as SRC and standard output as DST.
 
@@ -150,6 +167,9 @@ def command(
             about=about,
             frames=frames.value,
             max_pixels=max_pixels,
+            workers=workers,
+            batch=batch,
+            shard=shard,
             watch=lambda _, total: progress.update(task, advance=1, total=total),
         )
     details = {

@@ -4,13 +4,13 @@ import os
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 if sys.platform == "win32":
     import msvcrt
 
-    def _try(descriptor: int) -> bool:
+    def _try(descriptor: int, shared: bool = False) -> bool:  # no lock that several hold
         try:
             msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
         except OSError:
@@ -20,9 +20,10 @@ if sys.platform == "win32":
 else:
     import fcntl
 
-    def _try(descriptor: int) -> bool:
+    def _try(descriptor: int, shared: bool = False) -> bool:
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
+            fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
         except BlockingIOError:
             return False
         return True
@@ -56,16 +57,19 @@ def locked_at_once(path: Path) -> Iterator[bool]:
 
 
 @contextmanager
-def folder_locked_at_once(folder: Path) -> Iterator[bool]:
-    """:func:`locked_at_once` for a folder, with no lock file left in it where that is possible."""
+def folder_locked_at_once(folder: Path, *, shared: bool = False) -> Iterator[bool]:
+    """:func:`locked_at_once` for a folder, with no lock file left in it where that is possible.
+
+    A ``shared`` lock leaves out only those who lock the folder for themselves.
+    """
     if sys.platform == "win32":  # folders have no descriptors there
-        with locked_at_once(folder / ".nrpurify.lock") as got:
+        with nullcontext(True) if shared else locked_at_once(folder / ".nrpurify.lock") as got:
             yield got
         return
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         try:
-            got = _try(descriptor)
+            got = _try(descriptor, shared)
         except OSError:
             got = True
         yield got

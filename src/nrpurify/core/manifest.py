@@ -1,19 +1,10 @@
-"""``manifest.jsonl``: how the outputs of a folder were made, and which are finished.
-
-JSON lines. A line with ``id`` describes a run: ``settings``, ``versions`` and ``weights_sha256``. A
-line with ``output`` describes a file: its path below the folder, ``source`` (the path below the
-source folder), ``path`` (the source, relative to the folder), ``source_sha256``, ``sha256`` and
-``run``, the id of its run. Attacks add ``linf``, the ‖δ‖∞ in [0, 1] after rounding to 8 bits, and
-with unrounded values ``float_sha256`` and ``float_linf``; where gradients led nowhere, ``gradient``
-with the counts of :class:`nrpurify.attacks.gradient_log.GradientCount`. Of several lines for one
-output the last counts. A line without ``sha256`` stands for an output that was begun, one with
-``removed`` for one that another took the place of.
-"""
+"""The manifest of a folder as one run sees it; :mod:`nrpurify.core.records` tells of its lines."""
 
 from __future__ import annotations
 
 import json
 import os
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -21,19 +12,25 @@ from pathlib import Path
 from typing import Any
 
 from nrpurify.core.errors import ImageError, InputError
-from nrpurify.core.files import atomic_path, read_json
-from nrpurify.core.hashing import digest, file_hash
+from nrpurify.core.hashing import file_hash
 from nrpurify.core.image_tensors import image_tensor_path
-from nrpurify.core.lock import folder_locked_at_once
+from nrpurify.core.lock import folder_locked_at_once, locked_at_once
+from nrpurify.core.records import (
+    MANIFEST,
+    OLD_MANIFEST,
+    PARTS,
+    Head,
+    Records,
+    append_lines,
+    head_id,
+    is_unchanged,
+    read_old,
+    read_records,
+    read_records_file,
+    shard_files,
+    write_records,
+)
 from nrpurify.core.versions import versions
-
-MANIFEST = "manifest.jsonl"
-OLD_MANIFEST = "manifest.json"
-"""The one JSON document that version 0.1.0 wrote, also in grids and tasks; it is
-read, and replaced by the next run."""
-
-Head = dict[str, dict[str, Any]]
-_PARTS = ("settings", "versions", "weights_sha256")
 
 
 def make_head(settings: Mapping[str, Any], weights_sha256: Mapping[str, str] | None = None) -> Head:
@@ -66,113 +63,6 @@ class Job:
 
 
 @dataclass
-class Records:
-    """The contents of a manifest.
-
-    Attributes:
-        runs: ``settings``, ``versions`` and ``weights_sha256`` by run id.
-        files: What is known of each output, by its path below the folder.
-    """
-
-    runs: dict[str, Head] = field(default_factory=dict)
-    files: dict[str, dict[str, Any]] = field(default_factory=dict)
-
-    def head(self) -> Head:
-        """Settings, versions and weights of the one run that made all files.
-
-        Raises:
-            InputError: Several runs with different settings made them, or none.
-        """
-        used = {entry["run"] for entry in self.files.values()} or set(self.runs)
-        if len(used) != 1:
-            raise InputError(f"{len(used)} runs with different settings made the files; expected 1")
-        return self.runs[used.pop()]
-
-    def to_lines(self, run: str) -> str:
-        """The text of a manifest: ``run`` and others in use first, then files by name."""
-        used = {run, *(entry["run"] for entry in self.files.values())}
-        runs = [{"id": name, **head} for name, head in self.runs.items() if name in used]
-        files = [{"output": output, **self.files[output]} for output in sorted(self.files)]
-        return "".join(map(_line, [*runs, *files]))
-
-
-def write_records(folder: Path, records: Records, run: str) -> None:
-    """Write a whole manifest; see :meth:`Records.to_lines`."""
-    with atomic_path(folder / MANIFEST) as temporary:
-        temporary.write_text(records.to_lines(run), encoding="utf-8", newline="\n")
-
-
-def append_lines(folder: Path, lines: Iterable[Mapping[str, Any]]) -> None:
-    """Add lines to a manifest, and wait until they are on disk."""
-    with (folder / MANIFEST).open("a", encoding="utf-8", newline="\n") as file:
-        file.writelines(_line(values) for values in lines)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def read_records(folder: Path) -> Records | None:
-    """Read the manifest of a folder; None where there is none.
-
-    Raises:
-        InputError: It cannot be read.
-    """
-    path = folder / MANIFEST
-    try:
-        if path.exists():
-            return _read_lines(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-        raise InputError(
-            f"{str(path)!r} is not a manifest of nrpurify ({str(error)[:80]}); move it away or "
-            "choose another folder"
-        ) from error
-    return _read_old(folder / OLD_MANIFEST)
-
-
-def _read_lines(text: str) -> Records:
-    records = Records()
-    for line in text.split("\n")[:-1]:  # a last line without an end was cut off by a kill
-        values = dict(json.loads(line))
-        if "id" in values:
-            records.runs[str(values["id"])] = {part: dict(values[part]) for part in _PARTS}
-        elif values.get("removed"):
-            records.files.pop(str(values["output"]), None)
-        else:
-            records.files[str(values.pop("output"))] = values
-    for entry in records.files.values():
-        records.runs[entry["run"]]
-    return records
-
-
-def _read_old(path: Path) -> Records | None:
-    try:
-        found = read_json(path)
-        head = _cache_head(found) if "head" in found else {p: dict(found[p]) for p in _PARTS}
-        files = {str(name): dict(entry) for name, entry in found["files"].items()}
-    except (OSError, ValueError, TypeError, KeyError, AttributeError):
-        return None  # absent, or of another program
-    run = head_id(head)
-    return Records({run: head}, {name: {**entry, "run": run} for name, entry in files.items()})
-
-
-def _cache_head(found: Mapping[str, Any]) -> Head:
-    """The head of attacked images that a grid or a task of version 0.1.0 kept."""
-    head = dict(found["head"])
-    known = {name: head.pop(name, {}) for name in ("versions", "weights_sha256")}
-    settings = {**head, **head.pop("settings", {})}
-    settings.setdefault("attack", settings.get("name"))
-    return {"settings": settings, **{name: dict(value) for name, value in known.items()}}
-
-
-def head_id(head: Head) -> str:
-    """The id of a run: runs with one head share it."""
-    return digest(head)[:12]
-
-
-def _line(values: Mapping[str, Any]) -> str:
-    return json.dumps(values, ensure_ascii=True, allow_nan=False) + "\n"
-
-
-@dataclass
 class Manifest:
     """The manifest of one folder, as one run sees it.
 
@@ -181,12 +71,15 @@ class Manifest:
         head: ``settings``, ``versions`` and ``weights_sha256`` of this run, as plain values.
         records: Its contents.
         floats: Whether each output has its unrounded values beside it.
+        name: The file that this run writes: that of all, or of its shard.
     """
 
     folder: Path | None
     head: Head
     records: Records = field(default_factory=Records)
     floats: bool = False
+    name: str = MANIFEST
+    _others: dict[tuple[str, str], set[str]] = field(default_factory=lambda: defaultdict(set))
 
     @classmethod
     def enter(
@@ -197,6 +90,7 @@ class Manifest:
         *,
         overwrite: bool,
         floats: bool = False,
+        name: str = MANIFEST,
     ) -> Manifest:
         """Continue the manifest in ``folder`` or begin one; it is on disk afterwards.
 
@@ -206,13 +100,15 @@ class Manifest:
             jobs: What will be written.
             overwrite: Make outputs again that other settings or other sources made.
             floats: See :class:`Manifest`.
+            name: See there. A shard writes its own file only; a whole run takes those of shards
+                into its own.
 
         Raises:
             InputError: An output is there and no manifest lists it, or the manifest cannot be read
                 or written. Without ``overwrite``: other settings or other sources made the
                 outputs.
         """
-        manifest = cls(folder, json.loads(json.dumps(head)), floats=floats)
+        manifest = cls(folder, json.loads(json.dumps(head)), floats=floats, name=name)
         if folder is not None:
             manifest.records = read_records(folder) or Records()
         manifest._check_unlisted(jobs)
@@ -223,10 +119,11 @@ class Manifest:
             manifest._check_sources(jobs)
         for job in jobs if overwrite else ():
             manifest._reset(job)
+        for output, entry in manifest.records.files.items():
+            if entry["run"] != manifest.run:
+                manifest._others[_origin(entry)].add(output)
         try:
-            manifest._write()
-            if _read_old(folder / OLD_MANIFEST):
-                (folder / OLD_MANIFEST).unlink()
+            manifest._write(jobs if overwrite else ())
         except OSError as error:
             raise _unwritable(folder, error) from error
         return manifest
@@ -250,12 +147,10 @@ class Manifest:
             )
         )
 
-    def begin(self, job: Job) -> None:
-        """Note an output just before it is written, so that a kill leaves no unlisted file."""
-        entry = {**self._of(job), "source_sha256": file_hash(job.source)}
-        if self.floats:
-            entry["float_sha256"] = None
-        self._append(job, entry)
+    def begin(self, *jobs: Job) -> None:
+        """Note outputs just before they are written, so that a kill leaves no unlisted file."""
+        unrounded = {"float_sha256": None} if self.floats else {}
+        self._append([(job, {**self._of(job), **unrounded}) for job in jobs])
 
     def record(
         self,
@@ -266,14 +161,23 @@ class Manifest:
         facts: Mapping[str, Any] | None = None,
     ) -> None:
         """Note a finished output, with further ``facts`` as plain values."""
-        entry = self.records.files[self._key(job)] | {"sha256": file_hash(job.output)}
+        entry: dict[str, Any] = {
+            "source_sha256": file_hash(job.source),
+            "sha256": file_hash(job.output),
+        }
         if linf is not None:
             entry["linf"] = linf
         if self.floats:
             entry["float_sha256"] = file_hash(image_tensor_path(job.output))
             entry["float_linf"] = float_linf
-        self._append(job, {**entry, **(facts or {})})
-        self._remove_replaced(job)
+        self.record_all([(job, {**entry, **(facts or {})})])
+
+    def record_all(self, finished: Iterable[tuple[Job, Mapping[str, Any]]]) -> None:
+        """Note finished outputs with their hashes, ``source_sha256`` and ``sha256``, and facts."""
+        entries = [(job, {**self._of(job), **facts}) for job, facts in finished]
+        self._append(entries)
+        for job, _ in entries:
+            self._remove_replaced(job)
 
     def facts(self, job: Job) -> dict[str, Any]:
         """What is noted of a job's output."""
@@ -281,9 +185,7 @@ class Manifest:
 
     def finish(self) -> None:
         """Write the manifest with one line for each output."""
-        if self.folder is not None:
-            self.records = read_records(self.folder) or self.records
-            self._write()
+        self._write()
 
     def _key(self, job: Job) -> str:
         return job.output.relative_to(self.folder or job.output.parent).as_posix()
@@ -300,36 +202,59 @@ class Manifest:
 
     def _remove_replaced(self, job: Job) -> None:
         """Remove what other settings made of the same source under another name or suffix."""
-        for output, entry in list(self.records.files.items()):
-            same = all(entry.get(name) == self._of(job)[name] for name in ("source", "path"))
-            if self.folder is not None and same and entry["run"] != self.run:
-                if is_unchanged(
-                    self.folder / output, entry.get("sha256")
-                ):  # unless the user changed it
-                    (self.folder / output).unlink()
-                del self.records.files[output]
-                self._append_line({"output": output, "removed": True})
+        if self.folder is None:
+            return
+        for output in self._others.pop(_origin(self._of(job)), ()):
+            entry = self.records.files[output]
+            if entry["run"] == self.run:
+                continue
+            if is_unchanged(self.folder / output, entry.get("sha256")):  # not changed by the user
+                (self.folder / output).unlink()
+            del self.records.files[output]
+            append_lines(self.folder, [{"output": output, "removed": True}], self.name)
 
-    def _append(self, job: Job, entry: dict[str, Any]) -> None:
-        self.records.files[self._key(job)] = entry
-        self._append_line({"output": self._key(job), **entry})
-
-    def _append_line(self, values: dict[str, Any]) -> None:
-        if self.folder is not None:
-            append_lines(self.folder, [values])
+    def _append(self, entries: Sequence[tuple[Job, dict[str, Any]]]) -> None:
+        lines = [(self._key(job), entry) for job, entry in entries]
+        self.records.files.update(lines)
+        if self.folder is None or not lines:
+            return
+        try:
+            append_lines(self.folder, ({"output": key, **entry} for key, entry in lines), self.name)
+        except OSError as error:  # such as a full disk
+            raise _unwritable(self.folder, error) from error
 
     def _reset(self, job: Job) -> None:
         if self._key(job) in self.records.files:
             self.records.files[self._key(job)] = self._of(job)
 
-    def _write(self) -> None:
+    def _write(self, again: Sequence[Job] = ()) -> None:
+        """Write this run's file whole; jobs to make ``again`` stand in it as begun."""
         if self.folder is None:
             return
-        for output, entry in list(self.records.files.items()):
-            if "sha256" not in entry and not os.path.lexists(self.folder / output):
-                del self.records.files[output]
+        if self.name == MANIFEST:
+            self._absorb()
+            return
+        own = read_records_file(self.folder / self.name) or Records()
+        listed = [key for job in again if (key := self._key(job)) in self.records.files]
+        own.files.update((key, self.records.files[key]) for key in listed)
+        own.forget_unmade(self.folder)
+        own.runs.update(self.records.runs)
+        own.runs[self.run] = self.head
+        write_records(self.folder, own, self.run, self.name)
+
+    def _absorb(self) -> None:
+        """Write one file in place of all, those of shards and of version 0.1.0 too."""
+        assert self.folder is not None
+        shards = shard_files(self.folder)
+        self.records.forget_unmade(self.folder)
+        self.records.removed.clear()
         self.records.runs[self.run] = self.head
         write_records(self.folder, self.records, self.run)
+        for path in shards:
+            path.unlink()
+            path.with_name(f".{path.name}.lock").unlink(missing_ok=True)
+        if read_old(self.folder / OLD_MANIFEST):
+            (self.folder / OLD_MANIFEST).unlink()
 
     def _check_unlisted(self, jobs: Sequence[Job]) -> None:
         for job in jobs:
@@ -358,7 +283,9 @@ class Manifest:
         for job in jobs:
             entry = self.records.files.get(self._key(job), {})
             before, path = entry.get("path"), self._path(job)
-            if before in (None, path) or is_unchanged(job.source, entry.get("source_sha256")):
+            if before in (None, path) or not os.path.lexists(job.output):
+                continue
+            if is_unchanged(job.source, entry.get("source_sha256")):
                 continue
             raise InputError(
                 f"{str(job.output)!r} was made from {before!r} (relative to its folder), and "
@@ -367,12 +294,17 @@ class Manifest:
             )
 
 
+def _origin(entry: Mapping[str, Any]) -> tuple[str, str]:
+    return str(entry.get("source")), str(entry.get("path"))
+
+
 @contextmanager
-def alone(folder: Path | None) -> Iterator[None]:
+def alone(folder: Path | None, name: str = MANIFEST) -> Iterator[None]:
     """Make a folder of outputs, and keep other runs out of it during the block.
 
     Args:
         folder: None for one file without a manifest; it needs no such care.
+        name: The manifest that this run writes; with that of a shard, other shards may write too.
 
     Raises:
         InputError: Another run writes there, or the folder cannot be made or opened.
@@ -380,10 +312,13 @@ def alone(folder: Path | None) -> Iterator[None]:
     if folder is None:
         yield
         return
+    is_shard = name != MANIFEST
     with ExitStack() as stack:
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            got = stack.enter_context(folder_locked_at_once(folder))
+            got = stack.enter_context(folder_locked_at_once(folder, shared=is_shard))
+            if got and is_shard:
+                got = stack.enter_context(locked_at_once(folder / f".{name}.lock"))
         except OSError as error:
             raise _unwritable(folder, error) from error
         if not got:
@@ -401,15 +336,10 @@ def _unwritable(folder: Path, error: OSError) -> InputError:
     )
 
 
-def is_unchanged(path: Path, sha256: str | None) -> bool:
-    """Whether a file has the contents that a manifest notes."""
-    return sha256 is not None and path.is_file() and file_hash(path) == sha256
-
-
 def _changes(before: Head, now: Head) -> list[str]:
     changes = [
         f"{name} was {before[part].get(name)!r}, is {now[part].get(name)!r}"
-        for part in _PARTS
+        for part in PARTS
         for name in sorted(before[part].keys() | now[part].keys())
         if before[part].get(name) != now[part].get(name)
     ]

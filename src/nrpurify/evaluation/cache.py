@@ -22,7 +22,7 @@ from nrpurify.core.files import find_images
 from nrpurify.core.hashing import content_hashes, digest, file_hash
 from nrpurify.core.image_tensors import image_tensor_path, load_image_tensor, save_image_tensor
 from nrpurify.core.images import read_image, write_png
-from nrpurify.core.manifest import (
+from nrpurify.core.records import (
     MANIFEST,
     OLD_MANIFEST,
     Head,
