@@ -12,8 +12,10 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from nrpurify.attacks.admix import Admix, admix
     from nrpurify.attacks.apgd import APGDCE, APGDDLR, apgd_ce, apgd_dlr
     from nrpurify.attacks.base import Attack, AttackProblem, GradientAttack
+    from nrpurify.attacks.bsr import BSR, bsr
     from nrpurify.attacks.cda import CDA, cda
     from nrpurify.attacks.dim import DIM, dim
     from nrpurify.attacks.fff import FFF, fff, fff_perturbation
@@ -30,18 +32,42 @@ if TYPE_CHECKING:
         r_fgsm,
     )
     from nrpurify.attacks.fsa import FSA, fsa
+    from nrpurify.attacks.ghost import Ghost, ghost
+    from nrpurify.attacks.gra import GRA, gra
+    from nrpurify.attacks.logit import Logit, logit
     from nrpurify.attacks.losses import random_targets
+    from nrpurify.attacks.momentum import InputAttack, MomentumAttack
+    from nrpurify.attacks.ni import NIFGSM, SINIFGSM, ni_fgsm, si_ni_fgsm
     from nrpurify.attacks.noise import Noise, noise
+    from nrpurify.attacks.pgn import PGN, pgn
+    from nrpurify.attacks.pi import PIFGSM, pi_fgsm
     from nrpurify.attacks.registry import ATTACKS, AttackInfo, create, get, names, register_attack
+    from nrpurify.attacks.sgm import SGM, sgm
+    from nrpurify.attacks.sia import SIA, sia
     from nrpurify.attacks.square import Square, square
+    from nrpurify.attacks.ssa import SSA, ssa
     from nrpurify.attacks.ssp import SSP, SelfSupervisedPerturbation, ssp
     from nrpurify.attacks.surrogate import frozen
     from nrpurify.attacks.tap import TAP, tap
     from nrpurify.attacks.ti import DIMTI, FGSMTI, MIFGSMTI, dim_ti, fgsm_ti, mi_fgsm_ti
     from nrpurify.attacks.trained import load_generator, load_pattern
+    from nrpurify.attacks.vt import VMIFGSM, VNIFGSM, vmi_fgsm, vni_fgsm
     from nrpurify.attacks.wrappers import BPDA, EOT, Ensemble
 
 _FILES = {
+    "admix": ("Admix", "admix"),
+    "bsr": ("BSR", "bsr"),
+    "ghost": ("Ghost", "ghost"),
+    "gra": ("GRA", "gra"),
+    "logit": ("Logit", "logit"),
+    "momentum": ("InputAttack", "MomentumAttack"),
+    "ni": ("NIFGSM", "SINIFGSM", "ni_fgsm", "si_ni_fgsm"),
+    "pgn": ("PGN", "pgn"),
+    "pi": ("PIFGSM", "pi_fgsm"),
+    "sgm": ("SGM", "sgm"),
+    "sia": ("SIA", "sia"),
+    "ssa": ("SSA", "ssa"),
+    "vt": ("VMIFGSM", "VNIFGSM", "vmi_fgsm", "vni_fgsm"),
     "apgd": ("APGDCE", "APGDDLR", "apgd_ce", "apgd_dlr"),
     "base": ("Attack", "AttackProblem", "GradientAttack"),
     "cda": ("CDA", "cda"),
@@ -70,6 +96,7 @@ __all__ = [
     "APGDDLR",
     "ATTACKS",
     "BPDA",
+    "BSR",
     "CDA",
     "DIM",
     "DIMTI",
@@ -78,23 +105,40 @@ __all__ = [
     "FGSM",
     "FGSMTI",
     "FSA",
+    "GRA",
     "IFGSM",
     "MIFGSM",
     "MIFGSMTI",
+    "NIFGSM",
     "PGD",
+    "PGN",
+    "PIFGSM",
     "RFGSM",
+    "SGM",
+    "SIA",
+    "SINIFGSM",
+    "SSA",
     "SSP",
     "TAP",
+    "VMIFGSM",
+    "VNIFGSM",
+    "Admix",
     "Attack",
     "AttackInfo",
     "AttackProblem",
     "Ensemble",
+    "Ghost",
     "GradientAttack",
+    "InputAttack",
+    "Logit",
+    "MomentumAttack",
     "Noise",
     "SelfSupervisedPerturbation",
     "Square",
+    "admix",
     "apgd_ce",
     "apgd_dlr",
+    "bsr",
     "cda",
     "create",
     "dim",
@@ -106,20 +150,32 @@ __all__ = [
     "frozen",
     "fsa",
     "get",
+    "ghost",
+    "gra",
     "i_fgsm",
     "load_generator",
     "load_pattern",
+    "logit",
     "mi_fgsm",
     "mi_fgsm_ti",
     "names",
+    "ni_fgsm",
     "noise",
     "pgd",
+    "pgn",
+    "pi_fgsm",
     "r_fgsm",
     "random_targets",
     "register_attack",
+    "sgm",
+    "si_ni_fgsm",
+    "sia",
     "square",
+    "ssa",
     "ssp",
     "tap",
+    "vmi_fgsm",
+    "vni_fgsm",
 ]
 
 

@@ -49,6 +49,10 @@ PRESETS = ("paper", "authors")
 RANGES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "steps": (lambda value: value >= 1, "at least 1"),
     "restarts": (lambda value: value >= 1, "at least 1"),
+    "copies": (lambda value: value >= 1, "at least 1"),
+    "samples": (lambda value: value >= 1, "at least 1"),
+    "blocks": (lambda value: value >= 1, "at least 1"),
+    "radius": (lambda value: value > 0, "more than 0"),
     "start_share": (lambda value: 0 < value <= 1, "a value in (0, 1]"),
     "momentum": (lambda value: value >= 0, "0 or more"),
     "diversity": (lambda value: 0 <= value <= 1, "a probability"),

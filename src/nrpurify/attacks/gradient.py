@@ -101,7 +101,7 @@ def sign_gradient_ascent(
         gradient = gradient if smooth is None else smooth(gradient)
         if momentum:
             # normalized, so that steps of small and large gradients weigh the same
-            velocity = momentum * velocity + _l1_normalized(gradient)
+            velocity = momentum * velocity + l1_normalized(gradient)
             gradient = velocity
         adversarial = ball.project(adversarial + size * ball.direction(gradient))
         if callback is not None:
@@ -130,7 +130,8 @@ def value_and_gradient(objective: Objective, images: Tensor) -> tuple[Tensor, Te
     return values.detach(), gradient
 
 
-def _l1_normalized(gradient: Tensor) -> Tensor:
+def l1_normalized(gradient: Tensor) -> Tensor:
+    """Each image's gradient, divided by the mean of its absolute values (MI-FGSM)."""
     size = gradient.abs().mean((1, 2, 3), keepdim=True)
     # the sum of finite values may overflow to infinity, which would divide all of them to zero
     return gradient / size.clamp(1e-20, torch.finfo(size.dtype).max)

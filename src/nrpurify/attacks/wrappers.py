@@ -28,6 +28,12 @@ class _Substitute(torch.autograd.Function):
         return gradient, None
 
 
+def straight_through(differentiable: Tensor, value: Tensor) -> Tensor:
+    """``value``, with the gradient that ``differentiable`` of the same shape has."""
+    substituted: Tensor = _Substitute.apply(differentiable, value)
+    return substituted
+
+
 class BPDA(nn.Module):
     """A defense that answers as it does, with a gradient of something else (Athalye et al., 2018).
 
@@ -55,8 +61,7 @@ class BPDA(nn.Module):
                 f"the defense makes {tuple(images.shape)} into {tuple(defended.shape)}, its "
                 f"surrogate into {tuple(approximate.shape)}; expected one shape"
             )
-        substituted: Tensor = _Substitute.apply(approximate, defended.to(approximate.dtype))
-        return substituted
+        return straight_through(approximate, defended.to(approximate.dtype))
 
 
 class EOT(nn.Module):

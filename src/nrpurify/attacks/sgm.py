@@ -1,0 +1,49 @@
+"""SGM, the skip gradient method (Wu et al., 2020)."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from nrpurify.attacks.base import AttackProblem, functional
+from nrpurify.attacks.constraints import Eps
+from nrpurify.attacks.momentum import MomentumAttack
+from nrpurify.attacks.registry import register_attack
+from nrpurify.attacks.residual import decayed, residual_blocks
+from nrpurify.core.errors import InputError
+
+
+@register_attack("sgm", source="Wu et al., 2020")
+class SGM(MomentumAttack):
+    """MI-FGSM with less of the gradient through residual branches than through shortcuts.
+
+    The surrogate needs residual blocks with identity shortcuts; others are left as they are, as in
+    the published code. One gradient a step.
+
+    Attributes:
+        steps: Number of steps.
+        step_size: In (0, 1], one value or one an image.
+        momentum: Decay of the accumulated gradients.
+        diversity: Probability of an input-diversity draw (DIM) for each image and gradient.
+        smoothing: Odd side of the Gaussian filter of the gradient (TI), 0 for none.
+        gamma: γ in (0, 1]: factor of the gradient through each branch; 0.2 for ResNets.
+
+    Raises:
+        InputError: A surrogate without residual blocks.
+    """
+
+    step_size: Eps | None = 2 / 255
+    gamma: float = 0.2
+
+    def __post_init__(self) -> None:
+        """Check γ too."""
+        super().__post_init__()
+        if not 0 < self.gamma <= 1:
+            raise InputError(f"gamma is {self.gamma}; expected a value in (0, 1]")
+
+    def perturb(self, problem: AttackProblem) -> Tensor:
+        """MI-FGSM on the surrogate with decayed branches."""
+        with decayed(residual_blocks(problem.model, "sgm"), self.gamma):
+            return super().perturb(problem)
+
+
+sgm = functional(SGM)
