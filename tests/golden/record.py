@@ -27,9 +27,26 @@ SHORT = {
     "ssp": {"steps": 6},
     "tap": {"steps": 4, "features": ("0", "3")},
     "fsa": {"steps": 4},
+    **{name: {"steps": 4, "samples": 3} for name in ("vmi-fgsm", "vni-fgsm", "gra", "pgn")},
+    **{name: {"steps": 4, "copies": 3} for name in ("si-ni-fgsm", "admix", "ssa", "sia", "bsr")},
+    **{name: {"steps": 4} for name in ("ni-fgsm", "pi-fgsm", "sgm", "ghost", "logit")},
 }
+RESIDUAL = ("sgm", "ghost")
+"""They need residual blocks."""
 EXPERIMENTS = ("table3", "table5", "appendix-table1", "appendix-table6")
 KEPT = ("task", "attack", "surrogate", "eps", "threat", "defense", "victim", "metric", "draws", "n")
+
+
+class Block(nn.Module):
+    """A residual block."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.shortcut, self.conv = nn.Identity(), nn.Conv2d(3, 3, 3, padding=1)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """N×3×H×W to the same."""
+        return self.shortcut(images) + self.conv(images)
 
 
 def network() -> nn.Sequential:
@@ -53,6 +70,7 @@ def attacked(name: str, seed: int) -> torch.Tensor:
     model = network()
     needs = attacks.get(name).surrogate
     target = {"classifier": model, "features": FeatureExtractor(model, "3"), "none": None}[needs]
+    target = nn.Sequential(Block(), model).eval() if name in RESIDUAL else target
     function = getattr(attacks, name.replace("-", "_"))
     labels = torch.tensor([0, 3, 4])
     generator = torch.Generator().manual_seed(seed)
