@@ -16,6 +16,9 @@ KURAKIN = {"steps": 20, "step_size": 1 / 255}
 PGD = {"steps": 10, "step_size": 2 / 255, "start": "uniform", "targeted": None}
 FSA = {**TEN, "regularization": 0.01}
 APGD = {"steps": 100, "restarts": 5, "early_stop": True, "momentum": 0.75, "rho": 0.75}
+APGDT = {**APGD, "restarts": 1, "classes": 9}
+FABT = {"steps": 100, "restarts": 1, "classes": 9, "alpha_max": 0.1, "eta": 1.05, "beta": 0.9}
+AUTO = {"version": "standard", "steps": 100, "queries": 5000}
 SQUARE = {"steps": 5000, "restarts": 1, "early_stop": True, "p_init": 0.8}
 
 PINNED = {
@@ -43,6 +46,9 @@ PINNED = {
     "apgd-ce": (APGD, {**APGD, "restarts": 1}),
     "apgd-dlr": (APGD, {**APGD, "restarts": 1}),
     "square": (SQUARE, {**SQUARE, "steps": 10000, "p_init": 0.05}),
+    "apgd-t": (APGDT, APGDT),
+    "fab-t": (FABT, FABT),
+    "autoattack": (AUTO, AUTO),
 }
 NEEDS = {"noise": "none", "fff": "none", "cda": "none", "ssp": "features"}
 LABEL_FREE = {*NEEDS, "fsa"}

@@ -14,7 +14,8 @@ from nrpurify.core.errors import GradientWarning
 GRADIENT = [
     name
     for name in attacks.names()
-    if attacks.get(name).surrogate == "classifier" and name != "square"
+    if attacks.get(name).surrogate == "classifier"
+    and name not in ("square", "apgd-t", "fab-t", "autoattack")
 ]
 
 

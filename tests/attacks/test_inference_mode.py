@@ -16,7 +16,7 @@ def generator():
 
 
 def options(name):
-    own = {"steps": 3, "restarts": 1, "early_stop": False}
+    own = {"steps": 3, "restarts": 1, "early_stop": False, "queries": 5}
     known = {key: value for key, value in own.items() if key in attacks.get(name).settings}
     return {**known, "generator": generator()}
 

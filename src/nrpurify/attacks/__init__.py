@@ -14,10 +14,13 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from nrpurify.attacks.admix import Admix, admix
     from nrpurify.attacks.apgd import APGDCE, APGDDLR, apgd_ce, apgd_dlr
+    from nrpurify.attacks.apgdt import APGDT, apgd_t
+    from nrpurify.attacks.autoattack import AutoAttack, autoattack
     from nrpurify.attacks.base import Attack, AttackProblem, GradientAttack
     from nrpurify.attacks.bsr import BSR, bsr
     from nrpurify.attacks.cda import CDA, cda
     from nrpurify.attacks.dim import DIM, dim
+    from nrpurify.attacks.fab import FABT, fab_t
     from nrpurify.attacks.fff import FFF, fff, fff_perturbation
     from nrpurify.attacks.fgsm import (
         FGSM,
@@ -69,9 +72,12 @@ _FILES = {
     "ssa": ("SSA", "ssa"),
     "vt": ("VMIFGSM", "VNIFGSM", "vmi_fgsm", "vni_fgsm"),
     "apgd": ("APGDCE", "APGDDLR", "apgd_ce", "apgd_dlr"),
+    "apgdt": ("APGDT", "apgd_t"),
+    "autoattack": ("AutoAttack", "autoattack"),
     "base": ("Attack", "AttackProblem", "GradientAttack"),
     "cda": ("CDA", "cda"),
     "dim": ("DIM", "dim"),
+    "fab": ("FABT", "fab_t"),
     "fff": ("FFF", "fff", "fff_perturbation"),
     "fgsm": (
         *("FGSM", "IFGSM", "MIFGSM", "PGD", "RFGSM"),
@@ -94,6 +100,7 @@ _HOMES = {name: file for file, names in _FILES.items() for name in names}
 __all__ = [
     "APGDCE",
     "APGDDLR",
+    "APGDT",
     "ATTACKS",
     "BPDA",
     "BSR",
@@ -101,6 +108,7 @@ __all__ = [
     "DIM",
     "DIMTI",
     "EOT",
+    "FABT",
     "FFF",
     "FGSM",
     "FGSMTI",
@@ -126,6 +134,7 @@ __all__ = [
     "Attack",
     "AttackInfo",
     "AttackProblem",
+    "AutoAttack",
     "Ensemble",
     "Ghost",
     "GradientAttack",
@@ -138,11 +147,14 @@ __all__ = [
     "admix",
     "apgd_ce",
     "apgd_dlr",
+    "apgd_t",
+    "autoattack",
     "bsr",
     "cda",
     "create",
     "dim",
     "dim_ti",
+    "fab_t",
     "fff",
     "fff_perturbation",
     "fgsm",

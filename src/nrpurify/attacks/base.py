@@ -141,6 +141,15 @@ class AttackProblem:
         generators = [self.generators[row] for row in rows.tolist()]
         return replace(self, clean=self.clean[rows], radii=self.radii[rows], source=generators)
 
+    def only(self, rows: Tensor) -> AttackProblem:
+        """The problem of these images alone, by their indices; no callback."""
+        return replace(
+            self.take(rows),
+            criterion=None if self.criterion is None else self.criterion.take(rows),
+            labels=None if self.labels is None else self.labels[rows],
+            callback=None,
+        )
+
     def with_origin(self) -> AttackProblem:
         """The problem whose targeted criterion has an origin: the labels, else the predictions."""
         if not self.goal.targeted:

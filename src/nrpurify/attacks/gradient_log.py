@@ -74,10 +74,12 @@ class GradientLog:
     """The counts of all images attacked inside a block of :func:`log_gradients`, in their order."""
 
     images: list[GradientCount] = field(default_factory=list)
+    texts: list[str] = field(default_factory=list)
+    """What attacks told of the model, see :func:`tell`; each text once."""
 
     def notes(self) -> list[str]:
         """Sentences for the user, none where all gradients were usable."""
-        return gradient_notes(self.images)
+        return [*gradient_notes(self.images), *self.texts]
 
 
 _running: ContextVar[_OneAttack | None] = ContextVar("running", default=None)
@@ -117,7 +119,37 @@ def report(counts: Sequence[GradientCount]) -> None:
         log.images += counts
         return
     for text in gradient_notes(counts):
+        tell(text)
+
+
+def tell(text: str) -> None:
+    """Add a sentence about the model to the log of the block around; without one issue a warning.
+
+    Args:
+        text: Without numbers of the batch, so that all groups of images have the same.
+    """
+    log = _log.get()
+    if log is None:
         warnings.warn(text, GradientWarning, stacklevel=_level_of_the_caller())
+    elif text not in log.texts:
+        log.texts.append(text)
+
+
+@contextmanager
+def counting_rows(rows: Tensor) -> Iterator[None]:
+    """Count the gradients of an attack on some images of the running one, by their indices."""
+    outer = _running.get()
+    if outer is None:
+        yield
+        return
+    inner = _OneAttack(rows)
+    token = _running.set(inner)
+    try:
+        yield
+    finally:
+        _running.reset(token)
+    outer.zero_steps.index_add_(0, rows, inner.zero_steps)
+    outer.not_finite.index_add_(0, rows, inner.not_finite)
 
 
 def _level_of_the_caller() -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -53,12 +53,22 @@ class Criterion:
     def take(self, rows: Tensor) -> Criterion:
         """The criterion of some of the images, by their indices."""
         origin = None if self.origin is None else self.origin[rows]
-        return Criterion(self.classes[rows], self.targeted, origin)
+        return replace(self, classes=self.classes[rows], origin=origin)
 
     def reached(self, answers: Tensor) -> Tensor:
         """N booleans: whether the mean of the N×draws×classes logits fulfills it."""
         there = answers.mean(1).argmax(1) == self.classes
         return there if self.targeted else ~there
+
+
+@dataclass(frozen=True)
+class Escape(Criterion):
+    """Leads from ``origin`` toward one class, and is fulfilled by any class but the origin."""
+
+    def reached(self, answers: Tensor) -> Tensor:
+        """N booleans: whether the mean of the N×draws×classes logits is not the origin's."""
+        assert self.origin is not None
+        return answers.mean(1).argmax(1) != self.origin
 
 
 def given_criterion(
@@ -162,6 +172,19 @@ def dlr(criterion: Criterion, answers: Tensor) -> Tensor:
     first, _, third, fourth = _top(answers, 4)
     gain = _logit(answers, criterion.classes) - _logit(answers, criterion.origin)
     return (gain / (first - (third + fourth) / 2 + TINY)).mean(1)
+
+
+def lead(criterion: Criterion, answers: Tensor) -> Tensor:
+    """The target's logit minus that of the origin, N values, means of the draws.
+
+    Args:
+        criterion: Targeted, with ``origin``.
+        answers: N×draws×classes logits.
+    """
+    assert criterion.origin is not None
+    criterion.check(answers.shape[2])
+    gain = _logit(answers, criterion.classes) - _logit(answers, criterion.origin)
+    return gain.mean(1)
 
 
 def _top(answers: Tensor, count: int) -> tuple[Tensor, ...]:

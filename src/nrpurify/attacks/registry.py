@@ -20,7 +20,8 @@ _ORDER = (
     *("noise", "fgsm", "r-fgsm", "i-fgsm", "pgd", "mi-fgsm", "dim", "fgsm-ti", "mi-fgsm-ti"),
     *("dim-ti", "tap", "fff", "cda", "fsa", "ssp", "apgd-ce", "apgd-dlr", "square"),
     *("ni-fgsm", "pi-fgsm", "vmi-fgsm", "vni-fgsm", "gra", "pgn"),
-    *("si-ni-fgsm", "admix", "ssa", "sia", "bsr", "sgm", "ghost", "logit"),
+    *("si-ni-fgsm", "admix", "ssa", "sia", "bsr", "sgm", "ghost", "logit", "apgd-t", "fab-t"),
+    *("autoattack",),
 )
 """The order of the paper's tables, then attacks for judging a defense, then transfers since 2019:
 by gradients, by inputs, by the surrogate, toward targets. All others follow."""

@@ -30,7 +30,7 @@ class AttackError(NrpurifyError, RuntimeError):
 
 
 class GradientWarning(UserWarning):
-    """An attack met gradients of zeros, or NaN or infinite entries in them."""
+    """An attack met gradients of zeros, NaN or infinite entries, or a model that misleads it."""
 
 
 class MissingExtraError(NrpurifyError, ImportError):

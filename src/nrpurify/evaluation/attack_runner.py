@@ -14,7 +14,7 @@ from nrpurify import models, weights
 from nrpurify.attacks import registry
 from nrpurify.attacks.base import GradientAttack
 from nrpurify.attacks.gradient import value_and_gradient
-from nrpurify.attacks.gradient_log import log_gradients, report
+from nrpurify.attacks.gradient_log import log_gradients, report, tell
 from nrpurify.attacks.registry import AttackEntry
 from nrpurify.attacks.spec import settings_in_force
 from nrpurify.attacks.ssp import SelfSupervisedPerturbation, default_layer
@@ -279,6 +279,8 @@ class AttackRunner:
                 self.before(named[0])
             with log_gradients() as log:
                 found = self.perturb(part, None if classes is None else known, draws)  # type: ignore[arg-type]
+            for text in log.texts:
+                tell(text)
             report(log.images[:left])  # without the rows that fill the last group
             left -= len(part)
             return found
