@@ -24,6 +24,7 @@ _MODULES = {
     "certify": "certify",
     "grid": "grid",
     "report": "report",
+    "serve": "serve",
     "list": "listing",
     "paper": "paper",
     "weights": "weights",

@@ -75,6 +75,15 @@ def formats() -> tuple[str, ...]:
     return tuple(found)
 
 
+ImageSource = str | Path | bytes
+"""An image file's path, or its content."""
+
+
+def source_name(source: ImageSource) -> str:
+    """What errors call an image: its quoted path, or ``the image`` for bytes."""
+    return "the image" if isinstance(source, bytes) else repr(str(source))
+
+
 def set_pixel_limit(max_pixels: int) -> None:
     """Raise Pillow's own limit, a global of the process, to ``max_pixels``; never lower it."""
     if PilImage.MAX_IMAGE_PIXELS is not None:
@@ -83,9 +92,9 @@ def set_pixel_limit(max_pixels: int) -> None:
 
 @contextmanager
 def open_picture(
-    path: str | Path, *, max_pixels: int = MAX_PIXELS, frames: Frames = "refuse"
+    path: ImageSource, *, max_pixels: int = MAX_PIXELS, frames: Frames = "refuse"
 ) -> Iterator[PilImage.Image]:
-    """Open a file with Pillow; its header is checked and no pixel is decoded yet.
+    """Open a file, or its content, with Pillow; its header is checked and no pixel is decoded yet.
 
     Of PNGs, Pillow gets the chunks that decide pixels: neither text nor a damaged EXIF chunk.
 
@@ -93,7 +102,7 @@ def open_picture(
         ImageError: More pixels than ``max_pixels``, or several frames that are refused.
         OSError: The file is missing, broken or no image. Decoders raise other errors too.
     """
-    with warnings.catch_warnings(), Path(path).open("rb") as file:
+    with warnings.catch_warnings(), _opened(path) as file:
         warnings.simplefilter("ignore", PilImage.DecompressionBombWarning)
         stream, profile = _without_text(file)
         with PilImage.open(stream, formats=formats()) as picture:
@@ -103,29 +112,33 @@ def open_picture(
             yield picture
 
 
+def _opened(source: ImageSource) -> BinaryIO:
+    return io.BytesIO(source) if isinstance(source, bytes) else Path(source).open("rb")
+
+
 def _check_header(
-    picture: PilImage.Image, path: str | Path, max_pixels: int, frames: Frames
+    picture: PilImage.Image, path: ImageSource, max_pixels: int, frames: Frames
 ) -> None:
     width, height = picture.size
     if width * height > max_pixels:
         raise ImageError(
-            f"cannot read {str(path)!r}: {width}×{height} = {width * height:,} pixels are "
+            f"cannot read {source_name(path)}: {width}×{height} = {width * height:,} pixels are "
             f"more than the limit of {max_pixels:,}; shrink it or raise the limit "
             "(--max-pixels, max_pixels=)"
         )
     still = picture.format == "MPO"  # a JPEG photo followed by previews or depth maps
     if frames == "refuse" and not still and getattr(picture, "is_animated", False):
         raise ImageError(
-            f"cannot read {str(path)!r}: it has several frames or pages, expected one; save the "
-            "one that you want as an image of its own, or take the first (--frames first, "
+            f"cannot read {source_name(path)}: it has several frames or pages, expected one; save "
+            "the one that you want as an image of its own, or take the first (--frames first, "
             "frames='first')"
         )
 
 
 def decode(
-    path: str | Path, *, max_pixels: int = MAX_PIXELS, frames: Frames = "refuse"
+    path: ImageSource, *, max_pixels: int = MAX_PIXELS, frames: Frames = "refuse"
 ) -> tuple[Array, Array | None]:
-    """Decode a file, upright and in sRGB.
+    """Decode a file, or its content, upright and in sRGB.
 
     Returns:
         H×W×3 color and H×W opacity (None without transparency): uint8, or float32 in [0, 1] where
@@ -144,14 +157,14 @@ def decode(
 
 
 @contextmanager
-def naming_broken(path: Path) -> Iterator[None]:
+def naming_broken(path: ImageSource) -> Iterator[None]:
     """Turn whatever decoders raise on broken data into an ImageError that names the file."""
     try:
         yield
     except ImageError:
         raise
     except Exception as error:  # on broken data, decoders raise nearly anything
-        raise ImageError(f"cannot read {str(path)!r}: {reason(error, path)}") from error
+        raise ImageError(f"cannot read {source_name(path)}: {reason(error, path)}") from error
 
 
 def read_picture(path: str | Path, *, max_pixels: int = MAX_PIXELS) -> PilImage.Image:
@@ -160,16 +173,17 @@ def read_picture(path: str | Path, *, max_pixels: int = MAX_PIXELS) -> PilImage.
     Raises:
         ImageError: It is missing, broken, too large, animated or not an image.
     """
-    with naming_broken(Path(path)):
+    with naming_broken(path):
         color, _ = decode(path, max_pixels=max_pixels)
         eight = color if color.dtype == np.uint8 else np.rint(color * 255).astype(np.uint8)
         return PilImage.fromarray(np.ascontiguousarray(eight))
 
 
-def reason(error: Exception, path: Path | None = None) -> str:
+def reason(error: Exception, path: ImageSource = b"") -> str:
     """What went wrong with an image file, for people."""
     if isinstance(error, UnidentifiedImageError):
-        if path is not None and path.suffix.lower() in HEIF_SUFFIXES and not has_heif():
+        suffix = "" if isinstance(path, bytes) else Path(path).suffix.lower()
+        if suffix in HEIF_SUFFIXES and not has_heif():
             return "HEIC needs the package pillow-heif; install it with pip"
         return f"not an image, or a broken one; expected one of {', '.join(formats())}"
     if isinstance(error, OSError) and error.strerror:
@@ -189,7 +203,7 @@ def raw_mode(picture: PilImage.Image) -> str:
 
 
 def _pixels(
-    picture: PilImage.Image, raw: str, path: str | Path, max_pixels: int
+    picture: PilImage.Image, raw: str, path: ImageSource, max_pixels: int
 ) -> tuple[Array, Array | None]:
     profile = picture.info.get("icc_profile")
     if picture.mode.startswith(("I", "F")):
@@ -208,7 +222,7 @@ def _pixels(
 
 
 def _shallow(
-    picture: PilImage.Image, raw: str, profile: bytes | None, path: str | Path
+    picture: PilImage.Image, raw: str, profile: bytes | None, path: ImageSource
 ) -> tuple[Array, Array | None]:
     alpha = _opacity(picture, raw)
     if picture.mode in ("1", "L", "LA"):
@@ -269,7 +283,7 @@ def _deep_gray(picture: PilImage.Image) -> tuple[Array, Array | None]:
 
 
 def _deep_color(
-    picture: PilImage.Image, raw: str, path: str | Path, max_pixels: int
+    picture: PilImage.Image, raw: str, path: ImageSource, max_pixels: int
 ) -> tuple[Array, Array | None]:
     """H×W×3 (or ×1) color of 16 bits, of which Pillow keeps the high bytes, and opacity."""
     if raw == "LA;16B":
@@ -350,11 +364,11 @@ class _Transform:
         return bool(np.abs(found - np.asarray(given.convert("RGB"))).max() <= _NEAR)
 
 
-def _transform_of(profile: bytes, mode: str, path: str | Path) -> _Transform | None:
+def _transform_of(profile: bytes, mode: str, path: ImageSource) -> _Transform | None:
     """What brings colors to sRGB; None for sRGB itself, or with a note for a broken profile."""
     transform = _cached_transform(profile, mode)
     if isinstance(transform, str):
-        _warn_once(f"{str(path)!r}: its color profile was ignored: {transform}")
+        _warn_once(f"{source_name(path)}: its color profile was ignored: {transform}")
         return None
     return transform
 

@@ -3,6 +3,7 @@
 Inside the package images are float tensors N×3×H×W in [0, 1]; uint8 exists only in files.
 """
 
+import io
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
@@ -15,7 +16,7 @@ import torch
 from PIL import Image as PilImage
 from torch import Tensor
 
-from nrpurify.core.decoding import Frames, decode, naming_broken, reason
+from nrpurify.core.decoding import Frames, ImageSource, decode, naming_broken, reason
 from nrpurify.core.errors import ImageError, InputError
 from nrpurify.core.files import MAX_PIXELS, atomic_path
 from nrpurify.core.tracing import has_values
@@ -30,7 +31,7 @@ class Image:
     Attributes:
         pixels: 3×H×W uint8, or float32 in [0, 1] where the file has more than 8 bits.
         opacity: 1×H×W of either type, or None when the file has no transparency.
-        path: the file it was read from.
+        path: the file it was read from; of bytes, an empty path.
 
     """
 
@@ -50,9 +51,9 @@ class Image:
 
 
 def read_image(
-    path: str | Path, *, max_pixels: int = MAX_PIXELS, frames: Frames = "refuse"
+    path: ImageSource, *, max_pixels: int = MAX_PIXELS, frames: Frames = "refuse"
 ) -> Image:
-    """Read a JPEG, PNG, WebP, BMP, TIFF, GIF, PPM, JPEG 2000, AVIF or HEIC file.
+    """Read a JPEG, PNG, WebP, BMP, TIFF, GIF, PPM, JPEG 2000, AVIF or HEIC file, or its content.
 
     AVIF needs Pillow 11.3, HEIC the package pillow-heif. Gray, palette and CMYK images become
     RGB; 16 bits are kept; color profiles are converted to sRGB, broken ones ignored and named
@@ -66,12 +67,11 @@ def read_image(
         ImageError: the file is missing, broken, truncated, too large, animated or not an image.
 
     """
-    path = Path(path)
     with naming_broken(path):
         color, opacity = decode(path, max_pixels=max_pixels, frames=frames)
         pixels = torch.from_numpy(np.array(color.transpose(2, 0, 1), order="C"))
         alpha = None if opacity is None else torch.from_numpy(np.array(opacity, order="C"))[None]
-    return Image(pixels, alpha, path)
+    return Image(pixels, alpha, Path() if isinstance(path, bytes) else Path(path))
 
 
 def as_floats(pixels: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
@@ -134,6 +134,21 @@ def write_image(
             picture.save(temporary, **_WRITERS[format])
     except (OSError, ValueError) as error:  # ValueError: too large for the format
         raise ImageError(f"cannot write {str(path)!r}: {reason(error)}") from error
+
+
+def encode_png(rgb: Tensor, alpha: Tensor | None = None) -> bytes:
+    """An 8-bit PNG file's content; the arguments are those of :func:`write_image`.
+
+    Raises:
+        InputError: as :func:`write_image`.
+
+    """
+    _check_png("the image", rgb, alpha)
+    content = io.BytesIO()
+    to_picture(rgb if alpha is None else torch.cat([rgb, alpha.to(rgb)])).save(
+        content, **_WRITERS["png"]
+    )
+    return content.getvalue()
 
 
 def _check_png(path: str, rgb: Tensor, alpha: Tensor | None) -> None:

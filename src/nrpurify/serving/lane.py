@@ -1,0 +1,213 @@
+"""A worker thread, the bounded queue before it, and batches of jobs that fit together."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from nrpurify.serving.problems import BusyError
+
+Run = Callable[[Any, Sequence[Any]], Sequence[Any]]
+"""Maps a key and the payloads of jobs with that key to one result each; runs in the thread."""
+_RECENT = 0.2
+"""Weight of the last batch in the estimate of the pace."""
+
+
+@dataclass(eq=False)
+class _Job:
+    key: Hashable
+    payload: Any
+    cost: float
+    future: asyncio.Future[Any]
+    since: float
+
+
+class Lane:
+    """Jobs wait here for one thread, which takes them in batches of one key.
+
+    A job that nobody waits for any more (its awaiting task was cancelled) leaves the queue at
+    once. A batch grows while the thread is busy; an idle thread waits ``wait`` seconds at most.
+
+    Args:
+        run: Does the work.
+        name: Of the thread.
+        places: Most requests that hold a place.
+        cost: Most cost of all jobs at work or waiting.
+        seconds: Most expected time of all jobs at work or waiting.
+        batch: Most jobs in one call of ``run``.
+        wait: Longest time in seconds that a job waits for others of its key.
+        observe: Called with the size of each finished batch and its seconds.
+        changed: Called with the number of held places after each change.
+    """
+
+    def __init__(
+        self,
+        run: Run,
+        *,
+        name: str,
+        places: int,
+        seconds: float,
+        cost: float = float("inf"),
+        batch: int = 1,
+        wait: float = 0.0,
+        observe: Callable[[int, float], None] = lambda images, seconds: None,
+        changed: Callable[[int], None] = lambda held: None,
+    ) -> None:
+        self._run, self._observe, self._changed = run, observe, changed
+        self._places, self._most_cost, self._seconds = places, cost, seconds
+        self._batch, self._wait = batch, wait
+        self._waiting: deque[_Job] = deque()
+        self._running: list[_Job] = []
+        self._arrived = asyncio.Event()
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix=name)
+        self._pace = 0.0
+        self._closing = False
+        self.held = 0
+        """Requests that hold a place."""
+
+    @property
+    def waiting(self) -> int:
+        """Jobs that have not begun."""
+        return len(self._waiting)
+
+    def expected_seconds(self, cost: float = 0.0) -> float:
+        """Expected time until all jobs, and one more of this cost, are done."""
+        return self._pace * (cost + sum(job.cost for job in (*self._running, *self._waiting)))
+
+    @contextmanager
+    def place(self) -> Iterator[None]:
+        """Hold one of the places while a request is at work.
+
+        Raises:
+            BusyError: None is free.
+        """
+        self.check_room()
+        self._hold(1)
+        try:
+            yield
+        finally:
+            self._hold(-1)
+            self._arrived.set()
+
+    def _hold(self, change: int) -> None:
+        self.held += change
+        self._changed(self.held)
+
+    def check_room(self) -> None:
+        """Raise :class:`BusyError` if no place is free."""
+        if self._closing:
+            raise BusyError("the server is shutting down", 5)
+        if self.held >= self._places:
+            raise BusyError(f"all {self._places} places are taken", self.expected_seconds())
+
+    async def do(self, key: Hashable, payload: Any, cost: float) -> Any:
+        """Wait for the result of one job.
+
+        Args:
+            key: Jobs of equal keys may share a batch.
+            payload: For ``run``.
+            cost: In pixels, for the estimates.
+
+        Raises:
+            BusyError: The jobs before it would take too long or hold too many pixels.
+            Exception: What ``run`` raised.
+        """
+        others = [*self._running, *self._waiting]
+        if others:
+            if sum(job.cost for job in others) + cost > self._most_cost:
+                raise BusyError(
+                    "the images that wait hold too many pixels", self.expected_seconds()
+                )
+            if self.expected_seconds(cost) > self._seconds:
+                raise BusyError(
+                    f"the images that wait would take about {self.expected_seconds():.0f} s",
+                    self.expected_seconds(cost) - self._seconds,
+                )
+        future = asyncio.get_running_loop().create_future()
+        job = _Job(key, payload, cost, future, time.perf_counter())
+        self._waiting.append(job)
+        self._arrived.set()
+        try:
+            return await future
+        finally:
+            if job in self._waiting:
+                self._waiting.remove(job)
+
+    async def serve(self) -> None:
+        """Work until :meth:`close`; a task of the application runs it."""
+        while True:
+            self._arrived.clear()
+            if self._waiting:
+                await self._work(await self._next_batch())
+            elif self._closing and not self.held:
+                return
+            else:
+                await self._arrived.wait()
+
+    def close(self) -> None:
+        """Take no new requests; :meth:`serve` returns when all that hold a place are done."""
+        self._closing = True
+        self._arrived.set()
+
+    async def _next_batch(self) -> list[_Job]:
+        first = self._waiting[0]
+        until = first.since + self._wait
+        while len(self._like(first)) < self._batch and not self._closing:
+            left = until - time.perf_counter()
+            if left <= 0:
+                break
+            self._arrived.clear()
+            try:
+                await asyncio.wait_for(self._arrived.wait(), left)
+            except TimeoutError:
+                break
+        chosen = self._like(first)[: self._batch]
+        for job in chosen:
+            self._waiting.remove(job)
+        return chosen
+
+    def _like(self, first: _Job) -> list[_Job]:
+        return [job for job in self._waiting if job.key == first.key]
+
+    async def _work(self, jobs: list[_Job]) -> None:
+        if not jobs:  # the client of the only one went away
+            return
+        self._running = jobs
+        begun = time.perf_counter()
+        try:
+            found = await self._call(jobs)
+        except Exception as error:
+            if len(jobs) == 1:
+                _settle(jobs[0], error)
+                return
+            for job in jobs:  # one image that cannot be processed fails alone
+                await self._work([job])
+            return
+        finally:
+            self._running = []
+        seconds = time.perf_counter() - begun
+        pace = seconds / max(1.0, sum(job.cost for job in jobs))
+        self._pace = pace if not self._pace else (1 - _RECENT) * self._pace + _RECENT * pace
+        self._observe(len(jobs), seconds)
+        for job, result in zip(jobs, found, strict=True):
+            _settle(job, result)
+
+    async def _call(self, jobs: list[_Job]) -> Sequence[Any]:
+        payloads = [job.payload for job in jobs]
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._pool, self._run, jobs[0].key, payloads)
+
+
+def _settle(job: _Job, result: Any) -> None:
+    if job.future.done():
+        return
+    if isinstance(result, Exception):
+        job.future.set_exception(result)
+    else:
+        job.future.set_result(result)

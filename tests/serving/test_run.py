@@ -1,0 +1,171 @@
+"""The command: a real server in a process of its own."""
+
+import json
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+
+import httpx2
+import pytest
+import torch
+
+from nrpurify.core.images import encode_png
+
+DEFENSE = """
+import time
+
+import nrpurify
+
+
+@nrpurify.register_defense("slow", source="a test")
+def slow():
+    def wait(images):
+        time.sleep(1)
+        return images
+
+    return wait
+"""
+TOKEN = "a-token-of-a-test-server"
+
+
+@pytest.fixture
+def server(tmp_path):
+    """Starts servers; ends them."""
+    started = []
+
+    def start(*options, **environment):
+        (tmp_path / "slow.py").write_text(DEFENSE)
+        words = ["serve", "--port", "0", "--no-attack", *options]
+        process = subprocess.Popen(
+            [sys.executable, "-m", "nrpurify", *words],
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**__import__("os").environ, **environment},
+        )
+        started.append(process)
+        lines = []
+        for line in process.stderr:
+            lines.append(line)
+            if found := re.search(r"serving on (\S+);", line):
+                break
+        else:
+            raise AssertionError("".join(lines))
+        rest = threading.Thread(target=lambda: lines.extend(process.stderr), daemon=True)
+        rest.start()
+        address = found[1]
+        with httpx2.Client(base_url=address) as client:
+            for _ in range(400):
+                if client.get("/readyz").status_code == 200:
+                    break
+                time.sleep(0.05)
+            else:
+                raise AssertionError("".join(lines))
+        return process, address, lines, rest
+
+    yield start
+    for process in started:
+        process.kill()
+        process.wait()
+        process.stderr.close()
+
+
+@pytest.mark.slow
+def test_sigterm_answers_what_was_taken(server, tmp_path):
+    process, address, lines, rest = server(
+        *("--plugin", str(tmp_path / "slow.py"), "--purifier", "slow", "--log-format", "json"),
+        NRPURIFY_SERVE_TOKEN=TOKEN,
+    )
+    png, answers = encode_png(torch.rand(3, 8, 8)), []
+    headers = {"content-type": "image/png", "authorization": f"Bearer {TOKEN}"}
+    assert httpx2.post(f"{address}/v1/purify", content=png).status_code == 401
+
+    def ask():
+        answers.append(
+            httpx2.post(f"{address}/v1/purify", content=png, headers=headers).status_code
+        )
+
+    threads = [threading.Thread(target=ask) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    taken = 'nrpurify_places_held{lane="images"} 4.0'
+    with httpx2.Client(base_url=address, headers=headers) as client:
+        for _ in range(100):
+            if taken in client.get("/metrics").text:
+                break
+            time.sleep(0.02)
+        else:
+            raise AssertionError("the requests were not taken")
+    process.send_signal(signal.SIGTERM)
+    for thread in threads:
+        thread.join(20)
+    assert answers == [200] * 4
+    assert process.wait(10) == 0
+    rest.join(10)
+    logged = [json.loads(line) for line in lines if line.startswith("{")]
+    assert [one["status"] for one in logged if one.get("route") == "/v1/purify"] == [401, *answers]
+    assert TOKEN not in "".join(lines)
+
+
+@pytest.mark.slow
+def test_a_port_in_use_and_a_wrong_name_end_the_command_with_a_line(server):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        found = run("--port", port, "--purifier", "jpeg", "--no-attack")
+        assert "choose another --port" in found.stderr
+    found = run("--port", "0", "--purifier", "no-such", "--no-attack")
+    assert "no defense 'no-such'" in found.stderr
+
+
+def run(*options):
+    found = subprocess.run(
+        [sys.executable, "-m", "nrpurify", "serve", *options],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert found.returncode == 2
+    assert "Traceback" not in found.stderr
+    return found
+
+
+@pytest.mark.slow
+def test_workers_share_a_port_and_their_metrics(server):
+    process, address, _, _ = server("--workers", "2", "--purifier", "jpeg")
+    png = encode_png(torch.rand(3, 8, 8))
+    headers = {"content-type": "image/png"}
+    for _ in range(8):
+        assert httpx2.post(f"{address}/v1/purify", content=png, headers=headers).is_success
+    text = httpx2.get(f"{address}/metrics").text
+    assert 'nrpurify_images_total{lane="images"} 8.0' in text
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(20) == 0
+
+
+def test_the_command_gives_names_and_limits(monkeypatch, tmp_path):
+    import nrpurify.serving.run
+    from nrpurify.cli import main
+
+    given = {}
+
+    def keep(settings, **options):
+        given.update(options, settings=settings)
+
+    monkeypatch.setattr(nrpurify.serving.run, "run_server", keep)
+    words = "serve --purifier fast --purifier mild=jpeg:quality=50 --victim efficientnet_lite0"
+    token = str(tmp_path / "token")
+    code = main([*words.split(), "--no-attack", "--max-bytes", "1000", "--token-file", token])
+    assert code == 0
+    settings = given["settings"]
+    assert settings.purifiers == {"fast": "fast", "mild": "jpeg:quality=50"}
+    assert settings.victims == {"efficientnet_lite0": "efficientnet_lite0"}
+    assert (settings.attack, settings.max_bytes) == (False, 1000)
+    assert given["token_file"] == tmp_path / "token"
+    assert given["port"] == 8000
+    assert main(["serve", "--purifier", "fast", "--purifier", "fast"]) == 2
