@@ -11,7 +11,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from nrpurify.batch.defend import defend_image
+from nrpurify.batch.defend import defend_image, defend_together
 from nrpurify.core.hashing import pixels_hash
 from nrpurify.core.images import Image, as_floats
 from nrpurify.core.random import derive_generator
@@ -27,6 +27,8 @@ _TOP = 5
 """Classes in an answer."""
 _LIKELY = 0.3
 """Least score of a box in an answer."""
+_KNOWN = 1000
+"""Sizes and numbers of images for which is kept whether a batch changes results."""
 _WARM_SIDE, _NOWHERE = 96, Path()
 
 
@@ -50,6 +52,12 @@ class _Purifier:
 
     def __init__(self, name: str, module: nn.Module, settings: ServeSettings) -> None:
         self.name, self.module, self._settings = name, module, settings
+        self._where: dict[str, Any] = {
+            "device": settings.device,
+            "tile": settings.tile,
+            "amp": settings.amp,
+        }
+        self._same: dict[tuple[int, torch.Size], bool] = {}
         self._last = threading.local()
         self._lock = threading.Lock()
         self.gate = getattr(module, "gate", None) if isinstance(module, Purifier) else None
@@ -57,30 +65,35 @@ class _Purifier:
             self.gate.register_forward_hook(self._keep_share)
 
     def _keep_share(self, module: nn.Module, inputs: Any, share: Tensor) -> None:
-        self._last.shares = [round(float(value), 4) for value in share]
+        self._last.shares += [round(float(value), 4) for value in share]
 
     def __call__(self, images: Sequence[Image]) -> list[PurifiedImage]:
-        """Purify images, those of one size together."""
+        """Purify images of one size and type; how many go together changes no bit of a result."""
         if isinstance(self.module, Purifier):
-            if len(images) > 1 and all(image.pixels.dtype == torch.uint8 for image in images):
-                return self._together(images, self.module)
-            return [self._single(image) for image in images]
+            together = self._together(images) if len(images) > 1 else None
+            return together or [self._single(image) for image in images]
         with self._lock:  # its generator serves one thread at a time
             return [self._seeded(image) for image in images]
 
-    def _together(self, images: Sequence[Image], purifier: Purifier) -> list[PurifiedImage]:
-        own = self._settings
-        pixels = torch.stack([image.pixels for image in images]).to(own.device)
-        self._last.shares = [None] * len(images)
-        purified = purifier.purify_pixels(pixels, tile=own.tile, amp=own.amp).cpu()
-        rows = zip(purified, images, self._last.shares, strict=True)
-        return [PurifiedImage(rgb, image.opacity, share) for rgb, image, share in rows]
+    def _together(self, images: Sequence[Image]) -> list[PurifiedImage] | None:
+        """One batch; None where the first of this size and number differed from single images."""
+        key = (len(images), images[0].pixels.shape)
+        if self._same.get(key) is False:
+            return None
+        self._last.shares = []
+        found = defend_together(self.module, images, check=key not in self._same, **self._where)
+        if len(self._same) >= _KNOWN:
+            self._same.clear()
+        self._same[key] = found is not None
+        if found is None:
+            return None
+        shares = self._last.shares[: len(images)] or [None] * len(images)
+        return [PurifiedImage(*one, share) for one, share in zip(found, shares, strict=True)]
 
     def _single(self, image: Image) -> PurifiedImage:
-        own = self._settings
-        self._last.shares = [None]
-        rgb, alpha = defend_image(self.module, image, device=own.device, tile=own.tile, amp=own.amp)
-        return PurifiedImage(rgb, alpha, self._last.shares[0])
+        self._last.shares = []
+        rgb, alpha = defend_image(self.module, image, **self._where)
+        return PurifiedImage(rgb, alpha, next(iter(self._last.shares), None))
 
     def _seeded(self, image: Image) -> PurifiedImage:
         source = pixels_hash(image.rgb)

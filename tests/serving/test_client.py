@@ -1,0 +1,78 @@
+"""The client of docs/operations.md against a real server."""
+
+import re
+import threading
+import time
+from pathlib import Path
+
+import pytest
+import uvicorn
+
+from nrpurify.serving.app import create_app
+from nrpurify.serving.run import PatientProtocol
+
+PAGE = Path(__file__).parent.parent.parent / "docs" / "operations.md"
+
+
+@pytest.fixture
+def address(engine):
+    """A server in a thread."""
+    app = create_app(engine.settings, engine=engine)
+    config = uvicorn.Config(app, port=0, http=PatientProtocol, log_config=None, loop="asyncio")
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    while not server.started:
+        time.sleep(0.01)
+    port = server.servers[0].sockets[0].getsockname()[1]
+    yield f"http://127.0.0.1:{port}"
+    server.should_exit = True
+    thread.join(10)
+
+
+@pytest.fixture
+def purify():
+    (code,) = re.findall(r"```python\n(.*?def purify.*?)```", PAGE.read_text("utf-8"), re.DOTALL)
+    assert len(code.strip().splitlines()) <= 20
+    names = {}
+    exec(code, names)
+    return names["purify"]
+
+
+def test_the_client_of_the_docs_gets_its_image(purify, address, png):
+    assert purify(address, png).startswith(b"\x89PNG")
+    with pytest.raises(ValueError, match="expected one of image/png"):
+        purify(address, png, "text/plain")
+
+
+def test_it_waits_when_the_server_asks_for_it(purify, address, png, engine, monkeypatch):
+    from nrpurify.serving.lane import Lane
+    from nrpurify.serving.problems import BusyError
+
+    asked = []
+
+    def busy_once(self):
+        asked.append(time.monotonic())
+        if len(asked) == 1:
+            raise BusyError("all places are taken", 0)
+
+    monkeypatch.setattr(Lane, "check_room", busy_once)
+    assert purify(address, png).startswith(b"\x89PNG")
+    assert asked[1] - asked[0] >= 1
+
+
+def test_a_connection_without_a_whole_head_is_closed(address, monkeypatch):
+    import socket
+
+    from nrpurify.serving import run
+
+    monkeypatch.setattr(run, "_HEADER_SECONDS", 0.1)
+    host, port = address.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), timeout=5) as connection:
+        connection.sendall(b"GET /healthz HT")
+        assert connection.recv(100) == b""
+    with socket.create_connection((host, int(port)), timeout=5) as connection:
+        connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert b"200 OK" in connection.recv(2000)
+        connection.sendall(b"GET")
+        assert connection.recv(2000) in (b"", b'{"status":"ok"}')
