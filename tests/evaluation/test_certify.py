@@ -1,6 +1,7 @@
 import json
 import math
 
+import numpy
 import pytest
 import torch
 from torch import nn
@@ -67,6 +68,31 @@ def test_the_radius_of_a_linear_classifier_is_its_distance_from_the_plane(shift)
     assert found.prediction == int(shift > 0)
     assert 0.9 * distance < found.radius < distance
     assert model.sizes == {1000}
+
+
+@pytest.mark.parametrize("shift", [0.04, -0.02])
+def test_art_finds_the_same_class_and_radius(shift, monkeypatch):
+    """ART draws other noise, so radii differ by what 10,000 samples leave open."""
+    art = pytest.importorskip("art.estimators.certification.randomized_smoothing")
+    stats = pytest.importorskip("scipy.stats")
+
+    def bound(_, successes, trials):  # ART takes it from statsmodels, which no extra installs
+        return stats.beta.ppf(0.001, successes, trials - successes + 1)
+
+    monkeypatch.setattr(art.PyTorchRandomizedSmoothing, "_lower_confidence_bound", bound)
+    image = torch.full((3, 4, 4), 0.5 + shift)
+    numpy.random.seed(1)  # noqa: NPY002 — ART has no other source of noise
+    theirs = art.PyTorchRandomizedSmoothing(
+        model=Halves(), loss=nn.CrossEntropyLoss(), input_shape=(3, 4, 4), nb_classes=2,
+        sample_size=100, scale=0.25, alpha=0.001,
+    )  # fmt: skip
+    (prediction,), (radius,) = theirs.certify(image[None].numpy(), n=10_000, batch_size=1000)
+    mine = certify(
+        Halves(), image, sigma=0.25, n0=100, n=10_000, alpha=0.001, group=1000,
+        generator=torch.Generator().manual_seed(0),
+    )  # fmt: skip
+    assert mine.prediction == prediction
+    assert mine.radius == pytest.approx(radius, rel=0.06)
 
 
 def test_no_certificate_near_the_plane():
