@@ -102,9 +102,10 @@ def test_cards_tell_which_networks_trained_a_purifier():
         "losses": {"features": ({"network": "alexnet", "weight": 1.0},)},
         "validation": {"victim": "shown"},
     }
-    card = Card("p", "resg", training={"recipe": recipe})
+    before = [{"recipe": {"adversaries": [{"network": "squeezenet1_1"}]}, "run": 1}]
+    card = Card("p", "resg", training={"recipe": recipe, "before": before})
     defense = nn.Sequential(nn.Identity(), Purifier(nn.Identity(), card))
-    assert networks_seen(defense) == ("a", "alexnet", "b", "vgg16")
+    assert networks_seen(defense) == ("a", "alexnet", "b", "squeezenet1_1", "vgg16")
     assert networks_seen(nn.Identity()) == ()
 
 

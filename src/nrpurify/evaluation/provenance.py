@@ -37,11 +37,15 @@ def weights_hashes(modules: Mapping[str, nn.Module]) -> dict[str, str]:
     return {name: sha256 for name, sha256 in found.items() if sha256}
 
 
+_RUNS = ("recipe", "before")
+"""Of a card's training: the last run's recipe, and the runs that it went on from."""
+
+
 def networks_seen(defense: nn.Module) -> tuple[str, ...]:
-    """Networks named in the training recipes of the cards inside a defense."""
+    """Networks named in the training recipes, earlier runs' too, of the cards inside a defense."""
     cards = [getattr(module, "card", None) for module in defense.modules()]
-    recipes = [card.training.get("recipe") for card in cards if isinstance(card, Card)]
-    return tuple(sorted({name for recipe in recipes for name in _networks(recipe)}))
+    runs = [card.training.get(key) for card in cards if isinstance(card, Card) for key in _RUNS]
+    return tuple(sorted({name for run in runs for name in _networks(run)}))
 
 
 def _networks(node: Any) -> Iterator[str]:
