@@ -20,6 +20,7 @@ from nrpurify.attacks.residual import decayed, residual_blocks, scaled_shortcuts
 from nrpurify.attacks.sia import CHANGES
 from nrpurify.attacks.ssa import cosines
 from nrpurify.core.errors import InputError
+from nrpurify.evaluation.attack_runner import AttackSpec
 from nrpurify.models import load_classifier
 
 NAMES = ("si-ni-fgsm", "admix", "ssa", "sia", "bsr")
@@ -195,6 +196,23 @@ def test_decayed_branches_change_gradients_and_no_values():
     weights = network.conv.weight.sum((0, 2, 3)).view(1, 3, 1, 1)
     torch.testing.assert_close(gradient, (1 + 0.25 * weights).expand_as(images))
     assert not network.conv._forward_hooks
+
+
+@pytest.mark.parametrize("name", [*GRADIENTS, "pgd", "mi-fgsm", "dim-ti"])
+def test_targets_are_led_to(name, images, labels):
+    torch.manual_seed(1)
+    model = Counting()
+    targets, few = (labels + 1) % 5, {"samples": 3, "copies": 3, "steps": 4}
+    attack = attacks.create(name)
+    given = {key: value for key, value in few.items() if hasattr(attack, key)}
+    spec = AttackSpec(name, settings=given, targeted=True, eps=32 / 255)
+    found = spec.runner(model, group=3)(images, targets)
+    with torch.no_grad():
+        before, after = (
+            nn.functional.cross_entropy(model(shown), targets, reduction="none")
+            for shown in (images, found)
+        )
+    assert (after < before).all()
 
 
 @pytest.mark.parametrize("name", ["sgm", "ghost"])

@@ -47,7 +47,7 @@ nrpurify grid my.yaml --out runs/mine --images photos/ --labels photos.csv --res
 
 def command(
     recipe: Annotated[
-        str, typer.Argument(metavar="RECIPE", help="A YAML file, or a shipped recipe: quick.")
+        str, typer.Argument(metavar="RECIPE", help="A YAML file, or quick or transfer.")
     ],
     out: Annotated[Path, typer.Option(metavar="RUN_DIR", help="Folder of the run.")],
     resume: Annotated[
