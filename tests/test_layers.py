@@ -33,6 +33,7 @@ ALLOWED |= {
     "batch": BELOW | {"evaluation"},
     "tasks": BELOW - {"purifiers"} | {"evaluation"},
     "report": {"core", "results"},
+    "export": {"core", "defenses", "models", "purifiers"},
     "interop": {"core", "attacks"},
     "paper": BELOW | {"training", "evaluation", "tasks"},
 }

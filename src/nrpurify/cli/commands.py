@@ -17,6 +17,7 @@ _MODULES = {
     "attack": "attack",
     "purify": "purify",
     "detect": "detect",
+    "export": "export",
     "train": "train",
     "train-attack": "train_attack",
     "train-segmenter": "train_segmenter",

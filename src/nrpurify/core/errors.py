@@ -5,6 +5,11 @@ it without a traceback; library users may catch :class:`NrpurifyError` for all o
 """
 
 
+def first_line(error: Exception) -> str:
+    """The first line of somebody else's error, at most 300 letters, for a message of ours."""
+    return (str(error).strip() or repr(error)).splitlines()[0][:300]
+
+
 class NrpurifyError(Exception):
     """Base of all errors that this package raises on purpose."""
 

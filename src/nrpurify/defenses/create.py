@@ -39,12 +39,25 @@ def get(name: str) -> Entry[nn.Module]:
     """
     if name in DEFENSES:
         return DEFENSES.get(name)
+    if is_exported(name):
+        return Entry(name, partial(_exported, name), {"source": "a file", "differentiable": False})
     if name in shipped() or is_file(name):
         info = {"source": "by the method of Naseer et al., 2020"}
         return Entry(name, partial(purifier, name), info)
     hint = f" ({name} is a purifier's design: train it first)" if name in design_names() else ""
     near = near_matches(name, [*names(), *shipped()])
     raise InputError(f"no defense {name!r}{hint}; {near} (or a purifier's file)")
+
+
+def is_exported(name: str) -> bool:
+    """Whether a name is a file of ``nrpurify export`` that can be a defense."""
+    return name.lower().endswith((".onnx", ".xml")) and is_file(name)
+
+
+def _exported(source: str) -> nn.Module:
+    from nrpurify.defenses.exported import ExportedPurifier  # needs numpy alone when unused
+
+    return ExportedPurifier(source)
 
 
 def is_random(entry: Entry[nn.Module]) -> bool:

@@ -19,7 +19,7 @@ from nrpurify.core.scale import enlarged
 from nrpurify.defenses.arguments import Found, check_values, find_images
 from nrpurify.defenses.chain import passes_of
 from nrpurify.defenses.checked import check_finite
-from nrpurify.defenses.create import make
+from nrpurify.defenses.create import is_exported, make
 from nrpurify.defenses.geometry import Frame, bring_back, defend
 from nrpurify.defenses.randomness import Combine, check_passes, reseed
 from nrpurify.purifiers import DEFAULT, DynamicPurifier, load_purifier
@@ -219,7 +219,8 @@ def protect(
     Args:
         model: See :class:`Protected`.
         defense: A spec that :func:`nrpurify.defenses.make` takes, such as a shipped purifier's
-            name, a checkpoint file, or any module or function from images to images.
+            name, a checkpoint file, a file of ``nrpurify export``, or any module or function from
+            images to images.
         mode: ``static``: as it is. ``dynamic``: behind a random step (appendix B.1).
         generator: For what is random, a CPU generator.
         mean: What the model's input is normalized by, in units of [0, 1] and in the order of its
@@ -274,7 +275,7 @@ def protect(
 
 def _load(defense: str | Path | Callable[[Tensor], Tensor]) -> nn.Module:
     if isinstance(defense, Path):
-        return load_purifier(defense)
+        return make(str(defense)) if is_exported(str(defense)) else load_purifier(defense)
     return make(defense) if isinstance(defense, str) else as_module(defense, "defense")
 
 

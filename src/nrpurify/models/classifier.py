@@ -1,15 +1,15 @@
 """The one shape of a victim: images in [0, 1] go in, logits come out."""
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nrpurify.core.callables import call_with_rgb
 from nrpurify.core.errors import InputError
 from nrpurify.core.images import check_range, check_shape
-from nrpurify.core.precision import at_least_fp32
 from nrpurify.core.registry import naming_plugin
+from nrpurify.core.resizing import resize
 from nrpurify.core.scale import seen_size
+from nrpurify.core.tracing import exporting
 from nrpurify.weights import Preprocessing
 
 
@@ -67,15 +67,8 @@ class Classifier(nn.Module):
         """Return what the network sees: N×3×H×W in [0, 1] to N×3×size×size, normalized."""
         side = self.input_size
         size = None if side is None else (side, side) if self.fixed_size else seen_size(side)
-        if size is not None and images.shape[2:] != size:
-            resized = F.interpolate(
-                at_least_fp32(images),  # on the CPU resizing knows no half precision
-                size,
-                mode="bilinear",
-                align_corners=False,
-                antialias=True,
-            )
-            images = resized.to(images.dtype)
+        if size is not None and (exporting() or images.shape[2:] != size):
+            images = resize(images, size)
         if self.bgr:
             images = images.flip(1)
         return (images - self.mean.to(images.dtype)) / self.std.to(images.dtype)
@@ -96,7 +89,7 @@ class Classifier(nn.Module):
                 logits = call_with_rgb(self.network, shown)
         else:
             logits = call_with_rgb(self.network, shown)
-        count, classes = len(images), self.num_classes
+        count, classes = images.shape[0], self.num_classes  # len() would fix the batch of an export
         if not isinstance(logits, Tensor) or logits.ndim != 2 or not logits.is_floating_point():
             raise self._unexpected(logits, images)
         if logits.shape[0] != count or logits.shape[1] != (classes or logits.shape[1]):

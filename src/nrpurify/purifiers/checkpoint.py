@@ -125,6 +125,11 @@ def _locate(source: str | Path) -> Path:
         return names[str(source)]
     path = Path(source)
     if path.is_file():
+        if path.suffix.lower() in (".onnx", ".xml"):
+            raise InputError(
+                f"{str(source)!r} is an exported file, which is a defense: give it to protect() or "
+                "as --defense; expected a checkpoint (.safetensors)"
+            )
         return path
     hint = f" ({source} is a design: train it first)" if str(source) in design_names() else ""
     raise InputError(
