@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.progress import TextColumn
 
 from nrpurify.cli.overrides import change_recipe
-from nrpurify.cli.progress import LoggedProgress, RateColumn, TrainingProgress
+from nrpurify.cli.progress import LoggedProgress, RateColumn, ShownProgress
 from nrpurify.core.errors import InputError
 from nrpurify.purifiers import load_purifier
 from nrpurify.training import Recipe
@@ -55,12 +55,12 @@ def test_two_steps(train, tmp_path):
 def test_resume_ends_like_an_uninterrupted_run(train, tmp_path, monkeypatch):
     assert train("--out", tmp_path / "whole")[0] == 0
 
-    def interrupt(self, step, steps, values):
-        if step == 2:
+    def interrupt(self, what, done, total, values=None):
+        if done == 2:
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(TrainingProgress, "stepped", interrupt)
+        patch.setattr(ShownProgress, "update", interrupt)
         assert train("--out", tmp_path / "parts")[0] == 130
     code, _, err = train("--out", tmp_path / "parts")
     assert code == 2
@@ -159,18 +159,21 @@ def test_the_progress_bar_shows_cache_loss_and_validation():
     console = Console(file=io.StringIO(), force_terminal=True, width=200)
     columns = (TextColumn("{task.description}"), RateColumn(), TextColumn("{task.fields[info]}"))
     with LoggedProgress(*columns, console=console) as progress:
-        watcher = TrainingProgress(progress)
-        watcher.cached(1, 2)
-        watcher.cached(2, 2)
+        shown = ShownProgress(progress)
+        shown.update("adversaries", 1, 2)
+        shown.update("adversaries", 2, 2)
         for step in (41, 42):
-            watcher.stepped(step, 100, {"loss": 1 / step})
-        watcher.gated(3, 9, {"loss": 0.5})
-        watcher.validated(42, {"psnr": 31.25})
+            shown.update("train", step, 100, {"loss": 1 / step, "pixel": 1.0})
+        shown.update("gate", 3, 9, {"loss": 0.5})
+        shown.note("step 42", {"psnr": 31.25})
+        shown.warn("odd")
         done = {task.description: (task.completed, task.total) for task in progress.tasks}
     assert done == {"adversaries": (2, 2), "train": (42, 100), "gate": (3, 9)}
     text = console.file.getvalue()
     assert f"loss {1 / 42:.4f}" in text
     assert "step 42: psnr 31.250" in text
+    assert "warning: odd" in text
+    assert "pixel" not in text
     assert "/s" in text
 
 
@@ -179,11 +182,11 @@ def test_lines_without_a_terminal(monkeypatch):
     clock = [0.0]
     monkeypatch.setattr("nrpurify.cli.progress.time.monotonic", lambda: clock[0])
     with LoggedProgress(console=console) as progress:
-        watcher = TrainingProgress(progress)
-        watcher.cached(1, 1)
+        shown = ShownProgress(progress)
+        shown.update("adversaries", 1, 1)
         for step in range(1, 101):
             clock[0] += 1
-            watcher.stepped(step, 100, {"loss": 0.5})
+            shown.update("train", step, 100, {"loss": 0.5})
     assert console.file.getvalue().splitlines() == [
         "adversaries 1/1",
         "train 1/100, loss 0.5000",

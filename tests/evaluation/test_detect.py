@@ -5,6 +5,7 @@ from torch import nn
 from nrpurify.core.errors import InputError
 from nrpurify.core.files import find_images
 from nrpurify.core.images import write_png
+from nrpurify.core.progress import NO_VALUES, Progress
 from nrpurify.evaluation.detect import detect
 from nrpurify.evaluation.metrics import area_under, roc_curve, threshold_at
 from nrpurify.purifiers import Card, Gate, Purifier, Strength
@@ -68,12 +69,20 @@ def test_roc_and_threshold(purifier, folders):
     assert (strict["detected"], strict["attacked_detected"]) == (0, 1)
 
 
+class Counted(Progress):
+    def __init__(self):
+        self.seen = []
+
+    def update(self, what, done, total, values=NO_VALUES):
+        self.seen.append((done, total))
+
+
 def test_without_a_gate_nothing_decides_the_threshold(purifier, folders):
     files = find_images(folders / "clean", recursive=True)
-    seen = []
-    plain = detect(files, purifier, amp=False, watch=lambda *counts: seen.append(counts)).to_dict()
+    counted = Counted()
+    plain = detect(files, purifier, amp=False, progress=counted).to_dict()
     assert (plain["threshold"], plain["detected"]) == (None, None)
-    assert seen == [(1, 3), (2, 3), (3, 3)]
+    assert counted.seen == [(1, 3), (2, 3), (3, 3)]
     assert detect(files, purifier, threshold=5, amp=False).to_dict()["detected"] == 2
     gated = Purifier(Darken(), Card("darken", "x"), Strength(2, 2), Gate(4).eval())
     assert detect(files, gated, amp=False).threshold == 0

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file
 
+from nrpurify.core.progress import SILENT
 from nrpurify.training import train
 
 
@@ -30,9 +31,9 @@ def micro(program, monkeypatch):
 def go(micro, photo_folder, tmp_path):
     """Trains by the micro recipe, changed, into a folder of that name."""
 
-    def start(folder, *, watcher=None, resume=False, warm_start=None, **changes):
+    def start(folder, *, progress=SILENT, resume=False, warm_start=None, **changes):
         return train(
-            photo_folder, tmp_path / folder, micro.recipe(**changes), watcher=watcher,
+            photo_folder, tmp_path / folder, micro.recipe(**changes), progress=progress,
             resume=resume, warm_start=warm_start,
         )  # fmt: skip
 

@@ -15,11 +15,11 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
+from nrpurify.core.progress import NO_VALUES, Progress
 from nrpurify.models.features import FeatureExtractor
 from nrpurify.training import (
     PurifierRun,
     Recipe,
-    Silent,
     adversaries,
     losses,
     purifier_trainer,
@@ -71,14 +71,14 @@ def recipe(**changes) -> Recipe:
     return Recipe.from_dict({**values, **changes})
 
 
-class Dying(Silent):
+class Dying(Progress):
     """Kills its own process as hard as can be, behind the given step."""
 
     def __init__(self, step: int) -> None:
         self.step = step
 
-    def stepped(self, step, steps, values) -> None:
-        if step == self.step:
+    def update(self, what, done, total, values=NO_VALUES) -> None:
+        if what == "train" and done == self.step:
             os.kill(os.getpid(), signal.SIGKILL)
 
 
@@ -94,9 +94,9 @@ def main() -> None:
     torch.set_num_threads(1)
     patch()
     folder = given.folder / os.environ.get("RANK", "")
-    watcher = Dying(given.die_at)
+    progress = Dying(given.die_at)
     settings = recipe(**json.loads(given.set))
-    run = PurifierRun(settings, given.data, folder, torch.device("cpu"), watcher)
+    run = PurifierRun(settings, given.data, folder, torch.device("cpu"), progress)
     run.execute(resume=given.resume)
     if given.keep_all:
         parts = {"network": run.trainer.purifier.network, "critic": run.trainer.discriminator}

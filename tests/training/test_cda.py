@@ -9,13 +9,13 @@ from nrpurify.attacks.constraints import LinfBall
 from nrpurify.core.checkpoint import read_carded
 from nrpurify.core.errors import InputError
 from nrpurify.core.lock import locked
+from nrpurify.core.progress import NO_VALUES, SILENT, Progress
 from nrpurify.models.features import FeatureExtractor
 from nrpurify.training import (
     AttackValidation,
     CdaRecipe,
     CdaRun,
     FffRecipe,
-    Silent,
     cda,
     fff,
     make_fff,
@@ -29,9 +29,9 @@ MICRO = {
 }  # fmt: skip
 
 
-class Interrupted(Silent):
-    def stepped(self, step, steps, values):
-        if step == 3:
+class Interrupted(Progress):
+    def update(self, what, done, total, values=NO_VALUES):
+        if done == 3:
             raise KeyboardInterrupt
 
 
@@ -46,11 +46,9 @@ def go(micro, monkeypatch, photo_folder, tmp_path):
     monkeypatch.setattr(cda, "GeneratorNet", lambda blocks: cda_trainer_net(blocks))
     monkeypatch.setattr(cda, "load_classifier", lambda name, device: victim)
 
-    def start(folder, *, resume=False, watcher=None, **changes):
+    def start(folder, *, resume=False, progress=SILENT, **changes):
         recipe = CdaRecipe.from_dict({**MICRO, **changes})
-        run = CdaRun(
-            recipe, photo_folder, tmp_path / folder, torch.device("cpu"), watcher or Silent()
-        )
+        run = CdaRun(recipe, photo_folder, tmp_path / folder, torch.device("cpu"), progress)
         return run.execute(resume=resume), run
 
     return start
@@ -112,7 +110,7 @@ def test_a_whole_run(go, weight_size, tmp_path, straight):
 def test_resume_equals_an_uninterrupted_run(go, tmp_path):
     whole, _ = go("whole")
     with pytest.raises(KeyboardInterrupt):
-        go("cut", watcher=Interrupted())
+        go("cut", progress=Interrupted())
     assert state(tmp_path / "cut")["step"] == 2
     with pytest.raises(InputError, match="holds a run already; add --resume"):
         go("cut")
@@ -205,7 +203,13 @@ def test_recipes_that_cannot_be(values, message):
 def test_a_pattern_and_its_card(go, tmp_path):
     recipe = FffRecipe.from_dict({"layers": ["conv1", "conv2"], "side": 8, "steps": 120})
     seen = []
-    card = make_fff(recipe, tmp_path / "p.safetensors", callback=lambda s, v: seen.append(s))
+
+    class Recorder(Progress):
+        def update(self, what, done, total, values=NO_VALUES):
+            seen.append(done)
+            assert values["excitation"] > 0
+
+    card = make_fff(recipe, tmp_path / "p.safetensors", progress=Recorder())
     assert card.training["steps_done"] == len(seen) == 120
     assert card.training["recipe"]["side"] == 8
     pattern = load_pattern(tmp_path / "p.safetensors")

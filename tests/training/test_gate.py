@@ -9,9 +9,9 @@ from safetensors.torch import load_file
 from torch import nn
 
 from nrpurify.core.errors import InputError
+from nrpurify.core.progress import NO_VALUES, Progress
 from nrpurify.core.random import seeded
 from nrpurify.purifiers import Gate, load_purifier
-from nrpurify.training import Silent
 from nrpurify.training.adversaries import Pair
 from nrpurify.training.gate import GateTrainer, with_norms, without_norms
 
@@ -19,9 +19,9 @@ STRONG = {"strength": {"coarse": 2.0, "fine": 1.5}}
 GATED = {**STRONG, "gate": {"steps": 3, "batch": 2, "fresh": 0.5, "resize": [40, 60]}}
 
 
-class Interrupted(Silent):
-    def gated(self, step, steps, values):
-        if step == 2:
+class Interrupted(Progress):
+    def update(self, what, done, total, values=NO_VALUES):
+        if what == "gate" and done == 2:
             raise KeyboardInterrupt
 
 
@@ -49,7 +49,7 @@ def test_there_is_none_without_steps_or_strength(go, changes):
 def test_a_run_that_was_broken_off_in_it_starts_it_anew(go, tmp_path):
     whole = go("whole", **GATED)
     with pytest.raises(KeyboardInterrupt):
-        go("cut", **GATED, watcher=Interrupted())
+        go("cut", **GATED, progress=Interrupted())
     cut = go("cut", **GATED, resume=True)
     assert load_file(whole).keys() == load_file(cut).keys()
     assert all(torch.equal(load_file(whole)[key], value) for key, value in load_file(cut).items())

@@ -13,38 +13,36 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from nrpurify.core.errors import InputError, WeightsError
 from nrpurify.core.lock import locked
+from nrpurify.core.progress import NO_VALUES, Progress
 from nrpurify.purifiers import Card, Purifier, build_purifier, load_purifier, save_purifier
 from nrpurify.purifiers.registry import Design
-from nrpurify.training import Silent, train
+from nrpurify.training import train
 from nrpurify.training.run_folder import Origin, RunFolder, files_hash
 
 GAN = {"pixel": 10, "pixel_norm": "l1", "adversarial": 0.05}
 KILLED = -signal.SIGKILL
 
 
-class Interrupted(Silent):
+class Interrupted(Progress):
     """Leaves the run behind the given step, as Ctrl-C would."""
 
     def __init__(self, step):
         self.step = step
 
-    def stepped(self, step, steps, values):
-        if step == self.step:
+    def update(self, what, done, total, values=NO_VALUES):
+        if what == "train" and done == self.step:
             raise KeyboardInterrupt
 
 
-class Recorder(Silent):
+class Recorder(Progress):
     def __init__(self):
         self.calls = []
 
-    def cached(self, done, wanted):
-        self.calls.append(("cached", done, wanted))
+    def update(self, what, done, total, values=NO_VALUES):
+        self.calls.append((what, done, total))
 
-    def stepped(self, step, steps, values):
-        self.calls.append(("stepped", step, steps))
-
-    def validated(self, step, metrics):
-        self.calls.append(("validated", step))
+    def note(self, text, values=NO_VALUES):
+        self.calls.append((text, sorted(values)))
 
 
 def log_rows(folder):
@@ -74,7 +72,7 @@ def assert_equal(first, second):
 
 def test_a_whole_run(go, tmp_path):
     recorder = Recorder()
-    file = go("run", watcher=recorder)
+    file = go("run", progress=recorder)
     assert file == tmp_path / "run" / "purifier.safetensors"
     card = load_purifier(file).card
     assert card.name == "micro"
@@ -89,8 +87,8 @@ def test_a_whole_run(go, tmp_path):
     assert card.metrics == {
         k: v for k, v in rows[-1].items() if k not in ("kind", "step")
     }  # fmt: skip
-    assert recorder.calls[:2] == [("cached", 1, 1), ("stepped", 1, 6)]
-    assert recorder.calls[-1] == ("validated", 6)
+    assert recorder.calls[:2] == [("adversaries", 1, 1), ("train", 1, 6)]
+    assert recorder.calls[-1][0] == "step 6"
     names = {path.name for path in (tmp_path / "run").iterdir()}
     assert {"recipe.json", "state.pt", "adversaries-0", "validation.safetensors"} <= names
     assert not [name for name in names if name.startswith(".")]
@@ -108,9 +106,9 @@ def test_a_whole_run(go, tmp_path):
 def test_resume_equals_an_uninterrupted_run(go, tmp_path, changes, step):
     whole = go("whole", **changes)
     with pytest.raises(KeyboardInterrupt):
-        go("cut", **changes, watcher=Interrupted(step))
+        go("cut", **changes, progress=Interrupted(step))
     saved = torch.load(tmp_path / "cut" / "state.pt", weights_only=True)["trainer"]["step"]
-    assert saved == 2  # step 4's checkpoint comes after its watcher
+    assert saved == 2  # step 4's checkpoint comes after its progress
     assert log_rows(tmp_path / "cut")[-1]["step"] >= 3
     cut = go("cut", **changes, resume=True)
     states = state(tmp_path / "whole"), state(tmp_path / "cut")
@@ -163,10 +161,10 @@ def test_death_between_the_files_of_the_last_checkpoint(go, monkeypatch, tmp_pat
 
 def test_lines_behind_the_checkpoint_are_dropped(go, tmp_path):
     with pytest.raises(KeyboardInterrupt):
-        go("run", watcher=Interrupted(5))
+        go("run", progress=Interrupted(5))
     assert log_rows(tmp_path / "run")[-1]["step"] == 5
     with pytest.raises(KeyboardInterrupt):
-        go("run", watcher=Interrupted(5), resume=True)
+        go("run", progress=Interrupted(5), resume=True)
     steps = [row["step"] for row in log_rows(tmp_path / "run") if row["kind"] == "train"]
     assert steps == [1, 2, 3, 4, 5]
 
@@ -175,8 +173,8 @@ def test_resume_of_a_done_run_does_nothing(go, tmp_path):
     file = go("run")
     before = file.read_bytes()
     recorder = Recorder()
-    assert go("run", resume=True, watcher=recorder) == file
-    assert not [call for call in recorder.calls if call[0] == "stepped"]
+    assert go("run", resume=True, progress=recorder) == file
+    assert not [call for call in recorder.calls if call[0] == "train"]
     assert file.read_bytes() == before
 
 
@@ -224,7 +222,7 @@ def test_more_steps_extend_a_run(go, tmp_path):
     gated = {"strength": {"coarse": 2, "fine": 2}, "gate": {"steps": 2, "batch": 1}}
     go("run", steps=2, **gated)
     with pytest.raises(KeyboardInterrupt):
-        go("run", steps=4, **gated, resume=True, watcher=Interrupted(3))
+        go("run", steps=4, **gated, resume=True, progress=Interrupted(3))
     file = go("run", steps=4, **gated, resume=True)
     card = load_purifier(file).card
     assert (card.training["steps_done"], card.training["extended_from"]) == (4, [2])
@@ -303,7 +301,7 @@ def test_a_full_disk_is_named_and_the_run_goes_on_later(go, monkeypatch, tmp_pat
 
 def test_another_recipe_cannot_take_over_shards_of_a_run_without_checkpoint(go, tmp_path):
     with pytest.raises(KeyboardInterrupt):
-        go("run", watcher=Interrupted(1))
+        go("run", progress=Interrupted(1))
     assert not (tmp_path / "run" / "state.pt").exists()
     with pytest.raises(InputError, match="started with another recipe"):
         go("run", seed=1)
@@ -393,7 +391,7 @@ def test_a_run_of_an_older_version_goes_on_with_files_of_the_same_names_and_size
 
 def test_other_photos_cannot_take_over_a_run(go, photo_folder, tmp_path):
     with pytest.raises(KeyboardInterrupt):
-        go("run", watcher=Interrupted(1))
+        go("run", progress=Interrupted(1))
     first = sorted(photo_folder.rglob("*.png"))[0]
     shutil.copy(first, first.with_name("another.png"))
     with pytest.raises(InputError, match="was started on other files; resume with the same, or"):
@@ -414,11 +412,11 @@ def test_a_warm_start_is_not_forgotten(go, tmp_path):
     warm = tmp_path / "warm.safetensors"
     sha256 = save_purifier(build_purifier("micro"), warm).sha256
     with pytest.raises(KeyboardInterrupt):
-        go("run", warm_start=warm, watcher=Interrupted(1))
+        go("run", warm_start=warm, progress=Interrupted(1))
     with pytest.raises(InputError, match=f"from weights with sha256 {sha256}; give the same warm"):
         go("run", resume=True)
     with pytest.raises(KeyboardInterrupt):
-        go("run", warm_start=warm, watcher=Interrupted(3))
+        go("run", warm_start=warm, progress=Interrupted(3))
     card = load_purifier(go("run", resume=True)).card
     assert card.training["warm_start"] == sha256
     assert "warm_start" not in load_purifier(go("cold", steps=1)).card.training
@@ -450,7 +448,7 @@ def older(text):
 def test_a_run_of_an_older_version_goes_on(go, tmp_path):
     whole = go("whole")
     with pytest.raises(KeyboardInterrupt):
-        go("cut", watcher=Interrupted(3))
+        go("cut", progress=Interrupted(3))
     file, kept = tmp_path / "cut" / "recipe.json", tmp_path / "cut" / "state.pt"
     file.write_text(older(file.read_text()))
     written = torch.load(kept, weights_only=True)
@@ -556,3 +554,15 @@ GOLDEN = {
 def test_the_same_seed_gives_the_weights_of_earlier_versions(go, weight_size, name):
     changes, expected = GOLDEN[name]
     assert weight_size(go("run", **changes)) == pytest.approx(expected, rel=2e-5)
+
+
+def test_an_object_of_the_old_form_still_sees_the_run(micro, photo_folder, tmp_path):
+    seen = []
+
+    class Old:
+        def __getattr__(self, name):
+            return lambda *values: seen.append(name)
+
+    with pytest.warns(DeprecationWarning, match="progress="):
+        train(photo_folder, tmp_path / "run", micro.recipe(steps=2), watcher=Old())
+    assert seen == ["cached", "stepped", "stepped", "validated"]

@@ -10,9 +10,9 @@ from nrpurify.cli import main
 from nrpurify.core.errors import InputError, WeightsError
 from nrpurify.core.images import write_png
 from nrpurify.core.lock import locked
+from nrpurify.core.progress import NO_VALUES, Progress
 from nrpurify.data.masks import CAMVID, IGNORED, ClassTable, Sample, find_pairs
 from nrpurify.models.segmenters.checkpoint import load_segnet
-from nrpurify.training import Silent
 from nrpurify.training.segmenter import (
     SegNetRecipe,
     Stage,
@@ -36,13 +36,13 @@ class KilledError(Exception):
     pass
 
 
-class Recorder(Silent):
+class Recorder(Progress):
     def __init__(self, die_at=-1):
         self.die_at, self.seen = die_at, []
 
-    def stepped(self, step, steps, values):
-        self.seen.append((step, steps, values["loss"]))
-        if step == self.die_at:
+    def update(self, what, done, total, values=NO_VALUES):
+        self.seen.append((done, total, values["loss"]))
+        if done == self.die_at:
             raise KilledError
 
 
@@ -67,9 +67,9 @@ def run(camvid, out, **options):
 
 
 def test_a_run_leaves_a_checkpoint_that_says_how(camvid, weight_size, tmp_path):
-    watcher = Recorder()
-    seen = watcher.seen
-    file = run(camvid, tmp_path / "run", watcher=watcher)
+    progress = Recorder()
+    seen = progress.seen
+    file = run(camvid, tmp_path / "run", progress=progress)
     _, card = load_segnet(file)
     assert weight_size(file) == pytest.approx(
         13783.6259, rel=2e-5
@@ -87,7 +87,7 @@ def test_a_run_leaves_a_checkpoint_that_says_how(camvid, weight_size, tmp_path):
 
 def test_a_resumed_run_does_what_an_uninterrupted_one_does(camvid, tmp_path):
     with pytest.raises(KilledError):
-        run(camvid, tmp_path / "b", watcher=Recorder(die_at=3))
+        run(camvid, tmp_path / "b", progress=Recorder(die_at=3))
     with pytest.raises(InputError, match="add --resume"):
         run(camvid, tmp_path / "b")
     with pytest.raises(InputError, match="another recipe"):
@@ -189,10 +189,10 @@ def blank(camvid, names):
 
 def test_a_batch_that_is_all_void_is_drawn_anew(camvid, tmp_path):
     blank(camvid, range(4))
-    watcher = Recorder()
+    progress = Recorder()
     plan = replace(PLAN, stages=(Stage(12, 1, (16, 16), (0.4, 0.4)),), holdout=0)
-    run(camvid, tmp_path / "run", plan=plan, watcher=watcher)
-    losses = [loss for _, _, loss in watcher.seen]
+    run(camvid, tmp_path / "run", plan=plan, progress=progress)
+    losses = [loss for _, _, loss in progress.seen]
     assert len(losses) == 12
     assert all(math.isfinite(loss) for loss in losses)
 

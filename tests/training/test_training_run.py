@@ -8,8 +8,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from nrpurify.core.errors import InputError
+from nrpurify.core.progress import NO_VALUES, SILENT, Progress
 from nrpurify.core.random import seeded
-from nrpurify.training import Silent, TrainingRecipe, TrainingRun
+from nrpurify.training import TrainingRecipe, TrainingRun
 from nrpurify.training.run import Measurement
 
 
@@ -52,15 +53,15 @@ class WalkRun(TrainingRun):
         return Measurement(3, lambda: {"x": float(self.trainer.place[0])})
 
 
-class Interrupted(Silent):
-    def stepped(self, step, steps, values):
-        if step == 3:
+class Interrupted(Progress):
+    def update(self, what, done, total, values=NO_VALUES):
+        if done == 3:
             raise KeyboardInterrupt
 
 
-def walk(folder, watcher=None, **changes):
+def walk(folder, progress=SILENT, **changes):
     recipe = WalkRecipe(**changes)
-    return WalkRun(recipe, WalkTrainer(recipe), [], folder, torch.device("cpu"), watcher)
+    return WalkRun(recipe, WalkTrainer(recipe), [], folder, torch.device("cpu"), progress)
 
 
 def test_an_own_training_resumes_and_knows_its_folder(tmp_path):

@@ -19,9 +19,9 @@ from nrpurify.cli.common import (
     note,
     print_json,
     print_table,
-    progress_bar,
     resolve_amp,
     resolve_device,
+    show_progress,
 )
 from nrpurify.core.errors import InputError
 from nrpurify.core.files import log_left_out, write_text
@@ -90,14 +90,13 @@ def command(
         for text in paired.notes():
             note(text)
     log_left_out(left_out)
-    with progress_bar() as progress:
-        task = progress.add_task("certify", total=None)
+    with show_progress() as progress:
         found = certify_images(
             items[:limit],
             plan,
             out,
             resume=resume,
-            watch=lambda done, total: progress.update(task, completed=done, total=total),
+            progress=progress,
         )
     summary = found.summary()
     write_text(out / "certify.svg", draw_certified(summary))

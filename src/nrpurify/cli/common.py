@@ -15,13 +15,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.progress import ProgressColumn
+from rich.progress import ProgressColumn, TextColumn
 from rich.table import Table
 
-from nrpurify.cli.progress import LoggedProgress, make_progress
+from nrpurify.cli.progress import LoggedProgress, RateColumn, ShownProgress, make_progress
 from nrpurify.core.errors import InputError
 from nrpurify.core.files import log_left_out
 from nrpurify.core.fractions import parse_eps
+from nrpurify.core.progress import NO_VALUES, Progress
 
 if TYPE_CHECKING:
     from nrpurify.batch import FolderResult
@@ -147,6 +148,22 @@ def resolve_amp(choice: AmpChoice) -> Amp:
     """``--amp`` as the library takes it."""
     values: dict[AmpChoice, Amp] = {AmpChoice.ON: True, AmpChoice.OFF: False}
     return values.get(choice, "auto")
+
+
+@contextmanager
+def show_progress() -> Iterator[Progress]:
+    """A job's progress on stderr, nothing of it with ``--quiet``."""
+    columns = (RateColumn(), TextColumn("{task.fields[info]}"))
+    with make_progress(*columns, quiet=_quiet) as bars:
+        yield ShownProgress(bars)
+
+
+class NotedProgress(Progress):
+    """A job's notes as lines on stderr, for commands that print results in between."""
+
+    def note(self, text: str, values: Mapping[str, float] = NO_VALUES) -> None:
+        """Print a line."""
+        note(text)
 
 
 def progress_bar(*extra: ProgressColumn) -> LoggedProgress:

@@ -15,9 +15,9 @@ from nrpurify.cli.common import (
     note,
     print_json,
     print_table,
-    progress_bar,
     resolve_amp,
     resolve_device,
+    show_progress,
 )
 from nrpurify.core.files import check_writable, find_images, write_json
 
@@ -59,8 +59,7 @@ def command(
     if out is not None:
         check_writable(out)
     where = resolve_device(device)
-    with progress_bar() as progress:
-        task = progress.add_task("detect", total=None)
+    with show_progress() as progress:
         found = detect(
             find_images(folder, recursive=True),
             load_purifier(purifier, device=where),
@@ -69,7 +68,7 @@ def command(
             false_alarms=false_alarms,
             amp=resolve_amp(amp),
             device=where,
-            watch=lambda done, total: progress.update(task, completed=done, total=total),
+            progress=progress,
         )
     result = found.to_dict()
     if out is not None:

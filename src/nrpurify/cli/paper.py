@@ -14,6 +14,7 @@ from nrpurify.cli.common import (
     Device,
     Json,
     Limit,
+    NotedProgress,
     PluginOption,
     ResumeRun,
     Seed,
@@ -127,7 +128,7 @@ def run_command(
         device=resolve_device(device),
         amp=resolve_amp(amp),
         resume=resume,
-        tell=note,
+        progress=NotedProgress(),
     )
     if name != "all":
         result = run_experiment(name, bench)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from typing import Any
 
+from rich import progress as rich_progress
 from rich.console import Console
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
-    Progress,
     ProgressColumn,
     Task,
     TaskID,
@@ -19,8 +20,12 @@ from rich.progress import (
 )
 from rich.text import Text
 
+from nrpurify.core.progress import NO_VALUES, Progress
+
 LINE_EVERY = 30.0
 """Seconds between two lines where there is no terminal for a bar."""
+_SHOWN = ("loss", "excitation")
+"""Values that stand beside a bar."""
 
 
 class RateColumn(ProgressColumn):
@@ -31,7 +36,7 @@ class RateColumn(ProgressColumn):
         return Text(f"{task.speed:.2f}/s" if task.speed else "")
 
 
-class LoggedProgress(Progress):
+class LoggedProgress(rich_progress.Progress):
     """A bar on a terminal; without one, lines.
 
     Of each piece of work (a task's description) it prints the first and the last step, and one in
@@ -85,32 +90,29 @@ def make_progress(*extra: ProgressColumn, quiet: bool = False) -> LoggedProgress
     )
 
 
-class TrainingProgress:
-    """Shows a run: the adversary cache, the steps with their loss, and each validation."""
+class ShownProgress(Progress):
+    """A job's progress as a bar for each piece of work, and a line for each note and warning."""
 
-    def __init__(self, progress: LoggedProgress) -> None:
-        self.progress = progress
+    def __init__(self, bars: LoggedProgress) -> None:
+        self.bars = bars
         self._tasks: dict[str, TaskID] = {}
 
-    def _update(self, name: str, done: int, total: int, info: str = "") -> None:
-        if name not in self._tasks:
-            task = self.progress.add_task(name, total=total, completed=done - 1, info="")
-            self._tasks[name] = task
-        self.progress.update(self._tasks[name], completed=done, total=total, info=info)
+    def update(
+        self, what: str, done: int, total: int, values: Mapping[str, float] = NO_VALUES
+    ) -> None:
+        """Move the bar of a piece of work, with its loss beside it."""
+        if what not in self._tasks:
+            task = self.bars.add_task(what, total=total, completed=done - 1, info="")
+            self._tasks[what] = task
+        shown = {name: values[name] for name in _SHOWN if name in values}
+        info = ", ".join(f"{name} {value:.4f}" for name, value in shown.items())
+        self.bars.update(self._tasks[what], completed=done, total=total, info=info)
 
-    def cached(self, done: int, wanted: int) -> None:
-        """Another shard of adversaries is there."""
-        self._update("adversaries", done, wanted)
+    def note(self, text: str, values: Mapping[str, float] = NO_VALUES) -> None:
+        """Print a line above the bars."""
+        shown = "  ".join(f"{name} {value:.3f}" for name, value in values.items())
+        self.bars.say(": ".join(part for part in (text, shown) if part))
 
-    def stepped(self, step: int, steps: int, values: dict[str, float]) -> None:
-        """A step is done."""
-        self._update("train", step, steps, f"loss {values['loss']:.4f}")
-
-    def gated(self, step: int, steps: int, values: dict[str, float]) -> None:
-        """A step of the gate's training is done."""
-        self._update("gate", step, steps, f"loss {values['loss']:.4f}")
-
-    def validated(self, step: int, metrics: dict[str, float]) -> None:
-        """A validation is done."""
-        text = "  ".join(f"{name} {value:.3f}" for name, value in metrics.items())
-        self.progress.say(f"step {step}: {text}")
+    def warn(self, text: str) -> None:
+        """Print a warning above the bars."""
+        self.bars.say(f"warning: {text}")

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.progress import TextColumn
 
 from nrpurify.cli.common import (
     Device,
@@ -21,10 +20,9 @@ from nrpurify.cli.common import (
     load_plugin_option,
     note,
     print_json,
-    progress_bar,
     resolve_device,
+    show_progress,
 )
-from nrpurify.cli.progress import RateColumn, TrainingProgress
 from nrpurify.core.errors import InputError
 
 EXAMPLES = """Examples:
@@ -118,9 +116,8 @@ def _train(
     check_trusted(asdict(plan), trusted or (), trust_all=trusted is None)
     if assignments:
         plan = change_recipe(plan, assignments)
-    with progress_bar(RateColumn(), TextColumn("{task.fields[info]}")) as progress:
-        watcher = TrainingProgress(progress)
-        run = PurifierRun(plan, data, folder, torch.device(device), watcher, loader_threads)
+    with show_progress() as progress:
+        run = PurifierRun(plan, data, folder, torch.device(device), progress, loader_threads)
         file = run.execute(resume=resume, warm_start=warm_start)
     gate = f", {plan.gate.steps} of the gate," if plan.gated else ""
     note(f"{plan.steps} steps{gate} in {run.seconds:.0f} s: {file}")

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.progress import TextColumn
 
 from nrpurify.cli.common import (
     Device,
@@ -15,10 +14,9 @@ from nrpurify.cli.common import (
     ResumeRun,
     note,
     print_json,
-    progress_bar,
     resolve_device,
+    show_progress,
 )
-from nrpurify.cli.progress import RateColumn, TrainingProgress
 
 EXAMPLES = """Examples:
 
@@ -57,9 +55,8 @@ def train_cda(
     from nrpurify.training import CdaRecipe, CdaRun
 
     plan = CdaRecipe.load(recipe, steps=steps, seed=seed)
-    with progress_bar(RateColumn(), TextColumn("{task.fields[info]}")) as progress:
-        watcher = TrainingProgress(progress)
-        run = CdaRun(plan, photos, out, torch.device(resolve_device(device)), watcher)
+    with show_progress() as progress:
+        run = CdaRun(plan, photos, out, torch.device(resolve_device(device)), progress)
         file = run.execute(resume=resume)
     note(f"{plan.steps} steps in {run.seconds:.0f} s: {file}")
     if json:
@@ -98,16 +95,8 @@ def train_fff(
     from nrpurify.training import FffRecipe, make_fff
 
     plan = FffRecipe.load(recipe, steps=steps, seed=seed)
-    with progress_bar(RateColumn(), TextColumn("{task.fields[info]}")) as progress:
-        task = progress.add_task("fff", total=plan.steps, info="")
-        card = make_fff(
-            plan,
-            out,
-            device=resolve_device(device),
-            callback=lambda step, value: progress.update(
-                task, completed=step, info=f"excitation {float(value):.4f}"
-            ),
-        )
+    with show_progress() as progress:
+        card = make_fff(plan, out, device=resolve_device(device), progress=progress)
     done, seconds = card.training["steps_done"], card.training["seconds"]
     note(f"{done} steps in {seconds} s: {out}")
     if json:

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.progress import TextColumn
 
 from nrpurify.cli.common import (
     Device,
@@ -16,10 +15,9 @@ from nrpurify.cli.common import (
     ResumeRun,
     note,
     print_json,
-    progress_bar,
     resolve_device,
+    show_progress,
 )
-from nrpurify.cli.progress import RateColumn, TrainingProgress
 from nrpurify.core.errors import InputError
 
 EXAMPLES = """Examples:
@@ -61,8 +59,7 @@ def command(
     plan = SegNetRecipe() if recipe is None else SegNetRecipe.load(recipe)
     if seed is not None:
         plan = replace(plan, seed=seed)
-    with progress_bar(RateColumn(), TextColumn("{task.fields[info]}")) as progress:
-        watcher = TrainingProgress(progress)
+    with show_progress() as progress:
         file = train_segnet(
             folder / images,
             folder / masks,
@@ -71,7 +68,7 @@ def command(
             device=resolve_device(device),
             resume=resume,
             warm_start=warm_start,
-            watcher=watcher,
+            progress=progress,
         )
     note(f"{plan.steps} steps: {file}")
     if json:

@@ -26,6 +26,7 @@ from nrpurify.core.groups import GROUP, in_fixed_groups
 from nrpurify.core.hashing import pixels_hash
 from nrpurify.core.images import load_batch
 from nrpurify.core.precision import Amp, arithmetic, autocast
+from nrpurify.core.progress import SILENT, Progress
 from nrpurify.core.random import derive_generator
 from nrpurify.core.versions import versions
 from nrpurify.data.labels import LabeledImage
@@ -222,7 +223,7 @@ def certify_images(
     out: str | Path,
     *,
     resume: bool = False,
-    watch: Callable[[int, int], None] | None = None,
+    progress: Progress = SILENT,
 ) -> Certified:
     """Certify labeled image files, image by image.
 
@@ -232,7 +233,7 @@ def certify_images(
         out: Folder that gets ``certificates.jsonl``, a line for each finished image, and in the end
             ``certify.json``.
         resume: Keep the finished images of a run with the same settings in ``out``.
-        watch: Called with (images done, images in all).
+        progress: Sees the images done.
 
     Raises:
         InputError: No image that can be read, a run in ``out`` without ``resume``, or one with
@@ -274,8 +275,7 @@ def certify_images(
             row = {"name": item.path.name, "label": item.label, **asdict(found), "pixels": digest}
             log.add(row)
         certified.rows.append(row)
-        if watch is not None:
-            watch(index + 1, len(items))
+        progress.update("certify", index + 1, len(items))
     if not certified.rows:
         raise InputError(f"none of the {len(items)} images can be read: {certified.broken[:1]}")
     write_json(Path(out) / SUMMARY, certified.summary())

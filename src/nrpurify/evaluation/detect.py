@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,10 +12,9 @@ from nrpurify.core.errors import ImageError, InputError
 from nrpurify.core.files import ImageFile
 from nrpurify.core.images import read_image
 from nrpurify.core.precision import Amp
+from nrpurify.core.progress import SILENT, Progress
 from nrpurify.evaluation.metrics import area_under, roc_curve, threshold_at
 from nrpurify.purifiers import Purifier
-
-Watch = Callable[[int, int], None]
 
 
 @dataclass
@@ -70,7 +69,7 @@ def detect(
     false_alarms: float = 0.05,
     amp: Amp = "auto",
     device: torch.device | str = "cpu",
-    watch: Watch | None = None,
+    progress: Progress = SILENT,
 ) -> Detection:
     """Score image files at their own size.
 
@@ -83,7 +82,7 @@ def detect(
         false_alarms: Share in [0, 1).
         amp: bf16 autocast.
         device: Where to work.
-        watch: Called with (images done, images in all).
+        progress: Sees the images done.
 
     Raises:
         InputError: No image can be read, or ``false_alarms`` outside [0, 1).
@@ -103,8 +102,7 @@ def detect(
             except ImageError as error:
                 broken.append(str(error))
             done += 1
-            if watch is not None:
-                watch(done, total)
+            progress.update("detect", done, total)
         if group and not scores:
             raise InputError(f"none of the {len(group)} images can be read: {broken[-1]}")
         return scores

@@ -147,12 +147,12 @@ def work(bench: Bench, experiment: Experiment) -> Outcome:
         ),
     ]
     for threat, model in _threats(bench, victim, defense).items():
-        bench.tell(f"targeted PGD, {threat}")
+        bench.progress.note(f"targeted PGD, {threat}")
         draws = model.eot_samples if isinstance(model, EOT) else 1
         cell = scene.judge(defended, model, threat=threat, defense=spec, draws=draws)
         column = "Adversarial ε 16/255" + ("" if threat == "BPDA" else f", {threat}")
         found.append((cell, ("NRP", column)))
-    bench.tell("targeted PGD, the authors' recipe")
+    bench.progress.note("targeted PGD, the authors' recipe")
     static = Protected(victim, defenses.make(_static(bench), device=bench.device))
     cell = scene.judge(defended, static, start="clean", threat="full gradient", defense=spec)
     note = "made through the static purifier, judged behind the dynamic"

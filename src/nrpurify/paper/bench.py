@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from nrpurify.attacks.trained import shipped
 from nrpurify.core.errors import InputError
 from nrpurify.core.images import load_batch
 from nrpurify.core.precision import Amp
+from nrpurify.core.progress import SILENT, Progress
 from nrpurify.data.demo import foolbox_photos
 from nrpurify.data.labels import LabeledImage, labeled_images, read_labeled_folder
 from nrpurify.models import Classifier
@@ -28,10 +29,6 @@ TRAINED = ("imagenet", "comics", "paintings", "cda", "fff")
 """Names of trained attacks, see :class:`Bench`."""
 _IMAGES = ("images", "labels", "scenes", "annotations", "frames", "masks", "data")
 """What of :class:`Bench` names images."""
-
-
-def _silent(text: str) -> None:
-    """Tell nobody."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +57,7 @@ class Bench:
         device: Where to work.
         amp: bf16 autocast of grids and of SSP on scenes; the other attacks run in fp32.
         resume: Go on with what is in the folder.
-        tell: Gets a line whenever a piece of work is done.
+        progress: Gets a line whenever a piece of work is done.
     """
 
     scale: Scale
@@ -81,7 +78,7 @@ class Bench:
     device: str = "cpu"
     amp: Amp = "auto"
     resume: bool = False
-    tell: Callable[[str], None] = _silent
+    progress: Progress = SILENT
 
     def __post_init__(self) -> None:
         """Raise InputError for images that the scale smoke would not use."""

@@ -200,7 +200,9 @@ class _Teller(SilentGrid):
     def finished(self, cell: Result, done: int, total: int, *, kept: bool) -> None:
         """Tell of each cell."""
         what = f"{cell.attack} on {cell.victim} behind {cell.defense}"
-        self.bench.tell(f"{done}/{total} {what}: {cell.value:.1%}{' (kept)' if kept else ''}")
+        self.bench.progress.note(
+            f"{done}/{total} {what}: {cell.value:.1%}{' (kept)' if kept else ''}"
+        )
 
 
 def measure(bench: Bench, experiment: Experiment, grid: Grid) -> Outcome:

@@ -131,7 +131,7 @@ def work(bench: Bench, experiment: Experiment) -> Outcome:
             purified = purifier(attacked)
         views = (("Clean", image), ("Attacked", attacked[0]), ("Purified", purified[0]))
         strips.append(_strip(bench, name, views, look))
-        bench.tell(f"{name} done")
+        bench.progress.note(f"{name} done")
     run = run_of(
         bench,
         experiment.name,

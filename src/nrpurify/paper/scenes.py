@@ -203,7 +203,7 @@ def detect(
         victim=victim,
         plan=plan,
         basis={"weights": weights},
-        watch=lambda what, done, total: bench.tell(f"{victim}, {what}: {done}/{total}"),
+        watch=lambda what, done, total: bench.progress.note(f"{victim}, {what}: {done}/{total}"),
     )
     rule = "the first of the annotations" if bench.limit else "all of the annotations"
     return Measured(
@@ -232,7 +232,7 @@ def segment(bench: Bench, specs: Mapping[str, str], chosen: Sequence[SceneAttack
         seed=bench.seed,
         device=bench.device,
         basis={"weights": weights},
-        watch=lambda done, total: bench.tell(f"{SEGMENTER}: {done}/{total}"),
+        watch=lambda done, total: bench.progress.note(f"{SEGMENTER}: {done}/{total}"),
     )
     rule = "the first with masks, in the order of their names" if bench.limit else "all with masks"
     return Measured(

@@ -101,7 +101,7 @@ def train_one(bench: Bench, name: str, recipe: str, changes: dict[str, Any]) -> 
         _check_budget(folder, plan)
     if found is not None and not (unfinished and own):
         return found
-    bench.tell(f"training {name}: {plan.steps} steps")
+    bench.progress.note(f"training {name}: {plan.steps} steps")
     data = photos(bench)
     for recipe_file in sorted(folder.parent.glob("*/recipe.json")):
         borrow_shards(plan, folder, recipe_file.parent)

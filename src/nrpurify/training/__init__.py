@@ -5,7 +5,7 @@ from nrpurify.training.fff import FffRecipe, make_fff
 from nrpurify.training.purifier_recipe import Recipe, load_recipe
 from nrpurify.training.purifier_run import PurifierRun, train
 from nrpurify.training.recipe import TrainingRecipe
-from nrpurify.training.run import Silent, TrainingRun, Watcher
+from nrpurify.training.run import TrainingRun
 from nrpurify.training.segmenter import SegNetRecipe, SegNetRun, train_segnet
 
 __all__ = [
@@ -17,10 +17,8 @@ __all__ = [
     "Recipe",
     "SegNetRecipe",
     "SegNetRun",
-    "Silent",
     "TrainingRecipe",
     "TrainingRun",
-    "Watcher",
     "load_recipe",
     "make_fff",
     "train",

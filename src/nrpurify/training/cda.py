@@ -19,6 +19,7 @@ from nrpurify.attacks.generator import BLOCKS, GeneratorNet
 from nrpurify.attacks.trained import GENERATOR, save_generator
 from nrpurify.core.errors import DivergenceError
 from nrpurify.core.model_card import Card
+from nrpurify.core.progress import SILENT, Progress
 from nrpurify.core.random import seeded
 from nrpurify.core.ranges import BUDGET, CROPS, DECAY, POSITIVE, at_least, check, each, optional
 from nrpurify.models import load_classifier
@@ -26,7 +27,7 @@ from nrpurify.models.features import FeatureExtractor, feature_extractor
 from nrpurify.training.optim import Optimization, learning_rate, set_rate, update_average
 from nrpurify.training.photos import center_crops, random_crops, split_photos
 from nrpurify.training.recipe import TrainingRecipe
-from nrpurify.training.run import Measurement, TrainingRun, Watcher
+from nrpurify.training.run import Measurement, TrainingRun
 from nrpurify.training.run_folder import writable
 
 
@@ -237,7 +238,7 @@ class CdaRun(TrainingRun[CdaRecipe, CdaTrainer]):
         data: Folder of photos; no labels are read.
         folder: Where the run lives.
         device: Where to train.
-        watcher: Sees progress.
+        progress: Sees steps with their loss, and validations.
     """
 
     weights_name = "generator.safetensors"
@@ -248,11 +249,11 @@ class CdaRun(TrainingRun[CdaRecipe, CdaTrainer]):
         data: Path,
         folder: Path,
         device: torch.device,
-        watcher: Watcher | None = None,
+        progress: Progress = SILENT,
     ) -> None:
         self.photos, self.held_out = split_photos(data, recipe.holdout)
         trainer = CdaTrainer(recipe, self.photos, device)
-        super().__init__(recipe, trainer, [*self.photos, *self.held_out], folder, device, watcher)
+        super().__init__(recipe, trainer, [*self.photos, *self.held_out], folder, device, progress)
 
     def _validation(self) -> Measurement | None:
         plan = self.recipe.validation

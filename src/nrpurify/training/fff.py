@@ -10,10 +10,10 @@ from typing import ClassVar
 import torch
 
 from nrpurify.attacks.fff import fff_perturbation
-from nrpurify.attacks.gradient import Callback
 from nrpurify.attacks.trained import PATTERN, save_pattern
 from nrpurify.core.files import check_writable
 from nrpurify.core.model_card import Card
+from nrpurify.core.progress import SILENT, Progress
 from nrpurify.core.ranges import BUDGET, POSITIVE, SOME, at_least, check
 from nrpurify.models.features import feature_extractor
 from nrpurify.training.recipe import TrainingRecipe
@@ -69,7 +69,7 @@ def make_fff(
     path: str | Path,
     *,
     device: torch.device | str = "cpu",
-    callback: Callback | None = None,
+    progress: Progress = SILENT,
 ) -> Card:
     """Make a pattern without data and write it with its card.
 
@@ -77,7 +77,7 @@ def make_fff(
         recipe: What to do.
         path: The safetensors file to write, whole or not at all.
         device: Where to work.
-        callback: See :func:`nrpurify.attacks.fff.fff_perturbation`.
+        progress: Sees steps with the mean excitation of all layers.
 
     Returns:
         The card as written.
@@ -92,8 +92,7 @@ def make_fff(
     def count(step: int, value: torch.Tensor) -> None:
         nonlocal taken
         taken = step
-        if callback is not None:
-            callback(step, value)
+        progress.update("fff", step, recipe.steps, {"excitation": float(value)})
 
     perturbation = fff_perturbation(
         feature_extractor(recipe.network, recipe.layers).to(device),

@@ -64,10 +64,10 @@ class GateTrainer:
         self.optimizer = torch.optim.AdamW(self.gate.parameters(), weight_decay=1e-4)
         self._seen: deque[_Crop] = deque(maxlen=KEPT)
 
-    def train(self, watch: Callable[[int, dict[str, float]], None]) -> Gate:
-        """Do all steps, call ``watch(step, values)`` after each, and return the gate."""
+    def train(self, after_step: Callable[[int, dict[str, float]], None]) -> Gate:
+        """Do all steps, call ``after_step(step, values)`` after each, and return the gate."""
         for step in range(self.recipe.gate.steps):
-            watch(step + 1, self._train_step(step))
+            after_step(step + 1, self._train_step(step))
         self.gate.eval().requires_grad_(False)
         self.gate.features = without_norms(self.gate.features)
         # The halves of a batch are of equal size. Attacked images that are missed cost more than

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from nrpurify.core.errors import InputError
+from nrpurify.core.progress import NO_VALUES, SILENT, Progress
 from nrpurify.purifiers import load_purifier
 from nrpurify.purifiers.registry import Design
 from nrpurify.training.distributed import join_workers
@@ -14,7 +18,7 @@ from nrpurify.training.net2net import EXPANDABLE, can_expand
 from nrpurify.training.photos import split_photos
 from nrpurify.training.purifier_recipe import Recipe
 from nrpurify.training.purifier_trainer import PurifierTrainer
-from nrpurify.training.run import Measurement, TrainingRun, WarmStart, Watcher
+from nrpurify.training.run import Measurement, TrainingRun, WarmStart
 from nrpurify.training.validation import Validator
 
 
@@ -32,7 +36,7 @@ class PurifierRun(TrainingRun[Recipe, PurifierTrainer]):
         data: Folder of photos; no labels are read.
         folder: Where the run lives.
         device: Where to train.
-        watcher: Sees progress.
+        progress: Sees shards of adversaries, steps, and validations.
         loader_threads: Threads that read and crop photos ahead where the recipe has no cache;
             results do not depend on them.
     """
@@ -46,7 +50,7 @@ class PurifierRun(TrainingRun[Recipe, PurifierTrainer]):
         data: Path,
         folder: Path,
         device: torch.device,
-        watcher: Watcher | None = None,
+        progress: Progress = SILENT,
         loader_threads: int = 2,
     ) -> None:
         workers = join_workers(device)
@@ -55,7 +59,7 @@ class PurifierRun(TrainingRun[Recipe, PurifierTrainer]):
             recipe, self.photos, folder, device, workers, loader_threads=loader_threads
         )
         files = [*self.photos, *self.held_out]
-        super().__init__(recipe, trainer, files, folder, device, watcher, workers)
+        super().__init__(recipe, trainer, files, folder, device, progress, workers)
 
     def _check(self, warm_start: str | Path | None) -> None:
         recipe = self.recipe
@@ -84,7 +88,7 @@ class PurifierRun(TrainingRun[Recipe, PurifierTrainer]):
         return Measurement(plan.every, lambda: validator(self.trainer.averaged()))
 
     def _prepare(self) -> None:
-        self.trainer.fill_cache(self.watcher.cached)
+        self.trainer.fill_cache(self.progress)
 
     def _finish(self) -> None:
         """Train the gate; a run that ended within its training starts the gate again."""
@@ -92,11 +96,11 @@ class PurifierRun(TrainingRun[Recipe, PurifierTrainer]):
         if log is None or not recipe.gated or self._gate_is_done():
             return
 
-        def watch(step: int, values: dict[str, float]) -> None:
+        def after_step(step: int, values: dict[str, float]) -> None:
             log.write("gate", recipe.steps + step, values)
-            self.watcher.gated(step, recipe.gate.steps, values)
+            self.progress.update("gate", step, recipe.gate.steps, values)
 
-        self.trainer.train_gate(watch, self.watcher.cached)
+        self.trainer.train_gate(after_step, self.progress)
         self._validate(recipe.steps + recipe.gate.steps)
         self._count_time()
         self._checkpoint()
@@ -120,6 +124,28 @@ class PurifierRun(TrainingRun[Recipe, PurifierTrainer]):
         self.trainer.crops.close()
 
 
+class _OldWatcher(Progress):
+    """An object with the methods ``cached``, ``stepped``, ``gated`` and ``validated``."""
+
+    def __init__(self, watcher: Any) -> None:
+        self.watcher = watcher
+
+    def update(
+        self, what: str, done: int, total: int, values: Mapping[str, float] = NO_VALUES
+    ) -> None:
+        """Call the method of the kind of step."""
+        if what == "adversaries":
+            self.watcher.cached(done, total)
+        elif what == "train":
+            self.watcher.stepped(done, total, values)
+        else:
+            self.watcher.gated(done, total, values)
+
+    def note(self, text: str, values: Mapping[str, float] = NO_VALUES) -> None:
+        """Call the method of validations."""
+        self.watcher.validated(int(text.split()[-1]), values)
+
+
 def train(
     data: str | Path,
     folder: str | Path,
@@ -128,7 +154,8 @@ def train(
     device: torch.device | str = "cpu",
     resume: bool = False,
     warm_start: str | Path | None = None,
-    watcher: Watcher | None = None,
+    progress: Progress = SILENT,
+    watcher: Any = None,
 ) -> Path:
     """Train a purifier without labels (Algorithm 2) and return its file.
 
@@ -139,10 +166,18 @@ def train(
         device: Where to train. Under ``torchrun`` all processes share the work.
         resume: Go on with the run in ``folder``.
         warm_start: A purifier to begin from.
-        watcher: Sees progress.
+        progress: Sees shards of adversaries, steps, and validations.
+        watcher: The old form of ``progress``, until 0.3.
 
     Raises:
         InputError: Data, recipe or folder cannot be used.
     """
-    run = PurifierRun(recipe, Path(data), Path(folder), torch.device(device), watcher)
+    if watcher is not None:
+        warnings.warn(
+            "watcher= of train is progress= now, a nrpurify.core.progress.Progress",
+            DeprecationWarning,
+            stacklevel=2,
+        )
+        progress = _OldWatcher(watcher)
+    run = PurifierRun(recipe, Path(data), Path(folder), torch.device(device), progress)
     return run.execute(resume=resume, warm_start=warm_start)

@@ -15,6 +15,7 @@ from torch import Generator, Tensor, nn
 
 from nrpurify.core.errors import DivergenceError, InputError
 from nrpurify.core.precision import autocast
+from nrpurify.core.progress import SILENT, Progress
 from nrpurify.core.random import seeded
 from nrpurify.purifiers import Card, Gate, Purifier, Strength, build_purifier, save_purifier
 from nrpurify.training import losses
@@ -107,13 +108,12 @@ class PurifierTrainer:
         settings = self.recipe.optimization
         return torch.optim.Adam(module.parameters(), lr=settings.lr, betas=settings.betas)
 
-    def fill_cache(self, watch: Callable[[int, int], None] | None = None) -> None:
-        """Make or load the adversaries that the next step may see; ``watch(done, wanted)``."""
+    def fill_cache(self, progress: Progress = SILENT) -> None:
+        """Make or load the adversaries that the next step may see."""
         wanted = self.cache.count(self.step)
         while len(self.cache) < wanted:
             self.cache.add_shard()
-            if watch is not None:
-                watch(len(self.cache), wanted)
+            progress.update("adversaries", len(self.cache), wanted)
 
     def _batch(self) -> Pair:
         recipe = self.recipe
@@ -251,12 +251,17 @@ class PurifierTrainer:
 
     def train_gate(
         self,
-        watch: Callable[[int, dict[str, float]], None],
-        cached: Callable[[int, int], None] | None = None,
+        after_step: Callable[[int, dict[str, float]], None],
+        progress: Progress = SILENT,
     ) -> None:
-        """Train the gate of the averaged weights; ``watch(step, values)``, ``cached`` as above."""
+        """Train the gate of the averaged weights.
+
+        Args:
+            after_step: Called with each step's number from 1 and its values.
+            progress: Sees shards of adversaries.
+        """
         recipe = self.recipe
-        self.fill_cache(cached)
+        self.fill_cache(progress)
         if not self.cache.has_known():
             recipe = replace(recipe, gate=replace(recipe.gate, known=0.0))
 
@@ -268,7 +273,7 @@ class PurifierTrainer:
             photos = self.maker.photos
             return benign_crops(photos, count, recipe.crop, recipe.gate.resize, generator)
 
-        self.gate = GateTrainer(recipe, self.average, kept, fresh, self.device).train(watch)
+        self.gate = GateTrainer(recipe, self.average, kept, fresh, self.device).train(after_step)
 
     def averaged(self) -> Purifier:
         """The averaged weights, for images of any size."""

@@ -13,42 +13,11 @@ from typing import Any, ClassVar, Generic, NamedTuple, Protocol, TypeVar
 import torch
 
 from nrpurify.core.errors import InputError
+from nrpurify.core.progress import SILENT, Progress
 from nrpurify.training.distributed import Workers
 from nrpurify.training.log import RunLog
 from nrpurify.training.recipe import TrainingRecipe
 from nrpurify.training.run_folder import Origin, RunFolder, circumstances, files_hash
-
-
-class Watcher(Protocol):
-    """What a user interface sees of a run."""
-
-    def cached(self, done: int, wanted: int) -> None:
-        """Another shard of adversaries is there."""
-
-    def stepped(self, step: int, steps: int, values: dict[str, float]) -> None:
-        """A step is done."""
-
-    def gated(self, step: int, steps: int, values: dict[str, float]) -> None:
-        """A step of the gate's training is done."""
-
-    def validated(self, step: int, metrics: dict[str, float]) -> None:
-        """A validation is done."""
-
-
-class Silent:
-    """Watches nothing."""
-
-    def cached(self, done: int, wanted: int) -> None:
-        """Ignore it."""
-
-    def stepped(self, step: int, steps: int, values: dict[str, float]) -> None:
-        """Ignore it."""
-
-    def gated(self, step: int, steps: int, values: dict[str, float]) -> None:
-        """Ignore it."""
-
-    def validated(self, step: int, metrics: dict[str, float]) -> None:
-        """Ignore it."""
 
 
 class Trainer(Protocol):
@@ -104,7 +73,7 @@ class TrainingRun(ABC, Generic[R, T]):
         files: The files that the run learns from or is validated on.
         folder: Where the run lives.
         device: Where to train.
-        watcher: Sees progress.
+        progress: Sees steps with their loss, and validations.
         workers: The processes that share the work.
 
     Attributes:
@@ -123,12 +92,12 @@ class TrainingRun(ABC, Generic[R, T]):
         files: Iterable[Path],
         folder: Path,
         device: torch.device,
-        watcher: Watcher | None = None,
+        progress: Progress = SILENT,
         workers: Workers | None = None,
     ) -> None:
         self.recipe, self.trainer, self.files = recipe, trainer, list(files)
         self.folder, self.device = folder, device
-        self.watcher: Watcher = watcher or Silent()
+        self.progress = progress
         self.workers = workers or Workers()
         self.store = RunFolder(
             folder,
@@ -245,7 +214,7 @@ class TrainingRun(ABC, Generic[R, T]):
         step = self.trainer.step
         last = step == self.steps
         log.write("train", step, values)
-        self.watcher.stepped(step, self.steps, values)
+        self.progress.update("train", step, self.steps, values)
         if self._validator is not None and (last or step % self._validator.every == 0):
             self._validate(step)
         if last or step % self.recipe.checkpoint_every == 0:  # type: ignore[attr-defined]
@@ -256,7 +225,7 @@ class TrainingRun(ABC, Generic[R, T]):
             return
         self.metrics = self._validator.measure()
         self._log.write("validation", step, self.metrics)
-        self.watcher.validated(step, self.metrics)
+        self.progress.note(f"step {step}", self.metrics)
 
     def _checkpoint(self) -> None:
         # the state last: a kill between the two repeats steps, and never leaves old weights

@@ -14,6 +14,7 @@ from torch import Generator, Tensor, nn
 
 from nrpurify.core.errors import DivergenceError, InputError
 from nrpurify.core.model_card import Card
+from nrpurify.core.progress import SILENT, Progress
 from nrpurify.core.random import random_integer, seeded
 from nrpurify.core.ranges import DECAY, POSITIVE, SOME, at_least, check, each, least_and_greatest
 from nrpurify.data.masks import CAMVID, IGNORED, ClassTable, Pair, Sample, find_pairs
@@ -22,7 +23,7 @@ from nrpurify.models.segmenters.segnet import SegNetBasic
 from nrpurify.training.optim import Optimization, learning_rate, set_rate, update_average
 from nrpurify.training.photos import rank
 from nrpurify.training.recipe import TrainingRecipe
-from nrpurify.training.run import TrainingRun, WarmStart, Watcher
+from nrpurify.training.run import TrainingRun, WarmStart
 from nrpurify.training.run_folder import writable
 from nrpurify.training.segmenter_data import random_view, read_labeled
 
@@ -257,7 +258,7 @@ class SegNetRun(TrainingRun[SegNetRecipe, SegNetTrainer]):
         table: What the masks' values mean.
         folder: Where the run lives.
         device: Where to train.
-        watcher: Sees progress.
+        progress: Sees steps with their loss, and validations.
     """
 
     weights_name = "segmenter.safetensors"
@@ -269,12 +270,12 @@ class SegNetRun(TrainingRun[SegNetRecipe, SegNetTrainer]):
         table: ClassTable,
         folder: Path,
         device: torch.device,
-        watcher: Watcher | None = None,
+        progress: Progress = SILENT,
     ) -> None:
         used, self.held_out = split_pairs(pairs, recipe.holdout)
         trainer = SegNetTrainer(recipe, used, table, device)
         files = [path for pair in pairs for path in (pair.image, pair.mask)]
-        super().__init__(recipe, trainer, files, folder, device, watcher)
+        super().__init__(recipe, trainer, files, folder, device, progress)
 
     def _warm_start(self, source: str | Path) -> WarmStart:
         network, card = load_segnet(source)
@@ -313,7 +314,7 @@ def train_segnet(
     device: torch.device | str = "cpu",
     resume: bool = False,
     warm_start: str | Path | None = None,
-    watcher: Watcher | None = None,
+    progress: Progress = SILENT,
 ) -> Path:
     """Train SegNet-Basic and return its checkpoint, ``segmenter.safetensors`` (float16).
 
@@ -328,7 +329,7 @@ def train_segnet(
         device: Where to train.
         resume: Go on with the run in ``folder``.
         warm_start: A checkpoint of :func:`save_segnet` to begin from.
-        watcher: Sees progress.
+        progress: Sees steps with their loss, and validations.
 
     Raises:
         InputError: Folders or a pair that cannot be used; ``folder`` holds a run and ``resume`` is
@@ -339,7 +340,7 @@ def train_segnet(
     if lonely:
         raise InputError(f"{lonely[0].text}; {len(lonely)} such files, mend the folders")
     place = torch.device(device)
-    run = SegNetRun(recipe or SegNetRecipe(), pairs, table, Path(folder), place, watcher)
+    run = SegNetRun(recipe or SegNetRecipe(), pairs, table, Path(folder), place, progress)
     return run.execute(resume=resume, warm_start=warm_start)
 
 
