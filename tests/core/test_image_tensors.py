@@ -3,7 +3,8 @@ import torch
 from safetensors.torch import save_file
 
 from nrpurify.core.errors import ImageError, InputError
-from nrpurify.core.image_tensors import image_tensor_path, load_image_tensor, save_image_tensor
+from nrpurify.core.files import image_tensor_path
+from nrpurify.core.image_tensors import load_image_tensor, save_image_tensor
 
 
 def test_values_come_back_unrounded(tmp_path):

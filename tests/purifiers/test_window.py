@@ -2,7 +2,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from nrpurify.purifiers.window import window_mean
+from nrpurify.purifiers.strength import window_mean
 
 
 @pytest.mark.parametrize("side", [3, 5])

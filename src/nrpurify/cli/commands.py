@@ -1,16 +1,19 @@
-"""The commands by name; a command's module is imported when the command is used."""
+"""The commands by name, and what they share: ``-h``, ``--quiet``, panels and short types.
+
+A command's module is imported when the command is used.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from functools import cache
 from importlib import import_module
-from typing import Any
+from typing import Annotated, Any
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperGroup, TyperOption
 
-from nrpurify.cli.options import share_options
+from nrpurify.cli.common import set_quiet
 
 _MODULES = {
     "demo": "demo",
@@ -34,6 +37,25 @@ _MODULES = {
 
 A module has ``EXAMPLES`` and either ``command``, a function, or ``app`` with commands of its own.
 """
+
+_PANELS = {
+    "Data": "labels annotations masks targets recursive size longest limit batch group attacked "
+    "classes save_tensors overwrite out resume frames max_pixels",
+    "Models": "task victims victim purifier defense strength passes mean std",
+    "Attack": "name attack surrogate layer eps preset steps step_size restarts trained uint8 float",
+    "Checks": "check_labels",
+}
+_METAVARS = {
+    "N": "steps restarts batch group seed size limit longest passes loader_threads max_pixels",
+    "EPS": "eps step_size",
+    "NAME": "name attack surrogate layer preset victims victim purifier defense device recipe",
+    "TASK": "task",
+    "PATH": "labels classes annotations masks targets attacked out data trained warm_start",
+}
+_PANEL_OF = {name: panel for panel, names in _PANELS.items() for name in names.split()}
+_METAVAR_OF = {name: metavar for metavar, names in _METAVARS.items() for name in names.split()}
+_MANY = 14
+"""Commands with more options than this have their options in panels."""
 
 
 class Commands(Mapping[str, Any]):
@@ -69,5 +91,53 @@ def _load(name: str, module: str) -> Any:
         made.command(name, epilog=found.EXAMPLES)(found.command)
         command = typer.main.get_command(made)
     command.name = name
-    share_options(command)
+    _share_options(command)
     return command
+
+
+def _share_options(command: Any) -> None:
+    """Add the shared options to a command and its sub-commands."""
+    for one in _all(command):
+        one.context_settings.setdefault("help_option_names", ["-h", "--help"])
+        if not hasattr(one, "commands"):
+            one.params.append(_quiet())
+            _arrange(one)
+
+
+def _all(command: Any) -> Iterator[Any]:
+    yield command
+    for child in getattr(command, "commands", {}).values():
+        yield from _all(child)
+
+
+def _quiet() -> Any:
+    """The option as typer makes it; commands do not see its value."""
+    made = typer.Typer(add_completion=False)
+
+    @made.command()
+    def _(
+        quiet: Annotated[
+            bool,
+            typer.Option(
+                "--quiet",
+                callback=set_quiet,
+                is_eager=True,
+                help="Show no progress and no notes, only results and errors.",
+            ),
+        ] = False,
+    ) -> None: ...
+
+    option = typer.main.get_command(made).params[0]
+    option.expose_value = False
+    return option
+
+
+def _arrange(command: Any) -> None:
+    """Put many options into panels, and long types into short words, so that 80 columns do."""
+    options = [option for option in command.params if isinstance(option, TyperOption)]
+    for option in options:
+        name = option.name or ""
+        if len(options) > _MANY and option.rich_help_panel is None:
+            option.rich_help_panel = _PANEL_OF.get(name)
+        if option.metavar is None and not option.is_flag:
+            option.metavar = _METAVAR_OF.get(name)

@@ -394,3 +394,8 @@ def output_paths(
         if str(path).casefold() in others:
             raise InputError(f"{str(path)!r} was made from another source; choose another folder")
     return outputs
+
+
+def image_tensor_path(png: Path) -> Path:
+    """Where the unrounded values of ``png`` go: beside it, under the same name."""
+    return png.with_suffix(".safetensors")

@@ -15,11 +15,6 @@ from nrpurify.core.files import atomic_path
 _KEY = "image"
 
 
-def image_tensor_path(png: Path) -> Path:
-    """Where the unrounded values of ``png`` go: beside it, under the same name."""
-    return png.with_suffix(".safetensors")
-
-
 def save_image_tensor(path: str | Path, rgb: Tensor) -> None:
     """Write 3×H×W values in [0, 1] as float32, atomically.
 

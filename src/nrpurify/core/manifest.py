@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from nrpurify.core.errors import ImageError, InputError
+from nrpurify.core.files import image_tensor_path
 from nrpurify.core.hashing import file_hash
-from nrpurify.core.image_tensors import image_tensor_path
 from nrpurify.core.lock import folder_locked_at_once, locked_at_once
 from nrpurify.core.records import (
     MANIFEST,

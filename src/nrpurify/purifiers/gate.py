@@ -10,9 +10,8 @@ from torch import Tensor, nn
 
 from nrpurify.core.images import as_floats
 from nrpurify.core.tracing import exporting
-from nrpurify.purifiers.shapes import pad_to_multiple
-from nrpurify.purifiers.tiling import spans
-from nrpurify.purifiers.window import window_mean
+from nrpurify.purifiers.strength import window_mean
+from nrpurify.purifiers.tiling import pad_to_multiple, spans
 
 BLOCK = 2
 """Pixel blocks of this side become channels first."""

@@ -16,9 +16,8 @@ from nrpurify.core.model_card import Card
 from nrpurify.core.precision import Amp, autocast
 from nrpurify.core.tracing import has_values
 from nrpurify.purifiers.gate import Gate
-from nrpurify.purifiers.shapes import crop, pad_to_multiple
 from nrpurify.purifiers.strength import PLAIN, WINDOW, Strength, apply_strength
-from nrpurify.purifiers.tiling import apply_tiled
+from nrpurify.purifiers.tiling import apply_tiled, crop, pad_to_multiple
 
 TILE = 512
 HALO = 128

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from nrpurify.purifiers.registry import register_purifier
-from nrpurify.purifiers.shapes import halve
+from nrpurify.purifiers.tiling import halve
 
 
 def start_as_identity(head: nn.Conv2d, tail: nn.Conv2d, gain: float) -> None:

@@ -13,7 +13,7 @@ from torch import Generator, Tensor
 from nrpurify.core.images import from_uint8, to_uint8
 from nrpurify.core.random import chance, random_integer, uniform
 from nrpurify.defenses.jpeg import JPEG
-from nrpurify.purifiers.window import window_mean
+from nrpurify.purifiers.strength import window_mean
 from nrpurify.training.photos import KERNELS, random_crop
 
 SHARPENED, MOST_SHARP = 0.35, 1.5
