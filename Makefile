@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 QUICK := tests/core tests/purifiers tests/defenses tests/attacks tests/models tests/training/test_purifier_trainer.py \
 	tests/training/test_losses.py tests/training/test_optim.py
 
-.PHONY: demo test test-slow test-versions docs release audit lint clean
+.PHONY: demo test test-slow test-browser test-versions docs release audit lint clean
 
 demo: $(VENV)/.demo
 	$(BIN)/nrpurify demo
@@ -22,6 +22,16 @@ test: $(VENV)/.dev
 
 test-slow: $(VENV)/.dev
 	$(BIN)/pytest -n $(WORKERS) --dist worksteal -m slow
+
+# The service's page in Debian's Chromium, with axe-core for accessibility. Needs npm.
+test-browser: $(VENV)/.browser
+	@command -v chromium google-chrome >/dev/null || { echo "no chromium here; apt-get install chromium"; exit 1; }
+	$(BIN)/pytest tests/browser -m browser
+
+$(VENV)/.browser: pyproject.toml | $(VENV)/.dev
+	$(BIN)/pip install --group browser
+	npm install --no-audit --no-fund --no-save --prefix $(VENV)/axe axe-core@4.14.1
+	touch $@
 
 test-versions: .venv-oldest/.dev .venv-newest/.dev
 	.venv-oldest/bin/pytest $(QUICK)

@@ -30,6 +30,8 @@ nrpurify serve --victim efficientnet_lite0 --victim efficientnet_lite1
 nrpurify serve --purifier fast --purifier mild=jpeg:quality=75 --no-attack
 
 nrpurify serve --host 0.0.0.0 --token-file token.txt --workers 4 --log-format json"""
+_SHOWN = ["efficientnet_lite0"]
+"""The victims of the page, unless others are given."""
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
@@ -56,7 +58,7 @@ def command(
         typer.Option(
             metavar="[NAME=]SPEC",
             help="A classifier, coco_ssd or centernet. May be given several times.",
-            show_default="none",
+            show_default="efficientnet_lite0 with --attack, else none",
         ),
     ] = None,
     attack: Annotated[
@@ -115,7 +117,7 @@ def command(
     where = resolve_device(device)
     settings = ServeSettings(
         purifiers=by_name(purifier or ["fast"], "purifier"),
-        victims=by_name(victim or [], "victim"),
+        victims=by_name(victim or (_SHOWN if attack else []), "victim"),
         attack=attack,
         device=where,
         amp=resolve_amp(amp),

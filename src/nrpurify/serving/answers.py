@@ -51,8 +51,8 @@ class Purified(BaseModel):
     height: int = Field(examples=[480])
     purifier: str = Field(examples=["fast"])
     gate: float | None = Field(
-        description="Share of the full strength that the image got, in [0, 1]; near 1 for images "
-        "that look attacked. null for purifiers without a gate.",
+        description="Share, in [0, 1], of the strength beyond the plain correction that the gate "
+        "gave the image. null for purifiers without a gate.",
         examples=[0.98],
     )
     seconds: float = Field(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import logging
+import mimetypes
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -32,6 +33,7 @@ from nrpurify.serving.service import Service, in_time, seconds_since
 from nrpurify.serving.settings import ServeSettings
 from nrpurify.serving.uploads import MEDIA_TYPES
 
+mimetypes.add_type("image/webp", ".webp")  # Python 3.11 does not know it
 _LOGGER = logging.getLogger("nrpurify.serving")
 _ABOUT = (
     "Purifies images: the network in front of a vision model that makes adversarial examples "
@@ -249,7 +251,8 @@ def _add_attack(app: FastAPI, service: Service) -> None:
         steps: Annotated[int, Query(ge=1, description="Iterations.")] = 10,
         purifier: PurifierName = None,
         victim: Annotated[
-            list[str] | None, Query(description="May be given several times; by default all.")
+            list[str] | None,
+            Query(description="May be given several times; by default all, empty for none."),
         ] = None,
     ) -> Response:
         """With `Accept: text/event-stream` the answer is a stream of events.
@@ -261,7 +264,7 @@ def _add_attack(app: FastAPI, service: Service) -> None:
         if steps > own.max_steps:
             raise RequestError(422, f"steps is {steps}; this server takes {own.max_steps} at most")
         name = known(purifier, own.purifiers, "purifier")
-        chosen = list(own.victims) if victim is None else victim
+        chosen = list(own.victims) if victim is None else [one for one in victim if one]
         victims = [known(one, own.victims, "victim") for one in chosen]
         image = await service.read_attack_image(request)
 

@@ -178,7 +178,7 @@ def _base64(image: Tensor) -> str:
 def summary(answers: dict[str, list[Prediction]], eps: float, steps: int) -> str:
     """What the pictures show, counted over the classifiers, and who wins in the end."""
     budget = f"{round(eps * 255, 2):g}/255"
-    told = f"SSP with {steps} steps changed the image by at most {budget} in any color value."
+    told = f"SSP with {steps} step{'s' if steps > 1 else ''} changed the image by at most {budget} in any color value."
     rows = [
         [prediction.classes[0].index for prediction in row]
         for row in zip(*(answers[key] for key in ("clean", "attacked", "purified")), strict=True)
@@ -187,7 +187,7 @@ def summary(answers: dict[str, list[Prediction]], eps: float, steps: int) -> str
     if rows:
         lost = [row for row in rows if row[1] != row[0]]
         back = [row for row in lost if row[2] == row[0]]
-        told += f" It changed the first answer of {len(lost)} of {_count(len(rows))}."
+        told += f" It changed the first answer of {len(lost) or 'none'} of {_count(len(rows))}."
         if lost:
             told += f" The purifier brought the clean answer back for {len(back)} of {len(lost)}."
         harmed = sum(row[1] == row[0] != row[2] for row in rows)
