@@ -178,7 +178,8 @@ def _base64(image: Tensor) -> str:
 def summary(answers: dict[str, list[Prediction]], eps: float, steps: int) -> str:
     """What the pictures show, counted over the classifiers, and who wins in the end."""
     budget = f"{round(eps * 255, 2):g}/255"
-    told = f"SSP with {steps} step{'s' if steps > 1 else ''} changed the image by at most {budget} in any color value."
+    taken = f"{steps} step" if steps == 1 else f"{steps} steps"
+    told = f"SSP with {taken} changed the image by at most {budget} in any color value."
     rows = [
         [prediction.classes[0].index for prediction in row]
         for row in zip(*(answers[key] for key in ("clean", "attacked", "purified")), strict=True)
