@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 QUICK := tests/core tests/purifiers tests/defenses tests/attacks tests/models tests/training/test_purifier_trainer.py \
 	tests/training/test_losses.py tests/training/test_optim.py
 
-.PHONY: demo test test-slow test-browser test-versions docs release audit lint clean
+.PHONY: demo test test-slow test-browser test-versions docs release audit lint bench bench-full clean
 
 demo: $(VENV)/.demo
 	$(BIN)/nrpurify demo
@@ -48,6 +48,16 @@ test-versions: .venv-oldest/.dev .venv-newest/.dev
 	.venv-newest/bin/pip install --upgrade pip
 	.venv-newest/bin/pip install -e '.[all]' --group dev
 	touch $@
+
+# Timings for docs/performance.md, on an idle machine.
+BENCHES := attacks ssp speed training startup
+bench: $(VENV)/.dev
+	for name in $(BENCHES); do $(BIN)/python benchmarks/$$name.py || exit 1; done
+	$(BIN)/python tools/pages.py
+
+bench-full: $(VENV)/.dev
+	for name in $(BENCHES); do $(BIN)/python benchmarks/$$name.py --full --repeats 5 || exit 1; done
+	$(BIN)/python tools/pages.py
 
 # The site, in site/. Links and anchors that lead nowhere are errors.
 docs: .venv-docs/.done

@@ -1,4 +1,4 @@
-"""Write the pages that are made from the code: weights and model cards.
+"""Write the pages that are made from code and measurements: weights, model cards, performance.
 
 ``python tools/pages.py`` writes them; a test compares them with what is committed.
 """
@@ -92,7 +92,58 @@ def _short(value: Any) -> Any:
     return round(value, 3) if isinstance(value, float) else value
 
 
-PAGES = {"weights.md": weights_page, "model-cards.md": cards_page}
+PERFORMANCE_INTRO = """# Performance
+
+Medians of runs in turn, with quartiles; smaller is better. `make bench` measures, on an idle
+machine. The JSON of these tables is in `benchmarks/results/`, the method in `benchmarks/README.md`.
+"""
+TITLES = {
+    "speed": "Purifiers and other defenses",
+    "attacks": "Gradient attacks",
+    "ssp": "SSP",
+    "training": "Training",
+    "startup": "Start-up",
+}
+
+
+def performance_page() -> str:
+    """One section for each benchmark, from its committed JSON."""
+    parts = [PERFORMANCE_INTRO]
+    for name, title in TITLES.items():
+        file = DOCS.parent / "benchmarks" / "results" / f"{name}.json"
+        if file.exists():
+            parts.append(_timings(title, json.loads(file.read_text(encoding="utf-8"))))
+    return "\n".join(parts)
+
+
+def _timings(title: str, found: dict[str, Any]) -> str:
+    about = found["environment"]
+    lines = [
+        f"## {title}",
+        "",
+        f"nrpurify {about['nrpurify']}, torch {about['torch']}, {about['processor']}, "
+        f"{about['threads']} threads of {about['cores']} cores, {about['date']}.",
+    ]
+    for row in found["rows"]:
+        ours = next(iter(row["sides"].values()))["median"]
+        lines += ["", f"**{row['case']}**", "", "| | ms | quartiles | beside the first |"]
+        lines.append("| --- | --- | --- | --- |")
+        for name, side in row["sides"].items():
+            low, median, high = (_ms(side[key]) for key in ("low", "median", "high"))
+            ratio = f"{side['median'] / ours:.2f} ×"
+            lines.append(f"| {name} | {median} | {low} to {high} | {ratio} |")
+    return "\n".join(lines) + "\n"
+
+
+def _ms(seconds: float) -> str:
+    return f"{1000 * seconds:,.1f}" if seconds < 0.1 else f"{1000 * seconds:,.0f}"
+
+
+PAGES = {
+    "weights.md": weights_page,
+    "model-cards.md": cards_page,
+    "performance.md": performance_page,
+}
 
 if __name__ == "__main__":
     for name, page in PAGES.items():

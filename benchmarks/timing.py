@@ -1,0 +1,102 @@
+"""How all benchmarks measure: sides in turn after a warm-up, median and quartiles, one JSON."""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import gc
+import json
+import os
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from nrpurify.core.precision import bf16_is_fast
+from nrpurify.core.versions import environment as versions
+
+RESULTS = Path(__file__).parent / "results"
+Work = Callable[[], object]
+"""What is timed. A float that it returns is its own measurement, in seconds."""
+
+
+def arguments(description: str | None) -> argparse.ArgumentParser:
+    """The options that all benchmarks have."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--repeats", type=int, default=3, help="timed runs of each side")
+    parser.add_argument("--threads", type=int, default=2, help="threads of torch")
+    parser.add_argument("--full", action="store_true", help="more sizes and networks: hours")
+    parser.add_argument("--out", type=Path, help="write the JSON here and not to results/")
+    return parser
+
+
+class Bench:
+    """Collects rows and writes them with the environment."""
+
+    def __init__(self, name: str, args: argparse.Namespace) -> None:
+        torch.set_num_threads(args.threads)
+        self.name, self.repeats = name, args.repeats
+        self.file = args.out or RESULTS / f"{name}.json"
+        self.rows: list[dict[str, Any]] = []
+        self.environment = environment(args.threads)
+        print(json.dumps(self.environment))
+
+    def row(self, case: str, sides: Mapping[str, Work], **facts: Any) -> dict[str, Any]:
+        """Time the sides of one case in turn; the first side is ours.
+
+        Args:
+            case: What is done, in words.
+            sides: The work of each side, by name.
+            facts: What else is recorded, such as a final loss of each side.
+        """
+        times = in_turn(sides, self.repeats)
+        row = {"case": case, "sides": {name: summary(taken) for name, taken in times.items()}}
+        row |= {key: value() if callable(value) else value for key, value in facts.items()}
+        self.rows.append(row)
+        shown = (f"{name} {1000 * side['median']:.0f} ms" for name, side in row["sides"].items())
+        print(f"{case}: {', '.join(shown)}", flush=True)
+        return row
+
+    def write(self) -> None:
+        """Write the rows of this run, whole or not at all."""
+        self.file.parent.mkdir(exist_ok=True)
+        temporary = self.file.with_suffix(".tmp")
+        found = {"benchmark": self.name, "environment": self.environment, "rows": self.rows}
+        temporary.write_text(json.dumps(found, indent=1) + "\n")
+        temporary.replace(self.file)
+
+
+def in_turn(sides: Mapping[str, Work], repeats: int) -> dict[str, list[float]]:
+    """Seconds of each run of each side: A B C, A B C ..., after one uncounted run of each."""
+    for work in sides.values():
+        work()
+    times: dict[str, list[float]] = {name: [] for name in sides}
+    for _ in range(repeats):
+        for name, work in sides.items():
+            gc.collect()
+            start = time.perf_counter()
+            found = work()
+            taken = time.perf_counter() - start
+            times[name].append(found if isinstance(found, float) else taken)
+    return times
+
+
+def summary(times: list[float]) -> dict[str, float]:
+    """Median and quartiles in seconds, and the number of runs."""
+    low, median, high = statistics.quantiles(times, n=4, method="inclusive")
+    return {"median": median, "low": low, "high": high, "runs": len(times)}
+
+
+def environment(threads: int) -> dict[str, Any]:
+    """Machine and versions, and the load that the machine had before the first run."""
+    return {
+        "date": datetime.datetime.now(tz=datetime.UTC).date().isoformat(),
+        **versions(),
+        "bf16": bf16_is_fast(torch.device("cpu")),
+        "threads": threads,
+        "cores": os.cpu_count(),
+        "load": round(os.getloadavg()[0], 2),
+    }
