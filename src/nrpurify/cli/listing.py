@@ -83,6 +83,7 @@ _OTHER_VICTIMS = {
     "torchvision:NAME": "a classifier of torchvision",
     "python:MODULE:FUNCTION": "a function that returns your model",
     "FILE.py:FUNCTION": "the same, in a file",
+    "FILE.onnx": "an ONNX file, also as onnx:FILE",
 }
 
 

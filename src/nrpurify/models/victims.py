@@ -1,8 +1,8 @@
 """Classifiers by spec, such as ``timm:resnet50:size=256`` or ``file.py:build``, and the user's own.
 
 A spec is a name and settings, ``NAME[:SETTING=VALUE,...]``. A name is a registered one,
-``timm:NAME``, ``torchvision:NAME``, ``python:package.module:function`` or
-``path/to/file.py:function``.
+``timm:NAME``, ``torchvision:NAME``, ``python:package.module:function``,
+``path/to/file.py:function`` or an ONNX file, ``path/to/model.onnx`` or ``onnx:FILE``.
 """
 
 from __future__ import annotations
@@ -36,7 +36,10 @@ _LIBRARIES: dict[str, Callable[..., Classifier]] = {
     "timm": timm_classifier,
     "torchvision": torchvision_classifier,
 }
-_KINDS = "timm:NAME, torchvision:NAME, python:package.module:function, path/to/file.py:function"
+_KINDS = (
+    "timm:NAME, torchvision:NAME, python:package.module:function, path/to/file.py:function, "
+    "path/to/model.onnx"
+)
 _COMMON = ("mean", "std", "size", "checkpoint")
 """Settings of all specs, unless the factory has a parameter of the name."""
 
@@ -60,8 +63,9 @@ def load_classifier(
     Args:
         model: A spec: one of :func:`names`, ``timm:NAME``, ``torchvision:NAME`` or
             ``torchvision:NAME.ENTRY`` with one of torchvision's entries of weights,
-            ``python:package.module:function`` or ``path/to/file.py:function``, with settings behind
-            a colon. All have ``mean`` and ``std`` (one number, or three in double quotes),
+            ``python:package.module:function``, ``path/to/file.py:function`` or an ONNX file,
+            ``path/to/model.onnx`` or ``onnx:FILE``, with settings behind a colon.
+            All have ``mean`` and ``std`` (one number, or three in double quotes),
             ``size`` in pixels and ``checkpoint``, a file of safetensors or of ``torch.save``;
             libraries have ``pretrained``, ``num_classes`` and, torchvision, ``weights``;
             a function has its own parameters. It returns a model from images to logits, or that and
@@ -118,6 +122,9 @@ def _find(name: str) -> _Source:
     library, _, rest = name.partition(":")
     if library in _LIBRARIES and rest:
         return _Source(Entry(name, partial(_LIBRARIES[library], rest)))
+    if name.endswith(".onnx") or (library == "onnx" and rest):
+        file = rest if library == "onnx" and rest else name
+        return _Source(Entry(name, partial(_onnx, file)))
     if is_factory_spec(name):
         found = load_factory(name)
         return _Source(Entry(name, found.function, origin=found.origin), found.sha256)
@@ -129,6 +136,12 @@ def _find(name: str) -> _Source:
     if entry.is_own:
         return _Source(Entry(name, partial(_built_in, entry)))
     return _Source(entry, file_sha256(sys.modules.get(entry.origin)))
+
+
+def _onnx(file: str, *, bgr: bool = False, output: str = "") -> Classifier:
+    from nrpurify.models.onnx import onnx_classifier  # onnxruntime is an extra
+
+    return onnx_classifier(file, bgr=bgr, output=output)
 
 
 def _built_in(entry: Entry[Any], *, pretrained: bool = True) -> Classifier:
