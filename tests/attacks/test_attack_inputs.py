@@ -10,7 +10,9 @@ from nrpurify.attacks.forward import forward_in_batches, groups, predict
 from nrpurify.attacks.losses import Criterion
 from nrpurify.core.errors import InputError
 
-NAMES = [name for name in names() if get(name).surrogate != "features"]
+NAMES = [
+    name for name in names() if get(name).surrogate != "features" and "linf" in get(name).info.norms
+]
 GRADIENT = [name for name in NAMES if get(name).labels]
 
 

@@ -15,7 +15,8 @@ GRADIENT = [
     name
     for name in attacks.names()
     if attacks.get(name).surrogate == "classifier"
-    and name not in ("square", "apgd-t", "fab-t", "autoattack")
+    and attacks.get(name).info.needs == "classifier"
+    and name not in ("apgd-t", "fab-t", "autoattack", "deepfool", "ddn", "fmn", "cw")
 ]
 
 

@@ -8,7 +8,11 @@ from nrpurify import attacks
 from nrpurify.attacks.gradient import sign_gradient_ascent
 from nrpurify.core.errors import InputError
 
-ATTACKS = [name for name in attacks.names() if attacks.get(name).surrogate == "classifier"]
+ATTACKS = [
+    name
+    for name in attacks.names()
+    if attacks.get(name).surrogate == "classifier" and "linf" in attacks.get(name).info.norms
+]
 
 
 def generator():
@@ -16,7 +20,7 @@ def generator():
 
 
 def options(name):
-    own = {"steps": 3, "restarts": 1, "early_stop": False, "queries": 5}
+    own = {"steps": 3, "restarts": 1, "early_stop": False, "queries": 5, "searches": 2}
     known = {key: value for key, value in own.items() if key in attacks.get(name).settings}
     return {**known, "generator": generator()}
 

@@ -17,7 +17,7 @@ from nrpurify.core.images import read_image
 from nrpurify.core.random import derive_generator
 from nrpurify.models import as_classifier
 
-STOPPING = ("fab-t", "autoattack")
+STOPPING = ("fab-t", "autoattack", "deepfool", "ddn", "fmn", "cw", "hopskipjump", "simba", "nes")
 """Which need little of the budget where an image is misclassified early."""
 CLASSIFIERS = [n for n in names() if get(n).surrogate == "classifier" and n not in STOPPING]
 FEWER = {

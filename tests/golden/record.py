@@ -27,6 +27,15 @@ SHORT = {
     "apgd-t": {"steps": 5},
     "fab-t": {"steps": 5},
     "autoattack": {"steps": 3, "queries": 15},
+    "deepfool": {"steps": 3},
+    "ddn": {"steps": 5, "norm": "l2", "eps": 3.0},
+    "fmn": {"steps": 5},
+    "cw": {"steps": 5, "searches": 2, "norm": "l2", "eps": 3.0},
+    "hopskipjump": {"steps": 2, "queries": 5},
+    "simba": {"steps": 30, "early_stop": False},
+    "nes": {"steps": 4, "samples": 10, "early_stop": False},
+    "fia": {"samples": 4, "steps": 4},
+    "naa": {"samples": 4, "steps": 4},
     "ssp": {"steps": 6},
     "tap": {"steps": 4, "features": ("0", "3")},
     "fsa": {"steps": 4},
@@ -78,7 +87,7 @@ def attacked(name: str, seed: int) -> torch.Tensor:
     labels = torch.tensor([0, 3, 4])
     generator = torch.Generator().manual_seed(seed)
     settings = SHORT.get(name, {})
-    return function(target, images, labels, eps=8 / 255, generator=generator, **settings)
+    return function(target, images, labels, **{"eps": 8 / 255, "generator": generator, **settings})
 
 
 def record_attack(name: str) -> None:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from nrpurify.attacks.base import Attack, AttackProblem, GradientAttack
     from nrpurify.attacks.bsr import BSR, bsr
     from nrpurify.attacks.cda import CDA, cda
+    from nrpurify.attacks.cwa import CWA, cwa
     from nrpurify.attacks.dim import DIM, dim
     from nrpurify.attacks.fab import FABT, fab_t
     from nrpurify.attacks.fff import FFF, fff, fff_perturbation
@@ -34,12 +35,28 @@ if TYPE_CHECKING:
         pgd,
         r_fgsm,
     )
+    from nrpurify.attacks.fia import FIA, fia
     from nrpurify.attacks.fsa import FSA, fsa
     from nrpurify.attacks.ghost import Ghost, ghost
     from nrpurify.attacks.gra import GRA, gra
+    from nrpurify.attacks.ila import ILA, ila
     from nrpurify.attacks.logit import Logit, logit
     from nrpurify.attacks.losses import random_targets
+    from nrpurify.attacks.minimal import (
+        CW,
+        DDN,
+        FMN,
+        DeepFool,
+        HopSkipJump,
+        cw,
+        ddn,
+        deepfool,
+        fmn,
+        hopskipjump,
+    )
     from nrpurify.attacks.momentum import InputAttack, MomentumAttack
+    from nrpurify.attacks.naa import NAA, naa
+    from nrpurify.attacks.nes import NES, nes
     from nrpurify.attacks.ni import NIFGSM, SINIFGSM, ni_fgsm, si_ni_fgsm
     from nrpurify.attacks.noise import Noise, noise
     from nrpurify.attacks.pgn import PGN, pgn
@@ -47,17 +64,39 @@ if TYPE_CHECKING:
     from nrpurify.attacks.registry import ATTACKS, AttackInfo, create, get, names, register_attack
     from nrpurify.attacks.sgm import SGM, sgm
     from nrpurify.attacks.sia import SIA, sia
+    from nrpurify.attacks.simba import SimBA, simba
     from nrpurify.attacks.square import Square, square
     from nrpurify.attacks.ssa import SSA, ssa
     from nrpurify.attacks.ssp import SSP, SelfSupervisedPerturbation, ssp
     from nrpurify.attacks.surrogate import frozen
+    from nrpurify.attacks.svre import SVRE, svre
     from nrpurify.attacks.tap import TAP, tap
     from nrpurify.attacks.ti import DIMTI, FGSMTI, MIFGSMTI, dim_ti, fgsm_ti, mi_fgsm_ti
     from nrpurify.attacks.trained import load_generator, load_pattern
     from nrpurify.attacks.vt import VMIFGSM, VNIFGSM, vmi_fgsm, vni_fgsm
     from nrpurify.attacks.wrappers import BPDA, EOT, Ensemble
 
+
 _FILES = {
+    "cwa": ("CWA", "cwa"),
+    "fia": ("FIA", "fia"),
+    "ila": ("ILA", "ila"),
+    "naa": ("NAA", "naa"),
+    "nes": ("NES", "nes"),
+    "simba": ("SimBA", "simba"),
+    "svre": ("SVRE", "svre"),
+    "minimal": (
+        "CW",
+        "DDN",
+        "FMN",
+        "DeepFool",
+        "HopSkipJump",
+        "cw",
+        "ddn",
+        "deepfool",
+        "fmn",
+        "hopskipjump",
+    ),
     "admix": ("Admix", "admix"),
     "bsr": ("BSR", "bsr"),
     "ghost": ("Ghost", "ghost"),
@@ -105,6 +144,9 @@ __all__ = [
     "BPDA",
     "BSR",
     "CDA",
+    "CW",
+    "CWA",
+    "DDN",
     "DIM",
     "DIMTI",
     "EOT",
@@ -112,11 +154,16 @@ __all__ = [
     "FFF",
     "FGSM",
     "FGSMTI",
+    "FIA",
+    "FMN",
     "FSA",
     "GRA",
     "IFGSM",
+    "ILA",
     "MIFGSM",
     "MIFGSMTI",
+    "NAA",
+    "NES",
     "NIFGSM",
     "PGD",
     "PGN",
@@ -127,6 +174,7 @@ __all__ = [
     "SINIFGSM",
     "SSA",
     "SSP",
+    "SVRE",
     "TAP",
     "VMIFGSM",
     "VNIFGSM",
@@ -135,14 +183,17 @@ __all__ = [
     "AttackInfo",
     "AttackProblem",
     "AutoAttack",
+    "DeepFool",
     "Ensemble",
     "Ghost",
     "GradientAttack",
+    "HopSkipJump",
     "InputAttack",
     "Logit",
     "MomentumAttack",
     "Noise",
     "SelfSupervisedPerturbation",
+    "SimBA",
     "Square",
     "admix",
     "apgd_ce",
@@ -152,6 +203,10 @@ __all__ = [
     "bsr",
     "cda",
     "create",
+    "cw",
+    "cwa",
+    "ddn",
+    "deepfool",
     "dim",
     "dim_ti",
     "fab_t",
@@ -159,18 +214,24 @@ __all__ = [
     "fff_perturbation",
     "fgsm",
     "fgsm_ti",
+    "fia",
+    "fmn",
     "frozen",
     "fsa",
     "get",
     "ghost",
     "gra",
+    "hopskipjump",
     "i_fgsm",
+    "ila",
     "load_generator",
     "load_pattern",
     "logit",
     "mi_fgsm",
     "mi_fgsm_ti",
+    "naa",
     "names",
+    "nes",
     "ni_fgsm",
     "noise",
     "pgd",
@@ -182,9 +243,11 @@ __all__ = [
     "sgm",
     "si_ni_fgsm",
     "sia",
+    "simba",
     "square",
     "ssa",
     "ssp",
+    "svre",
     "tap",
     "vmi_fgsm",
     "vni_fgsm",

@@ -21,7 +21,8 @@ _ORDER = (
     *("dim-ti", "tap", "fff", "cda", "fsa", "ssp", "apgd-ce", "apgd-dlr", "square"),
     *("ni-fgsm", "pi-fgsm", "vmi-fgsm", "vni-fgsm", "gra", "pgn"),
     *("si-ni-fgsm", "admix", "ssa", "sia", "bsr", "sgm", "ghost", "logit", "apgd-t", "fab-t"),
-    *("autoattack",),
+    *("autoattack", "svre", "cwa", "fia", "naa", "ila", "simba", "nes"),
+    *("deepfool", "ddn", "fmn", "cw", "hopskipjump"),
 )
 """The order of the paper's tables, then attacks for judging a defense, then transfers since 2019:
 by gradients, by inputs, by the surrogate, toward targets. All others follow."""
