@@ -3,6 +3,7 @@ import json
 import os
 import shutil
 import sys
+import tarfile
 from pathlib import Path
 
 import numpy as np
@@ -526,3 +527,16 @@ def test_large_images_and_animations_are_refused_or_read(run, tmp_path, monkeypa
         assert f"16×16 = 256 pixels are more than the limit of {limit}; shrink it or raise" in err
     assert run(*args, "--max-pixels", 256)[0] == 0
     assert read(tmp_path / "out" / "a.png").max() == 0
+
+
+def test_a_tar_of_images(run, photos, tmp_path, tiny_file):
+    with tarfile.open(tmp_path / "x.tar", "w") as archive:
+        archive.add(photos / "a.png", "a.png")
+        archive.add(photos / "b.jpg", "b.jpg")
+    args = ("--purifier", tiny_file, "--json")
+    code, text, err = run("purify", tmp_path / "x.tar", tmp_path / "y.tar", *args)
+    assert code == 0
+    assert "1 purified, 0 kept, 2 images inside, 0 failed" in err
+    assert json.loads(text)["parts"] == 2
+    with tarfile.open(tmp_path / "y.tar") as archive:
+        assert archive.getnames() == ["a.png", "b.png"]

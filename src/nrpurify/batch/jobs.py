@@ -24,12 +24,16 @@ class Item:
         status: ``skipped`` means that its output was there already and has been kept.
         reason: Why it failed, with the file's name.
         change: The attack's ‖δ‖∞ in [0, 1] after rounding to 8 bits.
+        parts: Images or frames in the output of a file of many images, else None.
+        broken: Reasons why images inside such a file failed.
     """
 
     job: Job
     status: Literal["done", "skipped", "failed"]
     reason: str = ""
     change: float | None = None
+    parts: int | None = None
+    broken: tuple[str, ...] = ()
 
     @classmethod
     def failed(cls, job: Job, error: Exception) -> Item:
@@ -63,7 +67,14 @@ class FolderResult:
     def failures(self) -> list[tuple[Path, str]]:
         """Files that failed and entries that could not be searched, each with its reason."""
         failed = [(item.job.source, item.reason) for item in self.items if item.status == "failed"]
+        failed += [(item.job.source, reason) for item in self.items for reason in item.broken]
         return failed + [(left.path, f"cannot read {left}") for left in self.left_out if left.lost]
+
+    @property
+    def parts(self) -> int | None:
+        """Images and frames inside files of many images, None when there is no such file."""
+        counts = [item.parts for item in self.items if item.parts is not None]
+        return sum(counts) if counts else None
 
     @property
     def change(self) -> float | None:
@@ -75,6 +86,7 @@ class FolderResult:
         return {
             "done": self.count("done"),
             "skipped": self.count("skipped"),
+            **({} if self.parts is None else {"parts": self.parts}),
             "failed": [{"source": str(path), "reason": reason} for path, reason in self.failures],
             "left_out": [str(left) for left in self.left_out if not left.lost],
             "outputs": [str(item.job.output) for item in self.items if item.status != "failed"],
@@ -83,6 +95,9 @@ class FolderResult:
 
 Watch = Callable[[Item, int], None]
 """Called after each job with what came of it and the number of all jobs."""
+
+WatchParts = Callable[[Job, int, int | None], None]
+"""Called with a file of many images, how many are done, and how many there are where known."""
 
 
 def collect(

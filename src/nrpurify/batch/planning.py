@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import re
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from nrpurify.core.errors import InputError
-from nrpurify.core.files import ImageFile, LeftOut, output_paths, search_images
+from nrpurify.core.files import CONTAINERS, ImageFile, LeftOut, output_paths, search_images
 from nrpurify.core.images import OUTPUT_SUFFIXES
 from nrpurify.core.manifest import Job
 from nrpurify.core.random import derive_seed
@@ -108,7 +109,8 @@ def plan_jobs(
             several, of
             which those without an image are left out.
         dst: The folder of the outputs, whose files are no sources; with one source file also a
-            name in .png, .webp, .jpg or .jpeg that does not exist.
+            name in .png, .webp, .jpg or .jpeg that does not exist, or for a file of many images
+            one in .mkv, .mp4, .tar or .parquet.
         recursive: Search sub-folders, whose structure is kept.
         format: png, webp or jpeg; None for the suffix of ``dst``, else png.
 
@@ -161,13 +163,17 @@ def _search(
 def _named_file(sources: Sequence[str | Path], dst: str) -> bool:
     """Whether ``dst`` names one output rather than a folder."""
     path = Path(dst)
-    if dst.endswith(("/", os.sep)) or path.is_dir() or path.suffix.lower() not in _IMAGE_NAMES:
+    container = CONTAINERS.get(Path(sources[0]).suffix.lower())
+    named = CONTAINERS if container else _IMAGE_NAMES
+    if dst.endswith(("/", os.sep)) or path.is_dir() or path.suffix.lower() not in named:
         return False
     if len(sources) > 1 or not Path(sources[0]).is_file():
         raise InputError(
             f"{dst!r} names one file and the source is more than one; end it in / for a folder"
         )
-    if path.suffix.lower() not in _FORMATS:
+    if container and CONTAINERS[path.suffix.lower()] != container:
+        raise InputError(f"{dst!r}: expected a name in {_CONTAINER_SUFFIXES[container]}")
+    if not container and path.suffix.lower() not in _FORMATS:
         raise InputError(f"{dst!r}: expected a name in {', '.join(sorted(_FORMATS))}")
     if os.path.lexists(path):
         raise InputError(
@@ -177,6 +183,7 @@ def _named_file(sources: Sequence[str | Path], dst: str) -> bool:
     return True
 
 
+_CONTAINER_SUFFIXES = {"video": ".mkv", "tar": ".tar", "parquet": ".parquet"}
 _FORMATS = {".png": "png", ".webp": "webp", ".jpg": "jpeg", ".jpeg": "jpeg"}
 _IMAGE_NAMES = {*_FORMATS, ".bmp", ".tif", ".tiff", ".gif", ".avif", ".heic", ".jpe", ".jp2"}
 
@@ -184,7 +191,7 @@ _IMAGE_NAMES = {*_FORMATS, ".bmp", ".tif", ".tiff", ".gif", ".avif", ".heic", ".
 def _format(wanted: str | None, target: Path | None) -> str:
     if wanted is not None and wanted not in OUTPUT_SUFFIXES:
         raise InputError(f"format is {wanted!r}; expected one of {', '.join(OUTPUT_SUFFIXES)}")
-    if target is None:
+    if target is None or target.suffix.lower() in CONTAINERS:
         return wanted or "png"
     named = _FORMATS[target.suffix.lower()]
     if wanted not in (None, named):
@@ -213,17 +220,13 @@ def _lies_in(file: ImageFile, dst: Path) -> bool:
 
 
 def _name(found: Sequence[ImageFile], dst: Path, records: Records, suffix: str) -> list[Job]:
-    before = {
-        str(entry.get("source")): output
-        for output, entry in records.files.items()
-        if output.endswith(suffix)
-    }
-    fixed = [file for file in found if file.relative.as_posix() in before]
-    free = [file for file in found if file.relative.as_posix() not in before]
-    outputs = {file.path: dst / before[file.relative.as_posix()] for file in fixed}
-    taken = [dst / output for output in records.files]
-    names = output_paths(dst, [file.relative for file in free], suffix=suffix, taken=taken)
-    outputs |= {file.path: name for file, name in zip(free, names, strict=True)}
+    kinds: dict[str, list[ImageFile]] = defaultdict(list)
+    for file in found:
+        container = CONTAINERS.get(file.path.suffix.lower())
+        kinds[_CONTAINER_SUFFIXES[container] if container else suffix].append(file)
+    outputs: dict[Path, Path] = {}
+    for ending, files in kinds.items():
+        outputs |= _outputs(files, dst, records, ending)
     jobs = [Job(file.path, file.relative, outputs[file.path]) for file in found]
     first: dict[Path, Job] = {}
     for job in jobs:
@@ -234,6 +237,23 @@ def _name(found: Sequence[ImageFile], dst: Path, records: Records, suffix: str) 
                 f"{str(job.output)!r}; give them folders of their own"
             )
     return jobs
+
+
+def _outputs(
+    found: Sequence[ImageFile], dst: Path, records: Records, suffix: str
+) -> dict[Path, Path]:
+    """The output of each file, by the file; those that the manifest lists keep their names."""
+    before = {
+        str(entry.get("source")): output
+        for output, entry in records.files.items()
+        if output.endswith(suffix)
+    }
+    fixed = [file for file in found if file.relative.as_posix() in before]
+    free = [file for file in found if file.relative.as_posix() not in before]
+    outputs = {file.path: dst / before[file.relative.as_posix()] for file in fixed}
+    taken = [dst / output for output in records.files]
+    names = output_paths(dst, [file.relative for file in free], suffix=suffix, taken=taken)
+    return outputs | {file.path: name for file, name in zip(free, names, strict=True)}
 
 
 def _check_sources_survive(jobs: Sequence[Job]) -> None:

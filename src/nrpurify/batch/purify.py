@@ -5,13 +5,14 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
+from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from torch import nn
 
-from nrpurify.batch.jobs import FolderResult, Item, Watch, collect
+from nrpurify.batch.jobs import FolderResult, Item, Watch, WatchParts, collect
 from nrpurify.batch.pipeline import (
     AHEAD,
     default_batch,
@@ -54,6 +55,9 @@ def purify_folder(
     workers: int | None = None,
     batch: int | None = None,
     shard: str = "0/1",
+    column: str | None = None,
+    codec: str = "ffv1",
+    watch_parts: WatchParts | None = None,
 ) -> FolderResult:
     """Purify images, folders or globs into image files, in bounded memory.
 
@@ -89,6 +93,10 @@ def purify_folder(
         batch: Images of one size that a purifier sees together; None for 1 on a CPU, 8 elsewhere.
         shard: ``i/n``, i from 0: of the images only part i of n, with a manifest of its own, so
             that n machines need not know of each other.
+        column: Of the images in Parquet files, see
+            :func:`nrpurify.batch.archives.purify_parquet`.
+        codec: Of videos, see :func:`nrpurify.batch.video.purify_video`.
+        watch_parts: Sees the progress inside videos, tar and Parquet files.
 
     Raises:
         InputError: Source, destination or a setting that cannot be used, or outputs in ``dst`` of
@@ -114,6 +122,11 @@ def purify_folder(
         "precision": arithmetic(amp, device),
         "format": plan.format,
     }
+    if column is not None:
+        settings["column"] = column
+    if codec != "ffv1":
+        settings["codec"] = codec
+        _LOGGER.warning("the codec %s may change the purified values; ffv1 keeps them", codec)
     defense = DynamicPurifier(defense) if mode == "dynamic" else defense
     work = Purification(defense, device, tile, amp, seed, plan.format, frames, max_pixels)
     workers = default_workers() if workers is None else workers
@@ -123,12 +136,26 @@ def purify_folder(
         manifest = Manifest.enter(
             plan.folder, make_head(settings), jobs, overwrite=overwrite, name=part.manifest
         )
-        stream = in_groups(_missing(jobs, manifest), batch)
+        images = _missing([job for job in jobs if not job.is_container], manifest)
+        containers = [job for job in jobs if job.is_container]
         with worker_threads(workers) as pool:
-            submit = submit_to(pool, Worker(work, batch=batch))
-            with closing(run_all(stream, submit, AHEAD * workers, manifest)) as items:
-                result = collect(items, len(jobs), watch, left_out=plan.left_out, where=plan.where)
+            worker = Worker(work, batch=batch)
+            submit = submit_to(pool, worker)
+            with closing(
+                run_all(in_groups(images, batch), submit, AHEAD * workers, manifest)
+            ) as items:
+                if containers:  # after the images, one by one
+                    from nrpurify.batch.containers import converter, make_containers
+
+                    convert = converter(
+                        worker, pool, 2 * workers, column=column, codec=codec, watch=watch_parts
+                    )
+                    more = make_containers(_missing(containers, manifest), convert, manifest)
+                    result = collect(chain(items, more), len(jobs), watch)
+                else:
+                    result = collect(items, len(jobs), watch)
         manifest.finish()
+    result.left_out, result.where = plan.left_out, plan.where
     order = {job: index for index, job in enumerate(jobs)}
     result.items.sort(key=lambda item: order[item.job])
     return result

@@ -119,7 +119,7 @@ class Worker:
     def defense(self) -> Iterator[nn.Module]:
         """This thread's own copy of the defense."""
         if not hasattr(self._own, "defense"):
-            self._own.defense = _copy(self.work.defense)
+            self._own.defense = copied(self.work.defense)
         if self._own.defense is not None:
             yield self._own.defense
             return
@@ -157,7 +157,7 @@ class Worker:
         return Made(Item(job, "done"), record)
 
 
-def _copy(defense: nn.Module) -> nn.Module | None:
+def copied(defense: nn.Module) -> nn.Module | None:
     """A copy that shares all tensors; None for a defense that cannot be copied."""
     shared: list[object] = [*defense.parameters(), *defense.buffers()]
     shared += [

@@ -297,6 +297,8 @@ def finish_folder(
     """Print a folder's summary and end with exit code 1 if files failed."""
     failures = result.failures
     counts = f"{result.count('done')} {verb}, {result.count('skipped')} kept"
+    if result.parts is not None:
+        counts += f", {result.parts} images inside"
     counts += f", {len(failures)} failed in {details['seconds']} s"
     made = any(item.status != "failed" for item in result.items)
     note(f"{counts}: {where or result.where}" if made else counts)

@@ -39,9 +39,12 @@ from nrpurify.core.errors import InputError
 from nrpurify.core.files import MAX_PIXELS
 
 if TYPE_CHECKING:
+    from rich.progress import TaskID
     from torch import nn
 
     from nrpurify.batch import FolderResult
+    from nrpurify.cli.progress import LoggedProgress
+    from nrpurify.core.manifest import Job
 
 EXAMPLES = """Examples:
 
@@ -54,6 +57,10 @@ nrpurify purify *.jpg out/ --format webp
 nrpurify purify cat.jpg cat-purified.png
 
 nrpurify purify - - < cat.jpg > cat-purified.png
+
+nrpurify purify clip.mp4 clip-purified.mkv
+
+nrpurify purify 'shards/*.tar' purified/ --shard 0/4
 
 nrpurify purify attacked/ clean/ --defense jpeg:quality=75+fast"""
 
@@ -118,6 +125,13 @@ def command(
         ),
     ] = None,
     shard: ShardOption = "0/1",
+    codec: Annotated[
+        str, typer.Option(help="Of videos, as FFmpeg names it. All but ffv1 lose something.")
+    ] = "ffv1",
+    column: Annotated[
+        str | None,
+        typer.Option(help="Of the images in Parquet files.", show_default="image, or the only one"),
+    ] = None,
     frames: FramesOption = FramesChoice.REFUSE,
     max_pixels: MaxPixels = MAX_PIXELS,
     seed: Seed = 0,
@@ -127,6 +141,9 @@ def command(
     json: Json = False,
 ) -> None:
     """Purify images into image files, keeping names, structure and transparency.
+
+    Also videos (into .mkv, with their audio), WebDataset's .tar files and Parquet files of images,
+    given by name or by a glob such as 'clips/*.mp4'.
 
     A folder DST gets a manifest.jsonl with all settings and hashes; files that it does not list
     are never replaced.
@@ -170,7 +187,10 @@ def command(
             workers=workers,
             batch=batch,
             shard=shard,
+            codec=codec,
+            column=column,
             watch=lambda _, total: progress.update(task, advance=1, total=total),
+            watch_parts=PartsProgress(progress),
         )
     details = {
         "seconds": round(time.monotonic() - started, 2),
@@ -182,6 +202,20 @@ def command(
     if "-" in (*sources, dst):
         result = _with_pipe_names(result, files[0], dst)
     finish_folder(result, "purified", details, json)
+
+
+class PartsProgress:
+    """Progress inside videos, tar and Parquet files, one bar each."""
+
+    def __init__(self, progress: LoggedProgress) -> None:
+        self._progress = progress
+        self._tasks: dict[Path, TaskID] = {}
+
+    def __call__(self, job: Job, done: int, total: int | None) -> None:
+        """Move the bar of a file."""
+        if job.source not in self._tasks:
+            self._tasks[job.source] = self._progress.add_task(job.source.name, total=total)
+        self._progress.update(self._tasks[job.source], completed=done, total=total)
 
 
 def _with_pipe_names(result: FolderResult, source: str, dst: str) -> FolderResult:

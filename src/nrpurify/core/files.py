@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from fnmatch import fnmatch
 from importlib.util import find_spec
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 from nrpurify.core.errors import InputError
@@ -30,6 +30,14 @@ _UNREAD = HEIF_SUFFIXES | (
     | {".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".rw2", ".raf", ".raw"}
 )
 """Endings of images that are not read: a search names them instead of passing them over."""
+
+CONTAINERS = {
+    **dict.fromkeys((".mkv", ".mp4", ".mov", ".webm", ".avi", ".m4v", ".mpg", ".mpeg"), "video"),
+    ".tar": "tar",
+    ".parquet": "parquet",
+}
+"""Endings (lower case) of files that hold many images, and what they are. No search of a folder
+takes them; a name or a glob with the ending does."""
 
 MAX_PIXELS = 200_000_000
 """More pixels are neither read, unless that is asked for, nor made by resizing."""
@@ -163,6 +171,8 @@ def write_json(path: str | Path, obj: object) -> None:
 def scan_images(folder: Path, *, recursive: bool, pattern: str = "*") -> ImageScan:
     """Search `folder` for images whose relative path matches the glob `pattern`.
 
+    A pattern that ends in one of :data:`CONTAINERS` finds those files too.
+
     Linked folders are followed; each folder is searched once, real ones before links, so loops
     end. Hidden files and folders are passed over. Entries that look like images, or may hold some,
     and cannot be used are listed in ``left_out``: folders that cannot be opened, dangling links,
@@ -215,6 +225,8 @@ class _Walk:
 
     def __init__(self, folder: Path, pattern: tuple[str, ...]) -> None:
         self.pattern = pattern
+        ending = PurePath(pattern[-1]).suffix.lower()
+        self.suffixes = SUFFIXES | ({ending} & CONTAINERS.keys())
         self.scan = ImageScan()
         self.seen: dict[tuple[int, int], Path] = {}
         self.links: list[tuple[Path, Path, frozenset[int]]] = []
@@ -245,7 +257,7 @@ class _Walk:
         self, entry: os.DirEntry[str], path: Path, relative: Path, states: frozenset[int]
     ) -> None:
         matches, suffix = len(self.pattern) in states, path.suffix.lower()
-        wanted = matches and suffix in SUFFIXES
+        wanted = matches and suffix in self.suffixes
         deeper = any(state < len(self.pattern) for state in states)
         try:
             if entry.is_dir():

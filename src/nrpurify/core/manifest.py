@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from nrpurify.core.errors import ImageError, InputError
-from nrpurify.core.files import image_tensor_path
+from nrpurify.core.files import CONTAINERS, image_tensor_path
 from nrpurify.core.hashing import file_hash
 from nrpurify.core.lock import folder_locked_at_once, locked_at_once
 from nrpurify.core.records import (
@@ -44,17 +44,22 @@ def make_head(settings: Mapping[str, Any], weights_sha256: Mapping[str, str] | N
 
 @dataclass(frozen=True)
 class Job:
-    """One image to work on.
+    """One file to work on: an image, or one of many images.
 
     Attributes:
         source: The file to read.
         relative: Its place below the source folder.
-        output: The image file to write.
+        output: The file to write.
     """
 
     source: Path
     relative: Path
     output: Path
+
+    @property
+    def is_container(self) -> bool:
+        """Whether the source holds many images."""
+        return self.source.suffix.lower() in CONTAINERS
 
     def check_output(self) -> None:
         """Raise ImageError when the output cannot be written because a folder is there."""
