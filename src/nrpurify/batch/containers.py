@@ -23,14 +23,7 @@ def make_containers(
     """Make outputs one by one, and note each in the manifest just before and when it is there."""
     for entry in stream:
         if isinstance(entry, Item):
-            facts = manifest.facts(entry.job)
-            yield Item(
-                entry.job,
-                entry.status,
-                entry.reason,
-                parts=facts.get("parts"),
-                broken=tuple(facts.get("broken", ())),
-            )
+            yield entry
             continue
         manifest.begin(entry)
         made = convert(entry)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import closing
 from itertools import chain
 from pathlib import Path
@@ -55,6 +55,8 @@ def purify_folder(
     workers: int | None = None,
     batch: int | None = None,
     shard: str = "0/1",
+    engine: Literal["threads", "ray"] = "threads",
+    address: str | None = None,
     column: str | None = None,
     codec: str = "ffv1",
     watch_parts: WatchParts | None = None,
@@ -93,6 +95,8 @@ def purify_folder(
         batch: Images of one size that a purifier sees together; None for 1 on a CPU, 8 elsewhere.
         shard: ``i/n``, i from 0: of the images only part i of n, with a manifest of its own, so
             that n machines need not know of each other.
+        engine: ``threads`` of this machine, or ``ray``, see :mod:`nrpurify.batch.ray_engine`.
+        address: Of a Ray cluster that runs; None starts one on this machine.
         column: Of the images in Parquet files, see
             :func:`nrpurify.batch.archives.purify_parquet`.
         codec: Of videos, see :func:`nrpurify.batch.video.purify_video`.
@@ -104,6 +108,10 @@ def purify_folder(
     """
     if mode not in ("static", "dynamic"):
         raise InputError(f"mode is {mode!r}; expected 'static' or 'dynamic'")
+    if engine not in ("threads", "ray"):
+        raise InputError(f"engine is {engine!r}; expected 'threads' or 'ray'")
+    if address is not None and engine != "ray":
+        raise InputError("address is of a Ray cluster; expected engine 'ray' with it")
     for name, value in (("workers", workers), ("batch", batch)):
         if value is not None and value < 1:
             raise InputError(f"{name} is {value}; expected at least 1")
@@ -129,36 +137,68 @@ def purify_folder(
         _LOGGER.warning("the codec %s may change the purified values; ffv1 keeps them", codec)
     defense = DynamicPurifier(defense) if mode == "dynamic" else defense
     work = Purification(defense, device, tile, amp, seed, plan.format, frames, max_pixels)
-    workers = default_workers() if workers is None else workers
     batch = default_batch(device) if batch is None else batch
     jobs = part.of(plan.jobs)
     with alone(plan.folder, part.manifest):
         manifest = Manifest.enter(
             plan.folder, make_head(settings), jobs, overwrite=overwrite, name=part.manifest
         )
-        images = _missing([job for job in jobs if not job.is_container], manifest)
-        containers = [job for job in jobs if job.is_container]
-        with worker_threads(workers) as pool:
-            worker = Worker(work, batch=batch)
-            submit = submit_to(pool, worker)
-            with closing(
-                run_all(in_groups(images, batch), submit, AHEAD * workers, manifest)
-            ) as items:
-                if containers:  # after the images, one by one
-                    from nrpurify.batch.containers import converter, make_containers
-
-                    convert = converter(
-                        worker, pool, 2 * workers, column=column, codec=codec, watch=watch_parts
-                    )
-                    more = make_containers(_missing(containers, manifest), convert, manifest)
-                    result = collect(chain(items, more), len(jobs), watch)
-                else:
-                    result = collect(items, len(jobs), watch)
+        if engine == "ray":
+            made = _by_ray(work, jobs, manifest, address, workers, batch, column, codec)
+        else:
+            made = _by_threads(work, jobs, manifest, workers, batch, column, codec, watch_parts)
+        with closing(made) as items:
+            result = collect(items, len(jobs), watch)
         manifest.finish()
     result.left_out, result.where = plan.left_out, plan.where
     order = {job: index for index, job in enumerate(jobs)}
     result.items.sort(key=lambda item: order[item.job])
     return result
+
+
+def _by_threads(
+    work: Purification,
+    jobs: Sequence[Job],
+    manifest: Manifest,
+    workers: int | None,
+    batch: int,
+    column: str | None,
+    codec: str,
+    watch: WatchParts | None,
+) -> Generator[Item]:
+    workers = default_workers() if workers is None else workers
+    images = _missing([job for job in jobs if not job.is_container], manifest)
+    containers = [job for job in jobs if job.is_container]
+    with worker_threads(workers) as pool:
+        worker = Worker(work, batch=batch)
+        submit = submit_to(pool, worker)
+        yield from run_all(in_groups(images, batch), submit, AHEAD * workers, manifest)
+        if containers:  # after the images, one by one
+            from nrpurify.batch.containers import converter, make_containers
+
+            convert = converter(worker, pool, 2 * workers, column=column, codec=codec, watch=watch)
+            yield from make_containers(_missing(containers, manifest), convert, manifest)
+
+
+def _by_ray(
+    work: Purification,
+    jobs: Sequence[Job],
+    manifest: Manifest,
+    address: str | None,
+    workers: int | None,
+    batch: int,
+    column: str | None,
+    codec: str,
+) -> Generator[Item]:
+    from nrpurify.batch.ray_engine import ray_workers
+
+    images = _missing([job for job in jobs if not job.is_container], manifest)
+    others = _missing([job for job in jobs if job.is_container], manifest)
+    stream = chain(in_groups(images, batch), in_groups(others, 1))
+    with ray_workers(
+        work, address=address, workers=workers, batch=batch, column=column, codec=codec
+    ) as (submit, cores):
+        yield from run_all(stream, submit, AHEAD * cores, manifest)
 
 
 def _missing(jobs: Sequence[Job], manifest: Manifest) -> Iterator[Item | Job]:
@@ -170,4 +210,10 @@ def _missing(jobs: Sequence[Job], manifest: Manifest) -> Iterator[Item | Job]:
         except Exception as error:  # whatever one file does, the others are made
             yield Item.failed(job, error)
         else:
-            yield Item(job, "skipped") if kept else job
+            yield _kept(job, manifest) if kept else job
+
+
+def _kept(job: Job, manifest: Manifest) -> Item:
+    facts = manifest.facts(job)
+    broken = tuple(facts.get("broken", ()))
+    return Item(job, "skipped", parts=facts.get("parts"), broken=broken)

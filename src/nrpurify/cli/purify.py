@@ -73,6 +73,13 @@ class Format(StrEnum):
     JPEG = "jpeg"
 
 
+class Engine(StrEnum):
+    """What ``--engine`` takes."""
+
+    THREADS = "threads"
+    RAY = "ray"
+
+
 class Mode(StrEnum):
     """What ``--mode`` takes."""
 
@@ -125,6 +132,13 @@ def command(
         ),
     ] = None,
     shard: ShardOption = "0/1",
+    engine: Annotated[
+        Engine, typer.Option(help="Threads of this machine, or tasks on a Ray cluster.")
+    ] = Engine.THREADS,
+    address: Annotated[
+        str | None,
+        typer.Option(help="Of a Ray cluster.", show_default="one is started here"),
+    ] = None,
     codec: Annotated[
         str, typer.Option(help="Of videos, as FFmpeg names it. All but ffv1 lose something.")
     ] = "ffv1",
@@ -187,6 +201,8 @@ def command(
             workers=workers,
             batch=batch,
             shard=shard,
+            engine=engine.value,
+            address=address,
             codec=codec,
             column=column,
             watch=lambda _, total: progress.update(task, advance=1, total=total),
