@@ -9,12 +9,11 @@ from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path, PurePosixPath
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from nrpurify.core.errors import ImageError, InputError, MissingExtraError
 from nrpurify.core.files import SUFFIXES
-from nrpurify.core.images import OUTPUT_SUFFIXES, write_image
+from nrpurify.core.images import OUTPUT_SUFFIXES, encode_image
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -79,17 +78,12 @@ def purify_bytes(worker: Worker, content: bytes, name: PurePosixPath, place: Pat
         raise ImageError(
             f"cannot read '{name}': it has {len(content):,} bytes; expected at most {MAX_MEMBER:,}"
         )
-    with TemporaryDirectory(prefix="nrpurify-") as folder:
-        given = Path(folder) / f"given{name.suffix.lower()}"
-        given.write_bytes(content)
-        try:
-            image = worker.read(given)
-        except ImageError as error:
-            raise ImageError(str(error).replace(str(given), str(name))) from error
-        rgb, alpha = worker.defend(image, place)
-        made = Path(folder) / "made"
-        write_image(made, rgb, alpha, format=worker.work.format)
-        return made.read_bytes()
+    try:
+        image = worker.read(content)
+    except ImageError as error:
+        raise ImageError(str(error).replace("the image", f"'{name}'", 1)) from error
+    rgb, alpha = worker.defend(image, place)
+    return encode_image(rgb, alpha, format=worker.work.format)
 
 
 def purify_tar(

@@ -104,9 +104,9 @@ class Worker:
                     made.append(self._finish(job, source, image, defended))
             return made
 
-    def read(self, path: Path) -> Image:
-        """Read an image file; raises ImageError."""
-        return read_image(path, max_pixels=self.work.max_pixels, frames=self.work.frames)
+    def read(self, source: Path | bytes) -> Image:
+        """Read an image file, or its content; raises ImageError."""
+        return read_image(source, max_pixels=self.work.max_pixels, frames=self.work.frames)
 
     def defend(self, image: Image, name: Path) -> tuple[Tensor, Tensor | None]:
         """Defend an image; its randomness depends on the seed and ``name`` alone."""

@@ -125,10 +125,7 @@ def write_image(
         ImageError: the file cannot be written.
 
     """
-    _check_png(str(path), rgb, alpha)
-    if alpha is not None and format != "jpeg":
-        rgb = torch.cat([rgb, alpha.to(rgb)])
-    picture = to_picture(rgb)
+    picture = _picture(str(path), rgb, alpha, format)
     try:
         with atomic_path(path) as temporary:
             picture.save(temporary, **_WRITERS[format])
@@ -143,12 +140,30 @@ def encode_png(rgb: Tensor, alpha: Tensor | None = None) -> bytes:
         InputError: as :func:`write_image`.
 
     """
-    _check_png("the image", rgb, alpha)
+    return encode_image(rgb, alpha)
+
+
+def encode_image(rgb: Tensor, alpha: Tensor | None = None, *, format: str = "png") -> bytes:
+    """What :func:`write_image` would write.
+
+    Raises:
+        InputError: as :func:`write_image`.
+        ImageError: the image is too large for the format.
+
+    """
     content = io.BytesIO()
-    to_picture(rgb if alpha is None else torch.cat([rgb, alpha.to(rgb)])).save(
-        content, **_WRITERS["png"]
-    )
+    try:
+        _picture("the image", rgb, alpha, format).save(content, **_WRITERS[format])
+    except (OSError, ValueError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise ImageError(f"cannot encode the image: {reason(error)}") from error
     return content.getvalue()
+
+
+def _picture(name: str, rgb: Tensor, alpha: Tensor | None, format: str) -> PilImage.Image:
+    _check_png(name, rgb, alpha)
+    return to_picture(rgb if alpha is None or format == "jpeg" else torch.cat([rgb, alpha.to(rgb)]))
 
 
 def _check_png(path: str, rgb: Tensor, alpha: Tensor | None) -> None:
