@@ -95,12 +95,12 @@ class Deadly(torch.nn.Module):
     """Ends its process at one image."""
 
     def forward(self, images):
-        if int((255 * images[0, 0, 0, 0]).round()) == FIRST:
+        if (255 * images[0, 0, 0, :4]).round().tolist() == FIRST:
             os._exit(1)
         return images
 
 
-FIRST = int(np.random.default_rng(0).integers(0, 256, (16, 16, 3), dtype=np.uint8)[0, 0, 0])
+FIRST = np.random.default_rng(0).integers(0, 256, (16, 16, 3), dtype=np.uint8)[0, :4, 0].tolist()
 
 
 def test_no_cluster_at_the_address(folder):

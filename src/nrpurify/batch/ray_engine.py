@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib
 import os
+import re
+import socket
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
@@ -84,8 +86,10 @@ def _start(ray: Any, address: str | None, workers: int | None) -> None:
         ray.init(num_cpus=workers, include_dashboard=False, **quiet)
         return
     try:
+        if found := re.fullmatch(r"([\w.-]+):(\d+)", address):  # Ray itself tries for minutes
+            socket.create_connection((found[1], int(found[2])), timeout=10).close()
         ray.init(address=address, **quiet)
-    except (ConnectionError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError) as error:
         line = str(error).splitlines()[0]
         raise InputError(f"no Ray cluster at {address!r}: {line}; see `ray status`") from error
 
