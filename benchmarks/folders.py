@@ -131,8 +131,7 @@ def kills(work: Path, args: argparse.Namespace) -> None:
     source = write_small(work / f"small-{count}", count)
     calm, out = work / f"calm-{count}", fresh(work / "killed")
     command = [*PURIFY, str(source), "--defense", "jpeg:quality=50", str(out)]
-    if not (calm / "manifest.jsonl").exists():
-        subprocess.run([*command[:-1], str(calm)], stderr=subprocess.DEVNULL, check=False)
+    subprocess.run([*command[:-1], str(calm)], stderr=subprocess.DEVNULL, check=False)
     good = len(outputs(calm))
     draw, log, finished = random.Random(args.seed), [], {}
     for _ in range(5):
