@@ -14,7 +14,9 @@ if TYPE_CHECKING:
     from nrpurify.defenses import MajorityVote, Protected, protect, register_defense
     from nrpurify.evaluation import evaluate
     from nrpurify.models import load_classifier, register_victim
+    from nrpurify.models.detectors import register_detector
     from nrpurify.models.features import FeatureExtractor, feature_extractor
+    from nrpurify.models.segmenters import register_segmenter
     from nrpurify.purifiers import (
         DynamicPurifier,
         Purifier,
@@ -42,7 +44,9 @@ __all__ = [
     "protect",
     "register_attack",
     "register_defense",
+    "register_detector",
     "register_purifier",
+    "register_segmenter",
     "register_victim",
     "save_purifier",
     "ssp",
@@ -59,6 +63,8 @@ __getattr__, _names = lazy_exports(
         "nrpurify.defenses": ("MajorityVote", "Protected", "protect", "register_defense"),
         "nrpurify.evaluation": ("evaluate",),
         "nrpurify.models": ("load_classifier", "register_victim"),
+        "nrpurify.models.detectors": ("register_detector",),
+        "nrpurify.models.segmenters": ("register_segmenter",),
         "nrpurify.models.features": ("FeatureExtractor", "feature_extractor"),
         "nrpurify.purifiers": (
             *("DynamicPurifier", "Purifier", "load_purifier", "register_purifier"),

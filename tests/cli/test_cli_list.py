@@ -6,6 +6,8 @@ import pytest
 
 from nrpurify import attacks, defenses, models
 from nrpurify.attacks.spec import read_spec
+from nrpurify.models.detectors import detector_names
+from nrpurify.models.segmenters import segmenter_names
 from nrpurify.purifiers import DESIGNS
 
 NAMES = {
@@ -13,6 +15,8 @@ NAMES = {
     "defenses": defenses.names(),
     "purifiers": list(DESIGNS),
     "victims": models.names(),
+    "detectors": detector_names(),
+    "segmenters": segmenter_names(),
 }
 
 

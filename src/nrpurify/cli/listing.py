@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from nrpurify.cli.common import Json, print_json, print_table
+
+if TYPE_CHECKING:
+    from nrpurify.core.registry import Entry, Registry
 
 EXAMPLES = """Examples:
 
@@ -26,6 +29,8 @@ class Kind(StrEnum):
     DEFENSES = "defenses"
     PURIFIERS = "purifiers"
     VICTIMS = "victims"
+    DETECTORS = "detectors"
+    SEGMENTERS = "segmenters"
 
 
 def _attacks() -> Iterable[Row]:
@@ -42,12 +47,17 @@ def _defenses() -> Iterable[Row]:
 
     for name in [*defenses.names(), *_shipped()]:
         entry = defenses.get(name)
-        settings = {
-            one.name: None if str(one.default).startswith("<") else one.default
-            for one in entry.settings.values()
-            if one.name != "generator"  # made from the seed
-        }
+        settings = _defaults(entry, ("generator",))  # it is made from the seed
         yield {"name": name, "source": entry.info.get("source", ""), "settings": settings}
+
+
+def _defaults(entry: Entry[Any], hidden: Sequence[str]) -> dict[str, Any]:
+    """Settings with their defaults; None where a value has to be given."""
+    return {
+        one.name: None if str(one.default).startswith("<") else one.default
+        for one in entry.settings.values()
+        if one.name not in hidden
+    }
 
 
 def _shipped() -> list[str]:
@@ -78,13 +88,43 @@ def _victims() -> Iterable[Row]:
         yield {"name": name, "source": source, "settings": common}
 
 
-_OTHER_VICTIMS = {
-    "timm:NAME": "a classifier of timm",
-    "torchvision:NAME": "a classifier of torchvision",
+_FUNCTIONS = {
     "python:MODULE:FUNCTION": "a function that returns your model",
     "FILE.py:FUNCTION": "the same, in a file",
     "FILE.onnx": "an ONNX file, also as onnx:FILE",
 }
+_OTHER_VICTIMS = {
+    "timm:NAME": "a classifier of timm",
+    "torchvision:NAME": "a classifier of torchvision",
+    **_FUNCTIONS,
+}
+
+
+def _detectors() -> Iterable[Row]:
+    from nrpurify.models.detectors.registry import DETECTORS
+
+    return _registered(DETECTORS, "detector")
+
+
+def _segmenters() -> Iterable[Row]:
+    from nrpurify.models.segmenters.registry import SEGMENTERS
+
+    yield from _registered(SEGMENTERS, "segmenter")
+    source = "nrpurify train-segmenter"
+    yield {"name": "FILE.safetensors", "source": source, "settings": {}}
+
+
+def _registered(registry: Registry[Any], kind: str) -> Iterable[Row]:
+    from nrpurify import weights
+
+    for name in registry.names():
+        entry = registry.get(name)
+        known = weights.get(name).origin if name in weights.names() else ""
+        source = entry.info.get("source", known)
+        yield {"name": name, "source": source, "settings": _defaults(entry, ("pretrained",))}
+    yield {"name": "torchvision:NAME", "source": f"a {kind} of torchvision", "settings": {}}
+    for name, source in _FUNCTIONS.items():
+        yield {"name": name, "source": source, "settings": {}}
 
 
 _ROWS: dict[Kind, Callable[[], Iterable[Row]]] = {
@@ -92,6 +132,8 @@ _ROWS: dict[Kind, Callable[[], Iterable[Row]]] = {
     Kind.DEFENSES: _defenses,
     Kind.PURIFIERS: _purifiers,
     Kind.VICTIMS: _victims,
+    Kind.DETECTORS: _detectors,
+    Kind.SEGMENTERS: _segmenters,
 }
 
 
@@ -99,7 +141,7 @@ def command(
     kind: Annotated[Kind, typer.Argument(help="What to list.", show_default=False)],
     json: Json = False,
 ) -> None:
-    """List attacks, defenses, purifiers or victims, with their sources and settings.
+    """List attacks, defenses, purifiers, victims, detectors or segmenters, with their settings.
 
     Settings are shown with their defaults (those of the preset paper for attacks). They are given
     as in pgd:steps=40,step_size=2/255.

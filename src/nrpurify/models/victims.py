@@ -8,9 +8,8 @@ A spec is a name and settings, ``NAME[:SETTING=VALUE,...]``. A name is a registe
 from __future__ import annotations
 
 import math
-import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,24 +21,28 @@ from nrpurify import weights
 from nrpurify.core.callables import as_module
 from nrpurify.core.errors import InputError, MissingExtraError
 from nrpurify.core.fractions import parse_fraction
-from nrpurify.core.plugins import file_sha256, load_factory
 from nrpurify.core.preprocessing import Channels, find_preprocessing
-from nrpurify.core.registry import Entry, near_matches
-from nrpurify.core.spec import convert, is_factory_spec, parse_one
+from nrpurify.core.registry import Entry
+from nrpurify.core.spec import convert, parse_one
 from nrpurify.models.classifier import Classifier
+from nrpurify.models.factories import Source, find_source
 from nrpurify.models.heads import RIDGE, RIDGE_SIDE, load_head
 from nrpurify.models.registry import VICTIMS
 from nrpurify.models.state import load_checkpoint
 from nrpurify.models.zoo import timm_classifier, torchvision_classifier
 
+
+def _onnx(file: str, *, bgr: bool = False, output: str = "") -> Classifier:
+    from nrpurify.models.onnx import onnx_classifier  # onnxruntime is an extra
+
+    return onnx_classifier(file, bgr=bgr, output=output)
+
+
 _LIBRARIES: dict[str, Callable[..., Classifier]] = {
     "timm": timm_classifier,
     "torchvision": torchvision_classifier,
+    "onnx": _onnx,
 }
-_KINDS = (
-    "timm:NAME, torchvision:NAME, python:package.module:function, path/to/file.py:function, "
-    "path/to/model.onnx"
-)
 _COMMON = ("mean", "std", "size", "checkpoint")
 """Settings of all specs, unless the factory has a parameter of the name."""
 
@@ -84,23 +87,15 @@ def load_classifier(
     return _from_spec(model, pretrained).to(device).eval().requires_grad_(False)
 
 
-@dataclass(frozen=True)
-class _Source:
-    """What makes a classifier, and the hash of the user's file that does it."""
-
-    entry: Entry[Any]
-    sha256: str = ""
-
-    @property
-    def is_foreign(self) -> bool:
-        """Whether somebody else wrote it."""
-        return not self.entry.is_own
-
-
 def _from_spec(spec: str, pretrained: bool) -> Classifier:
     link = parse_one(spec, "victim")
-    source = _find(link.name)
+    name = link.name
+    if name.endswith(".onnx") and not name.startswith("onnx:"):
+        name = f"onnx:{name}"
+    source = find_source(name, VICTIMS, _LIBRARIES, "classifier")
     entry = source.entry
+    if name in VICTIMS and entry.is_own:
+        entry = Entry(name, partial(_built_in, entry))
     common = {
         key: text
         for key, text in link.settings.items()
@@ -116,32 +111,6 @@ def _from_spec(spec: str, pretrained: bool) -> Classifier:
     if "checkpoint" in common and pretrained:
         load_checkpoint(classifier.network, Path(common["checkpoint"]), spec)
     return classifier
-
-
-def _find(name: str) -> _Source:
-    library, _, rest = name.partition(":")
-    if library in _LIBRARIES and rest:
-        return _Source(Entry(name, partial(_LIBRARIES[library], rest)))
-    if name.endswith(".onnx") or (library == "onnx" and rest):
-        file = rest if library == "onnx" and rest else name
-        return _Source(Entry(name, partial(_onnx, file)))
-    if is_factory_spec(name):
-        found = load_factory(name)
-        return _Source(Entry(name, found.function, origin=found.origin), found.sha256)
-    if name not in VICTIMS:
-        raise InputError(
-            f"there is no classifier {name!r}; {near_matches(name, names())} Also: {_KINDS}"
-        )
-    entry = VICTIMS.get(name)
-    if entry.is_own:
-        return _Source(Entry(name, partial(_built_in, entry)))
-    return _Source(entry, file_sha256(sys.modules.get(entry.origin)))
-
-
-def _onnx(file: str, *, bgr: bool = False, output: str = "") -> Classifier:
-    from nrpurify.models.onnx import onnx_classifier  # onnxruntime is an extra
-
-    return onnx_classifier(file, bgr=bgr, output=output)
 
 
 def _built_in(entry: Entry[Any], *, pretrained: bool = True) -> Classifier:
@@ -162,7 +131,7 @@ def _with_head(body: str) -> dict[str, Tensor]:
     return {f"body.{key}": value for key, value in weights.load(body).items()} | load_head(body)
 
 
-def _as_named(made: Any, spec: str, source: _Source) -> Classifier:
+def _as_named(made: Any, spec: str, source: Source) -> Classifier:
     """What a factory returned, as a classifier that is called by its spec."""
     model, preprocessing = made if isinstance(made, tuple) and len(made) == 2 else (made, None)
     if not callable(model) or isinstance(model, type):

@@ -12,6 +12,7 @@ from nrpurify.models.detectors import COCO_CATEGORIES, COCO_IDS, as_detector, lo
 from nrpurify.models.detectors.anchors import anchors
 from nrpurify.models.detectors.boxes import into_frame
 from nrpurify.models.detectors.layers import resize_bilinear
+from nrpurify.models.detectors.registry import DETECTORS, register_detector
 from nrpurify.models.features import FeatureExtractor
 
 pytest.importorskip("torchvision")
@@ -135,10 +136,33 @@ def test_torchvisions_detectors_by_name(name, monkeypatch):
     assert len(detector(torch.rand(1, 3, 40, 40))) == 1
 
 
+def test_a_spec_has_settings():
+    detector = load_detector("coco_ssd:min_score=0.25,max_iou=1/4", pretrained=False)
+    assert (detector.min_score, detector.max_iou) == (0.25, 0.25)
+    assert detector.name == "coco_ssd:min_score=0.25,max_iou=1/4"
+    with pytest.raises(InputError, match="did you mean min_score"):
+        load_detector("coco_ssd:min_scor=1", pretrained=False)
+
+
+def test_anyone_registers_a_detector():
+    @register_detector("corner", source="here")
+    def corner(side: float = 4.0):
+        found = {"boxes": torch.tensor([[0, 0, side, side]]), "scores": torch.ones(1)}
+        return lambda images: [{**found, "labels": torch.ones(1)} for _ in images]
+
+    try:
+        assert "corner" in detectors.detector_names()
+        detector = load_detector("corner:side=2")
+        assert detector.name == "corner:side=2"
+        assert detector(IMAGES)[1]["boxes"].tolist() == [[0, 0, 2, 2]]
+    finally:
+        DETECTORS.forget("corner")
+
+
 def test_torchvision_names_and_options():
     with pytest.raises(InputError, match="maskrcnn_resnet50_fpn"):
         load_detector("torchvision:maskrcnn_resnet50", pretrained=False)
-    with pytest.raises(InputError, match="takes no options"):
+    with pytest.raises(InputError, match="has no setting 'max_iou'"):
         load_detector("torchvision:ssd300_vgg16", pretrained=False, max_iou=0.5)
     with pytest.raises(InputError, match="coco_ssd"):
         load_detector("coco_sd", pretrained=False)

@@ -8,8 +8,10 @@ from torch import nn
 from nrpurify.core.errors import InputError, WeightsError
 from nrpurify.core.model_card import Card
 from nrpurify.models import segmenters
-from nrpurify.models.segmenters import Segmenter, checkpoint, load_segmenter, registry
+from nrpurify.models.segmenters import Segmenter, checkpoint, load_segmenter
+from nrpurify.models.segmenters.registry import SEGMENTERS, register_segmenter
 from nrpurify.models.segmenters.segnet import SegNetBasic
+from nrpurify.models.segmenters.u2net import U2NetP
 
 
 class Recorder(nn.Module):
@@ -85,8 +87,8 @@ def test_names_that_need_no_hub_load_with_random_weights():
 
 def test_u2net_loads_its_weights_from_the_cache(monkeypatch):
     torch.manual_seed(1)
-    state = registry.U2NetP().state_dict()
-    monkeypatch.setattr(registry.weights, "load", lambda name: state)
+    state = U2NetP().state_dict()
+    monkeypatch.setattr("nrpurify.weights.load", lambda name: state)
     loaded = load_segmenter("u2netp").network.state_dict()
     assert all(torch.equal(loaded[name], value) for name, value in state.items())
 
@@ -114,6 +116,19 @@ def test_a_hub_out_of_reach_is_told(monkeypatch):
         load_segmenter("torchvision:fcn_resnet50")
     with pytest.raises(OSError, match="no route"):
         load_segmenter("torchvision:fcn_resnet50", pretrained=False)
+
+
+def test_anyone_registers_a_segmenter():
+    @register_segmenter("halves", source="here")
+    def halves(first: str = "low"):
+        return Recorder(), (first, "high")
+
+    try:
+        model = load_segmenter("halves:first=dark")
+        assert (model.name, model.classes) == ("halves:first=dark", ("dark", "high"))
+        assert not model.training
+    finally:
+        SEGMENTERS.forget("halves")
 
 
 def test_unknown_names_get_near_matches():

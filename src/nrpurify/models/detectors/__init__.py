@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from nrpurify.models.detectors.boxes import Detections
     from nrpurify.models.detectors.categories import COCO_CATEGORIES, COCO_IDS
     from nrpurify.models.detectors.detector import Detector, Images
-    from nrpurify.models.detectors.registry import detector_names, load_detector
+    from nrpurify.models.detectors.registry import detector_names, load_detector, register_detector
     from nrpurify.models.detectors.zoo import AnyDetector, as_detector
 
 __all__ = [
@@ -21,6 +21,7 @@ __all__ = [
     "as_detector",
     "detector_names",
     "load_detector",
+    "register_detector",
 ]
 
 __getattr__, __dir__ = lazy_exports(
@@ -29,7 +30,11 @@ __getattr__, __dir__ = lazy_exports(
         "nrpurify.models.detectors.boxes": ("Detections",),
         "nrpurify.models.detectors.categories": ("COCO_CATEGORIES", "COCO_IDS"),
         "nrpurify.models.detectors.detector": ("Detector", "Images"),
-        "nrpurify.models.detectors.registry": ("detector_names", "load_detector"),
+        "nrpurify.models.detectors.registry": (
+            "detector_names",
+            "load_detector",
+            "register_detector",
+        ),
         "nrpurify.models.detectors.zoo": ("AnyDetector", "as_detector"),
     },
 )

@@ -17,6 +17,7 @@ from nrpurify.models.detectors.layers import (
     Separable,
     resize_bilinear,
 )
+from nrpurify.models.detectors.registry import built_in, register_detector
 
 # hidden channels, outputs, kernel, stride, width of the gate
 _LAYOUT = (
@@ -139,3 +140,23 @@ class CenterNet(Detector):
         boxes = torch.stack((x - left, y - top, x + right, y + bottom), -1)
         shares = boxes / boxes.new_tensor([width, height, width, height]) / 4
         return shares, scores, self.ids[category]
+
+
+@register_detector("centernet")
+def centernet(
+    *,
+    pretrained: bool = True,
+    min_score: float = 0.01,
+    max_iou: float = 0.5,
+    max_detections: int = 100,
+) -> Detector:
+    """The detector with the settings of :class:`~nrpurify.models.detectors.Detector`."""
+    return built_in(
+        CenterNet,
+        CenterNetV3(),
+        "centernet",
+        pretrained=pretrained,
+        min_score=min_score,
+        max_iou=max_iou,
+        max_detections=max_detections,
+    )

@@ -9,6 +9,7 @@ from nrpurify.models.detectors.anchors import GRIDS, anchors
 from nrpurify.models.detectors.detector import Candidates, Detector
 from nrpurify.models.detectors.layers import Bottleneck, Conv
 from nrpurify.models.detectors.mobilenet_v2 import inverted_residuals
+from nrpurify.models.detectors.registry import built_in, register_detector
 
 _TAPPED = 13
 _EXTRAS = ((256, 512), (128, 256), (128, 256), (64, 128))
@@ -100,3 +101,23 @@ class CocoSsd(Detector):
         sides = (center_x - half_w, center_y - half_h, center_x + half_w, center_y + half_h)
         scores, labels = logits[..., 1:].sigmoid().max(-1)
         return torch.stack(sides, -1), scores, labels + 1
+
+
+@register_detector("coco_ssd")
+def coco_ssd(
+    *,
+    pretrained: bool = True,
+    min_score: float = 0.01,
+    max_iou: float = 0.5,
+    max_detections: int = 100,
+) -> Detector:
+    """The detector with the settings of :class:`~nrpurify.models.detectors.Detector`."""
+    return built_in(
+        CocoSsd,
+        SsdLite(),
+        "coco_ssd",
+        pretrained=pretrained,
+        min_score=min_score,
+        max_iou=max_iou,
+        max_detections=max_detections,
+    )

@@ -77,7 +77,7 @@ def as_detector(model: Callable[[list[Tensor]], Any], *, name: str | None = None
     return AnyDetector(model, called).eval().requires_grad_(False)
 
 
-def torchvision_detector(name: str, *, pretrained: bool) -> AnyDetector:
+def torchvision_detector(name: str, *, pretrained: bool = True) -> AnyDetector:
     """Build torchvision's detector ``name``; its labels are COCO category ids.
 
     Raises:

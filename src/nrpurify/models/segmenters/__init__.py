@@ -1,12 +1,23 @@
 """Segmenters: images in [0, 1] go in, logits N×classes×H×W of the same size come out."""
 
-from nrpurify.models.segmenters.registry import (
-    CAMVID_CLASSES,
-    as_segmenter,
-    load_segmenter,
-    segmenter_names,
-)
-from nrpurify.models.segmenters.segmenter import Segmenter, any_size, short_side, square
+from typing import TYPE_CHECKING
+
+from nrpurify.core.lazy import lazy_exports
+
+if TYPE_CHECKING:
+    from nrpurify.models.segmenters.camvid import CAMVID_CLASSES
+    from nrpurify.models.segmenters.registry import (
+        load_segmenter,
+        register_segmenter,
+        segmenter_names,
+    )
+    from nrpurify.models.segmenters.segmenter import (
+        Segmenter,
+        any_size,
+        as_segmenter,
+        short_side,
+        square,
+    )
 
 __all__ = [
     "CAMVID_CLASSES",
@@ -14,7 +25,21 @@ __all__ = [
     "any_size",
     "as_segmenter",
     "load_segmenter",
+    "register_segmenter",
     "segmenter_names",
     "short_side",
     "square",
 ]
+
+__getattr__, __dir__ = lazy_exports(
+    __name__,
+    {
+        "nrpurify.models.segmenters.camvid": ("CAMVID_CLASSES",),
+        "nrpurify.models.segmenters.registry": (
+            *("load_segmenter", "register_segmenter", "segmenter_names"),
+        ),
+        "nrpurify.models.segmenters.segmenter": (
+            *("Segmenter", "any_size", "as_segmenter", "short_side", "square"),
+        ),
+    },
+)

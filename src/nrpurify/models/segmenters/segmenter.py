@@ -116,3 +116,12 @@ class Segmenter(nn.Module):
                 f"{len(self.classes)}×H×W"
             )
         return logits
+
+
+def as_segmenter(network: nn.Module, classes: tuple[str, ...], *, name: str = "") -> Segmenter:
+    """Wrap a user's own network, frozen: N×3×H×W in [0, 1] to N×classes×h×w, or ``{"out": ...}``.
+
+    For other preprocessing build a :class:`Segmenter`.
+    """
+    made = Segmenter(network, name=name or type(network).__name__, classes=classes)
+    return made.eval().requires_grad_(False)

@@ -4,6 +4,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from nrpurify import weights
+from nrpurify.models.segmenters.registry import register_segmenter
+from nrpurify.models.segmenters.segmenter import Segmenter, any_size, square
+
 WIDTH, INNER = 64, 16
 ENCODERS = (7, 6, 5, 4, 4, 4)
 DECODERS = (4, 4, 5, 6, 7)
@@ -85,3 +89,21 @@ class U2NetP(nn.Module):
         maps = [side(level) for side, level in zip(self.sides, levels, strict=True)]
         salient = self.fuse(torch.cat([_enlarged(one, maps[0]) for one in maps], 1))
         return torch.cat([torch.zeros_like(salient), salient], 1)
+
+
+@register_segmenter("u2netp")
+def u2netp(*, pretrained: bool = True) -> Segmenter:
+    """Salient objects, two logits: background and object."""
+    expected = weights.get("u2netp").preprocessing
+    network = U2NetP()
+    if pretrained:
+        network.load_state_dict(weights.load("u2netp"))
+    return Segmenter(
+        network,
+        name="u2netp",
+        classes=("background", "salient object"),
+        mean=expected.mean,
+        std=expected.std,
+        sizing=square(expected.size) if expected.size else any_size,
+        to_maximum=True,
+    )

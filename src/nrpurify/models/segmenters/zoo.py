@@ -4,7 +4,7 @@ from nrpurify.models.segmenters.segmenter import Segmenter, short_side
 from nrpurify.models.zoo import torchvision_network
 
 
-def torchvision_segmenter(name: str, *, pretrained: bool) -> Segmenter:
+def torchvision_segmenter(name: str, *, pretrained: bool = True) -> Segmenter:
     """Build torchvision's segmenter ``name``; mean, std and size come from its default weights.
 
     Raises:
