@@ -29,3 +29,8 @@ def test_the_core_needs_no_extra():
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "[]"
+
+
+def test_sub_packages_need_no_import_of_their_own():
+    code = "import nrpurify; nrpurify.attacks.create('pgd'); nrpurify.defenses.make('jpeg')"
+    subprocess.run([sys.executable, "-c", code], check=True)

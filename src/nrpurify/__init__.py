@@ -72,6 +72,7 @@ __getattr__, _names = lazy_exports(
         ),
         "nrpurify.training": ("load_recipe", "train"),
     },
+    ("attacks", "data", "defenses", "evaluation", "interop", "models", "purifiers", "training"),
 )
 
 
