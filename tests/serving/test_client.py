@@ -76,3 +76,17 @@ def test_a_connection_without_a_whole_head_is_closed(address, monkeypatch):
         assert b"200 OK" in connection.recv(2000)
         connection.sendall(b"GET")
         assert connection.recv(2000) in (b"", b'{"status":"ok"}')
+
+
+def test_a_body_that_breaks_the_protocol_fails_nobody(address, caplog):
+    import socket
+
+    host, port = address.removeprefix("http://").split(":")
+    head = b"POST /v1/purify HTTP/1.1\r\nHost: x\r\nContent-Type: text/plain\r\n"
+    with socket.create_connection((host, int(port)), timeout=5) as connection:
+        connection.sendall(head + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n")
+        assert b" 400 " in connection.recv(2000)
+    with socket.create_connection((host, int(port)), timeout=5) as connection:
+        connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert b"200 OK" in connection.recv(2000)
+    assert not [record for record in caplog.records if record.exc_info]

@@ -81,6 +81,9 @@ def command(
     places: Annotated[
         int, typer.Option(min=1, help="Requests at work or waiting; more get 503.")
     ] = 64,
+    upload_seconds: Annotated[
+        float, typer.Option(min=0.1, help="Longest time for an upload; then 408.")
+    ] = 30.0,
     answer_seconds: Annotated[
         float, typer.Option(min=0.1, help="Longest time to an answer; then 504.")
     ] = 60.0,
@@ -127,6 +130,7 @@ def command(
         waiting_pixels=max(ServeSettings.waiting_pixels, max_pixels),
         upload_memory=max(ServeSettings.upload_memory, 2 * max_bytes),
         places=places,
+        upload_seconds=upload_seconds,
         answer_seconds=answer_seconds,
         batch=batch or (1 if where == "cpu" else 8),
     )

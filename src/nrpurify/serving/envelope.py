@@ -10,6 +10,7 @@ import time
 import uuid
 from typing import Any
 
+from h11 import LocalProtocolError
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -127,10 +128,13 @@ class _Answer:
     def __init__(self, scope: Scope, send: Send) -> None:
         self.scope, self._send = scope, send
         self.status: int | None = None
+        self._broken = False
         self.begun = time.perf_counter()
 
     async def send(self, message: Message) -> None:
-        """Send a part of the answer."""
+        """Send a part of the answer; to a connection that broke the protocol, nothing."""
+        if self._broken:
+            return
         if message["type"] == "http.response.start":
             self.status = int(message["status"])
             headers = MutableHeaders(scope=message)
@@ -138,7 +142,10 @@ class _Answer:
             for name, value in SECURITY_HEADERS.items():
                 headers[name] = value
             headers.setdefault("Cache-Control", "no-store")
-        await self._send(message)
+        try:
+            await self._send(message)
+        except LocalProtocolError:  # uvicorn has answered the rest of its request with 400
+            self._broken, self.status = True, CLIENT_GONE
 
 
 class JsonFormatter(logging.Formatter):
