@@ -1,7 +1,7 @@
 """The deployment of examples/ray_serve.py on this machine; needs ray[serve]."""
 
-import importlib.util
 import os
+import socket
 import time
 from pathlib import Path
 
@@ -11,7 +11,7 @@ import torch
 from nrpurify.core.images import encode_png
 
 pytestmark = pytest.mark.slow
-EXAMPLE = Path(__file__).parent.parent.parent / "examples" / "ray_serve.py"
+EXAMPLES = Path(__file__).parent.parent.parent / "examples"
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -21,20 +21,23 @@ def test_two_replicas_answer(monkeypatch):
     import httpx2
 
     monkeypatch.setenv("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
-    spec = importlib.util.spec_from_file_location("ray_serve_example", EXAMPLE)
-    example = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(example)
-    ray.cloudpickle.register_pickle_by_value(example)
+    monkeypatch.syspath_prepend(EXAMPLES)
+    import ray_serve as example
+
+    folders = [str(EXAMPLES), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
     ray.init(
         num_cpus=3,
         include_dashboard=False,
         object_store_memory=80 * 2**20,
-        runtime_env={"env_vars": {"PYTHONPATH": os.environ.get("PYTHONPATH", "")}},
+        runtime_env={"env_vars": {"PYTHONPATH": os.pathsep.join(folders)}},
     )
     try:
-        serve.start(http_options={"host": "127.0.0.1", "port": 8765})
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        serve.start(http_options={"host": "127.0.0.1", "port": port})
         serve.run(example.app, route_prefix="/")
-        address, png = "http://127.0.0.1:8765", encode_png(torch.rand(3, 32, 32))
+        address, png = f"http://127.0.0.1:{port}", encode_png(torch.rand(3, 32, 32))
         headers = {"content-type": "image/png"}
         found = set()
         for _ in range(200):
