@@ -171,7 +171,7 @@ def noted(out: Path) -> dict[str, str]:
 
 def shards(work: Path, args: argparse.Namespace) -> None:
     """Two shards at the same time beside one run, with a purifier, a batch and other threads."""
-    source = write_jpegs(work / "jpegs-60", args.count or 60)
+    source = write_jpegs(work / f"jpegs-{args.count or 60}", args.count or 60)
     whole, parts = fresh(work / "whole"), fresh(work / "parts")
     common = [*PURIFY, str(source), "--purifier", args.purifier]
     subprocess.run([*common, str(whole), "--workers", "2"], check=True)
@@ -183,7 +183,7 @@ def shards(work: Path, args: argparse.Namespace) -> None:
     assert outputs(parts) == outputs(whole)
     sizes = [len(noted_in(parts / f"manifest-{i}-of-2.jsonl")) for i in range(2)]
     print(
-        f"shards: {len(outputs(whole))} JPEGs, {args.purifier}, shards of {sizes}: one run's bytes"
+        f"shards: {len(outputs(whole))} JPEGs, {args.purifier}, shards of {sizes}, equal to one run"
     )
 
 

@@ -32,6 +32,14 @@ def folder(tmp_path_factory):
     return path
 
 
+@pytest.fixture(scope="module")
+def cluster():
+    """Two workers; the command line in a process of its own starts its own."""
+    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
+    yield
+    ray.shutdown()
+
+
 def outputs(folder):
     return {path.name: path.read_bytes() for path in sorted(folder.glob("*.png"))}
 
@@ -42,6 +50,12 @@ def purified(folder, name, **options):
     return purify_folder(folder, folder.parent / name, defense, amp=False, about=about, **options)
 
 
+def test_no_cluster_at_the_address(folder):
+    with pytest.raises(InputError, match="no Ray cluster at '127"):
+        purified(folder, "none", engine="ray", address="127.0.0.1:1")
+
+
+@pytest.mark.usefixtures("cluster")
 def test_a_killed_worker_loses_and_repeats_nothing(folder):
     purified(folder, "threads", defense=Slow())
     expected = outputs(folder.parent / "threads")
@@ -85,6 +99,7 @@ def worker_of_this_run():
     return mine[0]
 
 
+@pytest.mark.usefixtures("cluster")
 def test_a_file_that_kills_each_worker_fails_alone(folder):
     result = purified(folder, "deadly", engine="ray", workers=2, defense=Deadly())
     assert result.count("failed") == 2  # with the broken one
@@ -101,11 +116,6 @@ class Deadly(torch.nn.Module):
 
 
 FIRST = np.random.default_rng(0).integers(0, 256, (16, 16, 3), dtype=np.uint8)[0, :4, 0].tolist()
-
-
-def test_no_cluster_at_the_address(folder):
-    with pytest.raises(InputError, match="no Ray cluster at '127"):
-        purified(folder, "none", engine="ray", address="127.0.0.1:1")
 
 
 def test_a_tar_and_the_command_line(folder):

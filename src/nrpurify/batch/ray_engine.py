@@ -81,17 +81,20 @@ def ray_workers(
 
 
 def _start(ray: Any, address: str | None, workers: int | None) -> None:
-    quiet = {"log_to_driver": False, "logging_level": "ERROR"}
+    options: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
+    where = f"no Ray cluster at {address!r}"
     if address is None:
-        ray.init(num_cpus=workers, include_dashboard=False, **quiet)
-        return
+        where = "Ray could not start a cluster here"
+        options |= {"num_cpus": workers, "include_dashboard": False}
+    else:
+        options["address"] = address
     try:
-        if found := re.fullmatch(r"([\w.-]+):(\d+)", address):  # Ray itself tries for minutes
+        if found := re.fullmatch(r"([\w.-]+):(\d+)", address or ""):  # Ray itself tries for minutes
             socket.create_connection((found[1], int(found[2])), timeout=10).close()
-        ray.init(address=address, **quiet)
-    except (OSError, ValueError, RuntimeError) as error:
-        line = str(error).splitlines()[0]
-        raise InputError(f"no Ray cluster at {address!r}: {line}; see `ray status`") from error
+        ray.init(**options)
+    except Exception as error:  # Ray raises plain ones, too
+        line = (str(error) or type(error).__name__).splitlines()[0]
+        raise InputError(f"{where}: {line}; see `ray status`, or leave --engine ray out") from error
 
 
 def _make(sent: Sequence[Any], jobs: Sequence[Job]) -> list[Made]:
