@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+import time
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
@@ -11,11 +12,13 @@ from torch import nn
 
 pytest.importorskip("fastapi")
 import httpx2
+import uvicorn
 
 from nrpurify.core.images import encode_png
 from nrpurify.models.features import FeatureExtractor
 from nrpurify.serving.app import create_app
 from nrpurify.serving.engine import Engine
+from nrpurify.serving.run import PatientProtocol
 from nrpurify.serving.settings import ServeSettings
 
 VICTIM = """
@@ -105,3 +108,19 @@ def held_back(engine, monkeypatch):
     monkeypatch.setattr(engine, "purify", waits)
     yield gate
     gate.set()
+
+
+@pytest.fixture
+def address(engine):
+    """A server in a thread."""
+    app = create_app(engine.settings, engine=engine)
+    config = uvicorn.Config(app, port=0, http=PatientProtocol, log_config=None, loop="asyncio")
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    while not server.started:
+        time.sleep(0.01)
+    port = server.servers[0].sockets[0].getsockname()[1]
+    yield f"http://127.0.0.1:{port}"
+    server.should_exit = True
+    thread.join(10)

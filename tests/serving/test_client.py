@@ -1,33 +1,12 @@
 """The client of docs/operations.md against a real server."""
 
 import re
-import threading
 import time
 from pathlib import Path
 
 import pytest
-import uvicorn
-
-from nrpurify.serving.app import create_app
-from nrpurify.serving.run import PatientProtocol
 
 PAGE = Path(__file__).parent.parent.parent / "docs" / "operations.md"
-
-
-@pytest.fixture
-def address(engine):
-    """A server in a thread."""
-    app = create_app(engine.settings, engine=engine)
-    config = uvicorn.Config(app, port=0, http=PatientProtocol, log_config=None, loop="asyncio")
-    server = uvicorn.Server(config)
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    while not server.started:
-        time.sleep(0.01)
-    port = server.servers[0].sockets[0].getsockname()[1]
-    yield f"http://127.0.0.1:{port}"
-    server.should_exit = True
-    thread.join(10)
 
 
 @pytest.fixture

@@ -139,6 +139,14 @@ def command(
         str | None,
         typer.Option(help="Of a Ray cluster.", show_default="one is started here"),
     ] = None,
+    server: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL",
+            help="Purify on a server of nrpurify serve; --purifier is one of its names.",
+            show_default="on this machine",
+        ),
+    ] = None,
     codec: Annotated[
         str, typer.Option(help="Of videos, as FFmpeg names it. All but ffv1 lose something.")
     ] = "ffv1",
@@ -177,10 +185,13 @@ def command(
     set_pixel_limit(max_pixels)
     sources, dst = split_paths(paths)
     _check_pipes(sources, dst, json)
-    device = resolve_device(device)
+    device = "cpu" if server is not None else resolve_device(device)
     if defense is not None:
         _check_exclusive(context)
-    module, about = _load(purifier, mode, defense, device)
+    if server is not None:
+        module, about = _from_server(context, server, purifier)
+    else:
+        module, about = _load(purifier, mode, defense, device)
     with _files(sources, dst, format) as (files, target), progress_bar() as progress:
         task = progress.add_task("purify", total=None)
         result = purify_folder(
@@ -273,12 +284,33 @@ def _files(sources: list[str], dst: str, format: Format | None) -> Iterator[tupl
 
 def _check_exclusive(context: typer.Context) -> None:
     for name in ("purifier", "mode"):
-        source = context.get_parameter_source(name)
-        if source is not None and source.name == "COMMANDLINE":
+        if _is_given(context, name):
             raise InputError(
                 f"--defense and --{name} were both given; a defense says it all, as in "
                 "--defense fast:mode=dynamic"
             )
+
+
+def _from_server(
+    context: typer.Context, server: str, purifier: str
+) -> tuple[nn.Module, dict[str, Any]]:
+    """A server's purifier, and what to tell about it."""
+    for name in ("defense", "mode", "engine", "device", "amp"):
+        if _is_given(context, name):
+            raise InputError(
+                f"--server and --{name} were both given; the server was started with its own"
+            )
+    from nrpurify.serving.client import ServerPurifier
+    from nrpurify.serving.settings import read_token
+
+    wanted = purifier if _is_given(context, "purifier") else None
+    module = ServerPurifier(server, wanted, token=read_token(None))
+    return module, module.about
+
+
+def _is_given(context: typer.Context, name: str) -> bool:
+    source = context.get_parameter_source(name)
+    return source is not None and source.name == "COMMANDLINE"
 
 
 def _load(

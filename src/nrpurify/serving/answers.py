@@ -67,6 +67,8 @@ class PurifierInfo(BaseModel):
     default: bool
     parameters: int = Field(examples=[1234567])
     gated: bool
+    sha256: str = Field(description="Of the weights.")
+    precision: str = Field(examples=["fp32"])
 
 
 class VictimInfo(BaseModel):

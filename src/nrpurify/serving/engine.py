@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,8 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from nrpurify.batch.defend import defend_image, defend_together
-from nrpurify.core.hashing import pixels_hash
+from nrpurify.core.hashing import pixels_hash, tensors_hash
 from nrpurify.core.images import Image, as_floats
+from nrpurify.core.precision import arithmetic
 from nrpurify.core.random import derive_generator
 from nrpurify.defenses import make, reseed
 from nrpurify.models import imagenet_classes, load_classifier
@@ -100,7 +102,7 @@ class _Purifier:
         reseed(self.module, derive_generator(self._settings.seed, "defense", source))
         return self._single(image)
 
-    @property
+    @cached_property
     def info(self) -> PurifierInfo:
         """For clients."""
         return PurifierInfo(
@@ -108,6 +110,8 @@ class _Purifier:
             default=self.name == next(iter(self._settings.purifiers)),
             parameters=sum(weight.numel() for weight in self.module.parameters()),
             gated=self.gate is not None,
+            sha256=tensors_hash(self.module.state_dict()),
+            precision=arithmetic(self._settings.amp, self._settings.device),
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from http import HTTPStatus
 from typing import Any
 
@@ -78,5 +79,5 @@ class BusyError(RequestError):
     """
 
     def __init__(self, what: str, seconds: float) -> None:
-        wait = max(1, min(60, round(seconds + 0.5)))
+        wait = max(1, min(60, math.ceil(seconds)))
         super().__init__(503, f"{what}; try again in {wait} s", retry_after=wait, close=True)
