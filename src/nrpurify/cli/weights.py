@@ -33,6 +33,8 @@ def list_weights(json: Json = False) -> None:
     header = ("name", "cached", "license", "source")
     cells = [(r["name"], "yes" if r["cached"] else "no", r["license"], r["source"]) for r in rows]
     print_table(header, cells)
+    if unclear := [row["name"] for row in rows if not row["licensed"]]:
+        note(f"without a stated license, so non-commercial: {', '.join(unclear)}")
 
 
 def _describe(name: str) -> dict[str, Any]:
@@ -44,6 +46,7 @@ def _describe(name: str) -> dict[str, Any]:
         "cached": file is not None,
         "path": str(file) if file else None,
         "license": weight.license,
+        "licensed": weight.is_licensed,
         "source": str(weight.source),
         "hub": weight.hub,
         "origin": weight.origin,

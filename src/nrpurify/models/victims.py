@@ -10,7 +10,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from torch import Tensor
 
 from nrpurify import weights
 from nrpurify.core.callables import as_module
-from nrpurify.core.errors import InputError, MissingExtraError
+from nrpurify.core.errors import InputError
 from nrpurify.core.fractions import parse_fraction
 from nrpurify.core.preprocessing import Channels, find_preprocessing
 from nrpurify.core.registry import Entry
@@ -92,6 +93,8 @@ def _from_spec(spec: str, pretrained: bool) -> Classifier:
     name = link.name
     if name.endswith(".onnx") and not name.startswith("onnx:"):
         name = f"onnx:{name}"
+    if name not in VICTIMS and name in weights.names():
+        raise InputError(_without_classes(name))
     source = find_source(name, VICTIMS, _LIBRARIES, "classifier")
     entry = source.entry
     if name in VICTIMS and entry.is_own:
@@ -111,6 +114,12 @@ def _from_spec(spec: str, pretrained: bool) -> Classifier:
     if "checkpoint" in common and pretrained:
         load_checkpoint(classifier.network, Path(common["checkpoint"]), spec)
     return classifier
+
+
+def _without_classes(name: str) -> str:
+    """Why a body is no victim, and what it can be used for."""
+    instead = f"take {name}{RIDGE}, which has a head, or " if name + RIDGE in VICTIMS else ""
+    return f"{name} is a network without classes; {instead}give it to ssp as the surrogate"
 
 
 def _built_in(entry: Entry[Any], *, pretrained: bool = True) -> Classifier:
@@ -236,14 +245,8 @@ def as_classifier(
     return classifier.eval().requires_grad_(False)
 
 
-def imagenet_classes() -> list[str]:
-    """Return the 1000 English names of ImageNet-1k in the order of the logits.
-
-    Raises:
-        MissingExtraError: torchvision, which knows them, is not installed.
-    """
-    try:
-        from torchvision.models import ResNet50_Weights
-    except ImportError as error:
-        raise MissingExtraError("torchvision", "models") from error
-    return list(ResNet50_Weights.IMAGENET1K_V1.meta["categories"])
+@cache
+def imagenet_classes() -> tuple[str, ...]:
+    """The 1000 English names of ImageNet-1k in the order of the logits, such as ``Samoyed``."""
+    text = resources.files("nrpurify.models").joinpath("imagenet_classes.txt").read_text("utf-8")
+    return tuple(line for line in text.splitlines() if not line.startswith("#"))

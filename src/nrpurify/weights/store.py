@@ -5,6 +5,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 
 from safetensors import SafetensorError
@@ -156,10 +157,20 @@ def load(name: str) -> dict[str, Tensor]:
             cached file is broken.
     """
     file = fetch(name)
+    _tell_license(name)
     try:
         return read_safetensors(file)
     except WeightsError as error:
         raise WeightsError(f"{error}; run: nrpurify weights fetch {name} --force") from error
+
+
+@cache
+def _tell_license(name: str) -> None:
+    """Log once a process that weights have no stated license."""
+    if not get(name).is_licensed:
+        _log.info(
+            "the weights of %s: license %s; they count as non-commercial", name, get(name).license
+        )
 
 
 def weights_hash(name: str, module: nn.Module) -> str:

@@ -58,6 +58,11 @@ class Weight:
     digest: str
     hub: str | None = None
 
+    @property
+    def is_licensed(self) -> bool:
+        """Whether a license is stated; without one the weights count as non-commercial."""
+        return not self.license.startswith("none stated")
+
 
 @dataclass(frozen=True)
 class _Converter:
