@@ -20,7 +20,7 @@ from nrpurify.models.features import FeatureExtractor
 
 ROOT = str(Path(nrpurify.__file__).parent)
 PAGE = Path(__file__).parents[2] / "docs" / "attacks.md"
-STOPPING = ("apgd-t", "fab-t", "deepfool", "ddn", "fmn", "cw", "hopskipjump")
+STOPPING = ("apgd-t", "fab-t", "autoattack", "deepfool", "ddn", "fmn", "cw", "hopskipjump")
 """Which leave an image as soon as it is misclassified."""
 L2 = [name for name in names() if "l2" in get(name).info.norms and name not in STOPPING]
 

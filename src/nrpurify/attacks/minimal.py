@@ -181,8 +181,8 @@ class CW(Foolbox):
 class HopSkipJump(Foolbox):
     """Steps along the border of the class that need the predicted class only, in ℓ∞ or ℓ2.
 
-    It starts at noise of another class. At the default about 25,000 queries an image; ``steps=10``
-    takes about 3,000. See :class:`Foolbox`.
+    It starts at noise of another class. The default takes about 18,000 queries an image,
+    ``steps=10`` about 2,500. See :class:`Foolbox`.
 
     Attributes:
         steps: Number of steps.
