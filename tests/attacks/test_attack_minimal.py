@@ -9,7 +9,7 @@ from torch import nn
 from nrpurify.attacks import EOT, Ensemble, cw, ddn, deepfool, fmn, get, hopskipjump
 from nrpurify.core.errors import InputError, MissingExtraError
 from nrpurify.defenses import Protected
-from nrpurify.evaluation.attack_runner import AttackRunner
+from nrpurify.evaluation.attack_runner import AttackRunner, AttackSpec
 
 NAMES = {
     "deepfool": {"steps": 10, "candidates": 4},
@@ -145,6 +145,15 @@ def test_a_missing_package_is_one_line(images, monkeypatch):
     monkeypatch.setitem(sys.modules, "foolbox", None)
     with pytest.raises(MissingExtraError, match=r"pip install 'nrpurify\[attacks\]'"):
         deepfool(Linear(), images, eps=1.0)
+
+
+def test_commands_refuse_before_they_begin(monkeypatch):
+    with pytest.raises(InputError, match="surrogate is 'a,b'; fmn works on one network"):
+        AttackSpec("fmn", ("a", "b")).check()
+    AttackSpec("fmn", ("a",)).check()
+    monkeypatch.setattr("nrpurify.attacks.minimal.find_spec", lambda name: None)
+    with pytest.raises(MissingExtraError, match=r"pip install 'nrpurify\[attacks\]'"):
+        AttackSpec("fmn", ("a",)).check()
 
 
 def test_hopskipjump_needs_classes_only(images):

@@ -201,6 +201,8 @@ class Attack:
     """Set by :func:`~nrpurify.attacks.registry.register_attack`."""
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
     """Settings by preset where they differ from the defaults."""
+    one_network: ClassVar[bool] = False
+    """Whether it refuses ensembles."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         """Make the subclass a dataclass."""
@@ -217,6 +219,10 @@ class Attack:
     def perturb(self, problem: AttackProblem) -> Tensor:
         """Return adversarial images of the shape of ``problem.clean``, within its budget."""
         raise NotImplementedError
+
+    @classmethod
+    def require(cls) -> None:
+        """Raise MissingExtraError where a package that the attack needs is not installed."""
 
     @classmethod
     def preset_names(cls) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ imported when one is called.
 from __future__ import annotations
 
 import warnings
+from importlib.util import find_spec
 from typing import Any
 
 import torch
@@ -33,6 +34,14 @@ class Foolbox(Attack):
         InputError: An :class:`~nrpurify.attacks.EOT` or an :class:`~nrpurify.attacks.Ensemble`.
         MissingExtraError: foolbox is not installed.
     """
+
+    one_network = True
+
+    @classmethod
+    def require(cls) -> None:
+        """Look for foolbox, without importing it."""
+        if find_spec("foolbox") is None:
+            raise MissingExtraError("foolbox", "attacks")
 
     def attack(self, package: Any, norm: str) -> Any:
         """The attack, an object of ``foolbox.attacks``."""

@@ -101,7 +101,9 @@ class AttackSpec:
             )
         for name in self.settings:
             entry.entry.setting(name)
-        if entry.surrogate == "features" and len(self.surrogate) > 1:
+        entry.attack.require()
+        single = entry.surrogate == "features" or entry.attack.one_network
+        if single and len(self.surrogate) > 1:
             raise InputError(
                 f"surrogate is {','.join(self.surrogate)!r}; {self.name} works on one network"
             )
