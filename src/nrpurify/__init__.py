@@ -3,10 +3,9 @@
 The public names are loaded when they are first used, so that the command line starts at once.
 """
 
-from typing import TYPE_CHECKING
-
 from nrpurify.core.lazy import lazy_exports
 
+TYPE_CHECKING = False  # not from typing: a Ctrl-C while modules are imported ends in a traceback
 if TYPE_CHECKING:
     from nrpurify.attacks.registry import register_attack
     from nrpurify.attacks.ssp import SSP, ssp

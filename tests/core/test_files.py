@@ -16,7 +16,6 @@ from nrpurify.core.files import (
     atomic_path,
     check_writable,
     find_images,
-    list_images,
     output_path,
     output_paths,
     read_json,
@@ -119,7 +118,7 @@ def test_a_file_with_brackets_in_its_name_is_not_a_glob(tree):
 
 def test_a_glob_never_climbs_out(tree):
     (tree.parent / "secret.png").touch()
-    assert list_images(tree, recursive=False, pattern="sub/../../*.png") == []
+    assert scan_images(tree, recursive=False, pattern="sub/../../*.png").files == []
 
 
 @pytest.mark.parametrize(
@@ -292,7 +291,7 @@ def test_json_that_is_nested_too_deeply_is_a_value_error(tmp_path):
 def test_images_of_types_that_are_not_read_are_named(tree, caplog):
     for name in ("x.svg", "y.CR2", "notes.md"):
         (tree / name).touch()
-    assert relatives(list_images(tree, recursive=False)) == ["a.JPG", "b.png"]
+    assert relatives(find_images(tree, recursive=False)) == ["a.JPG", "b.png"]
     assert "left out (2)" in caplog.text
     assert "x.svg': .svg files are not read; save it as PNG" in caplog.text
     assert not any(left.lost for left in scan_images(tree, recursive=False).left_out)

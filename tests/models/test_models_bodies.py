@@ -202,15 +202,13 @@ def test_ridge_head_names_what_it_cannot_use(rows, ridge):
         heads.ridge_head(torch.rand(rows[0], 2), torch.rand(rows[1], 2), ridge)
 
 
-def test_a_taught_head_is_kept_in_float16(tmp_path):
+def test_a_taught_head_gives_the_teachers_logits():
     batches = [torch.rand(4, 3, 8, 8) for _ in range(3)]
     state = heads.teach_head(lambda x: x, lambda x: x.mean((2, 3)) * 5, batches, 1e-3)
     images = torch.cat(batches)
     want = images.mean((2, 3)) * 5
     found = images.mean((2, 3)) @ state["weight"].T + state["bias"]
     torch.testing.assert_close(found, want - want.mean(1, keepdim=True), atol=0.02, rtol=0)
-    heads.save_head(state, tmp_path / "a" / "x.safetensors")
-    assert (tmp_path / "a" / "x.safetensors").stat().st_size < 300
 
 
 @pytest.mark.parametrize("name", HEADED)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import importlib
 import sys
-from collections.abc import Sequence
 
-from nrpurify.core.errors import MissingExtraError
+TYPE_CHECKING = False  # not from typing: a Ctrl-C before main() runs ends in a traceback
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 INTERRUPTED = 130
 
@@ -27,6 +28,8 @@ def main(args: Sequence[str] | None = None) -> int:
     except ModuleNotFoundError as error:
         if error.name not in ("typer", "rich"):
             raise
+        from nrpurify.core.errors import MissingExtraError
+
         print(f"nrpurify: error: {MissingExtraError(error.name, 'cli')}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:  # while modules are imported

@@ -202,13 +202,6 @@ def read_json(path: str | Path) -> Any:
         raise ValueError(f"{str(path)!r} is nested too deeply") from error
 
 
-def list_images(folder: Path, *, recursive: bool, pattern: str = "*") -> list[ImageFile]:
-    """The images of :func:`scan_images`; entries that were left out are named in the log."""
-    scan = scan_images(folder, recursive=recursive, pattern=pattern)
-    log_left_out(scan.left_out)
-    return scan.files
-
-
 def log_left_out(left_out: Sequence[LeftOut], shown: int = 10) -> None:
     """Count and name entries that a search left out, as a warning in the log."""
     if left_out:

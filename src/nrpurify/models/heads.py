@@ -11,11 +11,10 @@ from importlib import resources
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from nrpurify.core.errors import InputError
-from nrpurify.core.files import atomic_path
 
 RIDGE = "_ridge"
 """Ends the names of victims with a head of this kind."""
@@ -102,14 +101,6 @@ def head_file(name: str) -> Path:
     """Where the package keeps the head of the body ``name``."""
     folder = Path(str(resources.files("nrpurify.models"))) / "checkpoints"
     return folder / f"{name}-head.safetensors"
-
-
-def save_head(state: dict[str, Tensor], path: Path) -> None:
-    """Write a head in float16."""
-    halves = {name: value.half().contiguous() for name, value in state.items()}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_path(path) as temporary:
-        save_file(halves, temporary)
 
 
 def load_head(name: str) -> dict[str, Tensor]:

@@ -3,29 +3,33 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
-from torch import Generator, Tensor, nn
+from torch import Generator, Tensor
 
 from nrpurify.core.errors import DivergenceError, InputError
 from nrpurify.core.model_card import Card
 from nrpurify.core.progress import SILENT, Progress
 from nrpurify.core.random import random_integer, seeded
 from nrpurify.core.ranges import DECAY, POSITIVE, SOME, at_least, check, each, least_and_greatest
-from nrpurify.data.masks import CAMVID, IGNORED, ClassTable, Pair, Sample, find_pairs
+from nrpurify.data.masks import CAMVID, IGNORED, ClassTable, Pair, find_pairs
 from nrpurify.models.segmenters.checkpoint import ARCHITECTURE, load_segnet, save_segnet
 from nrpurify.models.segmenters.segnet import SegNetBasic
 from nrpurify.training.optim import Optimization, learning_rate, set_rate, update_average
-from nrpurify.training.photos import rank
 from nrpurify.training.recipe import TrainingRecipe
 from nrpurify.training.run import TrainingRun, WarmStart
 from nrpurify.training.run_folder import writable
-from nrpurify.training.segmenter_data import random_view, read_labeled
+from nrpurify.training.segmenter_data import (
+    measure,
+    random_view,
+    read_labeled,
+    settle_norms,
+    split_pairs,
+)
 
 
 @dataclass(frozen=True)
@@ -342,49 +346,3 @@ def train_segnet(
     place = torch.device(device)
     run = SegNetRun(recipe or SegNetRecipe(), pairs, table, Path(folder), place, progress)
     return run.execute(resume=resume, warm_start=warm_start)
-
-
-def split_pairs(pairs: list[Pair], holdout: float) -> tuple[list[Pair], list[Pair]]:
-    """Split into (training, held out) by the hash of the names, alike on every machine.
-
-    Raises:
-        InputError: A share outside [0, 1), or nothing left to train on.
-    """
-    if not 0 <= holdout < 1:
-        raise InputError(f"holdout is {holdout}; expected a share in [0, 1)")
-    held = round(holdout * len(pairs))
-    if held == len(pairs):
-        raise InputError(f"holding out {held} of {len(pairs)} pairs leaves none to train on")
-    ranked = sorted(pairs, key=lambda pair: rank(pair.name))
-    return ranked[held:], ranked[:held]
-
-
-@torch.no_grad()
-def settle_norms(network: nn.Module, images: Iterable[Tensor]) -> None:
-    """Replace all batch-norm statistics by the means over ``images``, each 3×H×W in [0, 1].
-
-    Training saw small views; whole images differ from them. The network is in eval mode afterwards.
-    """
-    norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
-    momenta = [norm.momentum for norm in norms]
-    for norm in norms:
-        norm.reset_running_stats()
-        norm.momentum = None  # a plain mean
-    network.train()
-    for image in images:
-        network(image[None])
-    for norm, momentum in zip(norms, momenta, strict=True):
-        norm.momentum = momentum
-    network.eval()
-
-
-@torch.no_grad()
-def measure(network: nn.Module, samples: Iterable[Sample], device: torch.device) -> float:
-    """Pixel accuracy of a network that returns logits N×classes×H×W, void ignored."""
-    right = counted = 0
-    for sample in samples:
-        predicted = network(sample.image[None].to(device)).argmax(1)[0].cpu()
-        known = sample.mask != IGNORED
-        right += int((predicted == sample.mask)[known].sum())
-        counted += int(known.sum())
-    return right / max(counted, 1)

@@ -1,15 +1,18 @@
-"""What a segmenter in training sees: random views of labeled images."""
+"""Data of a segmenter's training: the split, random views, statistics of whole images, accuracy."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 
+import torch
 import torch.nn.functional as F
-from torch import Generator, Tensor
+from torch import Generator, Tensor, nn
 
 from nrpurify.core.errors import InputError
 from nrpurify.core.random import chance, random_integer, uniform
-from nrpurify.data.masks import ClassTable, Pair, Sample, read_sample
+from nrpurify.data.masks import IGNORED, ClassTable, Pair, Sample, read_sample
+from nrpurify.training.photos import rank
 
 
 def read_labeled(pair: Pair, table: ClassTable) -> Sample:
@@ -69,3 +72,49 @@ def recolor(image: Tensor, jitter: float, generator: Generator) -> Tensor:
     image = image.mean() + contrast * (image - image.mean())
     grey = image.mean(0, keepdim=True)
     return (grey + saturation * (image - grey)).clamp(0, 1)
+
+
+def split_pairs(pairs: list[Pair], holdout: float) -> tuple[list[Pair], list[Pair]]:
+    """Split into (training, held out) by the hash of the names, alike on every machine.
+
+    Raises:
+        InputError: A share outside [0, 1), or nothing left to train on.
+    """
+    if not 0 <= holdout < 1:
+        raise InputError(f"holdout is {holdout}; expected a share in [0, 1)")
+    held = round(holdout * len(pairs))
+    if held == len(pairs):
+        raise InputError(f"holding out {held} of {len(pairs)} pairs leaves none to train on")
+    ranked = sorted(pairs, key=lambda pair: rank(pair.name))
+    return ranked[held:], ranked[:held]
+
+
+@torch.no_grad()
+def settle_norms(network: nn.Module, images: Iterable[Tensor]) -> None:
+    """Replace all batch-norm statistics by the means over ``images``, each 3×H×W in [0, 1].
+
+    Training saw small views; whole images differ from them. The network is in eval mode afterwards.
+    """
+    norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # a plain mean
+    network.train()
+    for image in images:
+        network(image[None])
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
+    network.eval()
+
+
+@torch.no_grad()
+def measure(network: nn.Module, samples: Iterable[Sample], device: torch.device) -> float:
+    """Pixel accuracy of a network that returns logits N×classes×H×W, void ignored."""
+    right = counted = 0
+    for sample in samples:
+        predicted = network(sample.image[None].to(device)).argmax(1)[0].cpu()
+        known = sample.mask != IGNORED
+        right += int((predicted == sample.mask)[known].sum())
+        counted += int(known.sum())
+    return right / max(counted, 1)
