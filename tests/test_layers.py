@@ -34,7 +34,7 @@ ALLOWED |= {
     "tasks": BELOW - {"purifiers"} | {"evaluation"},
     "report": {"core", "results"},
     "export": {"core", "defenses", "models", "purifiers"},
-    "interop": {"core", "attacks"},
+    "interop": {"core", "attacks", "defenses"},
     "paper": BELOW | {"training", "evaluation", "tasks"},
 }
 ALLOWED["serving"] = ALLOWED["batch"] - {"results", "weights", "data"} | {"batch"}

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Generator, nn
+from torch import Generator, Tensor, nn
 
 from nrpurify.core.callables import as_module
 from nrpurify.core.errors import InputError
@@ -16,7 +18,7 @@ from nrpurify.defenses.chain import Chain
 from nrpurify.defenses.checked import Checked
 from nrpurify.defenses.registry import DEFENSES
 from nrpurify.defenses.trained import purifier
-from nrpurify.purifiers import shipped
+from nrpurify.purifiers import load_purifier, shipped
 from nrpurify.purifiers.registry import design_names
 
 _GENERATOR = "generator"
@@ -81,6 +83,21 @@ def settings(spec: str) -> list[dict[str, Any]]:
         InputError: As :func:`make`, but for values out of their range.
     """
     return [{"name": link.name, **_arguments(link)} for link in parse(spec)]
+
+
+def as_defense(given: str | Path | Callable[[Tensor], Tensor]) -> nn.Module:
+    """A defense from whatever names or is one.
+
+    Args:
+        given: A spec as for :func:`make`, a file, or a module or function from images to images.
+
+    Raises:
+        InputError: As :func:`make`, or something that cannot be called.
+        WeightsError: A file cannot be read.
+    """
+    if isinstance(given, Path):
+        return make(str(given)) if is_exported(str(given)) else load_purifier(given)
+    return make(given) if isinstance(given, str) else as_module(given, "defense")
 
 
 def make(spec: str, *, device: torch.device | str | None = None, seed: int = 0) -> nn.Module:

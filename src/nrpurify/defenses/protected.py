@@ -12,17 +12,17 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
-from nrpurify.core.callables import as_module, call_with_rgb, check_callable
+from nrpurify.core.callables import call_with_rgb, check_callable
 from nrpurify.core.errors import InputError
 from nrpurify.core.preprocessing import Channels, Normalize, find_preprocessing
 from nrpurify.core.scale import enlarged
 from nrpurify.defenses.arguments import Found, check_values, find_images
 from nrpurify.defenses.chain import passes_of
 from nrpurify.defenses.checked import check_finite
-from nrpurify.defenses.create import is_exported, make
+from nrpurify.defenses.create import as_defense
 from nrpurify.defenses.geometry import Frame, bring_back, defend
 from nrpurify.defenses.randomness import Combine, check_passes, reseed
-from nrpurify.purifiers import DEFAULT, DynamicPurifier, load_purifier
+from nrpurify.purifiers import DEFAULT, DynamicPurifier
 
 Range = Literal["unit", "normalized"]
 """Of the images that callers pass: [0, 1], or by mean and std."""
@@ -248,7 +248,7 @@ def protect(
             f"mean, std or preprocessing was given for a {type(model).__name__} of nrpurify, which "
             "normalizes its images itself; leave it out"
         )
-    module = _load(defense)
+    module = as_defense(defense)
     passes, combine = passes_of(module)
     if mode not in ("static", "dynamic"):
         raise InputError(f"mode is {mode!r}; expected 'static' or 'dynamic'")
@@ -271,12 +271,6 @@ def protect(
         if part is not None:
             part.to(device)
     return protected
-
-
-def _load(defense: str | Path | Callable[[Tensor], Tensor]) -> nn.Module:
-    if isinstance(defense, Path):
-        return make(str(defense)) if is_exported(str(defense)) else load_purifier(defense)
-    return make(defense) if isinstance(defense, str) else as_module(defense, "defense")
 
 
 def _normalizes(model: Callable[..., Any]) -> bool:
