@@ -27,6 +27,8 @@ def build():
     with torch.no_grad():
         network.tail.weight.mul_(0.3)
         gate.last.weight.mul_(3)
+        for weight in network.parameters():  # as checkpoints hold them
+            weight.copy_(weight.half())
     card = Card("small", DESIGN.architecture, dict(DESIGN.arguments))
     return Purifier(network, card, Strength(2, 1.5), gate).eval().requires_grad_(False)
 

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
 import torch
@@ -23,6 +24,7 @@ from nrpurify.purifiers import Purifier, Strength, save_purifier
 
 from .conftest import SIZES
 
+FLOAT, FLOAT16 = onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16
 EXAMPLE = Path(__file__).parents[2] / "examples" / "purify_onnx.py"
 
 
@@ -57,6 +59,15 @@ def test_the_file_describes_itself(exported):
     assert (found["card"]["name"], found["strength"], found["gate"]) == ("small", [2, 1.5], True)
     assert session.get_inputs()[0].shape == ["batch", 3, "height", "width"]
     assert b"/nrpurify/" not in exported.path.read_bytes(), "a path of this machine"
+
+
+def test_exact_halves_are_stored_as_halves(exported, purifier):
+    stored = {one.name: one for one in onnx.load(exported.path).graph.initializer}
+    halves = sum(np.prod(one.dims) for one in stored.values() if one.data_type == FLOAT16)
+    weights = [weight for weight in purifier.network.parameters() if weight.numel() >= 64]
+    assert halves == sum(weight.numel() for weight in weights) > 5000
+    floats = [one for one in stored.values() if one.data_type == FLOAT and np.prod(one.dims) >= 64]
+    assert len(floats) == sum(weight.numel() >= 64 for weight in purifier.gate.parameters()) > 0
 
 
 def test_the_example_runs_without_this_package(exported, purifier, tmp_path):

@@ -12,6 +12,7 @@ from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch.export import ExportedProgram
 
@@ -24,6 +25,8 @@ About = Mapping[str, Any]
 Run = Callable[[Array], Array]
 SUFFIX = {"onnx": ".onnx", "openvino": ".xml", "pt2": ".pt2"}
 """The ending of each format's file."""
+_FEW = 64
+"""Smaller weights stay as they are."""
 _AXES = ("batch", "", "height", "width")
 
 
@@ -110,6 +113,7 @@ def _to_onnx(program: ExportedProgram, about: About, output: str) -> Any:
     assert made is not None
     model = made.model_proto
     _tidy(model)
+    _store_halves(model)
     model.producer_name, model.producer_version = "nrpurify", str(about["nrpurify"])
     entry = model.metadata_props.add()
     entry.key, entry.value = KEY, json.dumps(about)
@@ -148,6 +152,26 @@ def _tidy(model: Any) -> None:
         del node.metadata_props[:]
     del graph.metadata_props[:]
     del model.metadata_props[:]
+
+
+def _store_halves(model: Any) -> None:
+    """Store weights that are exact in half precision so: half the file, the same values."""
+    from onnx import TensorProto, helper, numpy_helper
+
+    casts = []
+    for weight in model.graph.initializer:
+        if weight.data_type != TensorProto.FLOAT or np.prod(weight.dims) < _FEW:
+            continue
+        values = numpy_helper.to_array(weight)
+        with np.errstate(over="ignore"):
+            halves = values.astype(np.float16)
+        if np.array_equal(halves.astype(np.float32), values):
+            name = weight.name
+            weight.CopyFrom(numpy_helper.from_array(halves, f"{name}.half"))
+            casts.append(helper.make_node("Cast", [weight.name], [name], to=TensorProto.FLOAT))
+    nodes = [*casts, *model.graph.node]
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
 
 
 def _save_openvino(
