@@ -8,6 +8,8 @@ import torch
 
 from nrpurify.core.registry import Registry
 from nrpurify.defenses.registry import DEFENSES
+from nrpurify.evaluation.metrics import METRICS
+from nrpurify.evaluation.tasks import TASKS
 from nrpurify.models.registry import VICTIMS
 from nrpurify.purifiers.registry import PURIFIERS
 
@@ -19,7 +21,7 @@ PAGE = Path(__file__).parent.parent / "docs" / "architecture.md"
 def clean_registries():
     """What the page registers is gone afterwards."""
     yield
-    registries: list[Registry] = [DEFENSES, PURIFIERS, VICTIMS]
+    registries: list[Registry] = [DEFENSES, PURIFIERS, VICTIMS, TASKS, METRICS]
     for registry in registries:
         for name, entry in list(registry._entries.items()):
             if entry.origin == NAME:
@@ -27,7 +29,8 @@ def clean_registries():
 
 
 @pytest.mark.usefixtures("clean_registries")
-def test_the_examples_run():
+def test_the_examples_run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     blocks = re.findall(r"```python\n(.*?)```", PAGE.read_text("utf-8"), re.DOTALL)
     assert len(blocks) >= 5
     torch.manual_seed(0)

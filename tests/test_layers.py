@@ -31,11 +31,10 @@ ALLOWED = {
 BELOW = set(ALLOWED) - {"training", "evaluation"}
 ALLOWED |= {
     "batch": BELOW | {"evaluation"},
-    "tasks": BELOW - {"purifiers"} | {"evaluation"},
     "report": {"core", "results"},
     "export": {"core", "defenses", "models", "purifiers"},
     "interop": {"core", "attacks", "defenses"},
-    "paper": BELOW | {"training", "evaluation", "tasks"},
+    "paper": BELOW | {"training", "evaluation"},
 }
 ALLOWED["serving"] = ALLOWED["batch"] - {"results", "weights", "data"} | {"batch"}
 ALLOWED["cli"] = set(ALLOWED) - {"interop"}

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from nrpurify.attacks.ssp import SSP, ssp
     from nrpurify.core.errors import NrpurifyError
     from nrpurify.defenses import MajorityVote, Protected, protect, register_defense
-    from nrpurify.evaluation import evaluate
+    from nrpurify.evaluation import EvaluationPlan, evaluate, register_metric, register_task
     from nrpurify.models import load_classifier, register_victim
     from nrpurify.models.detectors import register_detector
     from nrpurify.models.features import FeatureExtractor, feature_extractor
@@ -30,6 +30,7 @@ __version__ = "0.1.0"
 __all__ = [
     "SSP",
     "DynamicPurifier",
+    "EvaluationPlan",
     "FeatureExtractor",
     "MajorityVote",
     "NrpurifyError",
@@ -44,8 +45,10 @@ __all__ = [
     "register_attack",
     "register_defense",
     "register_detector",
+    "register_metric",
     "register_purifier",
     "register_segmenter",
+    "register_task",
     "register_victim",
     "save_purifier",
     "ssp",
@@ -60,7 +63,9 @@ __getattr__, _names = lazy_exports(
         "nrpurify.attacks.registry": ("register_attack",),
         "nrpurify.core.errors": ("NrpurifyError",),
         "nrpurify.defenses": ("MajorityVote", "Protected", "protect", "register_defense"),
-        "nrpurify.evaluation": ("evaluate",),
+        "nrpurify.evaluation": (
+            *("EvaluationPlan", "evaluate", "register_metric", "register_task"),
+        ),
         "nrpurify.models": ("load_classifier", "register_victim"),
         "nrpurify.models.detectors": ("register_detector",),
         "nrpurify.models.segmenters": ("register_segmenter",),

@@ -19,14 +19,14 @@ def runs(monkeypatch):
     """Calls of the grid, each (recipe, out, other arguments)."""
     calls = []
 
-    def run_grid(recipe, out, *, watch, **others):
-        watch.worked("ssp", 1, 2)
-        watch.finished(CELL, 1, 1, kept=False)
-        watch.warned({"kind": "one draw", "text": "judged on one draw", "cells": []})
+    def run_plan(recipe, out, *, progress, **others):
+        progress.update("ssp", 1, 2)
+        progress.finished(CELL, 1, 1, kept=False)
+        progress.warned({"kind": "one draw", "text": "judged on one draw", "cells": []})
         calls.append((recipe, out, others))
         return RUN
 
-    monkeypatch.setattr("nrpurify.evaluation.run_grid", run_grid)
+    monkeypatch.setattr("nrpurify.evaluation.run", run_plan)
     monkeypatch.setattr("nrpurify.data.demo.foolbox_photos", lambda: list(range(30)))
     return calls
 
@@ -49,8 +49,8 @@ def test_options_change_the_recipe(run, runs, tmp_path):
     assert code == 0
     assert json.loads(out) == RUN.to_dict()
     recipe, _, others = runs[0]
-    assert (recipe.images.folder, recipe.images.labels) == ("photos", "x.csv")
-    assert (recipe.images.limit, recipe.seed) == (3, 7)
+    assert (recipe.data.folder, recipe.data.labels) == ("photos", "x.csv")
+    assert (recipe.data.limit, recipe.seed) == (3, 7)
     assert others["items"] is None
     assert others["resume"]
 
@@ -64,7 +64,7 @@ def test_files_of_trained_attacks(run, runs, tmp_path):
     assert [attack.trained for attack in runs[0][0].attacks] == [str(file), ""]
     code, _, err = run(*given, f"fff={file}")
     assert code == 2
-    assert "--trained names fff; no attack of the recipe can take it" in err
+    assert "--trained names fff; no attack of the plan can take it" in err
 
 
 def test_errors_name_file_and_line(run, tmp_path):
@@ -84,3 +84,13 @@ def test_help_has_examples_and_imports_no_torch():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "nrpurify grid quick" in done.stdout
+
+
+def test_evaluate_with_a_plan_is_grid(run, runs, tmp_path):
+    assert run("grid", "quick", "--out", tmp_path, "--seed", 3, "--device", "cpu")[0] == 0
+    args = ("--plan", "quick", "--out", tmp_path, "--seed", 3, "--device", "cpu")
+    assert run("evaluate", *args)[0] == 0
+    assert runs[0] == runs[1]
+    assert run("evaluate", "photos", *args)[0] == 0
+    assert runs[2][0].data.folder == "photos"
+    assert (runs[2][0].seed, runs[2][2]["items"]) == (3, None)

@@ -9,75 +9,113 @@ import pytest
 
 from nrpurify import weights
 from nrpurify.cli.common import print_wide_table
-from nrpurify.cli.demo_run import PLAN
-from nrpurify.evaluation import Outcome, Plan
+from nrpurify.cli.demo_run import demo_plan
+from nrpurify.evaluation import DataSpec, EvaluationPlan, PlannedAttack, summarize
+from nrpurify.results import Result, Run
 
-ROW = {"clean": 0.85, "attacked": 0.1, "purified": 0.705, "purified_clean": 0.8}
-RESULT = {"n": 20, "settings": {}, "victims": {"lite0": ROW, "lite1": ROW}, "mean": ROW}
+
+def cell(victim, attack, defense, value):
+    eps = None if attack == "clean" else 16 / 255
+    return Result(
+        f"{victim}-{attack}-{defense}", attack, "none", defense, victim, value, eps=eps,
+        n=20, interval=(0.0, 1.0), settings={"seen_in_training": []},
+    )  # fmt: skip
+
+
+VALUES = {
+    ("clean", "none"): 0.85,
+    ("ssp", "none"): 0.1,
+    ("clean", "fast"): 0.8,
+    ("ssp", "fast"): 0.705,
+}
+CELLS = tuple(cell(name, *key, value) for name in ("a", "b") for key, value in VALUES.items())
+PLAN = EvaluationPlan(victims=("a", "b"), attacks=(PlannedAttack("ssp"),))
+RUN = Run(CELLS, images={"n": 20}, settings=PLAN.to_dict())
 
 
 @pytest.fixture
 def evaluated(monkeypatch):
-    """Calls of the evaluation, each (folder, plan, other arguments)."""
+    """Calls of the evaluation, each (plan, folder, other arguments)."""
     calls = []
 
-    def evaluate_folder(folder, plan, *, watch, **others):
-        watch(1, 2)
-        calls.append((folder, plan, others))
-        return Outcome(RESULT, notes=["one image without a label"])
+    def run_plan(plan, out=None, *, progress, **others):
+        progress.update("ssp", 1, 2)
+        progress.warned({"kind": "images", "text": "one image without a label", "cells": []})
+        calls.append((plan, out, others))
+        return RUN
 
-    monkeypatch.setattr("nrpurify.evaluation.evaluate_folder", evaluate_folder)
+    monkeypatch.setattr("nrpurify.evaluation.run", run_plan)
     return calls
 
 
 def test_evaluate_prints_a_table_and_writes_json(run, evaluated, tmp_path):
     out = tmp_path / "results.json"
     code, text, err = run("evaluate", tmp_path, "--out", out, "--device", "cpu")
-    assert code == 0
+    assert code == 0, err
     assert "70.5" in text
     assert "purified clean" in text
     assert "mean" in text
     assert "one image without a label" in err
-    assert json.loads(out.read_text()) == RESULT
-    assert evaluated == [(tmp_path, Plan(), {"labels": None, "classes": None, "limit": None})]
+    assert json.loads(out.read_text()) == summarize(RUN)
+    ((plan, folder, others),) = evaluated
+    assert folder is None
+    assert others == {"resume": False, "device": "cpu"}
+    assert (plan.data, plan.attacks) == (DataSpec(str(tmp_path)), (PlannedAttack("ssp"),))
+    assert (plan.defenses, plan.task, plan.victims) == (("none", "fast"), "classify", ())
+
+
+def test_evaluate_writes_a_run_folder(run, evaluated, tmp_path):
+    assert run("evaluate", tmp_path, "--out", tmp_path / "run", "--resume")[0] == 0
+    assert evaluated[0][1] == tmp_path / "run"
+    assert evaluated[0][2]["resume"]
 
 
 def test_evaluate_passes_everything_on(run, evaluated, tmp_path):
     args = ("--labels", "x.csv", "--limit", 7, "--victims", "a,b", "--surrogate", "alexnet")
     args += ("--eps", "8/255", "--steps", 3, "--purifier", "p", "--size", 64, "--batch", 2)
-    code, text, _ = run("evaluate", tmp_path, *args, "--seed", 4, "--device", "cpu", "--json")
-    assert code == 0
-    assert json.loads(text) == RESULT
-    _, plan, others = evaluated[0]
-    assert others == {"labels": Path("x.csv"), "classes": None, "limit": 7}
-    assert plan == Plan(
-        victims=["a", "b"],
-        surrogate="alexnet",
-        eps=8 / 255,
-        steps=3,
-        purifier="p",
-        size=64,
+    args += ("--metric", "accuracy", "--metric", "top5", "--defense", "jpeg", "--float")
+    code, text, err = run("evaluate", tmp_path, *args, "--seed", 4, "--device", "cpu", "--json")
+    assert code == 0, err
+    assert json.loads(text) == RUN.to_dict()
+    plan = evaluated[0][0]
+    assert plan == EvaluationPlan(
+        DataSpec(str(tmp_path), labels="x.csv", limit=7, size=64),
+        ("a", "b"),
+        (PlannedAttack("ssp", (8 / 255,), surrogate=("alexnet",), steps=3),),
+        ("none", "p", "jpeg"),
+        metrics=("accuracy", "top5"),
+        name=plan.name,
+        title=plan.title,
+        rounding="float",
         batch=2,
         seed=4,
     )
 
 
+def test_evaluate_takes_an_l2_budget(run, evaluated, tmp_path):
+    args = ("--attack", "pgd", "--surrogate", "a", "--norm", "l2", "--eps", "3")
+    code, _, err = run("evaluate", tmp_path, *args)
+    assert code == 0, err
+    (attack,) = evaluated[0][0].attacks
+    assert (attack.norm, attack.eps) == ("l2", (3.0,))
+
+
 def test_demo(run, monkeypatch, tmp_path):
     plans = []
 
-    def run_demo(out, *, plan, watch):
-        watch(20, 20)
+    def run_demo(out, *, plan, device, progress):
+        progress.update("ssp", 20, 20)
         plans.append((out, plan))
-        return RESULT
+        return summarize(RUN)
 
     monkeypatch.setattr("nrpurify.cli.demo_run.run_demo", run_demo)
     args = ("demo", "--out", tmp_path, "--seed", 2, "--device", "cpu")
     code, text, err = run(*args)
     assert code == 0
-    assert "lite1" in text
+    assert "purified clean" in text
     assert str(tmp_path / "report.html") in err
-    assert json.loads(run(*args, "--json")[1]) == RESULT
-    assert plans == [(tmp_path, replace(PLAN, seed=2))] * 2
+    assert json.loads(run(*args, "--json")[1]) == summarize(RUN)
+    assert plans == [(tmp_path, replace(demo_plan(), seed=2))] * 2
 
 
 @pytest.fixture
@@ -155,14 +193,13 @@ def test_a_failing_source_is_one_error(run, monkeypatch):
 
 
 def test_evaluate_lists_broken_images_and_exits_1(run, tmp_path, monkeypatch):
-    monkeypatch.setattr(
-        "nrpurify.evaluation.evaluate_folder",
-        lambda *_, **__: Outcome(RESULT, broken=["a.png: truncated", "b.png: not an image"]),
-    )
+    broken = ["a.png: truncated", "b.png: not an image"]
+    found = replace(RUN, images={"n": 18, "broken": broken})
+    monkeypatch.setattr("nrpurify.evaluation.run", lambda *_, **__: found)
     code, text, err = run("evaluate", tmp_path, "--device", "cpu")
     assert code == 1
     assert "70.5" in text
-    assert "2 could not be read" in err
+    assert "2 files could not be read" in err
     assert "b.png: not an image" in err
 
 
@@ -188,10 +225,7 @@ def test_a_result_that_cannot_be_written_is_noticed_before_the_work(run, tmp_pat
         raise AssertionError
 
     for name in (
-        "evaluation.evaluate_folder",
-        "evaluation.grid._prepare",
-        "cli.demo_run.evaluate_images",
-        "tasks.run.open_victim",
+        "evaluation.runner._open",
         "training.fff.feature_extractor",
     ):
         monkeypatch.setattr(f"nrpurify.{name}", work)
@@ -200,7 +234,6 @@ def test_a_result_that_cannot_be_written_is_noticed_before_the_work(run, tmp_pat
     out = ("--out", tmp_path / "file" / "x.json")
     for command in (
         ("evaluate", tmp_path),
-        ("evaluate", tmp_path, "--task", "segment", "--masks", tmp_path / "masks"),
         ("grid", "quick"),
         ("demo",),
         ("train-attack", "fff"),

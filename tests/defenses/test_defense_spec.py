@@ -10,7 +10,8 @@ from nrpurify.core.errors import InputError
 from nrpurify.core.images import write_png
 from nrpurify.core.spec import parse, quoted
 from nrpurify.data.labels import LabeledImage
-from nrpurify.evaluation import grid_from_dict, run_grid
+from nrpurify.evaluation import plan_from_dict
+from nrpurify.evaluation import run as run_plan
 from nrpurify.paper import Bench, trained
 from nrpurify.paper.smoke import tiny_networks
 from nrpurify.purifiers import Card, Purifier, build_purifier, save_purifier
@@ -80,7 +81,7 @@ def test_a_grid_takes_quoted_specs(tmp_path):
     }
     with tiny_networks():
         items = [LabeledImage(tmp_path / "x.png", 0)]
-        run = run_grid(grid_from_dict(given), tmp_path / "out", items=items)
+        run = run_plan(plan_from_dict(given), tmp_path / "out", items=items)
     assert [cell["defense"] for cell in run["cells"]] == ["none", spec]
     assert spec in run["weights_sha256"]
     from nrpurify.report import write_report

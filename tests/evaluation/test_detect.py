@@ -7,7 +7,7 @@ from nrpurify.core.files import find_images
 from nrpurify.core.images import write_png
 from nrpurify.core.progress import NO_VALUES, Progress
 from nrpurify.evaluation.detect import detect
-from nrpurify.evaluation.metrics import area_under, roc_curve, threshold_at
+from nrpurify.evaluation.roc import area_under, roc_curve, threshold_at
 from nrpurify.purifiers import Card, Gate, Purifier, Strength
 
 

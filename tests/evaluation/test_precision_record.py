@@ -7,7 +7,13 @@ from typer.main import get_command
 
 from nrpurify.cli.app import app
 from nrpurify.core.versions import environment
-from nrpurify.evaluation import GridAttack, GridImages, GridRecipe, Plan, evaluate_folder, run_grid
+from nrpurify.evaluation import (
+    DataSpec,
+    EvaluationPlan,
+    PlannedAttack,
+)
+from nrpurify.evaluation import run as run_plan
+from nrpurify.evaluation.aliases import Plan, evaluate_folder
 
 pytestmark = pytest.mark.usefixtures("offline")
 
@@ -16,13 +22,13 @@ pytestmark = pytest.mark.usefixtures("offline")
 def test_grids_and_evaluations_record_the_precision_used(
     photos, purifier_file, tmp_path, amp, used
 ):
-    recipe = GridRecipe(
-        (GridAttack("noise"),), ("a",), ("none",), GridImages(str(photos), size=32), amp=amp
+    recipe = EvaluationPlan(
+        DataSpec(str(photos), size=32), ("a",), (PlannedAttack("noise"),), ("none",), amp=amp
     )
-    run = run_grid(recipe, tmp_path / "run")
+    run = run_plan(recipe, tmp_path / "run")
     assert run["precision"] == used
     assert run["versions"]["processor"] == environment()["processor"]
-    assert {cell["settings"]["precision"] for cell in run["cells"]} == {used}
+    assert {cell["precision"] for cell in run["cells"]} == {used}
     plan = Plan(victims=("a",), attack="noise", size=32, purifier=purifier_file, amp=amp)
     settings = evaluate_folder(photos, plan).result["settings"]
     assert settings["precision"] == used

@@ -128,7 +128,7 @@ def run_with_tiny(bench):
     grid = Grid((), ("Inc-v3",), lambda spot: ("clean", spot.victim))
     with tiny_networks(), pytest.MonkeyPatch.context() as patch:
         patch.setattr(
-            "nrpurify.evaluation.grid.check_labels",
+            "nrpurify.evaluation.classification.check_labels",
             lambda found, *_, **__: dict.fromkeys(found, 10),
         )
         return measure(bench, get("table5"), grid).run

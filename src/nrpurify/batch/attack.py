@@ -28,7 +28,7 @@ from nrpurify.core.manifest import Job, Manifest, alone, make_head
 from nrpurify.core.precision import arithmetic
 from nrpurify.core.records import Head
 from nrpurify.evaluation.attack_runner import AttackRunner, AttackSpec, Surrogate
-from nrpurify.evaluation.harness import check_budget
+from nrpurify.evaluation.batches import check_budget
 
 _LOG = logging.getLogger(__name__)
 

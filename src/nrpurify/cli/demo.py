@@ -16,11 +16,12 @@ from nrpurify.cli.common import (
     Seed,
     note,
     note_precision,
+    print_json,
     progress_bar,
     resolve_amp,
     resolve_device,
 )
-from nrpurify.cli.evaluate import show_accuracy
+from nrpurify.cli.plans import PlanProgress, show_accuracy
 
 EXAMPLES = """Examples:
 
@@ -40,16 +41,16 @@ def command(
 
     OUT gets report.html and results.json. Weights are fetched at the first run.
     """
-    from nrpurify.cli.demo_run import PLAN, run_demo
+    from nrpurify.cli.demo_run import demo_plan, run_demo
 
-    plan = replace(PLAN, seed=seed, device=resolve_device(device), amp=resolve_amp(amp))
+    plan = replace(demo_plan(), seed=seed, amp=resolve_amp(amp))
     with progress_bar() as progress:
-        task = progress.add_task("demo", total=None)
         result = run_demo(
-            out,
-            plan=plan,
-            watch=lambda done, total: progress.update(task, completed=done, total=total),
+            out, plan=plan, device=resolve_device(device), progress=PlanProgress(progress)
         )
-    show_accuracy(result, json)
+    if json:
+        print_json(result)
+    else:
+        show_accuracy(result)
     note_precision(result["settings"], "attack and purifier")
     note(f"report: {out / 'report.html'}")

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
-
 from nrpurify.core.files import check_writable, write_json
+from nrpurify.core.progress import SILENT, Progress
 from nrpurify.data.demo import foolbox_photos
 from nrpurify.data.labels import LabeledImage
-from nrpurify.evaluation.folder import evaluate_images
-from nrpurify.evaluation.harness import Views
-from nrpurify.evaluation.plan import Plan
+from nrpurify.evaluation import (
+    EvaluationPlan,
+    gallery,
+    prepare,
+    read_plan,
+    summarize,
+)
 from nrpurify.models import imagenet_classes
 from nrpurify.purifiers import DEFAULT
 from nrpurify.report import Panel, Strip, difference_panel, write_demo
@@ -29,62 +32,51 @@ UNTRIED = (
     "The attacker here does not know of the purifier. One who differentiates through it was not "
     "tried; expect that nothing is left."
 )
-PLAN = Plan(preset="authors", layer="conv3_3", steps=30)
-"""30 steps, not the preset's 100: a compromise of time."""
-SHOWN = "efficientnet_lite0"
-"""The victim whose answers the report's photographs carry."""
 
 
-@dataclass
-class _Strips:
-    """Collects the pictures of the report while the evaluation runs."""
-
-    shown: str
-    strips: list[Strip] = field(default_factory=list)
-
-    def __call__(self, views: Views, logits: dict[str, dict[str, Tensor]]) -> None:
-        for row in range(len(views.labels)):
-            self.strips.append(_strip(views, logits[self.shown], row))
+def demo_plan() -> EvaluationPlan:
+    """The shipped plan ``demo``."""
+    return read_plan("demo")[0]
 
 
-def _strip(views: Views, logits: dict[str, Tensor], row: int) -> Strip:
-    label = int(views.labels[row])
-    clean, attacked, purified = (
-        _panel(title, views.images[key][row], logits[key][row], label)
-        for key, title in (("clean", "Clean"), ("attacked", "Attacked"), ("purified", "Purified"))
-    )
-    before, after = (views.images[key][row].float().cpu() for key in ("clean", "attacked"))
+def _strip(strip: gallery.Strip, names: Sequence[str]) -> Strip:
+    clean, attacked, purified = (_panel(panel, names) for panel in strip.panels)
+    before, after = (panel.image.float().cpu() for panel in strip.panels[:2])
     difference = difference_panel(before, after)
-    panels = [clean, attacked, difference, purified]
-    return Strip(Path(views.names[row]).name, imagenet_classes()[label], panels)
+    return Strip(strip.name, strip.label, [clean, attacked, difference, purified])
 
 
-def _panel(title: str, image: Tensor, logits: Tensor, label: int) -> Panel:
-    confidence, index = logits.softmax(0).max(0)
+def _panel(panel: gallery.Panel, names: Sequence[str]) -> Panel:
+    confidence, index = panel.prediction.softmax(0).max(0)
     return Panel(
-        title,
-        image.float().cpu(),
-        imagenet_classes()[int(index)],
+        panel.key.capitalize(),
+        panel.image.float().cpu(),
+        names[int(index)],
         float(confidence),
-        int(index) == label,
+        panel.correct,
     )
 
 
 def run_demo(
     out: str | Path = "out/demo",
     *,
-    plan: Plan | None = None,
+    plan: EvaluationPlan | None = None,
     items: Sequence[LabeledImage] | None = None,
-    watch: Callable[[int, int], None] | None = None,
+    models: Mapping[str, Callable[..., Any]] | None = None,
+    device: str = "cpu",
+    progress: Progress = SILENT,
 ) -> dict[str, Any]:
     """Run the main job and write ``report.html`` and ``results.json`` into ``out``.
 
     Args:
         out: Folder for the two files.
-        plan: What to do; by default :data:`PLAN`: SSP on VGG16 conv3_3 at eps 16/255, the shipped
-            purifier, and five victims that the attack has not seen.
+        plan: One attack and one defense; by default the shipped plan ``demo``: SSP on VGG16
+            conv3_3 at eps 16/255, the shipped purifier, and five victims that the attack has not
+            seen.
         items: Labeled photographs; by default :func:`foolbox_photos`.
-        watch: Called with (images done, images in all).
+        models: See :func:`nrpurify.evaluation.run`.
+        device: Where to work.
+        progress: Sees results, images and warnings.
 
     Returns:
         The results as written.
@@ -96,19 +88,23 @@ def run_demo(
     folder = Path(out)
     check_writable(folder / "results.json")
     items = foolbox_photos() if items is None else items
-    plan = plan or PLAN
-    shown = SHOWN if SHOWN in plan.victims else str(plan.victims[0])
-    strips = _Strips(shown)
-    result = evaluate_images(items, plan, observe=strips, watch=watch).result
-    result["notes"] += _notes(result, plan)
+    plan = replace(plan or demo_plan(), gallery=len(items))
+    with prepare(plan, items=items, models=models, device=device, progress=progress) as evaluation:
+        found = evaluation.run()
+        pictures = evaluation.pictures()
+    result = summarize(found)
+    victim = next(iter(result["victims"]))
+    names = imagenet_classes()
+    result["notes"] += _notes(result)
     write_json(folder / "results.json", result)
-    write_demo(folder / "report.html", result, strips.strips, victim=shown)
+    strips = [_strip(picture, names) for picture in pictures]
+    write_demo(folder / "report.html", result, strips, victim=victim)
     return result
 
 
-def _notes(result: dict[str, Any], plan: Plan) -> list[str]:
+def _notes(result: dict[str, Any]) -> list[str]:
     """What a reader must know beside the numbers: who was not tried, and who was seen."""
-    notes = [ADAPTIVE if plan.purifier == DEFAULT else UNTRIED]
+    notes = [ADAPTIVE if result["settings"].get("purifier", DEFAULT) == DEFAULT else UNTRIED]
     seen = [name for name in result["victims"] if name in result["settings"]["seen_in_training"]]
     unseen = [row for name, row in result["victims"].items() if name not in seen]
     if seen and unseen:

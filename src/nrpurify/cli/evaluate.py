@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from enum import StrEnum
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -20,110 +20,91 @@ from nrpurify.cli.common import (
     PluginOption,
     Seed,
     Trained,
+    TrustPlan,
     eps_option,
     load_plugin_option,
-    note,
-    note_precision,
-    print_json,
-    print_table,
-    progress_bar,
     resolve_amp,
     resolve_device,
 )
+from nrpurify.cli.plans import is_json, run_and_show
 from nrpurify.core.errors import InputError
-from nrpurify.core.files import check_writable, write_json
-from nrpurify.core.spec import split_specs
+from nrpurify.core.spec import quoted, split_specs
 
 if TYPE_CHECKING:
-    from nrpurify.tasks.plan import TaskPlan
+    from nrpurify.evaluation import EvaluationPlan, PlannedAttack, Task
 
 EXAMPLES = """Examples:
 
 nrpurify evaluate images/ --labels images.csv --eps 16/255 --out results.json
 
-nrpurify evaluate one-folder-per-class/ --victims squeezenet1_1,timm:resnet50 --limit 100
+nrpurify evaluate one-folder-per-class/ --victims squeezenet1_1,timm:resnet50 --out runs/mine
 
 nrpurify evaluate val2017/ --task detect --annotations instances_val2017.json --attack ssp,cda
 --eps 8/255,16/255 --defense fast --defense jpeg:quality=75 --out runs/detect
 
-nrpurify evaluate camvid/test/ --task segment --masks camvid/testannot/ --out runs/segment"""
+nrpurify evaluate camvid/test/ --task segment --masks camvid/testannot/ --out runs/segment
 
+nrpurify evaluate --plan my.yaml --out runs/mine --resume"""
 
-class TaskChoice(StrEnum):
-    """What ``--task`` takes."""
-
-    CLASSIFY = "classify"
-    DETECT = "detect"
-    INSTANCES = "instances"
-    SEGMENT = "segment"
-
-
-Task = Annotated[TaskChoice, typer.Option(help="classify, detect, instances or segment.")]
-Annotations = Annotated[
-    Path | None,
-    typer.Option(help="detect, instances: a COCO JSON file, or a folder of YOLO text files."),
-]
-Masks = Annotated[Path | None, typer.Option(help="segment: a folder of class masks.")]
-Victim = Annotated[
-    list[str] | None,
-    typer.Option(
-        help="The model: a name, torchvision:NAME, timm:NAME, python:MODULE:FUNCTION or"
-        " FILE.py:FUNCTION; classify takes several.",
-        show_default="the task's",
-    ),
-]
-Attack = Annotated[
-    list[str] | None,
-    typer.Option(
-        help="The attack; tasks take ssp, cda, fff, noise or none, several times or with commas.",
-        show_default="ssp",
-    ),
-]
-Defense = Annotated[
-    list[str] | None,
-    typer.Option(
-        help="detect, instances, segment: a defense such as fast or jpeg:quality=75; may be given"
-        " several times.",
-        show_default="fast",
-    ),
-]
-Longest = Annotated[
-    int | None, typer.Option(min=1, help="detect, instances: scale down to this side.")
-]
-Resume = Annotated[
-    bool,
-    typer.Option("--resume", help="tasks: keep what is there in --out."),
-]
-
-_OWN: Mapping[str, tuple[str, ...]] = {
-    **dict.fromkeys(
-        ("labels", "classes", "victims", "uint8", "purifier", "size", "batch", "group"),
-        ("classify",),
-    ),
-    "check_labels": ("classify",),
-    **dict.fromkeys(("annotations", "longest"), ("detect", "instances")),
-    "masks": ("segment",),
-    **dict.fromkeys(("defense", "resume"), ("detect", "instances", "segment")),
-}
-"""The tasks of an option that does not belong to all."""
+_WITH_PLAN = frozenset(
+    {"folder", "labels", "classes", "limit", "trained", "out", "resume", "seed", "device", "amp"}
+    | {"plan", "plugin", "trust_plan", "json"}
+)
+"""Options that go with ``--plan``; the plan says all else."""
+_MAKING = ("attack", "layer", "preset", "step_size", "steps", "surrogate", "trained")
+"""Options that make attacked images."""
 
 
 def command(
     context: typer.Context,
     folder: Annotated[
-        Path, typer.Argument(metavar="DIR", help="Images, or one sub-folder for each class.")
-    ],
+        Path | None,
+        typer.Argument(
+            metavar="[DIR]",
+            help="Images, or one sub-folder for each class.",
+            show_default="the plan's",
+        ),
+    ] = None,
+    plan: Annotated[
+        str | None, typer.Option(metavar="PLAN", help="A YAML file, or a shipped plan: quick.")
+    ] = None,
     labels: Labels = None,
     classes: Classes = None,
     victims: Annotated[
         str | None,
-        typer.Option(help="Several --victim, with commas between.", show_default="the demo's five"),
+        typer.Option(help="Several --victim, with commas between.", show_default="the task's"),
     ] = None,
-    task: Task = TaskChoice.CLASSIFY,
-    annotations: Annotations = None,
-    masks: Masks = None,
-    victim: Victim = None,
-    attack: Attack = None,
+    task: Annotated[
+        str, typer.Option(help="classify, detect, instances, segment, or a plug-in's.")
+    ] = "classify",
+    annotations: Annotated[
+        Path | None,
+        typer.Option(help="detect, instances: a COCO JSON file, or a folder of YOLO text files."),
+    ] = None,
+    masks: Annotated[Path | None, typer.Option(help="segment: a folder of class masks.")] = None,
+    victim: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="The model: a name, torchvision:NAME, timm:NAME, python:MODULE:FUNCTION or"
+            " FILE.py:FUNCTION. May be given several times.",
+            show_default="the task's",
+        ),
+    ] = None,
+    metric: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="What is counted, see `nrpurify list metrics`. May be given several times.",
+            show_default="the task's",
+        ),
+    ] = None,
+    attack: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="The attack; tasks take ssp, cda, fff, noise or none, several times or with"
+            " commas.",
+            show_default="ssp",
+        ),
+    ] = None,
     surrogate: Annotated[
         list[str] | None,
         typer.Option(
@@ -136,6 +117,7 @@ def command(
         str | None, typer.Option(help="Its layer (ssp, tap).", show_default="vgg16's conv3_3")
     ] = None,
     preset: Annotated[str, typer.Option(help="The attack's settings: paper or authors.")] = "paper",
+    norm: Annotated[str, typer.Option(help="Of the budget: linf or l2.")] = "linf",
     eps: Annotated[
         str,
         typer.Option(
@@ -152,18 +134,28 @@ def command(
         str | None, typer.Option(help="Its step, as a fraction or a number.")
     ] = None,
     trained: Trained = None,
-    attacked: Annotated[
-        Path | None,
-        typer.Option(help="Attacked images made before."),
-    ] = None,
+    attacked: Annotated[Path | None, typer.Option(help="Attacked images made before.")] = None,
     uint8: Annotated[
         bool,
         typer.Option("--uint8/--float", help="Round attacked images to 8 bits first, or not."),
     ] = True,
-    purifier: Annotated[str, typer.Option(help="A shipped purifier's name, or a file.")] = "fast",
-    defense: Defense = None,
-    longest: Longest = None,
-    resume: Resume = False,
+    purifier: Annotated[
+        str | None,
+        typer.Option(help="A shipped purifier's name, or a file.", show_default="fast"),
+    ] = None,
+    defense: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A defense such as fast or jpeg:quality=75. May be given several times.",
+            show_default="fast",
+        ),
+    ] = None,
+    longest: Annotated[
+        int | None, typer.Option(min=1, help="detect, instances: scale down to this side.")
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Keep what is finished in --out and do the rest.")
+    ] = False,
     size: Annotated[int, typer.Option(min=16, help="Side of the images in pixels.")] = 224,
     limit: Limit = None,
     batch: Annotated[int | None, typer.Option(min=1, help="Images read at a time.")] = None,
@@ -180,137 +172,32 @@ def command(
     ] = True,
     out: Annotated[
         Path | None,
-        typer.Option(help="JSON file; for other tasks the folder of the run."),
+        typer.Option(help="A file X.json, or the folder of a run that `report` reads."),
     ] = None,
     seed: Seed = 0,
     device: Device = None,
     amp: AmpOption = AmpChoice.AUTO,
     plugin: PluginOption = None,
+    trust_plan: TrustPlan = False,
     json: Json = False,
 ) -> None:
-    """Measure classifiers on labeled images: clean, attacked, purified, and clean ones purified.
+    """Measure models on labeled images: clean, attacked, and behind each defense.
 
-    With --task detect, instances or segment: a detector or segmenter, behind every --defense.
+    Classifiers by default; detectors, segmenters and models of plug-ins with --task. With --plan,
+    all that a YAML file plans.
     """
     load_plugin_option(plugin)
-    _check_options(context, task)
-    if task is not TaskChoice.CLASSIFY:
-        _evaluate_task(task, folder, context.params)
-        return
-    if out is not None:
-        check_writable(out)
-    given = {
-        "attack": one_attack(attack),
-        "trained": _trained_for(one_attack(attack), trained or ()),
-        "victims": [*split_specs(victims or ""), *(victim or ())] or None,
-        "surrogate": ",".join(surrogate) if surrogate else None,
-        "eps": eps_option(eps),
-        "steps": steps,
-        "step_size": None if step_size is None else eps_option(step_size, "--step-size"),
-        "layer": layer,
-        "preset": preset,
-        "attacked": attacked,
-        "uint8": uint8,
-        "purifier": purifier,
-        "size": size,
-        "batch": batch,
-        "group": group,
-        "amp": resolve_amp(amp),
-        "seed": seed,
-        "check_labels": check_labels,
-        "device": resolve_device(device),
-    }
-    plan = {k: v for k, v in given.items() if v is not None}
-    outcome = _evaluate(folder, plan, labels, classes, limit)
-    for text in outcome.notes:
-        note(text)
-    show_accuracy(outcome.result, json)
-    note_precision(outcome.result["settings"], "attack and purifier")
-    if out is not None:
-        write_json(out, outcome.result)
-    _end(outcome.broken)
-
-
-def _end(failed: Sequence[str], what: str = "") -> None:
-    """Name the files that are in no result, and end with exit code 1 if there are some."""
-    if not failed:
-        return
-    note(f"{len(failed)} {what}could not be read and are in no number:")
-    for text in failed:
-        note(f"  {text}")
-    raise typer.Exit(1)
-
-
-def _trained_for(attack: str | None, given: Sequence[str]) -> Path | None:
-    """The file of the one attack, None without any.
-
-    Raises:
-        InputError: A file for another attack.
-    """
-    from nrpurify.attacks.trained import read_trained
-
-    files = read_trained(given)
-    name = (attack or "ssp").partition(":")[0]
-    if idle := sorted(files.keys() - {name}):
-        raise InputError(f"--trained names {idle[0]}; the attack is {name}")
-    return files.get(name)
-
-
-def _evaluate(
-    folder: Path,
-    plan: dict[str, Any],
-    labels: Path | None,
-    classes: Path | None,
-    limit: int | None,
-) -> Any:
-    from nrpurify.evaluation import Plan, evaluate_folder
-
-    with progress_bar() as progress:
-        task = progress.add_task("evaluate", total=None)
-        return evaluate_folder(
-            folder,
-            Plan(**plan),
-            labels=labels,
-            classes=classes,
-            limit=limit,
-            watch=lambda done, total: progress.update(task, completed=done, total=total),
-        )
-
-
-def show_accuracy(result: dict[str, Any], as_json: bool) -> None:
-    """Print the accuracy of each victim under each condition, in percent, or all as JSON."""
-    if as_json:
-        print_json(result)
-        return
-    conditions = list(result["mean"])
-    rows = {**result["victims"], "mean": result["mean"]}
-    cells = [[name, *(f"{100 * row[c]:.1f}" for c in conditions)] for name, row in rows.items()]
-    header = ["accuracy, %", *(name.replace("_", " ") for name in conditions)]
-    print_table(header, cells)
-
-
-def _check_options(context: typer.Context, task: TaskChoice) -> None:
-    """Refuse options that belong to another task, and the making of what is made before.
-
-    Raises:
-        InputError: One was given; the message names it and the tasks that take it.
-    """
     given = {name for name in context.params if _was_given(context, name)}
-    for name in sorted(given & _OWN.keys()):
-        if task not in _OWN[name]:
-            raise InputError(
-                f"--{name.replace('_', '-')} does not belong to --task {task}; it goes with --task "
-                f"{' or '.join(_OWN[name])}"
-            )
-    settings = {"attack", "steps", "step_size", "surrogate", "layer", "preset", "trained"}
-    if task is not TaskChoice.CLASSIFY:  # there the images made before are checked against eps
-        settings.add("eps")
-    making = sorted(given & settings)
-    if "attacked" in given and making:
-        raise InputError(
-            f"--{making[0].replace('_', '-')} does not go with --attacked, whose images are made; "
-            "leave one of them out"
-        )
+    options = context.params
+    if resume and (out is None or is_json(out)):
+        raise InputError("--resume goes on in the folder of a run; give it by --out")
+    if plan is not None:
+        _run_plan(plan, given, options)
+        return
+    if folder is None:
+        raise InputError("no folder of images was given; give one, or a plan by --plan")
+    made = plan_of(folder, given, options)
+    run_and_show(made, out, as_json=json, resume=resume, device=resolve_device(device))
 
 
 def _was_given(context: typer.Context, name: str) -> bool:
@@ -318,89 +205,164 @@ def _was_given(context: typer.Context, name: str) -> bool:
     return source is not None and source.name == "COMMANDLINE"
 
 
-def one_attack(names: list[str] | None) -> str | None:
-    """The one attack of ``--task classify``, None for the default.
+def _flag(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
+
+
+def _run_plan(plan: str, given: set[str], options: Mapping[str, Any]) -> None:
+    """Run ``--plan`` with what the command line changes of it."""
+    from nrpurify.cli.grid import run_plan_file
+
+    if other := sorted(given - _WITH_PLAN):
+        raise InputError(f"{_flag(other[0])} does not go with --plan; write it in the plan")
+    run_plan_file(
+        plan,
+        options["out"],
+        images=options["folder"],
+        labels=options["labels"],
+        classes=options["classes"],
+        limit=options["limit"],
+        trained=options["trained"] or (),
+        seed=options["seed"] if "seed" in given else None,
+        amp=options["amp"] if "amp" in given else None,
+        resume=options["resume"],
+        device=options["device"],
+        plugin=options["plugin"] or (),
+        trust_plan=options["trust_plan"],
+        as_json=options["json"],
+    )
+
+
+def plan_of(folder: Path, given: set[str], options: Mapping[str, Any]) -> EvaluationPlan:
+    """The plan of a command.
+
+    Args:
+        folder: The images.
+        given: The options that were written on the command line.
+        options: The values of all options.
+
+    Raises:
+        InputError: Options that do not go together, or that the task does not take.
+    """
+    from nrpurify.evaluation import DataSpec, EvaluationPlan
+    from nrpurify.evaluation.tasks import TASKS
+
+    task = TASKS.create(options["task"])
+    _check_options(task, given)
+    names = [one.name for one in fields(DataSpec) if one.name in given]
+    data = DataSpec(str(folder), **{n: _plain(options[n]) for n in names if n != "folder"})
+    behind = [*([quoted(options["purifier"])] if options["purifier"] else ())]
+    behind += options["defense"] or ()
+    amounts = {name: options[name] for name in ("batch", "group") if options[name] is not None}
+    return EvaluationPlan(
+        data,
+        (*split_specs(options["victims"] or ""), *(options["victim"] or ())),
+        tuple(_attacks(task, given, options)),
+        tuple(dict.fromkeys(("none", *(behind or ("fast",))))),
+        options["task"],
+        tuple(options["metric"] or ()),
+        name=f"{task.name}-{folder.name}",
+        title=f"{task.name} on {folder.name}",
+        seed=options["seed"],
+        rounding="uint8" if options["uint8"] else "float",
+        amp=resolve_amp(options["amp"]),
+        **amounts,
+    )
+
+
+def _plain(value: Any) -> Any:
+    return str(value) if isinstance(value, Path) else value
+
+
+def _attacks(task: Task, given: set[str], options: Mapping[str, Any]) -> list[PlannedAttack]:
+    from nrpurify.attacks.trained import read_trained
+    from nrpurify.evaluation import PlannedAttack
+    from nrpurify.evaluation.plan_parser import distance
+    from nrpurify.evaluation.simple import simple_attack
+
+    norm = options["norm"]
+    budgets = [
+        eps_option(text) if norm != "l2" else distance(text, norm)
+        for text in options["eps"].split(",")
+    ]
+    if options["attacked"] is not None:
+        eps = tuple(budgets) if "eps" in given else ()
+        return [PlannedAttack(eps=eps, attacked=str(options["attacked"]))]
+    specs = one_attack(options["attack"]) if task.class_labels else _several(options["attack"])
+    files = read_trained(options["trained"] or ())
+    chosen = {spec.partition(":")[0] for spec in specs}
+    if idle := sorted(files.keys() - chosen):
+        attacks = ", ".join(sorted(chosen))
+        raise InputError(f"--trained names {idle[0]}; the attack is {attacks}")
+    if task.class_labels and len(budgets) > 1:
+        raise InputError(
+            f"--eps is {options['eps']}; --task {task.name} takes one, a plan several (--plan)"
+        )
+    step = options["step_size"]
+    return [
+        simple_attack(
+            spec,
+            tuple(dict.fromkeys(budgets)),
+            surrogate=",".join(options["surrogate"]) if options["surrogate"] else None,
+            layer=options["layer"],
+            preset=options["preset"],
+            norm=norm,
+            trained=files.get(spec.partition(":")[0]),
+            skip_unknown=not task.class_labels,
+            steps=options["steps"],
+            step_size=None if step is None else eps_option(step, "--step-size"),
+        )
+        for spec in dict.fromkeys(specs)
+        if spec != "none"
+    ]
+
+
+def _several(names: Sequence[str] | None) -> list[str]:
+    return [spec for text in names or ("ssp",) for spec in split_specs(text)]
+
+
+def one_attack(names: Sequence[str] | None) -> list[str]:
+    """The one attack of ``--task classify``.
 
     Raises:
         InputError: Several were given.
     """
-    if names and (len(names) > 1 or len(split_specs(names[0])) > 1):
+    found = _several(names)
+    if len(found) > 1:
         raise InputError(
-            f"--attack is {', '.join(names)}; --task classify takes one, `nrpurify grid` several"
+            f"--attack is {', '.join(found)}; --task classify takes one, a plan several (--plan)"
         )
-    return names[0] if names else None
+    return found
 
 
-def _evaluate_task(task: TaskChoice, folder: Path, options: Mapping[str, Any]) -> None:
-    """Evaluate a task into ``--out`` and print its tables.
-
-    Args:
-        task: Not ``classify``.
-        folder: The images.
-        options: All options of the command by the names of their parameters.
+def _check_options(task: Task, given: set[str]) -> None:
+    """Refuse options that belong to another task, and the making of what is made before.
 
     Raises:
-        InputError: Options that cannot be used; ``--out`` among them when it is missing.
+        InputError: One was given; the message names it and the tasks that take it.
     """
-    out: Path | None = options["out"]
-    if out is None:
-        raise InputError(f"--task {task} needs --out RUN_DIR, the folder of the run")
-    from nrpurify.tasks.run import evaluate_task
-    from nrpurify.tasks.table import task_tables
-    from nrpurify.tasks.victims import FAILED
+    from nrpurify.evaluation import DataSpec
+    from nrpurify.evaluation.tasks import TASKS
 
-    plan = _plan(task, folder, options)
-    with progress_bar() as progress:
-        bar = progress.add_task(str(task), total=None)
-        found = evaluate_task(
-            plan,
-            out,
-            resume=options["resume"],
-            watch=lambda what, done, total: progress.update(
-                bar, description=what, completed=done, total=total
-            ),
+    own = {one.name for one in fields(DataSpec)} - {"folder", "limit"}
+    for name in sorted(given & own):
+        if name not in task.takes:
+            others = [one for one in TASKS.names() if name in TASKS.create(one).takes]
+            raise InputError(
+                f"{_flag(name)} does not belong to --task {task.name}; it goes with --task "
+                f"{' or '.join(others)}"
+            )
+    for name in sorted(given & {"batch", "group"}):
+        if not task.one_size:
+            raise InputError(
+                f"{_flag(name)} does not belong to --task {task.name}, whose images go one by one"
+            )
+    making = sorted(given & set(_MAKING))
+    if "attacked" in given and making:
+        raise InputError(
+            f"{_flag(making[0])} does not go with --attacked, whose images are made; leave one of "
+            "them out"
         )
-    for warning in found.warnings:
-        note(f"warning, {warning['kind']}: {warning['text']}")
-    if options["json"]:
-        print_json(found.to_dict())
-    else:
-        for header, rows in task_tables(found):
-            print_table(header, rows)
-    note_precision(found, "attacks")
-    note(f"run: {out / 'run.json'}; see it with `nrpurify report {out}`")
-    _end([text for kind in FAILED for text in found.left_out.get(kind, [])], "files ")
-
-
-def _one(options: Mapping[str, Any], name: str) -> str | None:
-    """The one value of a repeatable option, None without any."""
-    given = options[name]
-    if given and len(given) > 1:
-        raise InputError(f"--{name} was given {len(given)} times; --task {options['task']} takes 1")
-    return given[0] if given else None
-
-
-def _plan(task: TaskChoice, folder: Path, options: Mapping[str, Any]) -> TaskPlan:
-    from nrpurify.attacks.trained import read_trained
-    from nrpurify.tasks.plan import TaskPlan
-
-    same = (
-        *("annotations", "masks", "steps", "preset", "layer"),
-        *("attacked", "limit", "longest", "seed"),
-    )
-    given = {name: options[name] for name in same}
-    attacks, defenses, step = options["attack"], options["defense"], options["step_size"]
-    given |= {
-        "victim": _one(options, "victim"),
-        "surrogate": _one(options, "surrogate"),
-        "trained": read_trained(options["trained"] or ()),
-        "eps": tuple(eps_option(text) for text in options["eps"].split(",")),
-        "attacks": tuple(spec for text in attacks for spec in split_specs(text))
-        if attacks
-        else None,
-        "defenses": tuple(defenses) if defenses else None,
-        "step_size": None if step is None else eps_option(step, "--step-size"),
-        "device": resolve_device(options["device"]),
-        "amp": resolve_amp(options["amp"]),
-    }
-    return TaskPlan(str(task), folder, **{k: v for k, v in given.items() if v is not None})
+    for name, meaning in task.needs.items():
+        if name not in given:
+            raise InputError(f"{task.name} needs {name}: {meaning}")

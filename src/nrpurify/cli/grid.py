@@ -1,4 +1,4 @@
-"""``nrpurify grid``."""
+"""``nrpurify grid``: ``evaluate --plan``."""
 
 from __future__ import annotations
 
@@ -21,22 +21,15 @@ from nrpurify.cli.common import (
     Trained,
     TrustPlan,
     load_plugin_option,
-    note,
-    note_precision,
-    print_json,
-    print_table,
-    progress_bar,
     resolve_amp,
     resolve_device,
 )
+from nrpurify.cli.plans import run_and_show
 from nrpurify.core.errors import InputError
 
 if TYPE_CHECKING:
-    from rich.progress import Progress
-
     from nrpurify.data.labels import LabeledImage
-    from nrpurify.evaluation import GridRecipe
-    from nrpurify.results import Result, Run
+    from nrpurify.evaluation import EvaluationPlan
 
 EXAMPLES = """Examples:
 
@@ -47,14 +40,14 @@ nrpurify grid my.yaml --out runs/mine --images photos/ --labels photos.csv --res
 
 def command(
     recipe: Annotated[
-        str, typer.Argument(metavar="RECIPE", help="A YAML file, or quick or transfer.")
+        str, typer.Argument(metavar="PLAN", help="A YAML file, or quick, transfer or demo.")
     ],
     out: Annotated[Path, typer.Option(metavar="RUN_DIR", help="Folder of the run.")],
     resume: Annotated[
         bool, typer.Option("--resume", help="Keep what is finished in RUN_DIR and do the rest.")
     ] = False,
     images: Annotated[
-        Path | None, typer.Option(help="Images, in place of the recipe's folder.")
+        Path | None, typer.Option(help="Images, in place of the plan's folder.")
     ] = None,
     labels: Labels = None,
     classes: Classes = None,
@@ -67,112 +60,116 @@ def command(
         typer.Option(
             "--amp",
             help="bf16 arithmetic; auto: where the hardware has it.",
-            show_default="recipe's",
+            show_default="plan's",
         ),
     ] = None,
     plugin: PluginOption = None,
     trust_plan: TrustPlan = False,
     json: Json = False,
 ) -> None:
-    """Measure attacks x eps x defenses x victims from one recipe, cell by cell.
+    """Measure attacks x eps x defenses x victims from one plan: evaluate --plan.
 
-    RUN_DIR gets run.json, recipe.yaml and all attacked images. Images that cannot be read are in
-    no number; they are listed, with exit code 1. A recipe without a folder of images
+    RUN_DIR gets run.json, plan.yaml and all attacked images. Images that cannot be read are in
+    no number; they are listed, with exit code 1. A plan without a folder of images
     takes the demo's 20 photographs.
     """
     load_plugin_option(plugin)
-    from nrpurify.core.plugins import check_trusted
-    from nrpurify.evaluation import read_grid, run_grid
+    run_plan_file(
+        recipe,
+        out,
+        images=images,
+        labels=labels,
+        classes=classes,
+        limit=limit,
+        trained=trained or (),
+        seed=seed,
+        amp=amp,
+        resume=resume,
+        device=device,
+        plugin=plugin or (),
+        trust_plan=trust_plan,
+        as_json=json,
+    )
 
-    loaded, marks = read_grid(recipe)
-    check_trusted(loaded.to_dict(), plugin or (), trust_all=trust_plan)
-    loaded = _changed(loaded, images, labels, classes, limit, seed)
-    loaded = _with_trained(loaded, trained or ())
+
+def run_plan_file(
+    source: str,
+    out: Path | None,
+    *,
+    images: Path | None,
+    labels: Path | None,
+    classes: Path | None,
+    limit: int | None,
+    trained: Sequence[str],
+    seed: int | None,
+    amp: AmpChoice | None,
+    resume: bool,
+    device: str | None,
+    plugin: Sequence[str],
+    trust_plan: bool,
+    as_json: bool,
+) -> None:
+    """Run a plan of a file, with what the command line changes of it."""
+    from nrpurify.core.plugins import check_trusted
+    from nrpurify.evaluation import read_plan
+
+    plan, marks = read_plan(source)
+    check_trusted(plan.to_dict(), plugin, trust_all=trust_plan)
+    plan = _changed(plan, images, labels, classes, limit, seed)
+    plan = _with_trained(plan, trained)
     if amp is not None:
-        loaded = replace(loaded, amp=resolve_amp(amp))
-    device = resolve_device(device)
-    with marks.naming_lines(), progress_bar() as progress:
-        run = run_grid(
-            loaded,
+        plan = replace(plan, amp=resolve_amp(amp))
+    items = None
+    if not plan.data.folder and plan.task == "classify":
+        items = _demo_photos(plan.data.limit)
+    with marks.naming_lines():
+        run_and_show(
+            plan,
             out,
-            items=None if loaded.images.folder else _demo_photos(loaded.images.limit),
+            as_json=as_json,
+            items=items,
             resume=resume,
-            device=device,
-            watch=_Watcher(progress),
+            device=resolve_device(device),
         )
-    _show(run, json)
-    note_precision(run, "transfers")
-    note(f"run: {out / 'run.json'}")
-    if run.images.get("broken"):
-        raise typer.Exit(1)
 
 
 def _changed(
-    recipe: GridRecipe,
+    plan: EvaluationPlan,
     images: Path | None,
     labels: Path | None,
     classes: Path | None,
     limit: int | None,
     seed: int | None,
-) -> GridRecipe:
+) -> EvaluationPlan:
     given: dict[str, Any] = {}
     tables = {"labels": labels, "classes": classes}
     for name, file in tables.items():
-        if file is not None and images is None and not recipe.images.folder:
+        if file is not None and images is None and not plan.data.folder:
             raise InputError(f"--{name} {file} goes with images; give their folder by --images")
     if images is not None:
         given = {"folder": str(images), "labels": "", "classes": ""}
     given |= {name: str(file) for name, file in tables.items() if file is not None}
     if limit is not None:
         given["limit"] = limit
-    changed = replace(recipe, images=replace(recipe.images, **given))
+    changed = plan.with_data(**given)
     return changed if seed is None else replace(changed, seed=seed)
 
 
-def _with_trained(recipe: GridRecipe, given: Sequence[str]) -> GridRecipe:
-    """The recipe with files for those of its trained attacks that name none."""
-    from dataclasses import replace
-
+def _with_trained(plan: EvaluationPlan, given: Sequence[str]) -> EvaluationPlan:
+    """The plan with files for those of its trained attacks that name none."""
     from nrpurify.attacks.trained import read_trained
 
     files = read_trained(given)
-    if idle := sorted(files.keys() - {a.name for a in recipe.attacks if not a.trained}):
-        raise InputError(f"--trained names {idle[0]}; no attack of the recipe can take it")
+    if idle := sorted(files.keys() - {a.name for a in plan.attacks if not a.trained}):
+        raise InputError(f"--trained names {idle[0]}; no attack of the plan can take it")
     attacks = [
         replace(a, trained=str(files[a.name])) if a.name in files and not a.trained else a
-        for a in recipe.attacks
+        for a in plan.attacks
     ]
-    return replace(recipe, attacks=tuple(attacks)) if files else recipe
+    return replace(plan, attacks=tuple(attacks)) if files else plan
 
 
 def _demo_photos(limit: int | None) -> list[LabeledImage]:
     from nrpurify.data.demo import foolbox_photos
 
     return foolbox_photos()[:limit]
-
-
-def _show(run: Run, as_json: bool) -> None:
-    from nrpurify.evaluation import compact_table
-
-    if as_json:
-        print_json(run.to_dict())
-    else:
-        print_table(*compact_table(run))
-
-
-class _Watcher:
-    """Shows cells and images as they are done, and warnings as they come up."""
-
-    def __init__(self, progress: Progress) -> None:
-        self.progress = progress
-        self.cells = progress.add_task("cells", total=None)
-        self.work = progress.add_task("images", total=None)
-
-    def worked(self, what: str, done: int, total: int) -> None:
-        self.progress.update(self.work, description=what, completed=done, total=total)
-
-    def finished(self, cell: Result, done: int, total: int, *, kept: bool) -> None:
-        self.progress.update(self.cells, completed=done, total=total)
-
-    def warned(self, warning: dict[str, Any]) -> None:
-        note(f"warning, {warning['kind']}: {warning['text']}")

@@ -38,6 +38,16 @@ Surrogate = nn.Module | Tensor | None
 """What an attack works on: a network, FFF's pattern, or nothing."""
 
 
+def typed_settings(entry: AttackEntry, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings with texts, as a plan may hold them, converted to the kinds of their defaults.
+
+    Raises:
+        InputError: An unknown setting, or a text that is no such value.
+    """
+    texts = {name: value for name, value in given.items() if isinstance(value, str)}
+    return {**given, **entry.entry.converted(texts)}
+
+
 @dataclass(frozen=True)
 class AttackSpec:
     """An attack by name, with all that decides it besides seed, group and precision.
@@ -141,8 +151,9 @@ class AttackSpec:
             network: What :meth:`load` gave, for the layers.
         """
         entry = self.entry
-        found = settings_in_force(entry, self.preset, self.settings)
-        attack = entry.create(self.preset, **self.settings)
+        given = typed_settings(entry, self.settings)
+        found = settings_in_force(entry, self.preset, given)
+        attack = entry.create(self.preset, **given)
         if isinstance(attack, GradientAttack):
             found["step_size"] = attack.length(self.eps, self.norm)
         found.pop("layer", None)
@@ -203,7 +214,7 @@ class AttackSpec:
             InputError: See :meth:`check`.
         """
         self.check()
-        given = dict(self.settings)
+        given = typed_settings(self.entry, self.settings)
         if self.layers and "features" in self.entry.settings:
             given["features"] = self.layers
         goal = "targets" if self.targeted else "labels"

@@ -33,19 +33,23 @@ from nrpurify.core.records import (
     read_records,
     write_records,
 )
-from nrpurify.evaluation.harness import Attack, Batch, check_budget
+from nrpurify.evaluation.batches import Attack, Batch, check_budget
 
 Rounding = Literal["float", "uint8"]
 
 
-def checked(clean: Tensor, attacked: Tensor, eps: float, rounding: Rounding) -> Tensor:
+def checked(
+    clean: Tensor, attacked: Tensor, eps: float, rounding: Rounding, norm: str = "linf"
+) -> Tensor:
     """The attacked images within their budget; ``uint8`` rounds them to 8 bits inside it.
 
     Raises:
         AssertionError: The attack left its budget or [0, 1].
     """
-    check_budget(clean, attacked, eps)
-    return round_within(attacked, clean, eps).to(clean) if rounding == "uint8" else attacked
+    check_budget(clean, attacked, eps, norm)
+    if rounding == "float":
+        return attacked
+    return round_within(attacked, clean, eps, norm).to(clean)
 
 
 @dataclass
@@ -63,6 +67,7 @@ class AttackCache:
         make: Attacks a batch.
         eps: The budget.
         rounding: ``uint8`` keeps PNG files, ``float`` safetensors.
+        norm: Of the budget.
     """
 
     folder: Path
@@ -70,6 +75,7 @@ class AttackCache:
     make: Callable[[Batch], Tensor]
     eps: float
     rounding: Rounding
+    norm: str = "linf"
     records: Records = field(default_factory=Records)
 
     def __post_init__(self) -> None:
@@ -121,7 +127,7 @@ class AttackCache:
         with log_gradients() as log:
             made = self.make(batch)
         counts = log.images or [GradientCount()] * len(paths)
-        attacked = checked(batch.images, made, self.eps, self.rounding)
+        attacked = checked(batch.images, made, self.eps, self.rounding, self.norm)
         seconds = round((time.perf_counter() - begun) / len(paths), 4)
         write = write_png if self.rounding == "uint8" else save_image_tensor
         run = self._begin()
@@ -192,10 +198,10 @@ def read_made_before(folder: Path) -> tuple[dict[str, Any], float]:
             f"{str(folder)!r} has no manifest of one attack ({error}); give a folder that "
             "`nrpurify attack` made"
         ) from error
-    return {"attacked": folder.name, "attacked_sha256": _folder_hash(folder), **settings}, eps
+    return {"attacked": folder.name, "attacked_sha256": folder_hash(folder), **settings}, eps
 
 
-def _folder_hash(folder: Path) -> str:
+def folder_hash(folder: Path) -> str:
     """sha256 of all images of a folder, and of unrounded values beside them."""
     images = find_images(folder, recursive=True)
     paths = [path for image in images for path in (image.path, image_tensor_path(image.path))]

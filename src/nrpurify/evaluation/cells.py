@@ -1,40 +1,44 @@
-"""The cells of a grid: which there are, what each one is called, and what is written of it."""
+"""The results of a plan: which there are, their ids, and what is written of them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import Tensor
-
 from nrpurify.core.errors import InputError
 from nrpurify.core.files import read_json, write_json
-from nrpurify.core.spec import same_network
-from nrpurify.evaluation.grid_recipe import GridAttack, GridRecipe
+from nrpurify.core.spec import parse_one, same_network
+from nrpurify.evaluation.made_before import MadeBefore
+from nrpurify.evaluation.metrics import value_names
 from nrpurify.evaluation.networks import surrogate_names
-from nrpurify.results import Result, read_result, result_id, share
+from nrpurify.evaluation.plan import EvaluationPlan, PlannedAttack
+from nrpurify.results import Result, read_result, result_id
+
+Hits = list[bool] | None
+"""Which images were right; None where a metric does not tell."""
 
 
 @dataclass(frozen=True)
 class Unit:
-    """Cells that are measured together: they share attacked and defended images.
+    """Results that are measured together: they share attacked and defended images.
 
     Attributes:
         defense: A spec.
-        victims: One cell each; a single one where the attack looks at it.
+        victims: One or more; a single one where the attack looks at it.
         attack: None for clean images.
-        index: The attack's place in the recipe.
+        index: The attack's place in the plan.
         eps: Its budget.
+        made: Its images, where they were made before.
     """
 
     defense: str
     victims: tuple[str, ...]
-    attack: GridAttack | None = None
+    attack: PlannedAttack | None = None
     index: int = -1
     eps: float | None = None
+    made: MadeBefore | None = None
 
     @property
     def white_box(self) -> bool:
@@ -42,65 +46,99 @@ class Unit:
         return self.attack is not None and not self.attack.transfers
 
     @property
+    def name(self) -> str:
+        """Of the attack; ``clean`` without any."""
+        if self.attack is None:
+            return "clean"
+        return self.made.name if self.made is not None else self.attack.name
+
+    @property
+    def surrogates(self) -> tuple[str, ...]:
+        """The networks that were attacked in a transfer."""
+        if self.made is not None:
+            return self.made.surrogates
+        return surrogate_names(self.attack) if self.attack is not None else ()
+
+    @property
+    def budget(self) -> str:
+        """For people, such as ``16/255``; empty for clean images."""
+        if self.attack is None or self.eps is None:
+            return ""
+        return budget_text(self.eps, self.attack.norm)
+
+    @property
     def title(self) -> str:
         """For people, such as ``ssp 16/255 on fast``."""
-        if self.attack is None or self.eps is None:
-            return f"clean on {self.defense}"
-        return f"{self.attack.name} {self.eps * 255:g}/255 on {self.defense}"
+        return f"{' '.join(filter(None, (self.name, self.budget)))} on {self.defense}"
+
+    def is_own_surrogate(self, victim: str) -> bool:
+        """Whether a transfer's victim is the surrogate, or in the ensemble: no transfer at all."""
+        if self.attack is None or not self.attack.transfers:
+            return False
+        return any(same_network(victim, name) for name in self.surrogates)
 
 
-def units(recipe: GridRecipe) -> Iterator[Unit]:
-    """All units of a grid, clean images first; those without a defense are always among them."""
-    for defense in dict.fromkeys(("none", *recipe.defenses)):
-        yield Unit(defense, recipe.victims)
-    for index, attack in enumerate(recipe.attacks):
-        groups = [recipe.victims] if attack.transfers else [(name,) for name in recipe.victims]
-        for eps in attack.eps:
-            for defense in recipe.defenses:
-                for victims in groups:
-                    yield Unit(defense, victims, attack, index, eps)
+def budget_text(eps: float, norm: str | None) -> str:
+    """``16/255``, or ``ℓ2 3``."""
+    return f"ℓ2 {eps:g}" if norm == "l2" else f"{eps * 255:g}/255"
 
 
-def cell_id(unit: Unit, victim: str, basis: dict[str, Any]) -> str:
-    """The id of a result, see :func:`nrpurify.results.result_id`.
+def units(plan: EvaluationPlan, made: Mapping[int, MadeBefore]) -> Iterator[Unit]:
+    """All units of a plan, clean images first; those without a defense are always among them.
 
     Args:
-        unit: Where the cell belongs.
-        victim: Its victim.
-        basis: Images, seed, settings of the run and hashes of weights.
+        plan: With its victims.
+        made: Images made before, by the attack's place in the plan.
     """
-    attack = unit.attack
+    for defense in dict.fromkeys(("none", *plan.defenses)):
+        yield Unit(defense, plan.victims)
+    for index, attack in enumerate(plan.attacks):
+        groups = [plan.victims] if attack.transfers else [(name,) for name in plan.victims]
+        before = made.get(index)
+        for eps in attack.eps if before is None else (before.eps,):
+            for defense in plan.defenses:
+                for victims in groups:
+                    yield Unit(defense, victims, attack, index, eps, before)
+
+
+def cell_ids(unit: Unit, victim: str, task: str, metric: str, basis: Any) -> dict[str, str]:
+    """The id of each value of a metric, see :func:`nrpurify.results.result_id`.
+
+    Args:
+        unit: Where the results belong.
+        victim: Its victim.
+        task: As the plan has it.
+        metric: As the plan has it.
+        basis: Images, targets, seed, settings of the run and hashes of weights.
+    """
+    settings = None if unit.attack is None else unit.attack.decides | {"eps": unit.eps}
+    if unit.made is not None:
+        settings = {"made before": unit.made.settings, "eps": unit.eps}
     decided = {
-        **basis,
-        "task": "classify",
-        "attack": "clean" if attack is None else attack.name,
+        "basis": basis,
+        "task": task,
+        "attack": unit.name,
         "eps": unit.eps,
-        "attack_settings": None if attack is None else asdict(attack) | {"eps": unit.eps},
+        "norm": None if unit.attack is None else unit.attack.norm,
+        "attack_settings": settings,
         "defense": unit.defense,
         "victim": victim,
-        "metric": "accuracy",
+        "metric_spec": metric,
     }
-    return result_id(decided)
+    return {value: result_id({**decided, "metric": value}) for value in value_names(metric)}
 
 
-def is_own_surrogate(unit: Unit, victim: str) -> bool:
-    """Whether a transfer's victim is the surrogate, or in the ensemble: no transfer at all."""
-    if unit.attack is None or not unit.attack.transfers:
-        return False
-    return any(same_network(victim, name) for name in surrogate_names(unit.attack))
-
-
-def describe(unit: Unit, victim: str) -> dict[str, Any]:
+def describe(unit: Unit, victim: str, task: str) -> dict[str, Any]:
     """The part of a result that is known before it is measured."""
     attack = unit.attack
-    names = surrogate_names(attack) if attack is not None else ()
-    own = is_own_surrogate(unit, victim)
+    own = unit.is_own_surrogate(victim)
     return {
-        "task": "classify",
-        "attack": "clean" if attack is None else attack.name,
-        "surrogate": ",".join(names) or None,
+        "task": parse_one(task, "task").name,
+        "attack": unit.name,
+        "label": "" if attack is None else attack.label,
+        "surrogate": ",".join(unit.surrogates) or None,
         "eps": unit.eps,
-        "norm": None if unit.eps is None else "linf",
+        "norm": None if attack is None else attack.norm,
         "threat": "none" if attack is None else attack.threat,
         "defense": unit.defense,
         "victim": victim,
@@ -108,39 +146,36 @@ def describe(unit: Unit, victim: str) -> dict[str, Any]:
     }
 
 
-def counted(hits: Tensor, clean: Tensor) -> dict[str, Any]:
-    """Accuracy, its interval and both success rates.
+def save_cell(folder: Path, cell: Result, hits: Hits) -> None:
+    """Write a finished result and which images were right, whole or not at all."""
+    row = {} if hits is None else {"hits": "".join("1" if hit else "0" for hit in hits)}
+    write_json(folder / f"{cell.id}.json", {**cell.to_dict(), **row})
+
+
+def read_cell(folder: Path, name: str, count: int, label: str = "") -> tuple[Result, Hits] | None:
+    """A finished result and its hits; None without one, or with a broken one.
 
     Args:
-        hits: N booleans: right answers.
-        clean: N booleans: right answers of the same victim to the clean images, undefended.
+        folder: Of the results.
+        name: Its id.
+        count: The number of images.
+        label: The plan's present name of its attack.
     """
-    found, known = share(hits.tolist()), int(clean.sum())
-    kept = int((hits & clean).sum())
-    return {
-        "metric": "accuracy",
-        "value": found.value,
-        "interval": (found.low, found.high),
-        "n": found.n,
-        "success": 1 - found.value,
-        "conditional_success": 1 - kept / known if known else None,
-    }
-
-
-def save_cell(folder: Path, cell: Result, hits: Tensor) -> None:
-    """Write a finished cell and which images were right, whole or not at all."""
-    row = "".join("1" if hit else "0" for hit in hits.tolist())
-    write_json(folder / f"{cell.id}.json", {**cell.to_dict(), "hits": row})
-
-
-def read_cell(folder: Path, name: str, count: int) -> tuple[Result, Tensor] | None:
-    """A finished cell and its hits on ``count`` images; None without one, or with a broken one."""
     try:
         values = read_json(folder / f"{name}.json")
-        row = values.pop("hits")
+        row = values.pop("hits", None)
         cell = read_result(values)
-        if cell.id != name or len(row) != count:
+        if cell.id != name or (row is not None and len(row) != count):
             return None
     except (OSError, ValueError, TypeError, KeyError, AttributeError, InputError):
         return None
-    return cell, torch.tensor([mark == "1" for mark in row])
+    return replace(cell, label=label), None if row is None else [mark == "1" for mark in row]
+
+
+def kept_cells(
+    folder: Path, names: Sequence[str], count: int, label: str
+) -> list[tuple[Result, Hits]] | None:
+    """All results of these ids; None unless all are there."""
+    found = [read_cell(folder, name, count, label) for name in names]
+    kept = [one for one in found if one is not None]
+    return kept if len(kept) == len(names) else None

@@ -13,7 +13,7 @@ from nrpurify.core.files import ImageFile
 from nrpurify.core.images import read_image
 from nrpurify.core.precision import Amp
 from nrpurify.core.progress import SILENT, Progress
-from nrpurify.evaluation.metrics import area_under, roc_curve, threshold_at
+from nrpurify.evaluation.roc import area_under, roc_curve, threshold_at
 from nrpurify.purifiers import Purifier
 
 

@@ -35,7 +35,13 @@ def find_warnings(cells: Sequence[Cell]) -> list[Warned]:
         _at_chance,
         _seen_in_training,
     )
-    return [warned for rule in rules for warned in rule(cells)]
+    found = [warned for rule in rules for warned in rule(cells)]
+    return [{**warned, "cells": list(dict.fromkeys(warned["cells"]))} for warned in found]
+
+
+def _accuracies(cells: Sequence[Cell]) -> list[Cell]:
+    """The cells whose value is an accuracy, of which less is better for an attack."""
+    return [cell for cell in cells if cell.get("metric", "accuracy") == "accuracy"]
 
 
 def _warn(kind: str, text: str, cells: Sequence[Cell]) -> Warned:
@@ -53,7 +59,7 @@ def _by(cells: Sequence[Cell], *keys: str) -> Iterator[tuple[tuple[Any, ...], li
 
 
 def _one_draw(cells: Sequence[Cell]) -> Iterator[Warned]:
-    random = [cell for cell in cells if cell["settings"]["random"]]
+    random = [cell for cell in cells if cell["settings"].get("random")]
     single = [cell for cell in random if cell["settings"]["passes"] == 1]
     for (defense,), group in _by(single, "defense"):
         text = f"{defense} is random and was judged on one draw an image; another seed differs"
@@ -93,7 +99,8 @@ def _lost_gradient(cells: Sequence[Cell]) -> Iterator[Warned]:
 
 
 def _black_box_wins(cells: Sequence[Cell]) -> Iterator[Warned]:
-    for (eps, defense, victim), group in _by(_attacked(cells), "eps", "defense", "victim"):
+    cells = [cell for cell in _attacked(_accuracies(cells)) if cell.get("norm") != "l2"]
+    for (eps, defense, victim), group in _by(cells, "eps", "defense", "victim"):
         white = [cell for cell in group if cell["threat"] in WHITE_BOX]
         black = [cell for cell in group if cell["threat"] in BLACK_BOX]
         if not white or not black:
@@ -112,7 +119,8 @@ def _black_box_wins(cells: Sequence[Cell]) -> Iterator[Warned]:
 
 
 def _survives(cells: Sequence[Cell]) -> Iterator[Warned]:
-    white = [cell for cell in _attacked(cells) if cell["threat"] in WHITE_BOX]
+    attacked = [cell for cell in _attacked(_accuracies(cells)) if cell.get("norm") != "l2"]
+    white = [cell for cell in attacked if cell["threat"] in WHITE_BOX]
     for (defense, victim), group in _by(white, "defense", "victim"):
         largest = max(cell["eps"] for cell in group)
         at_largest = [cell for cell in group if cell["eps"] == largest]
@@ -127,14 +135,16 @@ def _survives(cells: Sequence[Cell]) -> Iterator[Warned]:
 
 
 def _own_surrogate(cells: Sequence[Cell]) -> Iterator[Warned]:
-    own = [cell for cell in cells if not cell["settings"]["in_mean"]]
+    own = [cell for cell in cells if not cell["settings"].get("in_mean", True)]
     for (victim, surrogate), group in _by(own, "victim", "surrogate"):
         text = f"{victim} was attacked as surrogate ({surrogate}) too: no transfer, in no mean"
         yield _warn("victim is surrogate", text, group)
 
 
 def _at_chance(cells: Sequence[Cell]) -> Iterator[Warned]:
-    for cell in cells:
+    for cell in _accuracies(cells):
+        if "classes" not in cell["settings"]:
+            continue
         bare = cell["attack"] == "clean" and cell["defense"] == "none"
         right = round(cell["value"] * cell["n"])
         if bare and at_chance(right, cell["n"], cell["settings"]["classes"]):
@@ -147,7 +157,9 @@ def _at_chance(cells: Sequence[Cell]) -> Iterator[Warned]:
 
 def _seen_in_training(cells: Sequence[Cell]) -> Iterator[Warned]:
     for (defense,), group in _by(cells, "defense"):
-        for name in sorted({n for cell in group for n in cell["settings"]["seen_in_training"]}):
+        for name in sorted(
+            {n for cell in group for n in cell["settings"].get("seen_in_training", ())}
+        ):
             users = [cell for cell in group if _uses(cell, name)]
             if users:
                 text = (

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from nrpurify.core.config import Place, RecipeError
+from nrpurify.evaluation.batches import Batch
 from nrpurify.evaluation.finite import check_finite
-from nrpurify.evaluation.harness import Batch
 from nrpurify.results import wilson_interval
 
 FIRST = 32
@@ -19,7 +19,7 @@ _FEW, _MANY = 0.1, 0.25
 """Neighboring classes look alike, so labels that are off by one are right now and then."""
 _SHIFTS = ((-1, 1, 0), (+1, 0, 1))
 """Added to the labels, where they count from then, and from where they were read as if."""
-_PLACE: Place = ("images", "labels")
+_PLACE: Place = ("data", "labels")
 
 
 def at_chance(correct: int, total: int, classes: int) -> bool:
@@ -55,7 +55,7 @@ def check_labels(
         text = f"label {highest} (counted from 0); {name} has classes 0 to {classes[name] - 1}"
         raise RecipeError((_PLACE, text))
     if chance and (doubt := label_doubt(guesses, batch.labels, classes[name])):
-        text = f"{doubt} (images.check_labels: false goes on all the same)"
+        text = f"{doubt} (data.check_labels: false goes on all the same)"
         raise RecipeError((_PLACE, text))
     return classes
 

@@ -1,4 +1,4 @@
-"""The networks of a grid, each loaded once, before any work is done."""
+"""The networks of a plan, each loaded once, before any work is done."""
 
 from __future__ import annotations
 
@@ -18,13 +18,14 @@ from nrpurify.core.config import Gathered, Place, at
 from nrpurify.core.errors import InputError, MissingExtraError, WeightsError
 from nrpurify.core.random import derive_seed
 from nrpurify.evaluation.attack_runner import AttackSpec
-from nrpurify.evaluation.grid_recipe import GridAttack, GridRecipe
+from nrpurify.evaluation.plan import EvaluationPlan, PlannedAttack
 from nrpurify.evaluation.provenance import networks_seen
+from nrpurify.evaluation.tasks import TASKS, Task
 from nrpurify.evaluation.threats import behind_own_purifier, is_random
 from nrpurify.weights import weights_hash
 
 Models = Mapping[str, Callable[[Tensor], Tensor]]
-"""The user's own classifiers by the names that a recipe has for them."""
+"""The user's own models by the names that a plan has for them."""
 
 
 @dataclass(frozen=True)
@@ -53,8 +54,9 @@ class Networks:
     Attributes:
         device: Where they are.
         seed: From which the random defenses' seeds come.
+        task: Loads the victims.
         victims: Classifiers by name.
-        surrogates: What transfers attack, by the attack's place in the recipe.
+        surrogates: What transfers attack, by the attack's place in the plan.
         facts: By defense.
         hashes: sha256 of weights, by name of network, defense, ``features of`` a network or
             ``trained`` attack.
@@ -63,6 +65,7 @@ class Networks:
 
     device: str
     seed: int
+    task: Task
     victims: dict[str, nn.Module] = field(default_factory=dict)
     surrogates: dict[int, nn.Module | Tensor | None] = field(default_factory=dict)
     facts: dict[str, DefenseFacts] = field(default_factory=dict)
@@ -73,12 +76,18 @@ class Networks:
     @classmethod
     @torch.no_grad()
     def load(
-        cls, recipe: GridRecipe, probe: Tensor, device: str = "cpu", own: Models | None = None
+        cls,
+        plan: EvaluationPlan,
+        task: Task,
+        probe: Tensor,
+        device: str = "cpu",
+        own: Models | None = None,
     ) -> Networks:
-        """Load all that a recipe names.
+        """Load all that a plan names.
 
         Args:
-            recipe: Checked by :func:`nrpurify.evaluation.grid_checks.check_grid`.
+            plan: Checked by :func:`nrpurify.evaluation.plan_checks.check_plan`.
+            task: Loads the victims.
             probe: One 1×3×H×W image in [0, 1], with which defenses are tried.
             device: Where to put them.
             own: The user's own classifiers by name.
@@ -87,17 +96,17 @@ class Networks:
             RecipeError: Unknown networks, layers or defenses, each with its place.
             WeightsError: Weights are not to be had.
         """
-        found, gathered = cls(device, recipe.seed, own=own or {}), Gathered()
-        for index, name in enumerate(recipe.victims):
+        found, gathered = cls(device, plan.seed, task, own=own or {}), Gathered()
+        for index, name in enumerate(plan.victims):
             with gathered.at("victims", index):
-                found.victims[name] = found._classifier(name)
+                found.victims[name] = found._victim(name)
         found.facts["none"] = DefenseFacts(False, 1, False, (), "")
-        for index, spec in enumerate(recipe.defenses):
+        for index, spec in enumerate(plan.defenses):
             with gathered.at("defenses", index):
                 found.facts[spec] = found._facts(spec, probe)
-                found._check_size(spec, recipe)
-        for index, attack in enumerate(recipe.attacks):
-            if attack.transfers:
+                found._check_size(spec, plan)
+        for index, attack in enumerate(plan.attacks):
+            if attack.transfers and not attack.attacked:
                 with gathered.at("attacks", index):
                     found.surrogates[index] = found._surrogate(index, attack)
             if attack.name in LOADERS and (attack.trained or attack.name in shipped()):
@@ -112,10 +121,29 @@ class Networks:
         seed = derive_seed(self.seed, "defense", spec)
         return defenses.make(spec, device=self.device, seed=seed)
 
+    def _victim(self, name: str) -> nn.Module:
+        if self.task.class_labels:  # a victim may be a surrogate too
+            return self._keep(name, lambda: self.task.load_victim(name, self.device))
+        if name in self.own:
+            victim = self.task.wrap_victim(self.own[name], name, self.device)
+        else:
+            victim = self.task.load_victim(name, self.device)
+        self.hashes[name] = self._hash(name, victim)
+        return victim
+
+    def _hash(self, name: str, network: nn.Module) -> str:
+        """Of a network's weights; one of the user's own is not the file of its name."""
+        return weights_hash("" if name in self.own else name, network)
+
     def _classifier(self, name: str) -> nn.Module:
+        return self._keep(name, lambda: models.load_classifier(name).to(self.device))
+
+    def _keep(self, name: str, load: Callable[[], nn.Module]) -> nn.Module:
         if name not in self._loaded:
-            self._loaded[name] = models.load_classifier(self.own.get(name, name)).to(self.device)
-            self.hashes[name] = weights_hash(name, self._loaded[name])
+            own = self.own.get(name)
+            found = load() if own is None else models.as_classifier(own, name=name).to(self.device)
+            self._loaded[name] = found
+            self.hashes[name] = self._hash(name, found)
         return self._loaded[name]
 
     def _facts(self, spec: str, probe: Tensor) -> DefenseFacts:
@@ -123,25 +151,33 @@ class Networks:
         sha256 = weights_hash(spec, defense)
         if sha256:
             self.hashes[spec] = sha256
+        passes = int(getattr(defense, "passes", 1))
+        resizes = defense(probe).shape != probe.shape
+        if resizes and self.task.keeps_size:
+            raise InputError(
+                f"{spec} makes {tuple(defense(probe).shape[2:])} pixels of "
+                f"{tuple(probe.shape[2:])}; {self.task.name} needs defenses that keep the size"
+            )
+        self.task.check_passes(spec, passes)
         return DefenseFacts(
             is_random(defense, probe),
-            int(getattr(defense, "passes", 1)),
-            defense(probe).shape != probe.shape,
+            passes,
+            resizes,
             networks_seen(defense),
             sha256,
         )
 
-    def _check_size(self, spec: str, recipe: GridRecipe) -> None:
-        identity = [a.name for a in recipe.attacks if a.threat == "BPDA" or a.bpda]
+    def _check_size(self, spec: str, plan: EvaluationPlan) -> None:
+        identity = [a.name for a in plan.attacks if a.threat == "BPDA" or a.bpda]
         if self.facts[spec].resizes and identity:
             raise InputError(
                 f"{spec} changes the size of images, so the identity cannot stand in for it under "
                 f"BPDA ({', '.join(identity)}); leave one of them out"
             )
 
-    def _surrogate(self, index: int, attack: GridAttack) -> nn.Module | Tensor | None:
+    def _surrogate(self, index: int, attack: PlannedAttack) -> nn.Module | Tensor | None:
         with at("attacks", index, "surrogate"):
-            model = grid_spec(attack).load(self._classifier)
+            model = attack_spec(attack).load(self._classifier)
         if model is None or isinstance(model, Tensor):
             return None if model is None else model.to(self.device)
         names = surrogate_names(attack)
@@ -157,13 +193,14 @@ class Networks:
         return model.to(self.device)
 
 
-def name_problems(recipe: GridRecipe, own: Models | None = None) -> list[tuple[Place, str]]:
-    """What a recipe names and nothing has, found without any weights, each with its place."""
+def name_problems(plan: EvaluationPlan, own: Models | None = None) -> list[tuple[Place, str]]:
+    """What a plan names and nothing has, found without any weights, each with its place."""
     gathered = Gathered()
-    named: list[tuple[Place, str]] = [
-        (("victims", index), name) for index, name in enumerate(recipe.victims)
-    ]
-    for index, attack in enumerate(recipe.attacks):
+    named: list[tuple[Place, str]] = []
+    with suppress(InputError):
+        if TASKS.create(plan.task).class_labels:
+            named = [(("victims", index), name) for index, name in enumerate(plan.victims)]
+    for index, attack in enumerate(plan.attacks):
         if attack.name in registry.names() and registry.get(attack.name).surrogate == "classifier":
             named += [(("attacks", index, "surrogate"), name) for name in attack.surrogate]
     for place, name in named:
@@ -171,14 +208,14 @@ def name_problems(recipe: GridRecipe, own: Models | None = None) -> list[tuple[P
             continue
         with suppress(MissingExtraError, WeightsError), gathered.at(*place):
             models.load_classifier(name, pretrained=False)
-    for index, spec in enumerate(recipe.defenses):
+    for index, spec in enumerate(plan.defenses):
         with suppress(MissingExtraError, WeightsError), gathered.at("defenses", index):
             defenses.make(spec, seed=0)
     return gathered.problems
 
 
-def grid_spec(attack: GridAttack, eps: float = 16 / 255) -> AttackSpec:
-    """A recipe's attack at one of its budgets."""
+def attack_spec(attack: PlannedAttack, eps: float = 16 / 255) -> AttackSpec:
+    """A plan's attack at one of its budgets."""
     return AttackSpec(
         attack.name,
         attack.surrogate,
@@ -188,16 +225,15 @@ def grid_spec(attack: GridAttack, eps: float = 16 / 255) -> AttackSpec:
         attack.given,
         attack.trained or None,
         use_labels=attack.labels == "given",
+        norm=attack.norm,
     )
 
 
-def trained_name(attack: GridAttack) -> str:
+def trained_name(attack: PlannedAttack) -> str:
     """Under which the hash of a trained attack's own weights is kept (cda, fff)."""
     return " ".join(filter(None, ("trained", attack.name, Path(attack.trained).name)))
 
 
-def surrogate_names(attack: GridAttack) -> tuple[str, ...]:
+def surrogate_names(attack: PlannedAttack) -> tuple[str, ...]:
     """The networks that a transfer attacks, defaults filled in; none for other attacks."""
-    if attack.name == "ssp" and not attack.surrogate:
-        return ("vgg16",)
-    return attack.surrogate
+    return attack_spec(attack).networks if attack.name and not attack.attacked else ()

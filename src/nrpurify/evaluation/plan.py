@@ -1,91 +1,201 @@
-"""What an evaluation of labeled images is asked to do."""
+"""What an evaluation measures: one plan for every task, readable from YAML."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from importlib import resources
 from pathlib import Path
+from typing import Any, ClassVar, Literal
 
-from torch import Tensor
-
-from nrpurify.attacks.spec import merge_settings, read_spec
-from nrpurify.core.errors import InputError
+from nrpurify.core.config import Marks, find_recipe, read_yaml
 from nrpurify.core.groups import GROUP
 from nrpurify.core.precision import Amp
 
-VICTIMS = (
-    "efficientnet_lite0",
-    "efficientnet_lite1",
-    "efficientnet_lite2",
-    "squeezenet1_1",
-    "mobilenet_v1_025",
-)
-"""Classifiers that no default attack sees; the shipped purifier saw one, SqueezeNet."""
-
-
-Victim = str | Callable[[Tensor], Tensor]
-"""A spec, or a model."""
+Threat = Literal[
+    "oblivious transfer",
+    "surrogate purifier + BPDA",
+    "BPDA",
+    "full gradient",
+    "EOT",
+    "score-based",
+]
+SCORE_BASED = ("square",)
+"""Attacks that see scores only, no gradient."""
 
 
 @dataclass(frozen=True)
-class Plan:
-    """What to evaluate.
+class DataSpec:
+    """Which images, and what is known of them. Tasks take different fields.
 
     Attributes:
-        victims: Specs for :func:`nrpurify.models.load_classifier`, or modules and functions from
-            images to logits.
-        surrogate: For ssp a name for :func:`nrpurify.models.features.feature_extractor`, ``None``
-            for
-            VGG16; attacks on classifiers need names for :func:`nrpurify.models.load_classifier`,
-            with commas between for an ensemble.
-        preset: The attack's preset.
-        layer: The layer attacked (ssp, tap); ``None`` for VGG16's conv3_3, or the surrogate's own
-            default.
-        eps: Budget in (0, 1].
-        steps: The attack's iterations; ``None`` for the preset's.
-        step_size: In units of [0, 1] images; ``None`` for the preset's.
-        purifier: A shipped name or a file.
-        attack: A name in :func:`nrpurify.attacks.names`, or a spec such as
-            ``mi-fgsm:momentum=0.9``; attacks that use labels get the true ones.
-        trained: File of a generator (cda) or pattern (fff); None for the shipped one.
-        size: Side of the images in pixels: short side resized, center cropped.
-        batch: Images read at a time; decides no result.
-        group: Images that a network sees together; part of the result, see
-            :mod:`nrpurify.core.groups`.
-        seed: Of the attack.
-        attacked: A folder with the attacked images, made before, under the same names and of the
-            same size; nothing is attacked then. Must be within ``eps`` all the same.
-        uint8: Round attacked images to 8 bits, as a PNG file does, before they are purified; see
-            :func:`nrpurify.attacks.constraints.round_within`.
-        device: Where to work.
-        amp: bf16 autocast of attack and purifier.
-        check_labels: Refuse labels that do not fit what the victims say of the first images.
+        folder: Of images; for ``classify`` without ``labels`` one sub-folder a class. Empty when
+            the caller has the images.
+        labels: classify: a CSV, see :func:`nrpurify.data.labels.read_labels_csv`.
+        classes: classify without ``labels``: a text file of the sub-folders' names in the order of
+            the victims' classes; empty for numbers, or alphabetical order.
+        annotations: detect, instances: a COCO JSON file, or a folder of YOLO text files.
+        masks: segment: a folder of class masks.
+        limit: The first so many by name; None for all.
+        size: classify: side in pixels, short side resized, center cropped.
+        longest: detect, instances: images are scaled down to this longer side; None leaves them.
+        check_labels: classify: refuse to run when the undefended victims are no better than chance.
     """
 
-    victims: Sequence[Victim] = VICTIMS
-    surrogate: str | None = None
+    folder: str = ""
+    labels: str = ""
+    classes: str = ""
+    annotations: str = ""
+    masks: str = ""
+    limit: int | None = None
+    size: int = 224
+    longest: int | None = None
+    check_labels: bool = True
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
+
+
+@dataclass(frozen=True)
+class PlannedAttack:
+    """One attack, at one or several budgets.
+
+    Attributes:
+        name: A name in :func:`nrpurify.attacks.names`; empty with ``attacked``.
+        eps: Budgets in (0, 1], for ``l2`` above 0; in YAML also ``16/255``. Empty with
+            ``attacked``: as its manifest says.
+        threat: What the attacker knows, see :mod:`nrpurify.evaluation.threats`.
+        surrogate: Who is attacked in a transfer: one network, or several as an ensemble.
+        layer: Where it is attacked (ssp, tap); empty for the default.
+        preset: ``paper`` or ``authors``.
+        norm: Of the budgets: ``linf`` or ``l2``.
+        steps: Iterations; None for the preset's.
+        step_size: In (0, 1]; None for the preset's.
+        settings: Further settings of the attack. In YAML they also stand beside ``name``.
+        labels: ``given``: away from the true class. ``predicted``: away from what the attacked
+            network predicts for the clean image.
+        draws: Passes through a random defense for one gradient (EOT).
+        bpda: For EOT: the identity's gradient through the defense.
+        purifier: The attacker's own defense, for ``surrogate purifier + BPDA``.
+        trained: File of a generator (cda) or pattern (fff); empty for the shipped one.
+        attacked: A folder of attacked images made before, under the names of the images; nothing
+            is attacked then.
+        label: A free name, which all results of the attack carry; decides no value.
+    """
+
+    name: str = ""
+    eps: tuple[float, ...] = (16 / 255,)
+    threat: Threat = "oblivious transfer"
+    surrogate: tuple[str, ...] = ()
+    layer: tuple[str, ...] = ()
     preset: str = "paper"
-    layer: str | None = None
-    eps: float = 16 / 255
+    norm: Literal["linf", "l2"] = "linf"
     steps: int | None = None
     step_size: float | None = None
-    purifier: str | Path = "fast"
-    attack: str = "ssp"
-    trained: str | Path | None = None
-    size: int = 224
+    settings: dict[str, Any] = field(default_factory=dict)
+    labels: Literal["given", "predicted"] = "given"
+    draws: int = 1
+    bpda: bool = False
+    purifier: str = ""
+    trained: str = ""
+    attacked: str = ""
+    label: str = ""
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
+
+    @property
+    def transfers(self) -> bool:
+        """Whether its images are made without the defense and the victim in question."""
+        return self.threat in ("oblivious transfer", "surrogate purifier + BPDA")
+
+    @property
+    def given(self) -> dict[str, Any]:
+        """What overrides the preset."""
+        named = {"steps": self.steps, "step_size": self.step_size, **self.settings}
+        return {name: value for name, value in named.items() if value is not None}
+
+    @property
+    def decides(self) -> dict[str, Any]:
+        """All fields that decide its images, as plain values: all but ``eps`` and ``label``."""
+        values: dict[str, Any] = json.loads(json.dumps(asdict(self)))
+        return {name: value for name, value in values.items() if name not in ("eps", "label")}
+
+
+@dataclass(frozen=True)
+class EvaluationPlan:
+    """Attacks × budgets × defenses × victims on one set of images, for one task.
+
+    Attributes:
+        data: See :class:`DataSpec`.
+        victims: Specs that the task loads; empty for the task's default.
+        attacks: See :class:`PlannedAttack`; clean images are always measured.
+        defenses: Specs for :func:`nrpurify.defenses.make`, such as ``jpeg:quality=75+fast``.
+        task: A name or spec of :data:`nrpurify.evaluation.tasks.TASKS`.
+        metrics: Names or specs of :data:`nrpurify.evaluation.metrics.METRICS`; empty for the
+            task's.
+        gallery: How many images are shown in pictures.
+        name: Of the run.
+        title: Of its report.
+        seed: Of everything random.
+        rounding: ``uint8`` rounds attacked images to 8 bits, as a PNG file does; ``float``: not.
+        batch: Images read at a time; decides no result.
+        group: Images that a network sees together; part of the result, see
+            :mod:`nrpurify.core.groups`. Tasks whose images differ in size have groups of 1.
+        amp: bf16 autocast of transfers and of defenses against them; white-box attacks and what
+            they are judged by run in fp32.
+        plugins: Modules or files whose decorators add attacks, defenses, victims, tasks or metrics.
+    """
+
+    data: DataSpec = DataSpec()
+    victims: tuple[str, ...] = ()
+    attacks: tuple[PlannedAttack, ...] = ()
+    defenses: tuple[str, ...] = ("none", "fast")
+    task: str = "classify"
+    metrics: tuple[str, ...] = ()
+    gallery: int = 3
+    name: str = "evaluation"
+    title: str = ""
+    seed: int = 0
+    rounding: Literal["float", "uint8"] = "uint8"
     batch: int = 10
     group: int = GROUP
-    seed: int = 0
-    attacked: str | Path | None = None
-    uint8: bool = True
-    device: str = "cpu"
     amp: Amp = "auto"
-    check_labels: bool = True
+    plugins: tuple[str, ...] = ()
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
-    def __post_init__(self) -> None:
-        """Raise InputError for a number out of range, an unknown attack or one of its settings."""
-        _, settings = read_spec(self.attack)
-        merge_settings(settings, steps=self.steps, step_size=self.step_size)
-        for name in ("batch", "group"):
-            if getattr(self, name) < 1:
-                raise InputError(f"{name} is {getattr(self, name)}; expected at least 1")
+    def to_dict(self) -> dict[str, Any]:
+        """All settings as plain values, from which :func:`plan_from_dict` makes the same."""
+        values: dict[str, Any] = json.loads(json.dumps(asdict(self)))
+        if not self.plugins:
+            del values["plugins"]
+        return values
+
+    def with_data(self, **changes: Any) -> EvaluationPlan:
+        """The same with other fields of ``data``."""
+        return replace(self, data=replace(self.data, **changes))
+
+
+def shipped_plans() -> dict[str, Path]:
+    """The plans that the package carries, by name."""
+    folder = Path(str(resources.files("nrpurify.evaluation"))) / "plans"
+    return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+
+
+def read_plan(source: str | Path) -> tuple[EvaluationPlan, Marks]:
+    """Read a shipped plan by name, or a YAML file, and the lines of its settings.
+
+    Raises:
+        InputError: No such plan, or one that cannot be used; lines are named.
+        MissingExtraError: PyYAML or pydantic is not installed.
+    """
+    path = find_recipe(source, shipped_plans())
+    values, marks = read_yaml(path)
+    renamed = {("data", *place[1:]): n for place, n in marks.lines.items() if place[0] == "images"}
+    marks = Marks(marks.path, {**renamed, **marks.lines})
+    with marks.naming_lines():
+        return plan_from_dict({"name": path.stem, **values}), marks
+
+
+def plan_from_dict(values: Mapping[str, Any]) -> EvaluationPlan:
+    """Build a plan from plain values; see :func:`nrpurify.evaluation.plan_parser.parse_plan`."""
+    from nrpurify.evaluation.plan_parser import parse_plan
+
+    return parse_plan(values)

@@ -1,25 +1,49 @@
-"""The compact table of a run: attacks × defenses, mean over victims."""
+"""The compact tables of a run on a terminal."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from nrpurify.results import variants
 
+Table = tuple[list[str], list[list[str]]]
+"""A header, and rows."""
 
-def compact_table(run: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
-    """Accuracy in percent, mean over the victims; a surrogate's own cell is in no mean.
+
+def tables(run: Mapping[str, Any]) -> list[Table]:
+    """A table for each metric, in percent: attacks × defenses, for classification.
+
+    Tasks of other kinds have a row for each defense and a column for each attack, as the paper.
 
     Args:
-        run: As :func:`nrpurify.evaluation.run_grid` returns it.
+        run: As :func:`nrpurify.evaluation.run` returns it.
+    """
+    metrics = dict.fromkeys((cell["task"], cell["metric"]) for cell in run["cells"])
+    found = []
+    for task, metric in metrics:
+        cells = [cell for cell in run["cells"] if (cell["task"], cell["metric"]) == (task, metric)]
+        if task == "classify":
+            found.append(compact_table({"cells": cells}, metric))
+        else:
+            found.append(_by_defense(cells, metric))
+    return found
+
+
+def compact_table(run: Mapping[str, Any], metric: str = "accuracy") -> Table:
+    """One metric in percent, mean over the victims; a surrogate's own cell is in no mean.
+
+    Args:
+        run: As :func:`nrpurify.evaluation.run` returns it.
+        metric: Which one.
 
     Returns:
         Header, and a row for each attack, its settings, surrogate, eps and threat model.
     """
-    defenses = list(dict.fromkeys(cell["defense"] for cell in run["cells"]))
+    cells = [cell for cell in run["cells"] if cell["metric"] == metric]
+    defenses = list(dict.fromkeys(cell["defense"] for cell in cells))
     rows: dict[tuple[str, ...], dict[str, list[float]]] = {}
-    for cell, variant in zip(run["cells"], variants(run["cells"]), strict=True):
+    for cell, variant in zip(cells, variants(cells), strict=True):
         row = rows.setdefault(_title(cell, variant), {})
         values = row.setdefault(cell["defense"], [])
         if cell["settings"].get("in_mean", True):
@@ -27,16 +51,38 @@ def compact_table(run: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
     body = [
         [*title, *(_mean(row.get(name, [])) for name in defenses)] for title, row in rows.items()
     ]
-    return ["accuracy, %", "surrogate", "eps", "threat", *defenses], body
+    return [f"{metric}, %", "surrogate", "eps", "threat", *defenses], body
 
 
 def _title(cell: Mapping[str, Any], variant: str) -> tuple[str, ...]:
-    eps = "" if cell["eps"] is None else f"{cell['eps'] * 255:g}/255"
     threat = f"EOT × {cell['draws']}" if cell["threat"] == "EOT" else cell["threat"]
     steps = f", {cell['steps']} steps" if (cell["steps"] or 1) > 1 else ""
     name = ", ".join(filter(None, (cell["attack"], variant)))
-    return name + steps, cell["surrogate"] or "", eps, threat
+    return name + steps, cell["surrogate"] or "", _budget(cell), threat
+
+
+def _budget(cell: Mapping[str, Any]) -> str:
+    if cell["eps"] is None:
+        return ""
+    return f"ℓ2 {cell['eps']:g}" if cell.get("norm") == "l2" else f"{cell['eps'] * 255:.4g}/255"
 
 
 def _mean(values: list[float]) -> str:
     return f"{100 * sum(values) / len(values):.1f}" if values else ""
+
+
+def _by_defense(cells: Sequence[Mapping[str, Any]], metric: str) -> Table:
+    several = len({cell["victim"] for cell in cells}) > 1
+    names = variants(cells)
+    columns = dict.fromkeys(_column(*pair) for pair in zip(cells, names, strict=True))
+    rows: dict[str, dict[str, str]] = {}
+    for cell, variant in zip(cells, names, strict=True):
+        row = f"{cell['victim']}, {cell['defense']}" if several else cell["defense"]
+        rows.setdefault(row, {})[_column(cell, variant)] = f"{100 * cell['value']:.1f}"
+    body = [[name, *(row.get(column, "") for column in columns)] for name, row in rows.items()]
+    return [f"{metric}, %", *columns], body
+
+
+def _column(cell: Mapping[str, Any], variant: str) -> str:
+    name = ", ".join(filter(None, (cell["attack"], variant)))
+    return " ".join(filter(None, (name, _budget(cell))))

@@ -22,13 +22,13 @@ from nrpurify.attacks.losses import Criterion
 from nrpurify.attacks.surrogate import frozen
 from nrpurify.attacks.wrappers import BPDA, EOT
 from nrpurify.defenses import Protected, protect
-from nrpurify.evaluation.grid_recipe import GridAttack
+from nrpurify.evaluation.plan import PlannedAttack
 
 WHITE_BOX = ("BPDA", "full gradient", "EOT")
 BLACK_BOX = ("oblivious transfer", "surrogate purifier + BPDA", "score-based")
 
 
-def target(attack: GridAttack, victim: nn.Module, defense: nn.Module) -> nn.Module:
+def target(attack: PlannedAttack, victim: nn.Module, defense: nn.Module) -> nn.Module:
     """What an attack on the defended victim itself works on.
 
     A defense that averages several passes is attacked through one pass, or with EOT through as many

@@ -72,7 +72,7 @@ class Part:
 
     def places(self, bench: Bench, cells: Sequence[Result]) -> dict[str, tuple[str, str]]:
         """Where its cells belong, by their ids."""
-        known = scenes.headings(bench, self.defenses)
+        known = scenes.specs_of(bench, self.defenses)
         return {
             cell.id: self.label(cell, known[cell.defense])
             for cell in cells
@@ -86,7 +86,7 @@ def _attack(cell: Result) -> str:
 
 def _attack_and_domain(cell: Result) -> str:
     if cell.attack == "cda":
-        return f"CDA-{cell.settings['domain']}"
+        return f"CDA-{cell.label}"
     return "SSP" if cell.attack == "ssp" else "No Attack"
 
 

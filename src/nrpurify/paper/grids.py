@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 
 from nrpurify import attacks
 from nrpurify.attacks.trained import LOADERS, shipped
-from nrpurify.evaluation import GridRecipe, grid_from_dict, run_grid
-from nrpurify.evaluation.grid import SilentGrid
+from nrpurify.evaluation import EvaluationPlan, EvaluationProgress, plan_from_dict
+from nrpurify.evaluation import run as run_plan
 from nrpurify.paper import trained
 from nrpurify.paper.bench import Bench
 from nrpurify.paper.experiment import Experiment, Outcome
@@ -37,7 +37,7 @@ class Line:
         heading: As the paper calls it, its source included.
         attack: A name in :func:`nrpurify.attacks.names`.
         source: The paper's networks that are attacked; none for SSP's VGG16 and trained attacks.
-        options: Further settings of :class:`nrpurify.evaluation.GridAttack`.
+        options: Further settings of :class:`nrpurify.evaluation.PlannedAttack`.
         domain: Of CDA's generator, see :meth:`Bench.generators`.
     """
 
@@ -59,6 +59,7 @@ class Grid:
         defenses: Specs by the paper's name; ``nrp`` is the bench's purifier.
         eps: Budgets in 1/255.
         small: An own cast for the scale small, see :mod:`nrpurify.paper.standins`.
+        metrics: What is counted; top-5 accuracy stands in columns T-5 beside T-1.
     """
 
     lines: tuple[Line, ...]
@@ -67,6 +68,7 @@ class Grid:
     defenses: Mapping[str, str] = field(default_factory=lambda: dict(UNDEFENDED))
     eps: tuple[int, ...] = (16,)
     small: Mapping[str, str | None] = field(default_factory=dict)
+    metrics: tuple[str, ...] = ("accuracy",)
 
 
 @dataclass(frozen=True)
@@ -106,17 +108,13 @@ class Cast:
         return cls(chosen, _turned(networks), _turned(specs), absent)
 
     def spot(self, cell: Result) -> Spot | None:
-        """Where a cell of the run stands; None if it belongs to no line."""
+        """Where a cell of the run stands; None without a place for its defense."""
         defense, victim = self.defenses.get(cell.defense), self.victims[cell.victim]
         if defense is None:
             return None
         if cell.attack == "clean":
             return Spot("No Attack", 0, defense, victim)
-        # who names most first: a line without a surrogate takes any surrogate's cells
-        for heading, attack in sorted(self.attacks.items(), key=lambda item: -len(item[1])):
-            if _made_by(cell, attack):
-                return Spot(heading, round(255 * (cell.eps or 0)), defense, victim)
-        return None
+        return Spot(cell.label, round(255 * (cell.eps or 0)), defense, victim)
 
 
 def _attack(bench: Bench, grid: Grid, line: Line) -> dict[str, Any] | None:
@@ -157,30 +155,16 @@ def _turned(played: Mapping[str, str | None]) -> dict[str, str]:
     return {by: name for name, by in played.items() if by is not None}
 
 
-def _made_by(cell: Result, attack: Mapping[str, Any]) -> bool:
-    """Whether a cell's images come from this attack of the recipe."""
-    own = cell.settings
-    layer = attack.get("layer", own.get("layers", []))
-    return (
-        cell.attack == attack["name"]
-        and (not attack.get("surrogate") or cell.surrogate == ",".join(attack["surrogate"]))
-        and cell.threat == attack.get("threat", "oblivious transfer")
-        and own.get("purifier", "") == attack.get("purifier", "")
-        and own.get("trained", "") == Path(attack.get("trained", "")).name
-        and attack.get("steps") in (None, cell.steps)
-        and ([layer] if isinstance(layer, str) else list(layer)) == list(own.get("layers", []))
-    )
-
-
-def recipe_of(bench: Bench, name: str, title: str, grid: Grid, cast: Cast) -> GridRecipe:
-    """The recipe that a cast makes."""
+def plan_of(bench: Bench, name: str, title: str, grid: Grid, cast: Cast) -> EvaluationPlan:
+    """The plan that a cast makes; each attack carries its line's heading as label."""
     given = {
         "name": name,
         "title": title,
-        "attacks": list(cast.attacks.values()),
+        "attacks": [{**attack, "label": line} for line, attack in cast.attacks.items()],
+        "metrics": list(grid.metrics),
         "victims": list(cast.victims),
         "defenses": list(cast.defenses),
-        "images": {
+        "data": {
             "folder": "" if bench.images is None else str(bench.images),
             "labels": "" if bench.labels is None else str(bench.labels),
             "limit": bench.limit,
@@ -190,16 +174,18 @@ def recipe_of(bench: Bench, name: str, title: str, grid: Grid, cast: Cast) -> Gr
         "seed": bench.seed,
         "amp": bench.amp,
     }
-    return grid_from_dict(given)
+    return plan_from_dict(given)
 
 
-class _Teller(SilentGrid):
+class CellNotes(EvaluationProgress):
+    """Notes each result in a bench's progress."""
+
     def __init__(self, bench: Bench) -> None:
         self.bench = bench
 
     def finished(self, cell: Result, done: int, total: int, *, kept: bool) -> None:
-        """Tell of each cell."""
-        what = f"{cell.attack} on {cell.victim} behind {cell.defense}"
+        """Note a result."""
+        what = f"{cell.attack} on {cell.victim} behind {cell.defense}, {cell.metric}"
         self.bench.progress.note(
             f"{done}/{total} {what}: {cell.value:.1%}{' (kept)' if kept else ''}"
         )
@@ -213,12 +199,14 @@ def measure(bench: Bench, experiment: Experiment, grid: Grid) -> Outcome:
         WeightsError: Weights are not to be had.
     """
     cast = Cast.of(bench, grid)
-    recipe = recipe_of(bench, experiment.name, experiment.heading, grid, cast)
-    run = _run(bench, recipe)
+    plan = plan_of(bench, experiment.name, experiment.heading, grid, cast)
+    run = _run(bench, plan)
     places = {}
     for cell in run.cells:
         spot = cast.spot(cell)
         place = None if spot is None else grid.place(spot)
+        if place is not None and cell.metric == "top-5 accuracy":
+            place = place[0], place[1].replace("T-1", "T-5")
         if place is not None:
             places[cell.id] = place
     outcome = Outcome(run, places)
@@ -227,11 +215,11 @@ def measure(bench: Bench, experiment: Experiment, grid: Grid) -> Outcome:
     return outcome
 
 
-def _run(bench: Bench, recipe: GridRecipe) -> Run:
+def _run(bench: Bench, plan: EvaluationPlan) -> Run:
     options: dict[str, Any] = {
         "items": replace(bench, limit=None).items(),
         "resume": bench.resume,
         "device": bench.device,
-        "watch": _Teller(bench),
+        "progress": CellNotes(bench),
     }
-    return run_grid(recipe, bench.out, **options)
+    return run_plan(plan, bench.out, **options)

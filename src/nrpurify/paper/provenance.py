@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from torch import nn
 
 from nrpurify.core.hashing import content_hashes, digest
+from nrpurify.evaluation import PlannedAttack
 from nrpurify.paper.bench import Bench
 from nrpurify.results import Result
-from nrpurify.tasks.detection import SceneAttack
 from nrpurify.weights import weights_hash
 
 FEATURES = "features of "
@@ -108,16 +109,7 @@ def hashes(bench: Bench, modules: Mapping[str, nn.Module]) -> dict[str, str]:
     return {name: sha256 for name, sha256 in found.items() if sha256}
 
 
-def attack_hashes(attacks: Sequence[SceneAttack]) -> dict[str, str]:
-    """The same of attacks, from the ``weights_sha256`` of their settings."""
-    found: dict[str, str] = {}
-    for attack in attacks:
-        settings: Mapping[str, Any] = attack.settings
-        found |= settings.get("weights_sha256", {})
-    return found
-
-
-def described(attack: SceneAttack) -> dict[str, Any]:
-    """An attack's settings as plain values, without its hashes."""
-    own = {key: value for key, value in attack.settings.items() if key != "weights_sha256"}
-    return {"name": attack.name, "eps": attack.eps, "steps": attack.steps} | own
+def described(attack: PlannedAttack) -> dict[str, Any]:
+    """An attack's settings as plain values; of a file its name only."""
+    values = {**attack.decides, "eps": list(attack.eps), "trained": Path(attack.trained).name}
+    return {key: value for key, value in values.items() if value not in ("", None, [], {})}

@@ -14,15 +14,17 @@ from nrpurify import defenses
 from nrpurify.core.errors import InputError
 from nrpurify.core.files import find_images
 from nrpurify.core.images import write_png
+from nrpurify.core.precision import arithmetic
 from nrpurify.data.detection import Problems, SceneBuilder
+from nrpurify.evaluation.networks import attack_spec
+from nrpurify.evaluation.tasks import TASKS, Task
 from nrpurify.models.detectors import load_detector
 from nrpurify.models.segmenters import load_segmenter
 from nrpurify.paper import scenes, trained
 from nrpurify.paper.bench import Bench
 from nrpurify.paper.experiment import Experiment, Finding, Outcome
-from nrpurify.paper.provenance import Data, attack_hashes, chosen, described, hashes, photographs
+from nrpurify.paper.provenance import FEATURES, Data, chosen, described, hashes, photographs
 from nrpurify.paper.runfolder import run_of
-from nrpurify.tasks.looks import Look, detector_look, segmenter_look
 
 EPS = 16
 
@@ -50,15 +52,15 @@ _FIGURES = {
 }
 
 
-def _model(bench: Bench, figure: SceneFigure) -> tuple[str, nn.Module, Look]:
-    """The figure's detector, or SegNet-Basic: its name, itself and what it sees in an image."""
+def _model(bench: Bench, figure: SceneFigure) -> tuple[str, nn.Module, Task]:
+    """The figure's detector, or SegNet-Basic: its name, itself and its task."""
     pretrained = bench.scale != "smoke"
     if not figure.victim:
         segmenter = load_segmenter(scenes.SEGMENTER, pretrained=pretrained, device=bench.device)
-        return scenes.SEGMENTER, segmenter, segmenter_look(segmenter)
+        return scenes.SEGMENTER, segmenter, TASKS.create("segment")
     name = scenes.detector_name(bench, figure.victim)
     detector = load_detector(name, pretrained=pretrained, device=bench.device)
-    return name, detector, detector_look(detector)
+    return name, detector, TASKS.create("detect")
 
 
 def _images(bench: Bench, figure: SceneFigure, count: int) -> tuple[list[tuple[str, Tensor]], Data]:
@@ -98,11 +100,12 @@ def _read(
 
 @torch.no_grad()
 def _strip(
-    bench: Bench, name: str, views: Sequence[tuple[str, Tensor]], look: Look
+    bench: Bench, name: str, views: Sequence[tuple[str, Tensor]], task: Task, model: nn.Module
 ) -> dict[str, Any]:
     panels = []
     for title, image in views:
-        picture, caption = look(image)
+        with torch.no_grad():
+            picture, caption = task.render(model, image, task.predict(model, image[None])[0])
         for kind, shown in (("image", image), ("answer", picture)):
             file = f"{name}--{title}-{kind}.png".lower()
             write_png(bench.out / "strips" / file, shown.float().cpu())
@@ -120,28 +123,36 @@ def work(bench: Bench, experiment: Experiment) -> Outcome:
         raise InputError(f"{experiment.name} shows CDA, and the package has no trained generator")
     attack = next(scenes.budgets(bench, figure.attack, (EPS,)))
     images, data = _images(bench, figure, bench.pick(2, 4, 8))
-    victim, model, look = _model(bench, figure)
+    victim, model, task = _model(bench, figure)
+    spec_of_attack = attack_spec(attack, attack.eps[0])
+    network = spec_of_attack.load()
+    if network is not None:
+        network = network.to(bench.device)
+    runner = spec_of_attack.runner(network, seed=bench.seed, amp=bench.amp)
     spec = trained.spec(bench, "nrp")
     assert spec is not None
     purifier = defenses.make(spec, device=bench.device, seed=bench.seed)
     strips = []
     for name, image in images:
-        attacked = attack.run(image[None], bench.generator())
+        attacked = runner(image[None])
         with torch.no_grad():
             purified = purifier(attacked)
         views = (("Clean", image), ("Attacked", attacked[0]), ("Purified", purified[0]))
-        strips.append(_strip(bench, name, views, look))
+        strips.append(_strip(bench, name, views, task, model))
         bench.progress.note(f"{name} done")
+    members = spec_of_attack.members(network).items() if figure.attack != "cda" else ()
+    surrogates = {f"{FEATURES}{name}": member for name, member in members}
+    trained_hashes = spec_of_attack.weights_sha256(network) if figure.attack == "cda" else {}
     run = run_of(
         bench,
         experiment.name,
         experiment.heading,
         [],
         data=[data],
-        weights=hashes(bench, {victim: model, spec: purifier}) | attack_hashes([attack]),
+        weights=hashes(bench, {victim: model, spec: purifier} | surrogates) | trained_hashes,
         settings={
             "victim": victim,
-            "attack": described(attack),
+            "attack": {**described(attack), "precision": arithmetic(bench.amp, bench.device)},
             "defense": defenses.settings(spec),
         },
     )

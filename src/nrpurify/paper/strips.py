@@ -9,17 +9,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from nrpurify import defenses
+from nrpurify import defenses, models
 from nrpurify.core.errors import MissingExtraError
 from nrpurify.core.hashing import slug
 from nrpurify.core.images import write_png
-from nrpurify.evaluation.strips import defense_words
+from nrpurify.evaluation.gallery import defense_words
 from nrpurify.models import imagenet_classes
 from nrpurify.paper import trained
 from nrpurify.paper.attacked import attacked_images
 from nrpurify.paper.bench import Bench
 from nrpurify.paper.experiment import Outcome
-from nrpurify.paper.topk import load_network
 from nrpurify.results import Result
 
 
@@ -40,7 +39,7 @@ def add_strips(bench: Bench, outcome: Outcome, count: int) -> None:
             "attacked": f"Attacked: {heading}, ε {255 * (cell.eps or 0):.3g}/255",
             "purified": defense_words(spec, purifier),
         }
-        victim = load_network(bench, cell.victim)
+        victim = models.load_classifier(cell.victim, device=bench.device)
         for row, name in enumerate(names):
             shown = {key: view[row] for key, view in views.items()}
             strips.append(

@@ -33,7 +33,7 @@ def _place(spot: Spot) -> tuple[str, str] | None:
 
 def _label(task: str, cell: Result, defense: str) -> tuple[str, str]:
     eps = round(255 * (cell.eps or 0))
-    return f"{task} · {defense}", _column(cell.settings.get("domain", ""), eps)
+    return f"{task} · {defense}", _column(cell.label, eps)
 
 
 GRID = Grid(

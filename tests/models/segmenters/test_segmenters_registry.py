@@ -166,14 +166,12 @@ def test_the_shipped_one_reaches_its_cards_figure():
     folder = os.environ.get("NRPURIFY_CAMVID")
     if folder is None:
         pytest.skip("NRPURIFY_CAMVID names no folder with CamVid's test and testannot")
-    from nrpurify.tasks.segmentation import LabeledFolder, evaluate_segmentation
+    from nrpurify.evaluation import DataSpec, EvaluationPlan, run
 
     _, card = checkpoint.load_segnet(checkpoint.shipped_segmenters()["segnet-basic-camvid"])
-    data = LabeledFolder.read(Path(folder) / "test", Path(folder) / "testannot")
-    cells = evaluate_segmentation(
-        load_segmenter("segnet-basic-camvid"), data, {"none": nn.Identity()}
-    )
-    assert abs(cells[0]["value"] - card.metrics["pixel accuracy"]) < 5e-4
+    data = DataSpec(f"{folder}/test", masks=f"{folder}/testannot")
+    found = run(EvaluationPlan(data, task="segment", defenses=("none",)))
+    assert abs(found.cells[0].value - card.metrics["pixel accuracy"]) < 5e-4
 
 
 @pytest.mark.slow

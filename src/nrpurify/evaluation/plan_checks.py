@@ -1,0 +1,211 @@
+"""What of a plan can be refused before anything is loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import fields, replace
+from functools import partial
+from typing import Any
+
+from nrpurify.attacks import registry
+from nrpurify.attacks.registry import AttackEntry
+from nrpurify.attacks.trained import LOADERS, locate
+from nrpurify.core.config import Place, RecipeError
+from nrpurify.core.errors import InputError
+from nrpurify.core.registry import near_matches
+from nrpurify.evaluation.attack_runner import typed_settings
+from nrpurify.evaluation.metrics import METRICS
+from nrpurify.evaluation.plan import SCORE_BASED, DataSpec, EvaluationPlan, PlannedAttack
+from nrpurify.evaluation.plan_parser import distance
+from nrpurify.evaluation.tasks import TASKS, Task
+
+Problem = tuple[Place, str]
+_OWN = {"targeted", "features", "layer"}
+"""What a plan gives by fields of its own, or not at all."""
+
+
+def check_plan(plan: EvaluationPlan) -> None:
+    """Refuse a plan that cannot be run, all its problems at once.
+
+    Raises:
+        RecipeError: Unknown tasks, metrics, attacks, presets or settings, data that a task does not
+            take, threats that do not go with an attack, numbers out of range, empty or repeated
+            entries; each with its place.
+    """
+    problems = [*_numbers(plan), *_lists(plan)]
+    task = None
+    try:
+        task = TASKS.create(plan.task)
+    except InputError as error:
+        problems.append((("task",), str(error)))
+    for index, metric in enumerate(plan.metrics):
+        problems += [(("metrics", index), text) for text in _said(partial(METRICS.create, metric))]
+    if task is not None:
+        problems += _data_problems(plan.data, task, plan.task)
+    for index, attack in enumerate(plan.attacks):
+        place = ("attacks", index)
+        found = [*_attack_problems(attack), *(_task_problems(attack, task) if task else ())]
+        problems += [((*place, key), text) for key, text in found]
+    if problems:
+        raise RecipeError(*problems)
+
+
+def _numbers(plan: EvaluationPlan) -> Iterator[Problem]:
+    given: tuple[tuple[Place, int | None, int], ...] = (
+        (("batch",), plan.batch, 1),
+        (("group",), plan.group, 1),
+        (("gallery",), plan.gallery, 0),
+        (("seed",), plan.seed, 0),
+        (("data", "limit"), plan.data.limit, 1),
+        (("data", "size"), plan.data.size, 16),
+        (("data", "longest"), plan.data.longest, 1),
+    )
+    for place, value, least in given:
+        if value is not None and value < least:
+            yield place, f"{value} given; expected at least {least}"
+
+
+def _lists(plan: EvaluationPlan) -> Iterator[Problem]:
+    if not plan.defenses:
+        yield ("defenses",), "nothing given; expected at least one"
+    named: dict[str, Sequence[Any]] = {
+        "victims": plan.victims,
+        "defenses": plan.defenses,
+        "metrics": plan.metrics,
+        "attacks": [replace(attack, label="") for attack in plan.attacks],
+    }
+    for name, entries in named.items():
+        for index, entry in enumerate(entries):
+            if entry in entries[:index]:
+                yield (name, index), "came before; keep one of them"
+
+
+def _data_problems(data: DataSpec, task: Task, name: str) -> Iterator[Problem]:
+    plain = DataSpec()
+    for field in fields(DataSpec):
+        given = getattr(data, field.name) != getattr(plain, field.name)
+        if given and field.name not in ("folder", "limit", *task.takes):
+            takes = ", ".join(task.takes) or "no labels"
+            yield ("data", field.name), f"does not belong to {name}; it takes {takes}"
+    for field_name, meaning in task.needs.items():
+        if data.folder and not getattr(data, field_name):
+            yield ("data", field_name), f"is missing; {name} needs {field_name}: {meaning}"
+
+
+def _task_problems(attack: PlannedAttack, task: Task) -> Iterator[tuple[str, str]]:
+    """What goes only with class labels: attacks on classifiers, and on the victim itself."""
+    if task.class_labels or attack.attacked:
+        return
+    name = task.name
+    if attack.threat != "oblivious transfer":
+        yield "threat", f"{attack.threat} given; {name} takes oblivious transfer"
+    if attack.name in registry.names() and registry.get(attack.name).surrogate == "classifier":
+        free = [n for n in registry.names() if registry.get(n).surrogate != "classifier"]
+        text = f"{attack.name} attacks classifiers; other tasks take {', '.join(free)}"
+        yield "name", text
+
+
+def _attack_problems(attack: PlannedAttack) -> Iterator[tuple[str, str]]:
+    if attack.attacked:
+        yield from _made_before_problems(attack)
+        return
+    if not attack.name:
+        yield "name", "is missing; expected an attack, or a folder under attacked"
+        return
+    try:
+        entry = registry.get(attack.name)
+    except InputError as error:
+        yield "name", str(error)
+        return
+    yield from _budget_problems(attack, entry)
+    yield from _setting_problems(attack, entry)
+    yield from _threat_problems(attack, entry)
+    yield from _surrogate_problems(attack, entry)
+
+
+def _made_before_problems(attack: PlannedAttack) -> Iterator[tuple[str, str]]:
+    kept = {name: getattr(attack, name) for name in ("name", "attacked", "eps", "label", "norm")}
+    for key, value in vars(PlannedAttack(**kept)).items():
+        if getattr(attack, key) != value:
+            yield key, "does not go with attacked, whose images are made; leave one of them out"
+    if len(attack.eps) > 1:
+        yield "eps", f"{list(attack.eps)} given; images made before have one budget"
+    for value in attack.eps:
+        yield from _refused("eps", partial(distance, value, attack.norm))
+
+
+def _budget_problems(attack: PlannedAttack, entry: AttackEntry) -> Iterator[tuple[str, str]]:
+    if not attack.eps or len(set(attack.eps)) < len(attack.eps):
+        yield "eps", f"{list(attack.eps)} given; expected one or more different budgets"
+    for value in attack.eps:
+        yield from _refused("eps", partial(distance, value, attack.norm))
+    if attack.norm not in entry.info.norms:
+        supported = ", ".join(entry.info.norms)
+        yield "norm", f"{attack.norm} given; {attack.name} supports {supported}"
+    if attack.step_size is not None:
+        yield from _refused("step_size", lambda: distance(attack.step_size, attack.norm))
+    if attack.steps is not None and attack.steps < 1:
+        yield "steps", f"{attack.steps} given; expected at least 1"
+
+
+def _setting_problems(attack: PlannedAttack, entry: AttackEntry) -> Iterator[tuple[str, str]]:
+    yield from _refused("preset", lambda: entry.defaults(attack.preset))
+    known = sorted(set(entry.settings) - _OWN)
+    for name in attack.given:
+        if name not in known:
+            yield (
+                name,
+                f"no such setting: {attack.name} has no setting {name!r}; "
+                f"{near_matches(name, known)}",
+            )
+    if attack.preset in entry.presets:
+        changes = {name: value for name, value in attack.given.items() if name in known}
+        yield from _refused(
+            "settings", lambda: entry.create(attack.preset, **typed_settings(entry, changes))
+        )
+
+
+def _threat_problems(attack: PlannedAttack, entry: AttackEntry) -> Iterator[tuple[str, str]]:
+    threat = attack.threat
+    if attack.name in SCORE_BASED and threat == "oblivious transfer":
+        pass  # made on a surrogate's scores
+    elif (attack.name in SCORE_BASED) != (threat == "score-based"):
+        which = "go with" if attack.name in SCORE_BASED else "are the only ones for"
+        yield "threat", f"{threat} given; {', '.join(SCORE_BASED)} {which} score-based"
+    elif threat != "oblivious transfer" and entry.surrogate != "classifier":
+        yield "threat", f"{threat} needs an attack on classifiers; {attack.name} is none"
+    if (threat == "EOT") != (attack.draws > 1):
+        yield "draws", f"{attack.draws} given; expected 2 or more with EOT, else 1"
+    if attack.bpda and threat != "EOT":
+        yield "bpda", "goes with EOT; for one draw the threat BPDA says it"
+    if (threat == "surrogate purifier + BPDA") != bool(attack.purifier):
+        yield "purifier", "goes with the threat 'surrogate purifier + BPDA', and with no other"
+
+
+def _surrogate_problems(attack: PlannedAttack, entry: AttackEntry) -> Iterator[tuple[str, str]]:
+    needed = attack.transfers and entry.surrogate == "classifier"
+    allowed = needed or entry.surrogate == "features"
+    if needed and not attack.surrogate:
+        yield "surrogate", "none given; a transfer needs a network that is attacked"
+    if attack.surrogate and not allowed:
+        yield "surrogate", f"given; {attack.name} with {attack.threat} has none, leave it out"
+    if len(attack.surrogate) > 1 and entry.surrogate == "features":
+        yield "surrogate", f"{len(attack.surrogate)} given; {attack.name} attacks one network"
+    if attack.trained and attack.name not in LOADERS:
+        yield "trained", f"given; {attack.name} is not trained, only {' and '.join(LOADERS)} are"
+    elif attack.trained:
+        yield from _refused("trained", partial(locate, attack.trained))
+    if attack.layer and not (entry.surrogate == "features" or "features" in entry.settings):
+        yield "layer", f"given; {attack.name} has no such setting, leave it out"
+
+
+def _refused(key: str, action: Callable[[], object]) -> Iterator[tuple[str, str]]:
+    for text in _said(action):
+        yield key, text
+
+
+def _said(action: Callable[[], object]) -> Iterator[str]:
+    try:
+        action()
+    except (InputError, TypeError) as error:
+        yield str(error)

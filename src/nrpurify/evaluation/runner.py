@@ -1,0 +1,297 @@
+"""The one runner of plans: data, networks, results, pictures, and the folder of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from nrpurify.attacks.constraints import lost_by_rounding
+from nrpurify.core.config import Gathered, RecipeError, to_yaml
+from nrpurify.core.errors import InputError
+from nrpurify.core.files import check_writable, write_text
+from nrpurify.core.images import shorter_side
+from nrpurify.core.plugins import check_trusted, load_plugins
+from nrpurify.core.progress import SILENT, Progress
+from nrpurify.core.versions import versions
+from nrpurify.data.labels import LabeledImage
+from nrpurify.evaluation import gallery
+from nrpurify.evaluation.cells import Unit, kept_cells, save_cell, units
+from nrpurify.evaluation.classification import open_labeled
+from nrpurify.evaluation.diagnostics import Warned, find_warnings
+from nrpurify.evaluation.made_before import MadeBefore
+from nrpurify.evaluation.measurement import Cells, Measurement
+from nrpurify.evaluation.networks import Networks, name_problems
+from nrpurify.evaluation.plan import EvaluationPlan, read_plan
+from nrpurify.evaluation.plan_checks import check_plan
+from nrpurify.evaluation.progress import EvaluationProgress, PlainProgress
+from nrpurify.evaluation.provenance import provenance
+from nrpurify.evaluation.tasks import TASKS, Samples, Task
+from nrpurify.purifiers.purifier import small_images_notes
+from nrpurify.results import RUN_FILE, Result, Run, write_run
+
+Items = Sequence[LabeledImage] | Samples
+Models = Mapping[str, Callable[..., Any]]
+
+
+def run(
+    plan: EvaluationPlan | str | Path,
+    out: str | Path | None = None,
+    *,
+    items: Items | None = None,
+    models: Models | None = None,
+    resume: bool = False,
+    device: str = "cpu",
+    progress: Progress = SILENT,
+    trust_plan: bool = False,
+) -> Run:
+    """Run a plan.
+
+    ``out`` gets ``plan.yaml``, ``run.json`` (updated after each result), ``cells/`` with one file a
+    result, ``adversaries/`` with the attacked images of transfers and their manifests, and
+    ``strips/`` with pictures. What is finished there is kept when a run is resumed, as long as
+    nothing that decides it has changed; the rest is measured.
+
+    Args:
+        plan: A plan, a shipped one's name, or a YAML file.
+        out: A folder; None keeps nothing on disk.
+        items: Labeled images, or samples of any task, in place of the plan's data.
+        models: The user's own models, modules or functions, by the names that the plan's victims
+            and surrogates have.
+        resume: Go on in a folder that holds a run.
+        device: Where to work.
+        progress: Sees images; an :class:`EvaluationProgress` also results and warnings.
+        trust_plan: Run the code that a file's ``plugins``, ``python:`` and ``file.py:`` name; an
+            :class:`EvaluationPlan` object is the caller's own.
+
+    Returns:
+        The run as in ``run.json``.
+
+    Raises:
+        InputError: A plan that cannot be used (lines are named when it is a file), or a folder
+            that holds a run already and ``resume`` was not given.
+        MissingExtraError: A library of the extras is needed.
+        WeightsError: Weights could not be found or downloaded.
+        AssertionError: An attack left its budget.
+    """
+    if not isinstance(plan, EvaluationPlan):
+        read, marks = read_plan(plan)
+        check_trusted(read.to_dict(), [], trust_all=trust_plan)
+        with marks.naming_lines():
+            return run(
+                read, out, items=items, models=models, resume=resume, device=device,
+                progress=progress,
+            )  # fmt: skip
+    with prepare(
+        plan, out, items=items, models=models, resume=resume, device=device, progress=progress
+    ) as evaluation:
+        return evaluation.run()
+
+
+def prepare(
+    plan: EvaluationPlan,
+    out: str | Path | None = None,
+    *,
+    items: Items | None = None,
+    models: Models | None = None,
+    resume: bool = False,
+    device: str = "cpu",
+    progress: Progress = SILENT,
+) -> Evaluation:
+    """Check a plan, read its images and load its networks, before any time is spent on attacks.
+
+    Arguments and errors are those of :func:`run`. The result is a context manager.
+    """
+    load_plugins(plan.plugins)
+    folder = None if out is None else _enter(Path(out), resume)
+    watch = progress if isinstance(progress, EvaluationProgress) else PlainProgress(progress)
+    own = models or {}
+    plan, task, samples, made = _open(plan, items, own)
+    networks = Networks.load(plan, task, samples.read(0)[0][None].to(device), device, own)
+    samples = task.fit(networks.victims, samples, plan.data)
+    for before in made.values():
+        samples = samples.without(before.unreadable(samples))
+    facts = task.check(networks.victims, samples, plan.data, device)
+    samples.notes.extend(_notes(plan, samples, networks))
+    stack = ExitStack()
+    base = folder or Path(stack.enter_context(TemporaryDirectory(prefix="nrpurify-")))
+    measurement = Measurement(
+        plan, task, samples, networks, facts, made, base / "adversaries", versions(), device,
+        watch,
+    )  # fmt: skip
+    if folder is not None:
+        write_text(folder / "plan.yaml", to_yaml(plan.to_dict()))
+    return Evaluation(measurement, folder, watch, stack)
+
+
+def _enter(folder: Path, resume: bool) -> Path:
+    if not resume and ((folder / RUN_FILE).exists() or (folder / "cells").exists()):
+        raise InputError(
+            f"{str(folder)!r} holds a run; resume it (--resume) or choose another folder"
+        )
+    check_writable(folder / RUN_FILE)
+    return folder
+
+
+def _open(
+    plan: EvaluationPlan, items: Items | None, own: Models
+) -> tuple[EvaluationPlan, Task, Samples, dict[int, MadeBefore]]:
+    """Plan, task and samples, once the plan is checked; all problems so far come in one error."""
+    gathered, samples = Gathered(), None
+    with gathered.at():
+        check_plan(plan)
+    task: Task | None = None
+    made: dict[int, MadeBefore] = {}
+    if not any(place[:1] == ("task",) for place, _ in gathered.problems):
+        task = TASKS.create(plan.task)
+        plan = replace(
+            plan,
+            victims=plan.victims or task.default_victims,
+            metrics=plan.metrics or task.default_metrics,
+        )
+        if not plan.victims:
+            gathered.problems.append((("victims",), f"nothing given; {task.name} has no default"))
+        if not any(place[:1] == ("data",) for place, _ in gathered.problems):
+            with gathered.at("data"):
+                samples = _samples(task, plan, items)
+    for index, attack in enumerate(plan.attacks):
+        if attack.attacked:
+            with gathered.at("attacks", index, "attacked"):
+                made[index] = MadeBefore.of(attack)
+    if samples is None or task is None or gathered.problems:
+        gathered.problems += name_problems(plan, own)
+        gathered.end()
+    assert samples is not None
+    assert task is not None
+    return plan, task, samples, made
+
+
+def _samples(task: Task, plan: EvaluationPlan, items: Items | None) -> Samples:
+    if isinstance(items, Samples):
+        return items
+    if items is not None:
+        return open_labeled(plan.data, items)
+    if not plan.data.folder:
+        raise RecipeError((("data", "folder"), "is missing; expected a folder of images"))
+    return task.open(plan.data)
+
+
+def _notes(plan: EvaluationPlan, samples: Samples, networks: Networks) -> list[str]:
+    side = shorter_side(samples.paths)
+    side = side if samples.size is None else min(samples.size, side)
+    notes = small_images_notes(side, (networks.defense(name) for name in plan.defenses))
+    if plan.rounding == "uint8":
+        budgets = {eps for a in plan.attacks if a.norm == "linf" for eps in a.eps}
+        notes += [text for eps in sorted(budgets) for text in lost_by_rounding(eps)]
+    return notes
+
+
+@dataclass
+class Evaluation:
+    """A plan with all that it needs; use it in a ``with`` block.
+
+    Attributes:
+        measurement: Images, networks and attacked images.
+        folder: Of the run; None keeps nothing.
+        progress: Watches.
+        cells: What has been measured.
+    """
+
+    measurement: Measurement
+    folder: Path | None
+    progress: EvaluationProgress
+    stack: ExitStack
+    cells: list[Result] = field(default_factory=list)
+    _head: dict[str, Any] = field(default_factory=dict)
+    _warned: set[str] = field(default_factory=set)
+
+    def __enter__(self) -> Evaluation:
+        """Nothing more to prepare."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Remove what is not kept."""
+        self.stack.close()
+
+    def run(self) -> Run:
+        """Measure what is not there yet."""
+        plan = self.measurement.plan
+        self._head = _head(self.measurement)
+        every = list(units(plan, self.measurement.made))
+        total = sum(len(self._ids(unit, victim)) for unit in every for victim in unit.victims)
+        for unit in every:
+            found = {victim: self._read(unit, victim) for victim in unit.victims}
+            if kept := all(cells is not None for cells in found.values()):
+                done = {victim: cells for victim, cells in found.items() if cells is not None}
+            else:
+                done = self.measurement.measure(unit)
+            self._take(unit, done, total, kept=kept)
+        pictures: list[dict[str, Any]] = []
+        if self.folder is not None:
+            shown = gallery.strips(self.measurement, self.cells, plan.gallery)
+            pictures = [strip.write(self.folder / "strips") for strip in shown]
+        return self._save(pictures)
+
+    def pictures(self) -> list[gallery.Strip]:
+        """The pictures of the plan's gallery, after :meth:`run`."""
+        count = self.measurement.plan.gallery
+        return list(gallery.strips(self.measurement, self.cells, count))
+
+    def _ids(self, unit: Unit, victim: str) -> list[str]:
+        found = self.measurement.ids(unit, victim)
+        return [name for values in found.values() for name in values.values()]
+
+    def _read(self, unit: Unit, victim: str) -> Cells | None:
+        if self.folder is None:
+            return None
+        names = self._ids(unit, victim)
+        label = "" if unit.attack is None else unit.attack.label
+        return kept_cells(self.folder / "cells", names, len(self.measurement.samples), label)
+
+    def _take(self, unit: Unit, done: dict[str, Cells], total: int, *, kept: bool) -> None:
+        for victim, cells in done.items():
+            self.measurement.remember_clean(unit, victim, cells)
+            for cell, hits in cells:
+                if not kept and self.folder is not None:
+                    save_cell(self.folder / "cells", cell, hits)
+                self.cells.append(cell)
+                self._save([])
+                self.progress.finished(cell, len(self.cells), total, kept=kept)
+
+    def _save(self, strips: list[dict[str, Any]]) -> Run:
+        warnings = [*_image_notes(self.measurement.samples), *find_warnings(self.cells)]
+        for warning in warnings:
+            if warning["text"] not in self._warned:
+                self._warned.add(warning["text"])
+                self.progress.warned(warning)
+        made = Run(tuple(self.cells), **self._head, warnings=warnings, strips=strips)
+        if self.folder is not None:
+            write_run(self.folder, made)
+        return made
+
+
+def _head(measurement: Measurement) -> dict[str, Any]:
+    plan, samples = measurement.plan, measurement.samples
+    return {
+        "name": plan.name,
+        "title": plan.title or plan.name,
+        "images": {
+            "folder": samples.folder,
+            "n": len(samples),
+            "size": samples.size,
+            "rule": samples.rule,
+            **({"broken": samples.unreadable} if samples.unreadable else {}),
+        },
+        "settings": plan.to_dict(),
+        "weights_sha256": dict(measurement.networks.hashes),
+        "left_out": samples.left_out,
+        **provenance(seed=plan.seed, amp=plan.amp, device=measurement.device),
+    }
+
+
+def _image_notes(samples: Samples) -> list[Warned]:
+    texts = [*samples.notes, *samples.problems]
+    return [{"kind": "images", "text": text, "cells": []} for text in texts]

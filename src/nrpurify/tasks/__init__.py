@@ -1,1 +1,0 @@
-"""Detection and segmentation: the same purifier in front of other tasks."""

@@ -1,0 +1,137 @@
+import pytest
+import torch
+from torch import nn
+
+from nrpurify.core.errors import InputError
+from nrpurify.evaluation import Tally, check_budget, evaluate
+from nrpurify.evaluation.batches import Batch
+
+
+class Brightness(nn.Module):
+    """Class 1 for bright images, class 0 for dark ones."""
+
+    def forward(self, images):
+        bright = images.mean((1, 2, 3))
+        return torch.stack([0.5 - bright, bright - 0.5], 1)
+
+
+CLEAN = torch.tensor([0.45, 0.55, 0.9, 0.1]).view(-1, 1, 1, 1).expand(4, 3, 2, 2)
+LABELS = torch.tensor([0, 1, 1, 1])
+BATCH = Batch(CLEAN, LABELS, list("abcd"))
+
+
+def darken(batch):
+    return (batch.images - 0.1).clamp(0, 1)
+
+
+def brighten(images):
+    return (images + 0.1).clamp(0, 1)
+
+
+def run(**changes):
+    given = {"attack": darken, "purifier": brighten, "eps": 0.1, **changes}
+    return evaluate([BATCH, BATCH], {"b": Brightness()}, **given)["b"]
+
+
+def test_counts_by_condition():
+    tally = run()
+    assert tally.total == 8
+    # Clean: dark 0.45, bright 0.55 and 0.9 are right. Darkened, 0.55 falls below one half.
+    # Brightened again, all is as before. Clean images brightened: 0.45 rises above one half.
+    assert tally.correct == {"clean": 6, "attacked": 4, "purified": 6, "purified_clean": 4}
+
+
+def test_conditional_success_counts_only_what_was_right():
+    assert run().conditional_success() == {
+        "attacked": pytest.approx(1 / 3),
+        "purified": 0.0,
+        "purified_clean": pytest.approx(1 / 3),
+    }
+
+
+def test_accuracies_have_intervals():
+    tally = run()
+    assert tally.accuracy()["attacked"] == 0.5
+    low, high = tally.intervals()["attacked"]
+    assert low < 0.5 < high
+
+
+def test_several_victims_are_counted_apart():
+    both = evaluate(
+        [BATCH], {"b": Brightness(), "n": Never()}, attack=darken, purifier=brighten, eps=0.1
+    )
+    assert [both[name].accuracy()["clean"] for name in "bn"] == [0.75, 0.25]
+
+
+class Never(nn.Module):
+    """Always class 0."""
+
+    def forward(self, images):
+        return torch.tensor([[1.0, 0.0]]).expand(len(images), 2)
+
+
+def test_an_attack_beyond_its_budget_is_caught():
+    with pytest.raises(AssertionError, match=r"change 0\.100000 of 0\.050000"):
+        run(eps=0.05)
+
+
+def test_budget_check_sees_the_range():
+    with pytest.raises(AssertionError, match="range"):
+        check_budget(torch.ones(1, 3, 2, 2), torch.full((1, 3, 2, 2), 1.01), 0.1)
+
+
+def test_labels_beyond_the_classes_are_refused():
+    batch = Batch(CLEAN, torch.tensor([0, 1, 2, 1]), list("abcd"))
+    with pytest.raises(InputError, match="label 2 given; b has classes 0 to 1"):
+        evaluate([batch], {"b": Brightness()}, attack=darken, purifier=brighten, eps=0.1)
+
+
+def test_observer_sees_views_and_logits():
+    seen = []
+    run(observe=lambda views, logits: seen.append((views.names, set(logits["b"]))))
+    assert seen[0] == (list("abcd"), {"clean", "attacked", "purified", "purified_clean"})
+
+
+def test_an_empty_tally_does_not_divide_by_zero():
+    assert Tally().accuracy()["clean"] == 0.0
+
+
+@pytest.mark.parametrize("broken", ["attacked", "clean"])
+def test_budget_check_refuses_nan(broken):
+    images = {"clean": torch.ones(1, 3, 2, 2), "attacked": torch.ones(1, 3, 2, 2)}
+    images[broken][0, 1, 0, 1] = torch.nan
+    with pytest.raises(AssertionError, match=f"the {broken} images hold NaN"):
+        check_budget(images["clean"], images["attacked"], 0.1)
+
+
+def spoil(images):
+    images = images.clone()
+    images[2, 1, 0, 0] = torch.nan
+    return images
+
+
+def test_purified_images_that_are_not_finite_end_the_work():
+    with pytest.raises(InputError, match=r"images behind the defense 'fast' hold NaN .* for c;"):
+        run(purifier=spoil, defense="fast")
+
+
+class Undecided(nn.Module):
+    """NaN for bright images: an argmax would say class 0."""
+
+    def forward(self, images):
+        scores = torch.zeros(len(images), 2)
+        scores[images.mean((1, 2, 3)) > 0.5] = torch.nan
+        return scores
+
+
+@pytest.mark.parametrize(
+    ("purifier", "said"),
+    [
+        (brighten, r"logits of u behind the defense 'none' hold NaN .* for b and 1 more images"),
+        (torch.ones_like, "behind the defense 'purifier' hold NaN .* for a and 3 more images"),
+    ],
+)
+def test_logits_that_are_not_finite_are_no_class(purifier, said):
+    batch = BATCH if purifier is brighten else Batch(CLEAN / 2, LABELS, list("abcd"))
+    with pytest.raises(InputError, match=said):
+        evaluate([batch], {"u": Undecided()}, attack=darken, purifier=purifier, eps=0.1)
