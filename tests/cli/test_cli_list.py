@@ -17,6 +17,8 @@ NAMES = {
     "victims": models.names(),
     "detectors": detector_names(),
     "segmenters": segmenter_names(),
+    "tasks": ["classify", "detect", "instances", "segment"],
+    "metrics": ["accuracy", "conditional-success", "mAP", "mIoU", "pixel-accuracy", "top5"],
 }
 
 

@@ -2,9 +2,11 @@
 
 import hashlib
 import json
+import shutil
 import subprocess
 import sys
 import tomllib
+import venv
 from pathlib import Path
 
 import pytest
@@ -16,14 +18,18 @@ from nrpurify.core import plugins, versions
 from nrpurify.core.errors import WeightsError
 from nrpurify.core.images import read_image, write_png
 from nrpurify.defenses.registry import DEFENSES
+from nrpurify.evaluation.metrics import METRICS
+from nrpurify.evaluation.tasks import TASKS
 from nrpurify.models.registry import VICTIMS
 from nrpurify.purifiers import build_purifier, load_purifier, save_purifier
 from nrpurify.purifiers.registry import PURIFIERS
 
 EXAMPLE = Path(__file__).parent / "example"
 FILE = EXAMPLE / "nrpurify_example.py"
-REGISTRIES = (ATTACKS, DEFENSES, VICTIMS, PURIFIERS)
-NAMES = ("one-color", "posterize", "brightest-channel", "two-convolutions")
+REGISTRIES = (ATTACKS, DEFENSES, VICTIMS, PURIFIERS, TASKS, METRICS)
+NAMES = (
+    *("one-color", "posterize", "brightest-channel", "two-convolutions", "retrieve", "recall"),
+)
 SHA256 = hashlib.sha256(FILE.read_bytes()).hexdigest()
 
 
@@ -149,10 +155,82 @@ def test_a_checkpoint_loads_no_plug_in(installed, tmp_path):
         load_purifier(file)
 
 
+RETRIEVE = (
+    *("--task", "retrieve", "--metric", "recall", "--victim", "brightest-channel"),
+    *("--size", "16", "--attack", "one-color:darker=true", "--eps", "16/255"),
+    *("--defense", "posterize:levels=16"),
+)
+
+
+def check_retrieval(folder):
+    run = json.loads((folder / "run.json").read_text("utf-8"))
+    assert {(cell["task"], cell["metric"]) for cell in run["cells"]} == {("retrieve", "recall")}
+    assert len(run["cells"]) == 4  # clean and attacked, with and without the defense
+    clean = next(cell for cell in run["cells"] if cell["attack"] == "clean")
+    assert (clean["value"], clean["n"]) == (1.0, 3)
+    assert run["strips"]
+
+
+def test_a_task_and_its_metric_from_the_command_line(tmp_path, photos):
+    run = tmp_path / "run"
+    command = ["evaluate", str(photos), *RETRIEVE, "--out", str(run), "--device", "cpu"]
+    assert main([*command, "--plugin", str(FILE)]) == 0
+    check_retrieval(run)
+    assert main([*command, "--plugin", str(FILE), "--resume"]) == 0
+    assert main(["report", str(run)]) == 0
+
+
+def test_recall_counts_the_first_k(tmp_path):
+    plugins.load_plugin(str(FILE))
+    ranks, targets = torch.tensor([[0, 1], [1, 0], [2, 2]]), [0, 0, 0]
+    for k, hits in ((1, 1), (2, 2)):
+        metric = METRICS.create(f"recall:k={k}")
+        metric.update(ranks, targets)
+        assert metric.compute()["recall"].value == hits / 3
+
+
+def list_installed(python, kind):
+    done = subprocess.run(
+        [python, "-m", "nrpurify", "list", kind, "--json"], capture_output=True, check=True
+    )
+    return {row["name"] for row in json.loads(done.stdout)}
+
+
 @pytest.mark.slow
-def test_pip_installs_it(tmp_path):
-    site = tmp_path / "site"
-    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation"]
-    subprocess.run([*pip, "--target", str(site), str(EXAMPLE)], check=True)
-    assert (site / FILE.name).read_bytes() == FILE.read_bytes()
-    assert (next(site.glob("*.dist-info")) / "entry_points.txt").read_text().count("=") == 4
+def test_pip_installs_all_six_kinds(tmp_path, photos):
+    """Into an environment that sees this one's packages and nothing of this test."""
+    venv.create(tmp_path / "env", system_site_packages=False, with_pip=False)
+    python = str(tmp_path / "env" / "bin" / "python")
+    site = Path(
+        subprocess.check_output([python, "-c", "import site; print(site.getsitepackages()[0])"])
+        .decode()
+        .strip()
+    )
+    seen = [path for path in sys.path if path and Path(path).is_dir()]
+    (site / "seen.pth").write_text("\n".join(seen))
+    source = tmp_path / "source"
+    shutil.copytree(EXAMPLE, source, ignore=shutil.ignore_patterns("build", "*.egg-info"))
+    pip = [python, "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation"]
+    subprocess.run([*pip, str(source)], check=True)
+
+    def nrpurify(*arguments):
+        return subprocess.run([python, "-m", "nrpurify", *map(str, arguments)], check=True)
+
+    kinds = ("attacks", "defenses", "victims", "purifiers", "tasks", "metrics")
+    for kind, name in zip(kinds, NAMES, strict=True):
+        assert name in list_installed(python, kind)
+    out = tmp_path / "out"
+    nrpurify("attack", photos, out / "attacked", "--name", "one-color", "--recursive")
+    nrpurify("purify", photos, out / "purified", "--defense", "posterize", "--recursive")
+    nrpurify("grid", plan(tmp_path, photos), "--out", out / "grid")
+    check_run(out / "grid", "1.2.3")
+    nrpurify("evaluate", photos, *RETRIEVE, "--out", out / "retrieve", "--device", "cpu")
+    check_retrieval(out / "retrieve")
+    code = (
+        "from nrpurify.purifiers import build_purifier, save_purifier;"
+        f"save_purifier(build_purifier('two-convolutions'), {str(tmp_path / 'own.safetensors')!r})"
+    )
+    subprocess.run([python, "-c", code], check=True)
+    own = ("--purifier", tmp_path / "own.safetensors", "--plugin", "nrpurify_example")
+    nrpurify("purify", photos / "0", out / "own", *own)
+    assert len(list((out / "own").glob("*.png"))) == 2

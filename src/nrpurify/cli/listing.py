@@ -31,6 +31,8 @@ class Kind(StrEnum):
     VICTIMS = "victims"
     DETECTORS = "detectors"
     SEGMENTERS = "segmenters"
+    TASKS = "tasks"
+    METRICS = "metrics"
 
 
 def _attacks() -> Iterable[Row]:
@@ -68,11 +70,13 @@ def _shipped() -> list[str]:
 
 def _purifiers() -> Iterable[Row]:
     from nrpurify.purifiers import DESIGNS
+    from nrpurify.purifiers.registry import PURIFIERS
 
     ready = _shipped()
     for name, design in DESIGNS.items():
         source = "shipped, trained" if name in ready else "a design, to be trained"
         yield {"name": name, "source": source, "settings": design.arguments}
+    yield from map(_row, map(PURIFIERS.get, PURIFIERS.foreign_names()))
 
 
 def _victims() -> Iterable[Row]:
@@ -86,6 +90,23 @@ def _victims() -> Iterable[Row]:
     common = dict.fromkeys(("mean", "std", "size", "checkpoint"))
     for name, source in _OTHER_VICTIMS.items():
         yield {"name": name, "source": source, "settings": common}
+
+
+def _tasks() -> Iterable[Row]:
+    from nrpurify.evaluation.tasks import TASKS
+
+    return map(_row, map(TASKS.get, TASKS.names()))
+
+
+def _metrics() -> Iterable[Row]:
+    from nrpurify.evaluation.metrics import METRICS
+
+    return map(_row, map(METRICS.get, METRICS.names()))
+
+
+def _row(entry: Entry[Any]) -> Row:
+    source = entry.info.get("source", "")
+    return {"name": entry.name, "source": source, "settings": _defaults(entry, ())}
 
 
 _FUNCTIONS = {
@@ -134,6 +155,8 @@ _ROWS: dict[Kind, Callable[[], Iterable[Row]]] = {
     Kind.VICTIMS: _victims,
     Kind.DETECTORS: _detectors,
     Kind.SEGMENTERS: _segmenters,
+    Kind.TASKS: _tasks,
+    Kind.METRICS: _metrics,
 }
 
 
@@ -141,7 +164,7 @@ def command(
     kind: Annotated[Kind, typer.Argument(help="What to list.", show_default=False)],
     json: Json = False,
 ) -> None:
-    """List attacks, defenses, purifiers, victims, detectors or segmenters, with their settings.
+    """List attacks, defenses, models, tasks or metrics, with their sources and settings.
 
     Settings are shown with their defaults (those of the preset paper for attacks). They are given
     as in pgd:steps=40,step_size=2/255.

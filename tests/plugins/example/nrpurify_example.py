@@ -1,10 +1,25 @@
-"""A plug-in as anyone may write it: attack, defense, purifier design and victim, in one file."""
+"""A plug-in as anyone may write it: one of each kind that can be added, in one file."""
+
+from pathlib import Path
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from nrpurify import register_attack, register_defense, register_purifier, register_victim
+from nrpurify import (
+    register_attack,
+    register_defense,
+    register_metric,
+    register_purifier,
+    register_task,
+    register_victim,
+)
 from nrpurify.attacks.base import Attack, AttackProblem
+from nrpurify.core.hashing import content_hashes
+from nrpurify.core.images import load_batch
+from nrpurify.data.labels import read_labeled_folder
+from nrpurify.evaluation import DataSpec, Samples, Task
+from nrpurify.results import Estimate, share
 from nrpurify.weights import Preprocessing
 
 
@@ -60,3 +75,60 @@ def brightest_channel(sharpness: float = 1.0) -> tuple[nn.Module, Preprocessing]
     head.weight.data *= sharpness
     network = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), head)
     return network, Preprocessing((0.5, 0.5, 0.5), (0.5, 0.5, 0.5), size=8)
+
+
+@register_task("retrieve", source="images of the same class, nearest first")
+class Retrieve(Task):
+    """Image retrieval: each second image of a class is a query for the others.
+
+    Victims return a vector for each image; the gallery that is searched stays clean.
+    """
+
+    default_metrics = ("recall",)
+    takes = ("size",)
+    one_size = True
+
+    def open(self, data: DataSpec) -> Samples:
+        """Read one sub-folder for each class; the first half of the images is the gallery."""
+        items, _ = read_labeled_folder(data.folder)
+        self.gallery, queries = items[::2][: data.limit], items[1::2][: data.limit]
+        self.size, self.known = data.size, {}
+
+        def read(index: int) -> tuple[Tensor, int]:
+            return self._image(queries[index].path), queries[index].label
+
+        paths = [item.path for item in queries]
+        hashes = content_hashes([item.path for item in self.gallery])
+        labels = [item.label for item in (*self.gallery, *queries)]
+        identity = {"gallery": hashes, "labels": labels, "size": data.size}
+        return Samples(paths, read, identity, folder=data.folder, size=data.size)
+
+    def predict(self, victim: nn.Module, images: Tensor) -> Tensor:
+        """N×G class numbers of the gallery, nearest first by cosine similarity."""
+        if victim not in self.known:
+            shown = torch.stack([self._image(item.path) for item in self.gallery])
+            self.known[victim] = F.normalize(victim(shown.to(images)).flatten(1))
+        near = F.normalize(victim(images).flatten(1)) @ self.known[victim].T
+        labels = torch.tensor([item.label for item in self.gallery], device=images.device)
+        return labels[near.argsort(dim=1, descending=True, stable=True)]
+
+    def _image(self, path: Path) -> Tensor:
+        return load_batch([path], self.size, crop=True)[0]
+
+
+@register_metric("recall", source="share of queries with their class among the first k")
+class Recall:
+    """Recall at k: whether one of the k nearest images has the query's class."""
+
+    def __init__(self, k: int = 1) -> None:
+        self.k = k
+        self.hits: list[bool] = []
+
+    def update(self, predictions: Tensor, targets: list[int]) -> None:
+        """Count N rankings of class numbers, and N class numbers."""
+        rows = predictions[:, : self.k].tolist()
+        self.hits += [target in row for row, target in zip(rows, targets, strict=True)]
+
+    def compute(self, *, seed: int = 0) -> dict[str, Estimate]:
+        """The share of hits with its Wilson interval; nothing is drawn."""
+        return {"recall": share(self.hits)}
