@@ -51,7 +51,8 @@ _WITH_PLAN = frozenset(
     | {"plan", "plugin", "trust_plan", "json"}
 )
 """Options that go with ``--plan``; the plan says all else."""
-_MAKING = ("attack", "layer", "preset", "step_size", "steps", "surrogate", "trained")
+_TARGETED = ("accuracy", "targeted-success")
+_MAKING = ("attack", "targeted", "layer", "preset", "step_size", "steps", "surrogate", "trained")
 """Options that make attacked images."""
 
 
@@ -113,6 +114,13 @@ def command(
             show_default="vgg16 for ssp",
         ),
     ] = None,
+    targeted: Annotated[
+        bool,
+        typer.Option(
+            "--targeted",
+            help="Attack toward a class drawn for each image, and count how often it is reached.",
+        ),
+    ] = False,
     layer: Annotated[
         str | None, typer.Option(help="Its layer (ssp, tap).", show_default="vgg16's conv3_3")
     ] = None,
@@ -260,7 +268,7 @@ def plan_of(folder: Path, given: set[str], options: Mapping[str, Any]) -> Evalua
         tuple(_attacks(task, given, options)),
         tuple(dict.fromkeys(("none", *(behind or ("fast",))))),
         options["task"],
-        tuple(options["metric"] or ()),
+        tuple(options["metric"] or (_TARGETED if options["targeted"] else ())),
         name=f"{task.name}-{folder.name}",
         title=f"{task.name} on {folder.name}",
         seed=options["seed"],
@@ -307,6 +315,7 @@ def _attacks(task: Task, given: set[str], options: Mapping[str, Any]) -> list[Pl
             layer=options["layer"],
             preset=options["preset"],
             norm=norm,
+            toward_random=options["targeted"],
             trained=files.get(spec.partition(":")[0]),
             skip_unknown=not task.class_labels,
             steps=options["steps"],

@@ -29,6 +29,7 @@ from nrpurify.evaluation.networks import Networks, attack_spec, surrogate_names,
 from nrpurify.evaluation.plan import EvaluationPlan, PlannedAttack
 from nrpurify.evaluation.predictions import Predictions, predictions
 from nrpurify.evaluation.profiler import Meter
+from nrpurify.evaluation.targets import drawn_targets
 from nrpurify.evaluation.tasks import Samples, Task
 from nrpurify.evaluation.threats import WHITE_BOX, GradientCheck, check_gradients, target
 from nrpurify.results import Result
@@ -111,6 +112,7 @@ class Measurement:
             "precision": self._precision(attack is None or attack.transfers),
             "weights_sha256": used,
             "versions": self.versions,
+            **({"classes": self._classes} if attack and attack.labels == "random" else {}),
         }
 
     def _precision(self, may_be_half: bool) -> str:
@@ -222,8 +224,11 @@ class Measurement:
         }
         ask = self.asker(unit, defense)
         for chunk in self.chunks():
+            aims = self._targets(unit.attack, chunk.batch)
             for victim, found in ask(chunk, source(chunk)).items():
                 for metric in metrics[victim].values():
+                    if hasattr(metric, "attack_targets"):
+                        metric.attack_targets = None if aims is None else aims.tolist()
                     metric.update(found, chunk.targets)
             self.progress.update(unit.title, chunk.rows.stop, len(self.samples))
         return metrics
@@ -332,10 +337,23 @@ class Measurement:
         )
 
         def make(batch: Batch) -> Tensor:
+            aims = self._targets(attack, batch)
             with torch.enable_grad():
-                return runner(batch.images, batch.labels if labeled else None).detach()
+                classes = batch.labels if aims is None else aims
+                return runner(batch.images, classes if labeled else None).detach()
 
         return make
+
+    @property
+    def _classes(self) -> int:
+        """Classes that all victims have."""
+        return min(int(facts["classes"]) for facts in self.facts.values())
+
+    def _targets(self, attack: PlannedAttack | None, batch: Batch) -> Tensor | None:
+        """The classes toward which an attack leads; None for one that leads away."""
+        if attack is None or attack.labels != "random":
+            return None
+        return drawn_targets(batch, self._classes, self.plan.seed)
 
     def _gradients(self, unit: Unit, defense: nn.Module) -> GradientCheck | None:
         if unit.attack is None or unit.attack.threat not in WHITE_BOX:

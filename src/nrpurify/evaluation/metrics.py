@@ -16,7 +16,9 @@ class Metric(Protocol):
 
     A metric that is right or wrong for each image may keep that as ``hits``, a list of booleans in
     the order of the images. One that compares with clean images, undefended, has an attribute
-    ``clean_hits``; the runner sets it before :meth:`compute`.
+    ``clean_hits``; the runner sets it before :meth:`compute`. One that counts targets reached has
+    ``attack_targets``; the runner sets it before each :meth:`update`: the classes toward which
+    these images were led, or None.
     """
 
     def update(self, predictions: Any, targets: Sequence[Any]) -> None:
@@ -104,6 +106,31 @@ class TopFive:
     def compute(self, *, seed: int = 0) -> dict[str, Estimate]:
         """``top-5 accuracy``; nothing is drawn."""
         return {"top-5 accuracy": share_of(self.hits)}
+
+
+@register_metric("targeted-success", source="answers that are the attack's target")
+class TargetedSuccess:
+    """The share of images whose answer is the class toward which the attack led.
+
+    It is 0 for clean images and for attacks without targets.
+
+    Attributes:
+        attack_targets: Of the images that come next, or None; set by the runner.
+    """
+
+    def __init__(self) -> None:
+        self.attack_targets: Sequence[int] | None = None
+        self.hits: list[bool] = []
+
+    def update(self, predictions: Any, targets: Sequence[int]) -> None:
+        """Count N×classes logits."""
+        aims = [-1] * len(predictions) if self.attack_targets is None else self.attack_targets
+        guesses = predictions.argmax(1).tolist()
+        self.hits += [guess == aim for guess, aim in zip(guesses, aims, strict=True)]
+
+    def compute(self, *, seed: int = 0) -> dict[str, Estimate]:
+        """``targeted-success``; nothing is drawn."""
+        return {"targeted-success": share_of(self.hits)}
 
 
 @register_metric("conditional-success", source="of clean right answers, the share lost")

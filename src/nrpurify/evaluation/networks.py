@@ -224,7 +224,8 @@ def attack_spec(attack: PlannedAttack, eps: float = 16 / 255) -> AttackSpec:
         attack.preset,
         attack.given,
         attack.trained or None,
-        use_labels=attack.labels == "given",
+        use_labels=attack.labels != "predicted",
+        targeted=attack.labels == "random",
         norm=attack.norm,
     )
 

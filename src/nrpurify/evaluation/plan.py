@@ -72,7 +72,8 @@ class PlannedAttack:
         step_size: In (0, 1]; None for the preset's.
         settings: Further settings of the attack. In YAML they also stand beside ``name``.
         labels: ``given``: away from the true class. ``predicted``: away from what the attacked
-            network predicts for the clean image.
+            network predicts for the clean image. ``random``: toward a class that is drawn for
+            each image and is not its own; the metric ``targeted-success`` counts it.
         draws: Passes through a random defense for one gradient (EOT).
         bpda: For EOT: the identity's gradient through the defense.
         purifier: The attacker's own defense, for ``surrogate purifier + BPDA``.
@@ -92,7 +93,7 @@ class PlannedAttack:
     steps: int | None = None
     step_size: float | None = None
     settings: dict[str, Any] = field(default_factory=dict)
-    labels: Literal["given", "predicted"] = "given"
+    labels: Literal["given", "predicted", "random"] = "given"
     draws: int = 1
     bpda: bool = False
     purifier: str = ""

@@ -99,6 +99,8 @@ def _task_problems(attack: PlannedAttack, task: Task) -> Iterator[tuple[str, str
     name = task.name
     if attack.threat != "oblivious transfer":
         yield "threat", f"{attack.threat} given; {name} takes oblivious transfer"
+    if attack.labels == "random":
+        yield "labels", f"random given; {name} has no classes of images to lead toward"
     if attack.name in registry.names() and registry.get(attack.name).surrogate == "classifier":
         free = [n for n in registry.names() if registry.get(n).surrogate != "classifier"]
         text = f"{attack.name} attacks classifiers; other tasks take {', '.join(free)}"
@@ -120,6 +122,7 @@ def _attack_problems(attack: PlannedAttack) -> Iterator[tuple[str, str]]:
     yield from _budget_problems(attack, entry)
     yield from _setting_problems(attack, entry)
     yield from _threat_problems(attack, entry)
+    yield from _target_problems(attack, entry)
     yield from _surrogate_problems(attack, entry)
 
 
@@ -180,6 +183,11 @@ def _threat_problems(attack: PlannedAttack, entry: AttackEntry) -> Iterator[tupl
         yield "bpda", "goes with EOT; for one draw the threat BPDA says it"
     if (threat == "surrogate purifier + BPDA") != bool(attack.purifier):
         yield "purifier", "goes with the threat 'surrogate purifier + BPDA', and with no other"
+
+
+def _target_problems(attack: PlannedAttack, entry: AttackEntry) -> Iterator[tuple[str, str]]:
+    if attack.labels == "random" and not entry.info.targeted:
+        yield "labels", f"random given; {attack.name} leads toward no class"
 
 
 def _surrogate_problems(attack: PlannedAttack, entry: AttackEntry) -> Iterator[tuple[str, str]]:

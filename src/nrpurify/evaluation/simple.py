@@ -25,6 +25,7 @@ def simple_attack(
     trained: str | Path | None = None,
     skip_unknown: bool = False,
     label: str = "",
+    toward_random: bool = False,
     **options: Any,
 ) -> PlannedAttack:
     """A transfer by its spec, such as ``mi-fgsm:momentum=0.9``, and by options of a command.
@@ -40,6 +41,8 @@ def simple_attack(
         skip_unknown: Leave options out that the attack does not have, where several attacks share
             them.
         label: See :class:`~nrpurify.evaluation.plan.PlannedAttack`.
+        toward_random: Toward a class drawn for each image, see
+            :class:`~nrpurify.evaluation.plan.PlannedAttack`.
         options: Settings such as ``steps``; None is one that was not given.
 
     Raises:
@@ -69,6 +72,7 @@ def simple_attack(
         norm,  # type: ignore[arg-type]
         **named,
         settings=merged,
+        labels="random" if toward_random else "given",
         trained="" if trained is None else str(trained),
         label=label,
     )
