@@ -28,7 +28,8 @@ class GradientCount:
     """What an attack met at one image.
 
     Attributes:
-        zero_steps: Steps whose gradient was zero everywhere.
+        zero_steps: Gradients that were zero everywhere: one a step, or more where an attack takes
+            several.
         not_finite: NaN and infinite entries of the gradients of all steps.
     """
 
