@@ -7,7 +7,7 @@ A value is the mean accuracy of the victims that are not the surrogate; its inte
 import argparse
 import json
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +21,15 @@ Table = dict[Key, dict[str, NDArray[np.float64]]]
 RESAMPLINGS = 2000
 
 
-def read(folder: Path) -> tuple[list[str], Table]:
-    """Each defense's right answers, victims × images, by attack."""
+def read(folder: Path, victims: Collection[str] = ()) -> tuple[list[str], Table]:
+    """Each defense's right answers, victims × images, by attack; of ``victims``, if any."""
     run = json.loads((folder / "run.json").read_text(encoding="utf-8"))
     found: dict[Key, dict[str, list[Any]]] = defaultdict(lambda: defaultdict(list))
     order: list[str] = []
     for cell in run["cells"]:
         if not cell["settings"].get("in_mean", True):
+            continue
+        if victims and cell["victim"] not in victims:
             continue
         hits = json.loads((folder / "cells" / f"{cell['id']}.json").read_text())["hits"]
         attack = "" if cell["threat"] == "none" else cell["attack"]
@@ -42,9 +44,9 @@ def read(folder: Path) -> tuple[list[str], Table]:
     return order, arrays
 
 
-def pooled(folders: Sequence[Path]) -> tuple[list[str], Table]:
+def pooled(folders: Sequence[Path], victims: Collection[str] = ()) -> tuple[list[str], Table]:
     """Runs on different images as one: of attacks and defenses that all of them have."""
-    orders, tables = zip(*map(read, folders), strict=True)
+    orders, tables = zip(*(read(folder, victims) for folder in folders), strict=True)
     order = [name for name in orders[0] if all(name in other for other in orders)]
     found: Table = {}
     for key in tables[0]:
@@ -55,6 +57,15 @@ def pooled(folders: Sequence[Path]) -> tuple[list[str], Table]:
                 if all(name in table[key] for table in tables)
             }
     return order, found
+
+
+def joined(order: list[str], table: Table, folder: Path, victims: Collection[str]) -> list[str]:
+    """Add the defenses of a run on the same images to ``table``; those and the old in order."""
+    more, other = read(folder, victims)
+    names = {name: f"{name} ({folder.name})" for name in more if name != "none"}
+    for key, by in table.items():
+        by |= {names[name]: hits for name, hits in other.get(key, {}).items() if name in names}
+    return [*order, *names.values()]
 
 
 def interval(hits: NDArray[np.float64]) -> tuple[float, float]:
@@ -148,8 +159,12 @@ def main() -> None:
         default="fast:coarse=1,fine=1",
         help="another setting of the purifier, compared with it in a table of its own",
     )
+    parser.add_argument("--victims", nargs="+", default=[], help="in the means; all of them")
+    parser.add_argument("--with", dest="other", type=Path, help="a run of the same images")
     args = parser.parse_args()
-    order, table = pooled(args.run)
+    order, table = pooled(args.run, args.victims)
+    if args.other:
+        order = joined(order, table, args.other, args.victims)
     print_accuracy([defense for defense in order if defense != args.beside], table)
     print_success(args.purifier, table)
     print_differences(args.purifier, [d for d in order if d != args.beside], table)
