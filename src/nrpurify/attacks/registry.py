@@ -76,6 +76,18 @@ def register_attack(
 
     Raises:
         InputError: The name is taken by another module.
+
+    Examples:
+        >>> from nrpurify.attacks import Attack
+        >>> @nrpurify.register_attack("brighten", source="an example")
+        ... class Brighten(Attack):
+        ...     '''Add the budget.'''
+        ...     def perturb(self, problem):
+        ...         return problem.clean + problem.radii
+        >>> model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(12, 2))
+        >>> brighten = nrpurify.attacks.create("brighten")
+        >>> brighten(model, torch.zeros(1, 3, 2, 2), torch.tensor([0]), eps=0.5).max().item()
+        0.5
     """
     info = AttackInfo(name, source, needs, label_free, norms=norms)
     info = AttackInfo(

@@ -36,6 +36,12 @@ class SelfSupervisedPerturbation(GradientAttack):
         momentum: Decay of accumulated gradients, 0 for none (not in the paper).
         diversity: Probability of an input-diversity draw at each step, 0 for none (not in it).
         smoothing: Size of the Gaussian filter of the gradient, 0 for none (not in it).
+
+    Examples:
+        >>> network = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3))
+        >>> extractor = nrpurify.FeatureExtractor(network, "0")
+        >>> nrpurify.ssp(extractor, torch.rand(1, 3, 16, 16), eps=8 / 255, steps=3).shape
+        torch.Size([1, 3, 16, 16])
     """
 
     presets: ClassVar = {"authors": {"layer": "relu3_3", "distance": "mse", "start": "gaussian"}}
@@ -98,9 +104,6 @@ ssp = functional(SelfSupervisedPerturbation)
 class SSP:
     """SSP with its surrogate and settings kept, for many batches.
 
-    >>> attack = SSP(eps=8 / 255, seed=0)  # doctest: +SKIP
-    >>> adversarial = attack(images)  # doctest: +SKIP
-
     Args:
         surrogate: A feature extractor, or a name that
             :func:`nrpurify.models.features.feature_extractor` takes.
@@ -111,6 +114,14 @@ class SSP:
         seed: Start of the generator that serves all calls.
         amp: As in :func:`ssp`.
         changes: Settings that override the preset, as in :func:`ssp`.
+
+    Examples:
+        >>> network = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3))
+        >>> extractor = nrpurify.FeatureExtractor(network, "0")
+        >>> attack = nrpurify.SSP(extractor, eps=8 / 255, steps=3, seed=0)
+        >>> images = torch.rand(2, 3, 16, 16)
+        >>> bool((attack(images) - images).abs().max() <= 8 / 255 + 1e-6)
+        True
     """
 
     def __init__(

@@ -11,7 +11,15 @@ def first_line(error: Exception) -> str:
 
 
 class NrpurifyError(Exception):
-    """Base of all errors that this package raises on purpose."""
+    """Base of all errors that this package raises on purpose.
+
+    Examples:
+        >>> try:
+        ...     nrpurify.load_purifier("fats")
+        ... except nrpurify.NrpurifyError as error:
+        ...     print("fast" in str(error))
+        True
+    """
 
 
 class InputError(NrpurifyError, ValueError):

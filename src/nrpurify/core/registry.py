@@ -188,13 +188,16 @@ class Registry(Generic[T]):
             name: What specs and plans call it.
             info: Facts about it, such as ``source``.
 
-        >>> @register_defense("flip", source="control")  # doctest: +SKIP
-        ... class Flip(torch.nn.Module):
-        ...     def forward(self, images):
-        ...         return images.flip(3)
-
         Raises:
             InputError: The name is taken by another module.
+
+        Examples:
+            >>> @nrpurify.register_defense("flip", source="control")
+            ... class Flip(torch.nn.Module):
+            ...     def forward(self, images):
+            ...         return images.flip(3)
+            >>> nrpurify.defenses.make("flip")(torch.ones(1, 3, 2, 2)).shape
+            torch.Size([1, 3, 2, 2])
         """
 
         def decorate(factory: F) -> F:

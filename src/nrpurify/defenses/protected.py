@@ -55,6 +55,12 @@ class Protected(nn.Module):
             out of their range, NaN or infinite values from the defense, several passes of a model
             that does not return N×classes, or an answer that cannot be brought back, see
             :func:`nrpurify.defenses.geometry.bring_back`.
+
+    Examples:
+        >>> blur = torch.nn.AvgPool2d(3, 1, 1)
+        >>> model = nrpurify.Protected(torch.nn.Flatten(), blur)
+        >>> model(torch.zeros(1, 3, 8, 8)).shape
+        torch.Size([1, 192])
     """
 
     def __init__(
@@ -177,6 +183,12 @@ class MajorityVote(nn.Module):
     Args:
         model: Returns N×classes scores; random, or the passes agree.
         passes: Number of passes.
+
+    Examples:
+        >>> model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(192, 10))
+        >>> votes = nrpurify.MajorityVote(model, passes=3)(torch.rand(2, 3, 8, 8))
+        >>> bool((votes.sum(1) == 1).all())
+        True
     """
 
     def __init__(self, model: nn.Module, passes: int) -> None:
@@ -209,11 +221,6 @@ def protect(
 ) -> Protected:
     """Put a defense in front of a model, which is neither retrained nor changed.
 
-    >>> weights = ResNet50_Weights.IMAGENET1K_V1  # doctest: +SKIP
-    >>> model = protect(resnet50(weights=weights), preprocessing=weights)  # doctest: +SKIP
-    >>> model(images)  # N×3×224×224 in [0, 1]  # doctest: +SKIP
-    >>> model = protect(my_model, "jpeg:quality=75+fast")  # doctest: +SKIP
-
     A defense that asks for several passes (``passes`` and ``combine``, such as ``rp``) gets them.
 
     Args:
@@ -238,6 +245,12 @@ def protect(
 
     Raises:
         InputError: No such defense or mode, or a normalization that cannot be used.
+
+    Examples:
+        >>> model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 96 * 96, 10))
+        >>> protected = nrpurify.protect(model, "jpeg:quality=75")
+        >>> protected(torch.rand(2, 3, 96, 96)).shape
+        torch.Size([2, 10])
     """
     check_callable(model, "model")
     found = find_preprocessing(mean, std, preprocessing)

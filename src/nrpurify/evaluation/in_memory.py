@@ -97,9 +97,6 @@ def evaluate(
 def evaluate(data: Any, /, *args: Any, **options: Any) -> Run | dict[str, Tally]:
     """Evaluate a plan, or images in memory.
 
-    >>> run = evaluate("quick", "runs/quick")  # doctest: +SKIP
-    >>> run = evaluate(EvaluationPlan(...), models={"mine": model})  # doctest: +SKIP
-
     With a plan, the arguments are those of :func:`nrpurify.evaluation.runner.run`. Batches of
     images in memory are counted under four conditions: clean, attacked, purified, purified clean.
 
@@ -118,6 +115,21 @@ def evaluate(data: Any, /, *args: Any, **options: Any) -> Run | dict[str, Tally]
         InputError: A plan that cannot be used, a label that a victim has no class for, or
             predictions that are not finite.
         AssertionError: The attack left its budget.
+
+    Examples:
+        >>> run = nrpurify.evaluate("quick", "runs/quick")  # doctest: +SKIP
+        >>> images, labels = torch.rand(2, 3, 8, 8), torch.tensor([0, 1])
+        >>> batch = nrpurify.evaluation.Batch(images, labels, ["a.png", "b.png"])
+        >>> network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(192, 2))
+        >>> counts = nrpurify.evaluate(
+        ...     [batch],
+        ...     {"mine": network},
+        ...     attack=lambda batch: (batch.images + 0.01).clamp(0, 1),
+        ...     purifier=torch.nn.Identity(),
+        ...     eps=0.01,
+        ... )
+        >>> counts["mine"].total
+        2
     """
     if isinstance(data, EvaluationPlan | str | Path):
         return run(data, *args, **options)

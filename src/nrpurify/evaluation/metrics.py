@@ -45,6 +45,21 @@ def register_metric(
 
     Raises:
         InputError: The name is taken by another module.
+
+    Examples:
+        >>> from nrpurify.results import Estimate
+        >>> @nrpurify.register_metric("answers", source="an example")
+        ... class Answers:
+        ...     def __init__(self):
+        ...         self.count = 0
+        ...     def update(self, predictions, targets):
+        ...         self.count += len(targets)
+        ...     def compute(self, *, seed=0):
+        ...         return {"answers": Estimate(1.0, 1.0, 1.0, self.count)}
+        >>> metric = Answers()
+        >>> metric.update(torch.zeros(2, 10), [0, 1])
+        >>> metric.compute()["answers"].n
+        2
     """
     return METRICS.register(name, source=source, values=values or (name,))
 

@@ -143,6 +143,15 @@ class EvaluationPlan:
         amp: bf16 autocast of transfers and of defenses against them; white-box attacks and what
             they are judged by run in fp32.
         plugins: Modules or files whose decorators add attacks, defenses, victims, tasks or metrics.
+
+    Examples:
+        >>> from nrpurify.evaluation.plan import PlannedAttack
+        >>> plan = nrpurify.EvaluationPlan(
+        ...     victims=("efficientnet_lite0",),
+        ...     attacks=(PlannedAttack("ssp", eps=(16 / 255,), surrogate=("vgg16",), steps=10),),
+        ... )
+        >>> plan.defenses
+        ('none', 'fast')
     """
 
     data: DataSpec = DataSpec()

@@ -212,6 +212,15 @@ def register_task(name: str, *, source: str = "") -> Callable[[T], T]:
 
     Raises:
         InputError: The name is taken by another module.
+
+    Examples:
+        >>> from nrpurify.evaluation.classification import Classify
+        >>> @nrpurify.register_task("sort", source="an example")
+        ... class Sort(Classify):
+        ...     '''Classification with another metric.'''
+        ...     default_metrics = ("top5",)
+        >>> Sort.name
+        'sort'
     """
 
     def decorate(task: T) -> T:

@@ -28,6 +28,12 @@ class FeatureExtractor(nn.Module):
 
     Raises:
         InputError: A layer does not exist; near matches are named.
+
+    Examples:
+        >>> network = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.ReLU())
+        >>> (features,) = nrpurify.FeatureExtractor(network, "1")(torch.rand(1, 3, 8, 8))
+        >>> features.shape
+        torch.Size([1, 4, 6, 6])
     """
 
     def __init__(
@@ -172,6 +178,12 @@ def feature_extractor(
     Raises:
         InputError: No such network or layer.
         WeightsError: The weights could not be found or downloaded.
+
+    Examples:
+        >>> extractor = nrpurify.feature_extractor("alexnet", "conv2", pretrained=False)
+        >>> (features,) = extractor(torch.rand(1, 3, 64, 64))
+        >>> features.shape[1]
+        192
     """
     from nrpurify import models
 

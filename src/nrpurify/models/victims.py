@@ -61,9 +61,6 @@ def load_classifier(
 ) -> Classifier:
     """Return a classifier, in eval mode, without weight gradients.
 
-    >>> load_classifier("timm:resnet18:pretrained=false,size=160")  # doctest: +SKIP
-    >>> load_classifier("my_models.py:build:checkpoint=best.pt")  # doctest: +SKIP
-
     Args:
         model: A spec: one of :func:`names`, ``timm:NAME``, ``torchvision:NAME`` or
             ``torchvision:NAME.ENTRY`` with one of torchvision's entries of weights,
@@ -82,6 +79,11 @@ def load_classifier(
         MissingExtraError: the library that has it is not installed.
         PluginError: a user's function failed.
         WeightsError: the weights could not be fetched, or a file does not fit.
+
+    Examples:
+        >>> classifier = nrpurify.load_classifier("squeezenet1_1", pretrained=False)
+        >>> classifier(torch.rand(1, 3, 227, 227)).shape
+        torch.Size([1, 1000])
     """
     if not isinstance(model, str):
         return as_classifier(model).to(device)

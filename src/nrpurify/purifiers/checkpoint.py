@@ -51,6 +51,13 @@ def save_purifier(
 
     Returns:
         The card as written, with the hash of the tensors.
+
+    Examples:
+        >>> purifier = nrpurify.load_purifier("tiny")
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     card = nrpurify.save_purifier(purifier, Path(folder, "mine.safetensors"))
+        >>> card.architecture
+        'unshuffle-unet'
     """
     tensors = {**purifier.network.state_dict(), _STRENGTH: purifier.strength}
     if purifier.gate is not None:
@@ -79,6 +86,11 @@ def load_purifier(
     Raises:
         InputError: Neither a shipped name nor a file, or a strength that it does not take.
         WeightsError: The file is damaged, or is no purifier of this package.
+
+    Examples:
+        >>> purifier = nrpurify.load_purifier("tiny")
+        >>> purifier.purify(torch.rand(1, 3, 96, 128)).shape
+        torch.Size([1, 3, 96, 128])
     """
     path = _locate(source)
     card, tensors = read_carded(path)

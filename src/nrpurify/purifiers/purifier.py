@@ -73,6 +73,11 @@ class Purifier(nn.Module):
 
     Raises:
         InputError: Another strength for a network that enlarges.
+
+    Examples:
+        >>> purifier = nrpurify.load_purifier("tiny")
+        >>> isinstance(purifier, nrpurify.Purifier), purifier.scale
+        (True, 1)
     """
 
     strength: Tensor
@@ -278,6 +283,13 @@ class DynamicPurifier(nn.Module):
 
     Raises:
         InputError: ``noise`` or ``eps`` outside [0, 1].
+
+    Examples:
+        >>> generator = torch.Generator().manual_seed(0)
+        >>> purifier = nrpurify.load_purifier("tiny")
+        >>> dynamic = nrpurify.DynamicPurifier(purifier, generator=generator)
+        >>> dynamic(torch.rand(1, 3, 96, 96)).shape
+        torch.Size([1, 3, 96, 96])
     """
 
     def __init__(

@@ -255,5 +255,11 @@ class Recipe(TrainingRecipe):
 
 
 def load_recipe(source: str | Path, *, base: str = "", **changes: Any) -> Recipe:
-    """Read a purifier's recipe; see :meth:`nrpurify.training.recipe.TrainingRecipe.load`."""
+    """Read a purifier's recipe; see :meth:`nrpurify.training.recipe.TrainingRecipe.load`.
+
+    Examples:
+        >>> recipe = nrpurify.load_recipe("smoke", steps=20)
+        >>> recipe.purifier, recipe.steps
+        ('micro', 20)
+    """
     return Recipe.load(source, base=base, **changes)

@@ -171,6 +171,11 @@ def train(
 
     Raises:
         InputError: Data, recipe or folder cannot be used.
+
+    Examples:
+        >>> recipe = nrpurify.load_recipe("smoke")
+        >>> nrpurify.train("photos/", "runs/mine", recipe)  # doctest: +SKIP
+        PosixPath('runs/mine/purifier.safetensors')
     """
     if watcher is not None:
         warnings.warn(
