@@ -4,6 +4,7 @@ import copy
 import pickle
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import onnx
 import pytest
@@ -54,6 +55,10 @@ def test_openvino_has_two_files_that_belong_together(onnx_model, purifier, image
     assert defense.about["purifiers"] == made.about["purifiers"]
     torch.testing.assert_close(defense(images), purifier(images), **CLOSE)
     assert sys.modules["openvino_telemetry"] is None, "openvino reports its use"
+    several = [sample((1, 20 + k, 20)) for k in range(16)]
+    with ThreadPoolExecutor(4) as threads:
+        for found, given in zip(threads.map(defense, several), several, strict=True):
+            torch.testing.assert_close(found, purifier(given), **CLOSE)
     weights = tmp_path / "p.bin"
     weights.write_bytes(bytes(weights.stat().st_size))
     with pytest.raises(WeightsError, match=r"p.bin does not belong to p.xml"):

@@ -17,9 +17,10 @@ from torch import nn
 from nrpurify import load_classifier
 from nrpurify.core.errors import InputError
 from nrpurify.core.images import to_uint8
+from nrpurify.defenses.checked import Checked
 from nrpurify.export import ParityError, export
 from nrpurify.export.parity import sample
-from nrpurify.export.program import load_defense
+from nrpurify.export.program import load_defense, trace
 from nrpurify.purifiers import Purifier, Strength, save_purifier
 
 from .conftest import SIZES
@@ -138,6 +139,13 @@ def test_a_model_of_one_size_has_to_name_it(tmp_path):
     with pytest.raises(InputError, match=r"on images of 1×3×64×64: .*, as SPEC:size=224"):
         export("none", tmp_path / "no.pt2", model=model)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_defense_of_a_plug_in_is_traced_for_any_batch():
+    smooth = Checked(nn.AvgPool2d(3, 1, 1, count_include_pad=False), "smooth", "a plug-in")
+    _, program = trace(smooth, None)
+    images = sample((3, 21, 40))
+    torch.testing.assert_close(program.module()(images), smooth(images))
 
 
 @pytest.mark.parametrize(

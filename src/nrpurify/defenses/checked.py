@@ -62,7 +62,7 @@ def check_defended(defended: Any, images: Tensor, name: str) -> None:
     Raises:
         InputError: No N×3×H'×W' floats, or NaN, infinite values or values outside of [0, 1].
     """
-    count = len(images)
+    count = images.shape[0]  # len() would fix the batch of an export
     shaped = isinstance(defended, Tensor) and defended.ndim == 4
     if not shaped or defended.shape[:2] != (count, 3) or not defended.is_floating_point():
         what = f"{defended.dtype} {tuple(defended.shape)}" if isinstance(defended, Tensor) else ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import sys
+import threading
 from collections.abc import Callable, Mapping
 from functools import partial
 from importlib import import_module
@@ -33,7 +34,7 @@ class Engine(Protocol):
     """What the file says of itself: see :func:`nrpurify.export.export`."""
 
     def __call__(self, images: Array) -> Array:
-        """N×3×H×W float32 images in [0, 1] to the file's output."""
+        """N×3×H×W float32 images in [0, 1] to the file's output; from any thread."""
 
 
 def open_engine(path: str | Path, *, precision: Literal["f32", "bf16"] = "f32") -> Engine:
@@ -125,9 +126,12 @@ class _OpenVino:
             "INFERENCE_NUM_THREADS": torch.get_num_threads(),
         }
         self._compiled = core.compile_model(model, "CPU", settings)
+        self._own = threading.local()  # a request serves one thread at a time
 
     def __call__(self, images: Array) -> Array:
-        found: Array = np.array(self._compiled([images])[self._compiled.output(0)])
+        if not hasattr(self._own, "request"):
+            self._own.request = self._compiled.create_infer_request()
+        found: Array = np.array(self._own.request.infer([images])[self._compiled.output(0)])
         return found
 
 
