@@ -181,9 +181,6 @@ def test_versions():
         assert names[1] == expected
     assert all(getattr(part, "restarts", 1) == 1 for part in AutoAttack().parts(10))
     assert AutoAttack().parts(10)[-1].steps == 5000
-    assert [type(part).info.name for part in AutoAttack().parts(10, "l2")] == [
-        *("apgd-ce", "apgd-t", "fab-t")
-    ]
     with pytest.raises(InputError, match="version is 'plus'; expected standard or rand"):
         AutoAttack(version="plus")
 
@@ -310,10 +307,9 @@ def test_few_classes(photos):
     assert not hits(model, found, model(photos).argmax(1)).any()
 
 
-def test_l2_goes_without_square(photos):
+def test_an_l2_budget(photos):
     model = network()
-    with pytest.warns(GradientWarning, match="square has ℓ∞ budgets only and is left out"):
-        found = autoattack(model, photos, eps=2.0, norm="l2", **SHORT)
+    found = autoattack(model, photos, eps=2.0, norm="l2", **SHORT)
     assert ((found - photos).flatten(1).norm(dim=1) <= 2.0 + 1e-5).all()
     assert not hits(model, found, model(photos).argmax(1)).any()
 
@@ -357,9 +353,8 @@ def trained(classes=10, side=8):
 @pytest.mark.parametrize(
     ("norm", "eps"), [("linf", 10 / 255), ("linf", 12 / 255), ("l2", 0.35), ("l2", 0.45)]
 )
-@pytest.mark.filterwarnings("ignore:autoattack. square has")
 def test_robust_accuracy_is_that_of_the_reference(norm, eps, monkeypatch):
-    """With all published settings, on 100 images, up to one image; in ℓ2 without Square."""
+    """With all published settings, on 100 images, up to one image."""
     reference = pytest.importorskip("pyautoattack.autoattack")
     model, images, labels = trained()
     # together, which is faster and costs the last bits only
@@ -367,8 +362,6 @@ def test_robust_accuracy_is_that_of_the_reference(norm, eps, monkeypatch):
     kind = {"linf": "Linf", "l2": "L2"}[norm]
     attack = reference.AutoAttack(model, norm=kind, eps=eps, version="standard", seed=0)
     attack.verbose = False
-    if norm == "l2":
-        attack.attacks_to_run = ["apgd-ce", "apgd-t", "fab-t"]
     theirs, _ = attack.run_standard_evaluation(images, labels)
     ours = autoattack(model, images, labels, eps=eps, norm=norm, generator=seeded())
     kept = [int(hits(model, x, labels).sum()) for x in (ours, theirs)]

@@ -20,9 +20,11 @@ from nrpurify.models.features import FeatureExtractor
 
 ROOT = str(Path(nrpurify.__file__).parent)
 PAGE = Path(__file__).parents[2] / "docs" / "attacks.md"
-STOPPING = ("apgd-t", "fab-t", "autoattack", "deepfool", "ddn", "fmn", "cw", "hopskipjump")
-"""Which leave an image as soon as it is misclassified."""
-L2 = [name for name in names() if "l2" in get(name).info.norms and name not in STOPPING]
+FREE = ("apgd-t", "fab-t", "autoattack", "deepfool", "ddn", "fmn", "cw", "hopskipjump", "square")
+"""Which may leave an image as it is: it is misclassified, or no query of a few was a gain."""
+RESIDUAL = ("sgm", "ghost")
+"""Which need residual blocks."""
+L2 = [name for name in names() if "l2" in get(name).info.norms and name not in FREE + RESIDUAL]
 
 
 def seeded(seed=0):
@@ -222,5 +224,5 @@ def test_projection_onto_the_l2_ball():
 def test_norms_that_cannot_be(options, message, images):
     with pytest.raises(InputError, match=message):
         attacks.noise(None, images, **options)
-    with pytest.raises(InputError, match="norm is 'l2'; square supports linf"):
-        attacks.square(None, images, norm="l2")
+    with pytest.raises(InputError, match="norm is 'linf'; ddn supports l2"):
+        attacks.ddn(None, images)

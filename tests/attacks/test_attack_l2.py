@@ -174,5 +174,5 @@ def test_l2_lengths_on_the_command_line():
 
 def test_a_spec_has_a_norm():
     assert AttackSpec("pgd", eps=3.0, norm="l2").described()["step_size"] == 2.5 * 3.0 / 10
-    with pytest.raises(InputError, match="norm is 'l2'; square supports linf"):
-        AttackSpec("square", norm="l2").check()
+    with pytest.raises(InputError, match="norm is 'linf'; ddn supports l2"):
+        AttackSpec("ddn").check()

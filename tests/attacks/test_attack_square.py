@@ -5,6 +5,8 @@ import torch
 from torch import nn
 
 from nrpurify.attacks import BPDA, Square, square
+from nrpurify.attacks.base import AttackProblem
+from nrpurify.attacks.square_l2 import moved, pattern, peak, tiles
 from nrpurify.defenses import Protected
 
 
@@ -133,15 +135,51 @@ def test_a_defense_without_gradients_does_not_hinder_it(photos):
         assert accuracy(victim, found, labels) == 0
 
 
-def test_it_is_as_strong_as_torchattacks(photos):
+def test_patterns_of_the_paper():
+    """η of Eq. 2: peaks of opposite sign; their sums, written out pixel by pixel."""
+    found = pattern(5, seeded(1))
+    found = found if found[0, 2] * found[0, 0] > 0 and found[1, 2] > found[0, 2] else found.T
+    upper, lower = found[:2], found[2:]
+    assert (upper > 0).all()
+    assert (lower < 0).all()
+    torch.testing.assert_close(found.norm(), torch.tensor(1.0))
+    expected = torch.zeros(3, 5)
+    for row in range(3):
+        for column in range(5):
+            distance = max(abs(row - 1), abs(column - 2))
+            expected[row, column] = sum(1 / (j + 1) ** 2 for j in range(distance, 3))
+    torch.testing.assert_close(peak(3, 5), expected / expected.norm())
+
+
+def test_in_l2_a_square_gets_the_length_that_another_gives_back():
+    gray = torch.full((2, 3, 15, 12), 0.5)
+    radii = torch.full((2, 1, 1, 1), 0.8)
+    problem = AttackProblem(None, gray, radii, "l2", source=seeded())
+    first = tiles(problem)
+    assert ((first - gray).flatten(1).norm(dim=1) - 0.8).abs().max() < 1e-5
+    shrunk = gray + 0.9 * (first - gray)
+    for images in (first, shrunk):
+        second = moved(images, problem, torch.tensor([1]), 4)
+        assert torch.equal(second[0], images[0])
+        assert abs(float((second[1] - gray[1]).norm()) - 0.8) < 1e-5
+        changed = (second[1] - images[1]).abs().amax(0) > 1e-7
+        assert 25 <= int(changed.sum()) <= 50  # one square of 5×5, or two
+    tiny = torch.full((1, 3, 2, 2), 0.5)
+    small = AttackProblem(None, tiny, radii[:1], "l2", source=seeded())
+    assert moved(tiles(small), small, torch.tensor([0]), 1).isfinite().all()
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+def test_it_is_as_strong_as_torchattacks(norm, photos):
     """In the mean: draws differ, and torchattacks 3.5.1 never paints the last row and column."""
     package = pytest.importorskip("torchattacks")
-    ours, theirs = [], []
+    ours, theirs, eps = [], [], {"linf": 0.04, "l2": 0.7}[norm]
     for seed in range(4):
         model = network(seed)
         labels = model(photos).argmax(1)
-        found = square(model, photos, labels, eps=0.04, steps=101, generator=seeded(seed))
-        attack = package.Square(model, eps=0.04, n_queries=100, seed=seed)
+        found = square(model, photos, labels, eps=eps, norm=norm, steps=101, generator=seeded(seed))
+        kind = {"linf": "Linf", "l2": "L2"}[norm]
+        attack = package.Square(model, norm=kind, eps=eps, n_queries=100, seed=seed)
         torch.manual_seed(seed)
         ours.append(accuracy(model, found, labels))
         theirs.append(accuracy(model, attack(photos, labels), labels))

@@ -264,7 +264,7 @@ def test_an_l2_budget_holds_in_the_files(run, photos, tmp_path):
         size = float(np.linalg.norm(pixels(out / name) - pixels(photos / name))) / 255
         assert 1.8 < size <= 2.0
         assert manifest(out)["files"][name]["l2"] == pytest.approx(size, rel=1e-5)
-    assert run("attack", photos, out, "--name", "square", "--norm", "l2", "--eps", "2.0")[0] == 2
+    assert run("attack", photos, out, "--name", "ddn", "--eps", "8/255")[0] == 2
 
 
 @pytest.mark.parametrize("name", ["fab-t:steps=4", "autoattack:steps=3,queries=15"])

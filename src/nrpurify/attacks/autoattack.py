@@ -43,9 +43,8 @@ class AutoAttack(Attack):
     A :class:`~nrpurify.core.errors.GradientWarning` (in commands a note) is issued for what makes
     its number too good: a random model with ``standard``, gradients of zeros, a model that computes
     gradients while it answers, answers that are probabilities, and images that only ``square``
-    has misled. In ℓ2 ``square``, which has ℓ∞ budgets only, is left out. With fewer than four
-    classes the targeted ratio does not exist: ``apgd-dlr`` is in its place, or with two classes
-    none.
+    has misled. With fewer than four classes the targeted ratio does not exist: ``apgd-dlr`` is in
+    its place, or with two classes none.
 
     Attributes:
         version: ``standard`` or ``rand``.
@@ -65,15 +64,14 @@ class AutoAttack(Attack):
         if self.queries < 1:
             raise InputError(f"queries is {self.queries}; expected at least 1")
 
-    def parts(self, classes: int, norm: str = "linf") -> list[Attack]:
-        """The attacks in their order, for a model of so many classes and a norm."""
+    def parts(self, classes: int) -> list[Attack]:
+        """The attacks in their order, for a model of so many classes."""
         ascent = APGDCE(steps=self.steps, restarts=1)
         ratio = [APGDDLR(steps=self.steps, restarts=1)] if classes > 2 else []
         if self.version == "rand":
             return [ascent, *ratio]
         targeted = [APGDT(steps=self.steps)] if classes >= TARGETED_CLASSES else ratio
-        found = [ascent, *targeted, FABT(steps=self.steps), Square(steps=self.queries)]
-        return [one for one in found if norm in one.info.norms]
+        return [ascent, *targeted, FABT(steps=self.steps), Square(steps=self.queries)]
 
     @torch.no_grad()
     def perturb(self, problem: AttackProblem) -> Tensor:
@@ -86,7 +84,7 @@ class AutoAttack(Attack):
         values, done = problem.evaluate(found, rows, margin)
         watch = _Watch(problem, values)
         by_gradient: list[bool] = []
-        for attack in self.parts(classes, problem.norm):
+        for attack in self.parts(classes):
             rows = (~done).nonzero().flatten()
             if not len(rows):
                 break
@@ -139,11 +137,6 @@ class AutoAttack(Attack):
             tell(
                 "autoattack: the answers look like probabilities; the difference-of-logits ratio "
                 "and steps by gradients need logits, so leave the softmax out"
-            )
-        if problem.norm == "l2" and self.version == "standard":
-            tell(
-                "autoattack: square has ℓ∞ budgets only and is left out, so published ℓ2 numbers, "
-                "which have it, may be lower"
             )
         if mean.shape[1] < TARGETED_CLASSES and self.version == "standard":
             tell(

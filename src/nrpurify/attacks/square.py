@@ -8,6 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Generator, Tensor
 
+from nrpurify.attacks import square_l2
 from nrpurify.attacks.base import Attack, AttackProblem, functional
 from nrpurify.attacks.losses import margin
 from nrpurify.attacks.registry import register_attack
@@ -19,12 +20,14 @@ HALVINGS = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)
 """After which queries, of 10000, the squares' share of the image is halved."""
 
 
-@register_attack("square", source="Andriushchenko et al., 2020", needs="scores", norms=("linf",))
+@register_attack("square", source="Andriushchenko et al., 2020", needs="scores")
 class Square(Attack):
-    """Paint squares of ±eps and keep those that raise the margin; it needs no gradient.
+    """Paint squares and keep those that raise the margin; it needs no gradient.
 
-    The first query is of vertical stripes of ±eps. The callback is called before each query with
-    the greatest margins so far; its steps are numbered through all attempts.
+    In ℓ∞ squares have the color of ±eps, and the first query is of vertical stripes of them. In ℓ2
+    a square gets a pattern of two opposite peaks, with the length that another square, which is
+    cleared, gives back; the first query is tiled with such patterns. The callback is called before
+    each query with the greatest margins so far; its steps are numbered through all attempts.
 
     ``paper``: as in AutoAttack (Croce & Hein, 2020); ``authors``: their code's, for ImageNet.
 
@@ -71,8 +74,9 @@ def _search(
     problem: AttackProblem, part: AttackProblem, rows: Tensor, plan: Square, watch: Watch
 ) -> Attempt:
     watch.step()
-    stripes = torch.cat([_signs((1, 3, 1, part.clean.shape[3]), g) for g in part.generators])
-    best = part.project(part.clean + part.radii * stripes.to(part.clean))
+    flat = problem.norm == "linf"
+    start, paint = (_stripes, _painted) if flat else (square_l2.tiles, square_l2.moved)
+    best = part.project(start(part))
     values, reached = problem.evaluate(best, rows, margin)
     for step in range(plan.steps - 1):
         watch.update(rows, values)
@@ -80,13 +84,19 @@ def _search(
         if not len(active):
             break
         watch.step()
-        trial = part.project(_painted(best, part, active, plan.side(step, *best.shape[2:])))
+        trial = part.project(paint(best, part, active, plan.side(step, *best.shape[2:])))
         new, hit = problem.evaluate(trial[active], rows[active], margin)
         better = new > values[active]
         kept = active[better]
         best[kept], values[kept], reached[kept] = trial[kept], new[better], hit[better]
     watch.update(rows, values)
     return Attempt(best, values, reached)
+
+
+def _stripes(part: AttackProblem) -> Tensor:
+    """The clean images with vertical stripes of ±eps."""
+    signs = torch.cat([_signs((1, 3, 1, part.clean.shape[3]), g) for g in part.generators])
+    return part.clean + part.radii * signs.to(part.clean)
 
 
 def _painted(best: Tensor, part: AttackProblem, active: Tensor, side: int) -> Tensor:
