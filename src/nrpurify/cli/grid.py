@@ -35,6 +35,8 @@ EXAMPLES = """Examples:
 
 nrpurify grid quick --out runs/quick
 
+nrpurify grid my.yaml --out runs/mine --shared   # the same on as many machines as there are
+
 nrpurify grid my.yaml --out runs/mine --images photos/ --labels photos.csv --resume"""
 
 
@@ -45,6 +47,12 @@ def command(
     out: Annotated[Path, typer.Option(metavar="RUN_DIR", help="Folder of the run.")],
     resume: Annotated[
         bool, typer.Option("--resume", help="Keep what is finished in RUN_DIR and do the rest.")
+    ] = False,
+    shared: Annotated[
+        bool,
+        typer.Option(
+            "--shared", help="Measure together with other processes that run this in RUN_DIR."
+        ),
     ] = False,
     images: Annotated[
         Path | None, typer.Option(help="Images, in place of the plan's folder.")
@@ -85,6 +93,7 @@ def command(
         seed=seed,
         amp=amp,
         resume=resume,
+        shared=shared,
         device=device,
         plugin=plugin or (),
         trust_plan=trust_plan,
@@ -104,6 +113,7 @@ def run_plan_file(
     seed: int | None,
     amp: AmpChoice | None,
     resume: bool,
+    shared: bool = False,
     device: str | None,
     plugin: Sequence[str],
     trust_plan: bool,
@@ -129,6 +139,7 @@ def run_plan_file(
             as_json=as_json,
             items=items,
             resume=resume,
+            shared=shared,
             device=resolve_device(device),
         )
 

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 from nrpurify.attacks.constraints import lost_by_rounding
+from nrpurify.core.claims import Claims
 from nrpurify.core.config import Gathered, RecipeError, to_yaml
 from nrpurify.core.errors import InputError
 from nrpurify.core.files import check_writable, write_text
+from nrpurify.core.hashing import digest
 from nrpurify.core.images import shorter_side
 from nrpurify.core.plugins import check_trusted, load_plugins
 from nrpurify.core.progress import SILENT, Progress
@@ -34,6 +37,9 @@ from nrpurify.purifiers.purifier import small_images_notes
 from nrpurify.results import RUN_FILE, Result, Run, write_run
 
 Items = Sequence[LabeledImage] | Samples
+_POLL = 1.0
+"""Seconds between two looks at what other processes have measured."""
+
 Models = Mapping[str, Callable[..., Any]]
 
 
@@ -47,6 +53,7 @@ def run(
     device: str = "cpu",
     progress: Progress = SILENT,
     trust_plan: bool = False,
+    shared: bool = False,
 ) -> Run:
     """Run a plan.
 
@@ -66,6 +73,8 @@ def run(
         progress: Sees images; an :class:`EvaluationProgress` also results and warnings.
         trust_plan: Run the code that a file's ``plugins``, ``python:`` and ``file.py:`` name; an
             :class:`EvaluationPlan` object is the caller's own.
+        shared: Work on ``out`` together with other processes that run the same plan: results are
+            claimed by files that expire (:mod:`nrpurify.core.claims`). Ends when all are there.
 
     Returns:
         The run as in ``run.json``.
@@ -83,11 +92,12 @@ def run(
         with marks.naming_lines():
             return run(
                 read, out, items=items, models=models, resume=resume, device=device,
-                progress=progress,
+                progress=progress, shared=shared,
             )  # fmt: skip
     with prepare(
-        plan, out, items=items, models=models, resume=resume, device=device, progress=progress
-    ) as evaluation:
+        plan, out, items=items, models=models, resume=resume, device=device, progress=progress,
+        shared=shared,
+    ) as evaluation:  # fmt: skip
         return evaluation.run()
 
 
@@ -100,13 +110,16 @@ def prepare(
     resume: bool = False,
     device: str = "cpu",
     progress: Progress = SILENT,
+    shared: bool = False,
 ) -> Evaluation:
     """Check a plan, read its images and load its networks, before any time is spent on attacks.
 
     Arguments and errors are those of :func:`run`. The result is a context manager.
     """
     load_plugins(plan.plugins)
-    folder = None if out is None else _enter(Path(out), resume)
+    if shared and out is None:
+        raise InputError("shared work needs a folder (out, --out)")
+    folder = None if out is None else _enter(Path(out), resume or shared)
     watch = progress if isinstance(progress, EvaluationProgress) else PlainProgress(progress)
     own = models or {}
     plan, task, samples, made = _open(plan, items, own)
@@ -124,7 +137,8 @@ def prepare(
     )  # fmt: skip
     if folder is not None:
         write_text(folder / "plan.yaml", to_yaml(plan.to_dict()))
-    return Evaluation(measurement, folder, watch, stack)
+    claims = Claims(folder / "claims") if shared and folder is not None else None
+    return Evaluation(measurement, folder, watch, stack, claims)
 
 
 def _enter(folder: Path, resume: bool) -> Path:
@@ -197,14 +211,17 @@ class Evaluation:
         measurement: Images, networks and attacked images.
         folder: Of the run; None keeps nothing.
         progress: Watches.
-        cells: What has been measured.
+        claims: On results, where other processes measure too.
+        cells: What has been measured, in the order of the plan.
     """
 
     measurement: Measurement
     folder: Path | None
     progress: EvaluationProgress
     stack: ExitStack
+    claims: Claims | None = None
     cells: list[Result] = field(default_factory=list)
+    _found: dict[int, list[Result]] = field(default_factory=dict)
     _head: dict[str, Any] = field(default_factory=dict)
     _warned: set[str] = field(default_factory=set)
 
@@ -222,13 +239,17 @@ class Evaluation:
         self._head = _head(self.measurement)
         every = list(units(plan, self.measurement.made))
         total = sum(len(self._ids(unit, victim)) for unit in every for victim in unit.victims)
-        for unit in every:
-            found = {victim: self._read(unit, victim) for victim in unit.victims}
-            if kept := all(cells is not None for cells in found.values()):
-                done = {victim: cells for victim, cells in found.items() if cells is not None}
-            else:
-                done = self.measurement.measure(unit)
-            self._take(unit, done, total, kept=kept)
+        waiting = list(enumerate(every))
+        while waiting:
+            left: list[tuple[int, Unit]] = []
+            for place, unit in waiting:
+                # success rates need what is right of clean images
+                too_early = unit.attack is not None and any(u.attack is None for _, u in left)
+                if too_early or not self._settle(place, unit, every, total):
+                    left.append((place, unit))
+            if len(left) == len(waiting):
+                time.sleep(_POLL)
+            waiting = left
         pictures: list[dict[str, Any]] = []
         if self.folder is not None:
             shown = gallery.strips(self.measurement, self.cells, plan.gallery)
@@ -244,6 +265,35 @@ class Evaluation:
         found = self.measurement.ids(unit, victim)
         return [name for values in found.values() for name in values.values()]
 
+    def _settle(self, place: int, unit: Unit, every: Sequence[Unit], total: int) -> bool:
+        """Read or measure a unit; False where another process is at it."""
+        done = self._read_all(unit)
+        if done is not None:
+            self._take(place, unit, done, total, kept=True)
+            return True
+        with self._claim(unit, every) as mine:
+            if not mine:
+                return False
+            done = self._read_all(unit)  # another process may have ended it just now
+            kept = done is not None
+            self._take(place, unit, done or self.measurement.measure(unit), total, kept=kept)
+        return True
+
+    def _claim(self, unit: Unit, every: Sequence[Unit]) -> AbstractContextManager[bool]:
+        """Of a transfer without any result, all units: its attacked images are made once."""
+        if self.claims is None:
+            return nullcontext(True)
+        key = (unit.index, unit.eps)
+        same = (index for index, u in enumerate(every) if (u.index, u.eps) == key)
+        begun = unit.attack is None or unit.white_box or any(i in self._found for i in same)
+        ids = [name for victim in unit.victims for name in self._ids(unit, victim)]
+        return self.claims.held(digest(ids if begun else key)[:16])
+
+    def _read_all(self, unit: Unit) -> dict[str, Cells] | None:
+        found = {victim: self._read(unit, victim) for victim in unit.victims}
+        done = {victim: cells for victim, cells in found.items() if cells is not None}
+        return done if len(done) == len(found) else None
+
     def _read(self, unit: Unit, victim: str) -> Cells | None:
         if self.folder is None:
             return None
@@ -251,13 +301,16 @@ class Evaluation:
         label = "" if unit.attack is None else unit.attack.label
         return kept_cells(self.folder / "cells", names, len(self.measurement.samples), label)
 
-    def _take(self, unit: Unit, done: dict[str, Cells], total: int, *, kept: bool) -> None:
+    def _take(
+        self, place: int, unit: Unit, done: dict[str, Cells], total: int, *, kept: bool
+    ) -> None:
         for victim, cells in done.items():
             self.measurement.remember_clean(unit, victim, cells)
             for cell, hits in cells:
                 if not kept and self.folder is not None:
                     save_cell(self.folder / "cells", cell, hits)
-                self.cells.append(cell)
+                self._found.setdefault(place, []).append(cell)
+                self.cells = [one for key in sorted(self._found) for one in self._found[key]]
                 self._save([])
                 self.progress.finished(cell, len(self.cells), total, kept=kept)
 
