@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import io
+import threading
 
 import numpy as np
 import pytest
@@ -77,6 +78,26 @@ async def test_a_batch_gives_each_client_its_own_image(engine, asking, png):
     for one, other in zip(together, alone, strict=True):
         assert one.content == other.content
         assert one.headers["x-gate"] == other.headers["x-gate"]
+
+
+async def test_small_images_do_not_wait_behind_large_ones(engine, asking, png, monkeypatch, until):
+    gate, purify = threading.Event(), engine.purify
+
+    def waits(name, images):
+        if images[0].pixels.shape[1] > 20:
+            assert gate.wait(10)
+        return purify(name, images)
+
+    monkeypatch.setattr(engine, "purify", waits)
+    large = encode_png(torch.rand(3, 40, 40))
+    async with asking(engine, small_pixels=480) as client:
+        first = asyncio.create_task(client.post("/v1/purify", content=large, headers=PNG))
+        await until(lambda: client.service._large.lane._running)
+        assert (await client.post("/v1/purify", content=png, headers=PNG)).status_code == 200
+        text = (await client.get("/metrics")).text
+        assert 'nrpurify_places_held{lane="large_images"} 1.0' in text
+        gate.set()
+        assert (await first).status_code == 200
 
 
 def test_batches_that_change_a_bit_are_not_used(engine, monkeypatch):

@@ -99,11 +99,16 @@ class Lane:
         self.held += change
         self._changed(self.held)
 
+    @property
+    def is_full(self) -> bool:
+        """Whether no place is free."""
+        return self._closing or self.held >= self._places
+
     def check_room(self) -> None:
         """Raise :class:`BusyError` if no place is free."""
         if self._closing:
             raise BusyError("the server is shutting down", 5)
-        if self.held >= self._places:
+        if self.is_full:
             raise BusyError(f"all {self._places} places are taken", self.expected_seconds())
 
     async def do(self, key: Hashable, payload: Any, cost: float) -> Any:

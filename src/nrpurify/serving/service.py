@@ -21,12 +21,23 @@ from nrpurify.serving.lane import Lane
 from nrpurify.serving.metrics import Metrics
 from nrpurify.serving.problems import ClientGoneError, RequestError
 from nrpurify.serving.settings import ServeSettings
-from nrpurify.serving.uploads import Memory, decode_image, uploaded_image
+from nrpurify.serving.uploads import Memory, decode_image, image_pixels, uploaded_image
 
 T = TypeVar("T")
 _OVERHEAD = 20_000
 """What an image costs beside its pixels, in pixels."""
-_CODEC_THREADS = 2
+
+
+@dataclass(frozen=True)
+class _Track:
+    """A lane with the thread that decodes and encodes for it."""
+
+    lane: Lane
+    codec: ThreadPoolExecutor
+
+    async def code(self, function: Callable[..., T], *args: Any) -> T:
+        """Run a codec in its thread."""
+        return await asyncio.get_running_loop().run_in_executor(self.codec, function, *args)
 
 
 @dataclass(frozen=True)
@@ -58,18 +69,10 @@ class Service:
         self.settings, self.metrics = settings, metrics
         self.engine: Engine | None = None
         self.memory = Memory(settings.upload_memory)
-        self._codec = ThreadPoolExecutor(_CODEC_THREADS, thread_name_prefix="codec")
-        self.images = Lane(
-            self._process,
-            name="images",
-            places=settings.places,
-            cost=settings.waiting_pixels,
-            seconds=0.8 * settings.answer_seconds,
-            batch=settings.batch,
-            wait=settings.batch_seconds,
-            observe=partial(self._observe, "images"),
-            changed=metrics.held.labels("images").set,
-        )
+        # small images never wait behind large ones, nor behind what claims to be large
+        self._small = self._track("images", settings.places)
+        self._large = self._track("large_images", max(1, settings.places // 4))
+        self.images = self._small.lane
         self.attacks = Lane(
             self._attack_all,
             name="attacks",
@@ -79,10 +82,25 @@ class Service:
             changed=metrics.held.labels("attacks").set,
         )
 
+    def _track(self, name: str, places: int) -> _Track:
+        own = self.settings
+        lane = Lane(
+            self._process,
+            name=name,
+            places=places,
+            cost=own.waiting_pixels,
+            seconds=0.8 * own.answer_seconds,
+            batch=own.batch,
+            wait=own.batch_seconds,
+            observe=partial(self._observe, name),
+            changed=self.metrics.held.labels(name).set,
+        )
+        return _Track(lane, ThreadPoolExecutor(1, thread_name_prefix=f"{name}-codec"))
+
     def _observe(self, lane: str, images: int, seconds: float) -> None:
         self.metrics.images.labels(lane).inc(images)
         self.metrics.work.labels(lane).inc(seconds)
-        if lane == "images":
+        if lane != "attacks":
             self.metrics.batches.observe(images)
 
     def _process(self, key: Any, images: Sequence[Image]) -> Sequence[Any]:
@@ -111,23 +129,25 @@ class Service:
             if self.engine is None:
                 self.engine = await asyncio.to_thread(load)
 
-        lanes = [asyncio.create_task(lane.serve()) for lane in (self.images, self.attacks)]
+        lanes = (self._small.lane, self._large.lane, self.attacks)
+        working = [asyncio.create_task(lane.serve()) for lane in lanes]
         task = asyncio.create_task(loading())
         try:
             yield task
         finally:
             task.cancel()
-            for lane in (self.images, self.attacks):
+            for lane in lanes:
                 lane.close()
-            await asyncio.gather(*lanes)
-            self._codec.shutdown()
+            await asyncio.gather(*working)
+            for track in (self._small, self._large):
+                track.codec.shutdown()
 
     async def purify(self, request: Request, purifier: str) -> Answer:
         """Answer ``/v1/purify``."""
 
-        async def work(image: Image) -> Answer:
-            found: PurifiedImage = await self._image_job("purify", purifier, image)
-            png = await self._in_codec(encode_png, found.rgb, found.alpha)
+        async def work(image: Image, track: _Track) -> Answer:
+            found: PurifiedImage = await _image_job(track.lane, "purify", purifier, image)
+            png = await track.code(encode_png, found.rgb, found.alpha)
             height, width = found.rgb.shape[1:]
             return Answer(png, width, height, found.gate)
 
@@ -138,35 +158,29 @@ class Service:
     ) -> tuple[Prediction, float | None]:
         """Answer ``/v1/predict``."""
 
-        async def work(image: Image) -> tuple[Prediction, float | None]:
-            found: tuple[Prediction, float | None] = await self._image_job(
-                "predict", (victim, purifier), image
+        async def work(image: Image, track: _Track) -> tuple[Prediction, float | None]:
+            names = (victim, purifier)
+            found: tuple[Prediction, float | None] = await _image_job(
+                track.lane, "predict", names, image
             )
             return found
 
         return await self._answer(request, work)
 
-    async def _image_job(self, method: str, names: Any, image: Image) -> Any:
-        key = (method, names, image.pixels.shape, image.pixels.dtype)
-        cost = image.pixels.shape[1] * image.pixels.shape[2] + _OVERHEAD
-        return await self.images.do(key, image, cost)
-
-    async def _answer(self, request: Request, work: Callable[[Image], Awaitable[T]]) -> T:
-        engine_settings = self.settings
+    async def _answer(self, request: Request, work: Callable[[Image, _Track], Awaitable[T]]) -> T:
+        own = self.settings
         _ = self.loaded
-        self.images.check_room()
-        async with uploaded_image(request, engine_settings, self.memory) as content:
-            return await in_time(
-                request, self._placed(content, work), engine_settings.answer_seconds
-            )
+        if self._large.lane.is_full:  # the upload will tell its size
+            self.images.check_room()
+        async with uploaded_image(request, own, self.memory) as content:
+            return await in_time(request, self._placed(content, work), own.answer_seconds)
 
-    async def _placed(self, content: bytes, work: Callable[[Image], Awaitable[T]]) -> T:
-        with self.images.place():
-            image = await self._in_codec(decode_image, content, self.settings.max_pixels)
-            return await work(image)
-
-    async def _in_codec(self, function: Callable[..., T], *args: Any) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._codec, function, *args)
+    async def _placed(self, content: bytes, work: Callable[[Image, _Track], Awaitable[T]]) -> T:
+        pixels = await self._small.code(image_pixels, content, self.settings.max_pixels)
+        track = self._small if pixels <= self.settings.small_pixels else self._large
+        with track.lane.place():
+            image = await track.code(decode_image, content, self.settings.max_pixels)
+            return await work(image, track)
 
     async def read_attack_image(self, request: Request) -> Image:
         """The upload of ``/v1/attack``, decoded.
@@ -177,7 +191,7 @@ class Service:
         _ = self.loaded
         self.attacks.check_room()
         async with uploaded_image(request, self.settings, self.memory) as content:
-            return await self._in_codec(decode_image, content, self.settings.max_pixels)
+            return await self._large.code(decode_image, content, self.settings.max_pixels)
 
     async def attack(
         self,
@@ -203,7 +217,7 @@ class Service:
             RequestError: 413, or 504 after ``attack_seconds``.
             BusyError: No place is free.
         """
-        small = await self._in_codec(reduced, image, self.settings)
+        small = await self._large.code(reduced, image, self.settings)
         job = AttackJob(small, eps, steps, purifier, victims, tell)
         cost = small.shape[1] * small.shape[2] * steps
         with self.attacks.place():
@@ -218,6 +232,12 @@ class Service:
                 raise ClientGoneError from None
             finally:
                 job.stop.set()
+
+
+async def _image_job(lane: Lane, method: str, names: Any, image: Image) -> Any:
+    key = (method, names, image.pixels.shape, image.pixels.dtype)
+    cost = image.pixels.shape[1] * image.pixels.shape[2] + _OVERHEAD
+    return await lane.do(key, image, cost)
 
 
 def too_slow(seconds: float, advice: str) -> RequestError:

@@ -34,9 +34,10 @@ class ServeSettings:
         seed: Of random defenses and of the attack.
         max_bytes: Largest upload.
         max_pixels: Largest image, height × width.
+        small_pixels: Larger images have a thread of their own, so that small ones do not wait.
         upload_seconds: Longest time for an upload.
         answer_seconds: Longest time from the upload to the answer.
-        places: Requests at work or waiting; more get 503.
+        places: Requests at work or waiting, and a quarter as many with large images; more get 503.
         waiting_pixels: Pixels of all images at work or waiting; more get 503.
         upload_memory: Bytes of all uploads in memory; more get 503.
         batch: Images of one size that go through the purifier together.
@@ -62,6 +63,7 @@ class ServeSettings:
     seed: int = 0
     max_bytes: int = 20 * 2**20
     max_pixels: int = 16_000_000
+    small_pixels: int = 1_000_000
     upload_seconds: float = 30.0
     answer_seconds: float = 60.0
     places: int = 64

@@ -172,15 +172,25 @@ def _not_an_image(content: bytes) -> str:
     return f"the upload begins like none of the image types that are taken; {_EXPECTED}"
 
 
+def image_pixels(content: bytes, max_pixels: int) -> int:
+    """Height × width of an upload, from its header; no pixel is decoded.
+
+    Raises:
+        RequestError: 413 for more than ``max_pixels``, 422 for a broken header.
+    """
+    width, height = _size(content, max_pixels)
+    if width * height > max_pixels:
+        raise _too_many_pixels(f"{width}×{height} = {width * height:,}", max_pixels)
+    return width * height
+
+
 def decode_image(content: bytes, max_pixels: int) -> Image:
     """Decode an upload; the size in its header is checked before a pixel is decoded.
 
     Raises:
         RequestError: 413 for too many pixels, 422 for a broken image or several frames.
     """
-    width, height = _size(content, max_pixels)
-    if width * height > max_pixels:
-        raise _too_many_pixels(f"{width}×{height} = {width * height:,}", max_pixels)
+    image_pixels(content, max_pixels)
     try:
         return read_image(content, max_pixels=max_pixels)
     except ImageError as error:
