@@ -19,7 +19,7 @@ from nrpurify.paper import run as run_module
 from nrpurify.paper.catalogue import get
 from nrpurify.paper.trained import train_one
 from nrpurify.report import write_report
-from nrpurify.report.beside import beside
+from nrpurify.report.paper_comparison import compare_with_paper
 from nrpurify.report.run import read_run
 from nrpurify.training import load_recipe
 
@@ -46,7 +46,7 @@ def test_a_grid_puts_its_cells_beside_the_papers_numbers(tmp_path):
 
 def test_the_report_finds_both_numbers(tmp_path):
     smoke("appendix-table5", tmp_path)
-    tables = beside(read_run(tmp_path / "appendix-table5"))
+    tables = compare_with_paper(read_run(tmp_path / "appendix-table5"))
     pair = tables[0].rows["no attack"]["Inc-v3 T-1"]
     assert pair.paper == pytest.approx(0.953)
     assert pair.here is not None

@@ -1,1 +1,1 @@
-"""What knows torch and files, and nothing of attacks, models and tasks."""
+"""Files, images, registries, specs and seeds; nothing about attacks, models or tasks."""

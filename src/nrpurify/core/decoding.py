@@ -212,7 +212,7 @@ def _pixels(
         color, alpha = _deep_color(picture, raw, path, max_pixels)
     else:
         return _shallow(picture, raw, profile, path)
-    if profile:  # LittleCMS, as Pillow has it, knows 8 bits
+    if profile:  # Pillow's LittleCMS converts 8 bits only
         levels = np.rint(color * 255).astype(np.uint8)
         shallow = PilImage.fromarray(levels[..., 0] if levels.shape[2] == 1 else levels)
         if transform := _transform_of(profile, shallow.mode, path):

@@ -28,8 +28,8 @@ def parse_eps(text: str, given: str, norm: str = "linf") -> float:
         norm: ``linf``, or ``l2``, whose lengths may be above 1.
 
     Raises:
-        InputError: Neither of them, or outside (0, 1], for ℓ2 not above 0 or not finite; an L∞ of
-            16 is told to mean 16/255.
+        InputError: Neither of them, or outside (0, 1], for ℓ2 not above 0 or not finite; the
+            error for an L∞ of 16 suggests 16/255.
     """
     try:
         value = parse_fraction(text)

@@ -1,4 +1,4 @@
-"""The manifest of a folder as one run sees it; :mod:`nrpurify.core.records` tells of its lines."""
+"""The manifest of a folder as one run sees it; :mod:`nrpurify.core.records` describes its lines."""
 
 from __future__ import annotations
 

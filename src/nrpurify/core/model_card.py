@@ -49,7 +49,7 @@ class Card:
         """Read a card back.
 
         Raises:
-            WeightsError: The text is no card.
+            WeightsError: The text is not a card.
         """
         try:
             card = cls(**json.loads(text))

@@ -58,7 +58,7 @@ def _cpu_autocast() -> Iterator[None]:
         yield
 
 
-# tuples, since torch.compile of torch 2.6 knows no sets of functions
+# tuples, since torch.compile of torch 2.6 does not support sets of functions
 _FORWARD = (torch.conv1d, torch.conv2d, torch.conv3d)
 _TRANSPOSED = (torch.conv_transpose1d, torch.conv_transpose2d, torch.conv_transpose3d)
 

@@ -89,7 +89,7 @@ class Entry(Generic[T]):
         """Settings written as text, converted to the kinds of their defaults.
 
         Raises:
-            InputError: An unknown setting, or a text that is no such value.
+            InputError: An unknown setting, or a text that is not such a value.
         """
         return {
             name: convert(self.name, name, text, found.default, found.annotation)

@@ -1,8 +1,8 @@
-"""How much larger than the evaluated images a transformation made those that a model is given.
+"""The factor by which a transformation has enlarged images before a model gets them.
 
-A classifier resizes images to its own side. One that input diversity or R&P enlarged r times is to
-be seen at r times that side, as in their papers, where networks take what they are given. So what
-enlarges images says so here, and classifiers look.
+A classifier resizes images to its own side. Input diversity and R&P enlarge images r times; the
+classifier must then resize to r times its side, as in their papers, where networks take images as
+they come. The transformation sets the factor here, and classifiers read it.
 """
 
 from __future__ import annotations

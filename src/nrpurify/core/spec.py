@@ -39,7 +39,7 @@ class Link:
 
 
 def parse_one(spec: str, kind: str) -> Link:
-    """Take a spec apart that is no chain, such as ``pgd:steps=40``.
+    """Parse a spec of one part, such as ``pgd:steps=40``.
 
     Raises:
         InputError: As :func:`parse`, or a ``+`` that joins several.
@@ -97,7 +97,7 @@ def same_network(first: str, second: str) -> bool:
 
 
 def _network(spec: str) -> tuple[str, str]:
-    """A network's name, and the file of its weights; the text itself where it is no spec."""
+    """A network's name, and the file of its weights; the text itself if it is not a spec."""
     try:
         link = parse_one(spec, "victim")
     except InputError:
@@ -172,7 +172,7 @@ def convert(name: str, key: str, text: str, default: Any, annotation: str = "") 
             by commas, the whole in double quotes.
 
     Raises:
-        InputError: The text is no such value.
+        InputError: The text is not such a value.
     """
     if default is None and text in ("none", "None"):
         return None

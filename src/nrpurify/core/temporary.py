@@ -16,7 +16,7 @@ _swept: set[Path] = set()
 
 
 def temporary_name(suffix: str) -> str:
-    """A hidden file name that tells host, process and the process's start."""
+    """A hidden file name with host, process and the process's start."""
     pid = os.getpid()
     return f".nrpurify-{_host()}-{pid}-{_start(pid) or 0}-{secrets.token_hex(4)}{suffix}"
 

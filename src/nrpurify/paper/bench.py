@@ -152,7 +152,7 @@ class Bench:
 
         Raises:
             InputError: There is none at this scale.
-            WeightsError: Its weights are not to be had.
+            WeightsError: Its weights could not be found or downloaded.
         """
         network = self.network(name)
         if network is None:

@@ -196,7 +196,7 @@ def measure(bench: Bench, experiment: Experiment, grid: Grid) -> Outcome:
 
     Raises:
         InputError: Images, checkpoints or a folder that cannot be used.
-        WeightsError: Weights are not to be had.
+        WeightsError: Weights could not be found or downloaded.
     """
     cast = Cast.of(bench, grid)
     plan = plan_of(bench, experiment.name, experiment.heading, grid, cast)

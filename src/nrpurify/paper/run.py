@@ -50,7 +50,8 @@ def run_experiment(name: str, bench: Bench) -> Result:
         InputError: No such experiment, data that it needs and that were not given, or a folder
             that holds another run.
         MissingExtraError: A package of an extra is not installed.
-        WeightsError: Weights are not to be had, such as those of a hub at the scale full.
+        WeightsError: Weights could not be found or downloaded, such as those of a hub at the scale
+            full.
     """
     experiment = get(name)
     if not bench.resume and (bench.out / "run.json").exists():

@@ -85,7 +85,7 @@ def _strip(
 
 
 def class_name(index: int) -> str:
-    """ImageNet's name of a class where torchvision knows it, else its number."""
+    """ImageNet's name of a class where torchvision has it, else its number."""
     try:
         return imagenet_classes()[index]
     except MissingExtraError:

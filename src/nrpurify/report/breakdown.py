@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from nrpurify.report.choose import Mean, grouped, mean, settings, strongest, transferred
+from nrpurify.report.aggregate import Mean, grouped, mean, settings, strongest, transferred
 from nrpurify.report.run import Cell, Run
 from nrpurify.report.threats import is_own_surrogate, rank
 

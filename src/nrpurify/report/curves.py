@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from nrpurify.report.choose import grouped, mean, settings, strongest, transferred, usual_eps
+from nrpurify.report.aggregate import grouped, mean, settings, strongest, transferred, usual_eps
 from nrpurify.report.run import Cell, Run
 from nrpurify.report.threats import CLEAN, rank
 

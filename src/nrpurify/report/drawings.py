@@ -29,7 +29,8 @@ class Drawing:
 def read_drawings(names: Sequence[str], folder: str | Path) -> list[Drawing]:
     """Read the SVG files among ``names``, each directly in the run folder.
 
-    A file that is missing, larger than :data:`MAX_BYTES` or no SVG is told, and stops nothing.
+    A file that is missing, larger than :data:`MAX_BYTES` or not an SVG is named in a note; the page
+    is made without it.
 
     Args:
         names: As ``settings.paper.files`` of a run has them; other files than ``.svg`` are passed.

@@ -6,10 +6,10 @@ import re
 from collections.abc import Sequence
 
 from nrpurify.report.matrix import matrix
+from nrpurify.report.paper_claims import PaperClaims, read_claims
 from nrpurify.report.run import MISJUDGED, Run
 from nrpurify.report.summary import sentence
 from nrpurify.report.tables import TextCell, TextTable, name_of, text_tables
-from nrpurify.report.told import Told, told
 
 
 def render_markdown(run: Run) -> str:
@@ -20,8 +20,8 @@ def render_markdown(run: Run) -> str:
     if run.warnings:
         parts.append("## Warnings")
         parts.append("\n".join(f"- {escape(str(w.get('text', w['kind'])))}" for w in run.warnings))
-    if (said := told(run)) is not None:
-        parts += ["## What the paper says, and what was found", *_told(said)]
+    if (said := read_claims(run)) is not None:
+        parts += ["## What the paper says, and what was found", *_claims(said)]
     parts += ["## Tables", *(_table(table) for table in text_tables(run))]
     if any(cell.misjudged for cell in run.cells):
         parts.insert(parts.index("## Tables") + 1, f"† {escape(MISJUDGED)}")
@@ -33,7 +33,7 @@ def escape(text: str) -> str:
     return re.sub(r"([\\`*_\[\]<>|#~&])", r"\\\1", " ".join(text.split()))
 
 
-def _told(said: Told) -> list[str]:
+def _claims(said: PaperClaims) -> list[str]:
     scale = f" (scale {escape(said.scale)})" if said.scale else ""
     parts = [f"**Measured in the paper**: {escape(said.measured)}"] if said.measured else []
     parts += [f"**Measured here{scale}**: {escape(said.instead)}"] if said.instead else []

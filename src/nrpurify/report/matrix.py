@@ -5,7 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from nrpurify.report.choose import Mean, grouped, mean, settings, strongest, transferred, usual_eps
+from nrpurify.report.aggregate import (
+    Mean,
+    grouped,
+    mean,
+    settings,
+    strongest,
+    transferred,
+    usual_eps,
+)
 from nrpurify.report.environment import eps_text
 from nrpurify.report.run import Cell, Run
 from nrpurify.report.threats import OBLIVIOUS, THREATS, rank

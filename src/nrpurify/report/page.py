@@ -85,7 +85,7 @@ def render_demo(
         result: ``{"n": 20, "settings": {...}, "victims": {NAME: {"clean": 0.85, "attacked": ...,
             "purified": ..., "purified_clean": ...}}, "mean": {the same four}}``, accuracies in
             [0, 1]. Of the settings, `attack`, `surrogate`, `layer`, `eps` (a number in [0, 1] or
-            text), `purifier` and `seed` are told in a sentence; all are listed at the end. Of the
+            text), `purifier` and `seed` stand in a sentence; all are listed at the end. Of the
             result, ``notes`` (texts), where there are any, stand below the table.
         strips: the photographs, in order.
         victim: name of the victim whose predictions the panels show.

@@ -13,19 +13,19 @@ from hashlib import sha256
 from importlib import resources
 from typing import Any
 
-from nrpurify.report.beside import beside
 from nrpurify.report.breakdown import Breakdown, breakdowns, interval
 from nrpurify.report.curves import Plot, plots
 from nrpurify.report.drawings import Drawing
 from nrpurify.report.environment import data_uri, environment, to_json
 from nrpurify.report.matrix import NO_DEFENSE, Matrix, matrix
 from nrpurify.report.page import Strip
+from nrpurify.report.paper_claims import read_claims
+from nrpurify.report.paper_comparison import compare_with_paper
 from nrpurify.report.run import MISJUDGED, Cell, Run
 from nrpurify.report.summary import sentence
 from nrpurify.report.svg import draw, legend
 from nrpurify.report.tables import name_of
 from nrpurify.report.threats import rank
-from nrpurify.report.told import told
 
 
 @dataclass(frozen=True)
@@ -68,8 +68,8 @@ def render_run(run: Run, strips: Sequence[Strip] = (), drawings: Sequence[Drawin
         places={cell.id: cell.place for cell in run.cells},
         cells=sorted(run.cells, key=lambda cell: rank(cell.threat)),
         columns=_columns(run.cells),
-        papers=beside(run),
-        told=told(run),
+        papers=compare_with_paper(run),
+        claims=read_claims(run),
         drawings=drawings,
         strips=strips,
         quality=None,

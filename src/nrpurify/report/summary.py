@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from nrpurify.report.choose import Mean
+from nrpurify.report.aggregate import Mean
 from nrpurify.report.environment import eps_text, percent
 from nrpurify.report.matrix import NO_DEFENSE, Matrix, Row
 from nrpurify.report.threats import CLEAN, EOT, FULL, OBLIVIOUS

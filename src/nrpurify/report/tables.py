@@ -7,11 +7,11 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from nrpurify.report.beside import Beside, beside
+from nrpurify.report.aggregate import Mean
 from nrpurify.report.breakdown import Breakdown, Line, breakdowns, interval
-from nrpurify.report.choose import Mean
 from nrpurify.report.environment import eps_text
 from nrpurify.report.matrix import Matrix, matrix
+from nrpurify.report.paper_comparison import ComparisonTable, compare_with_paper
 from nrpurify.report.run import Run
 from nrpurify.report.threats import CLEAN
 
@@ -61,7 +61,7 @@ def text_tables(run: Run) -> list[TextTable]:
     for kind in run.kinds():
         tables.append(_of_matrix(matrix(run, kind)))
         tables += [_of_breakdown(one) for one in breakdowns(run, kind)]
-    tables += [_of_beside(one) for one in beside(run)]
+    tables += [_of_comparison(one) for one in compare_with_paper(run)]
     return [replace(table, key=key) for table, key in zip(tables, _keys(tables), strict=True)]
 
 
@@ -132,14 +132,14 @@ def _with_interval(one: Mean) -> TextCell:
     return replace(cell, text=cell.text + span)
 
 
-def _of_beside(one: Beside) -> TextTable:
+def _of_comparison(one: ComparisonTable) -> TextTable:
     rows = [_words(row, *(_pair(one, row, column) for column in one.columns)) for row in one.rows]
     percent = ", %" if one.columns else ""
     title = ", ".join([f"{one.where}: the paper / here{percent}", *one.metrics])
     return TextTable(_slug("paper", one.where), title, ["row", *one.columns], [rows])
 
 
-def _pair(table: Beside, row: str, column: str) -> str:
+def _pair(table: ComparisonTable, row: str, column: str) -> str:
     pair = table.rows[row].get(column)
     return MISSING if pair is None else f"{_number(pair.paper)} / {_number(pair.here)}"
 

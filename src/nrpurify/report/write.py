@@ -10,10 +10,10 @@ from nrpurify.core.files import write_text
 from nrpurify.report.drawings import read_drawings
 from nrpurify.report.latex import render_latex
 from nrpurify.report.markdown import render_markdown
+from nrpurify.report.paper_claims import read_claims
 from nrpurify.report.pictures import read_strips
 from nrpurify.report.run import Run, read_run
 from nrpurify.report.run_page import render_run
-from nrpurify.report.told import told
 
 Format = Literal["html", "markdown", "latex"]
 ENDINGS: dict[str, str] = {"html": ".html", "markdown": ".md", "latex": ".tex"}
@@ -46,7 +46,7 @@ def write_report(
 
 def _render(run: Run, folder: Path, format: Format) -> str:
     if format == "html":
-        said = told(run)
+        said = read_claims(run)
         drawings = read_drawings(said.files if said else (), folder)
         return render_run(run, read_strips(run, folder), drawings)
     return render_markdown(run) if format == "markdown" else render_latex(run)

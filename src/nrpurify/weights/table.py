@@ -46,7 +46,7 @@ class Weight:
     ``convert`` takes what the member file holds and returns the state dict; ``digest`` is the hash
     of that state dict (:func:`nrpurify.weights.state_digest`); ``hub`` is the second source,
     ``torchvision:NAME`` or ``timm:NAME``, None where no hub has the same weights; ``origin`` says
-    who trained them, as far as the package tells.
+    who trained them, as far as the package states.
     """
 
     name: str

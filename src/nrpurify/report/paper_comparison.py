@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from nrpurify.core.errors import InputError
-from nrpurify.report.choose import grouped, mean, strongest
+from nrpurify.report.aggregate import grouped, mean, strongest
 from nrpurify.report.environment import eps_text
 from nrpurify.report.run import Cell, Run, check_names
 
@@ -21,7 +21,7 @@ WIDE = 10
 class Pair:
     """One number of the paper and the one measured here, both in [0, 1]; None: not measured.
 
-    ``success`` tells that they are an attack's, so that less is better for the defense.
+    ``success`` marks an attack's numbers: less is better for the defense.
     """
 
     paper: float
@@ -35,7 +35,7 @@ class Pair:
 
 
 @dataclass(frozen=True)
-class Beside:
+class ComparisonTable:
     """One table of the paper: its columns, pairs by column for each row, and what they are.
 
     A number of another unit than percent is a row of its own, in words and without pairs.
@@ -47,7 +47,7 @@ class Beside:
     metrics: tuple[str, ...] = ()
 
 
-def beside(run: Run) -> list[Beside]:
+def compare_with_paper(run: Run) -> list[ComparisonTable]:
     """The tables under ``paper`` of a run.
 
     An entry is ``{"where", "row", "column", "value"}``. Values are fractions; if one of a table is
@@ -91,7 +91,9 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and abs(value) <= sys.float_info.max
 
 
-def _table(where: str, entries: Sequence[Mapping[str, Any]], cells: Sequence[Cell]) -> Beside:
+def _table(
+    where: str, entries: Sequence[Mapping[str, Any]], cells: Sequence[Cell]
+) -> ComparisonTable:
     shares = [entry for entry in entries if _is_share(entry)]
     scale = 100 if any(float(entry["value"]) > 1 for entry in shares) else 1
     rows: dict[str, dict[str, Pair]] = {}
@@ -104,7 +106,7 @@ def _table(where: str, entries: Sequence[Mapping[str, Any]], cells: Sequence[Cel
     rows |= {_in_words(entry): {} for entry in entries if not _is_share(entry)}
     columns = dict.fromkeys(str(entry["column"]) for entry in shares)
     metrics = dict.fromkeys(str(entry["metric"]) for entry in shares if entry.get("metric"))
-    return Beside(where, tuple(columns), rows, tuple(metrics))
+    return ComparisonTable(where, tuple(columns), rows, tuple(metrics))
 
 
 def _is_share(entry: Mapping[str, Any]) -> bool:

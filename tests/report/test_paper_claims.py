@@ -7,7 +7,7 @@ import pytest
 from nrpurify.core.errors import InputError
 from nrpurify.report import parse_run, render_markdown, render_run, write_report
 from nrpurify.report.drawings import MAX_BYTES, read_drawings
-from nrpurify.report.told import told
+from nrpurify.report.paper_claims import read_claims
 
 EVIL = "<script>alert('x')</script>\"&"
 SVG = b'<svg xmlns="http://www.w3.org/2000/svg"><script>alert(1)</script></svg>'
@@ -34,7 +34,7 @@ def test_the_page_shows_claims_findings_and_plots(paper, tmp_path):
     (tmp_path / "run.json").write_text(json.dumps(paper))
     (tmp_path / "fooling.svg").write_bytes(SVG)
     html = write_report(tmp_path).read_text(encoding="utf-8")
-    section = html.split('<section aria-labelledby="told">')[1].split("</section>")[0]
+    section = html.split('<section aria-labelledby="claims">')[1].split("</section>")[0]
     for text in (
         "Fooling rate of Inc-v4.",
         "(scale small):</b> EfficientNet-Lite1 asked",
@@ -45,7 +45,7 @@ def test_the_page_shows_claims_findings_and_plots(paper, tmp_path):
         assert text in section
     assert section.count("<figure>") == 1
     assert "alert(1)" not in html
-    assert html.index('id="told"') < html.index('id="paper"')
+    assert html.index('id="claims"') < html.index('id="paper"')
 
 
 def test_markdown_tells_them_too(paper):
@@ -55,10 +55,10 @@ def test_markdown_tells_them_too(paper):
 
 
 def test_other_runs_tell_nothing(raw, run):
-    assert told(run) is None
-    assert 'id="told"' not in render_run(run)
+    assert read_claims(run) is None
+    assert 'id="claims"' not in render_run(run)
     assert "What the paper says" not in render_markdown(run)
-    assert told(parse_run({**raw, "settings": []})) is None
+    assert read_claims(parse_run({**raw, "settings": []})) is None
 
 
 def test_what_is_told_is_escaped(paper, tmp_path):
@@ -84,13 +84,13 @@ def test_what_is_told_is_escaped(paper, tmp_path):
 def test_what_no_paper_run_writes(paper, key, value, message):
     paper["settings"]["paper"][key] = value
     with pytest.raises(InputError, match=message):
-        told(parse_run(paper))
+        read_claims(parse_run(paper))
 
 
 def test_settings_of_the_paper_that_are_no_object(paper):
     paper["settings"]["paper"] = 7
     with pytest.raises(InputError, match=r"settings\.paper is 7; expected an object"):
-        told(parse_run(paper))
+        read_claims(parse_run(paper))
 
 
 @pytest.mark.parametrize("place", ["../x.svg", "{out}/x.svg", "link.svg", "sub/x.svg"])

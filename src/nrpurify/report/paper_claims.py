@@ -1,4 +1,4 @@
-"""What the paper tells in words, beside what was found: ``settings.paper`` of a paper's run."""
+"""The paper's claims in words, and what was found: ``settings.paper`` of a paper's run."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Said:
 
 
 @dataclass(frozen=True)
-class Told:
+class PaperClaims:
     """What ``nrpurify paper run`` notes of an experiment.
 
     Attributes:
@@ -38,7 +38,7 @@ class Told:
     files: Sequence[str]
 
 
-def told(run: Run) -> Told | None:
+def read_claims(run: Run) -> PaperClaims | None:
     """What ``settings.paper`` of a run holds; None if it is no run of the paper's.
 
     Raises:
@@ -51,7 +51,7 @@ def told(run: Run) -> Told | None:
     if not isinstance(given, dict):
         raise _wrong("", given, "an object")
     findings = _list(given, "findings", dict, "objects")
-    return Told(
+    return PaperClaims(
         _text(given, "measured"),
         _text(given, "instead"),
         _text(given, "scale"),

@@ -1,7 +1,7 @@
 import pytest
 
 from nrpurify.core.errors import InputError
-from nrpurify.report.beside import beside
+from nrpurify.report.paper_comparison import compare_with_paper
 
 ATTACK = {"threat": "oblivious transfer", "eps": 16 / 255, "surrogate": "Inc-v3"}
 
@@ -18,7 +18,7 @@ def table(small):
             {**ATTACK, "attack": "dim-ti", "defense": "none", "value": 0.3},
             {**ATTACK, "attack": "dim", "defense": "fast", "value": 0.8, "victim": "w"},
         )
-        (one,) = beside(small(*cells, paper=list(entries)))
+        (one,) = compare_with_paper(small(*cells, paper=list(entries)))
         return one
 
     return make
@@ -50,7 +50,7 @@ def test_cells_may_be_named_and_success_is_one_minus_value(table):
 
 def test_different_metrics_are_not_averaged(small):
     cells = ({**ATTACK, "value": 0.5}, {**ATTACK, "value": 0.5, "metric": "mAP50"})
-    (one,) = beside(small(*cells, paper=[entry("ssp", "none", 0.4)]))
+    (one,) = compare_with_paper(small(*cells, paper=[entry("ssp", "none", 0.4)]))
     assert one.rows["ssp"]["none"].here is None
 
 
@@ -59,7 +59,7 @@ def test_only_percentages_are_scaled_and_stand_in_columns(small):
         entry("NRP", "Training Time", 28, unit="hours", metric="time"),
         entry("NRP", "accuracy", 0.9, metric="accuracy"),
     )
-    (one,) = beside(small({**ATTACK, "value": 0.5}, paper=list(entries)))
+    (one,) = compare_with_paper(small({**ATTACK, "value": 0.5}, paper=list(entries)))
     assert one.columns == one.metrics == ("accuracy",)
     assert one.rows["NRP"]["accuracy"].paper == 0.9
     assert one.rows["NRP · Training Time: 28 hours"] == {}
@@ -68,22 +68,22 @@ def test_only_percentages_are_scaled_and_stand_in_columns(small):
 def test_incomplete_entries(small):
     run = small({"value": 0.5}, paper=[{"where": "Table 1", "row": "x"}])
     with pytest.raises(InputError, match="lacks column, value"):
-        beside(run)
+        compare_with_paper(run)
     run = small({"value": 0.5}, paper=[entry("x", "y", "11.0")])
     with pytest.raises(InputError, match=r"the value '11\.0'; expected a number"):
-        beside(run)
+        compare_with_paper(run)
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), pytest.param(10**400, id="huge")])
 def test_values_that_are_no_finite_number(small, value):
     with pytest.raises(InputError, match="expected a number"):
-        beside(small({"value": 0.5}, paper=[entry("x", "y", value)]))
+        compare_with_paper(small({"value": 0.5}, paper=[entry("x", "y", value)]))
 
 
 @pytest.mark.parametrize("cells", [None, 3, "c000", [1]])
 def test_cells_that_are_no_list_of_ids(small, cells):
     with pytest.raises(InputError, match="an entry of 'paper' has the cells"):
-        beside(small({"value": 0.5}, paper=[entry("x", "y", 0.5, cells=cells)]))
+        compare_with_paper(small({"value": 0.5}, paper=[entry("x", "y", 0.5, cells=cells)]))
 
 
 def test_a_wide_table_of_two_metrics_is_shown_in_two(small):
@@ -94,9 +94,13 @@ def test_a_wide_table_of_two_metrics_is_shown_in_two(small):
             for k in range(count)
         ]  # fmt: skip
 
-    wide = beside(small({"value": 0.5}, paper=entries("top-1", 8) + entries("top-5", 8)))
+    wide = compare_with_paper(
+        small({"value": 0.5}, paper=entries("top-1", 8) + entries("top-5", 8))
+    )
     assert [(one.where, len(one.columns), one.metrics) for one in wide] == [
         ("Table 5", 8, ("top-1",)),
         ("Table 5", 8, ("top-5",)),
     ]
-    assert len(beside(small({"value": 0.5}, paper=entries("a", 3) + entries("b", 3)))) == 1
+    assert (
+        len(compare_with_paper(small({"value": 0.5}, paper=entries("a", 3) + entries("b", 3)))) == 1
+    )
