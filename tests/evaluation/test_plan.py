@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from nrpurify import attacks
 from nrpurify.core.config import to_yaml
 from nrpurify.core.errors import InputError
 from nrpurify.evaluation import (
@@ -14,7 +15,7 @@ from nrpurify.evaluation import (
     plan_from_dict,
     read_plan,
 )
-from nrpurify.evaluation.plan import shipped_plans
+from nrpurify.evaluation.plan import SCORE_BASED, shipped_plans
 from nrpurify.evaluation.plan_checks import check_plan
 from nrpurify.evaluation.plan_parser import distance
 
@@ -111,8 +112,8 @@ def test_shipped_recipes_go_by_name():
         ("surrogate: a", "threat: BPDA\n    surrogate: a", 7, "fgsm with BPDA has none"),
         ("surrogate: a", "surrogate: a\n    bpda: yes", 7, "goes with EOT"),
         ("surrogate: a", "surrogate: a\n    purifier: p", 7, "and with no other"),
-        ("surrogate: a", "threat: score-based", 6, "square are the only ones"),
-        ("steps: 5", "threat: BPDA", 9, "BPDA given; square go with score-based"),
+        ("surrogate: a", "threat: score-based", 6, "hopskipjump are the only ones"),
+        ("steps: 5", "threat: BPDA", 9, "BPDA given; square, simba, nes"),
         ("steps: 5", "settings: {p_init: 2}", 9, "p_init is 2"),
         ("steps: 5", "settings: {p_init: x}", 9, "settings: "),
         ("fgsm\n    surrogate: a", "ssp\n    threat: EOT\n    draws: 3", 6, "ssp is none"),
@@ -212,3 +213,8 @@ def test_hostile_files_get_a_short_message_with_a_line(tmp_path, text, message):
     assert "line " in said
     assert len(said) < 2500
     assert time.perf_counter() - begun < 10
+
+
+def test_attacks_that_see_scores_only():
+    found = {name for name in attacks.names() if attacks.get(name).info.needs == "scores"}
+    assert found == set(SCORE_BASED)

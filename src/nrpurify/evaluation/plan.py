@@ -21,7 +21,7 @@ Threat = Literal[
     "EOT",
     "score-based",
 ]
-SCORE_BASED = ("square",)
+SCORE_BASED = ("square", "simba", "nes", "hopskipjump")
 """Attacks that see scores only, no gradient."""
 
 
