@@ -17,6 +17,7 @@ from nrpurify.evaluation.diagnostics import find_warnings
 from nrpurify.paper import SMOKE_WARNING, Bench, figure5, run_all, run_experiment, table1
 from nrpurify.paper import run as run_module
 from nrpurify.paper.catalogue import get
+from nrpurify.paper.planned import read_plan
 from nrpurify.paper.trained import train_one
 from nrpurify.report import write_report
 from nrpurify.report.paper_comparison import compare_with_paper
@@ -266,7 +267,7 @@ def test_trained_defenses_extend_one_recipe(tmp_path, monkeypatch, scale, base):
     bench = Bench(scale, tmp_path, data=tmp_path)
     for name in figure5.VARIANTS:
         figure5.variant(bench, name)
-    table1._train(bench)
+    table1._train(bench, read_plan("table1").defenses)
     assert {"gnp", "fgsp", "hgd", "sr", "nrp-equal"} <= plans.keys()
     settings = load_recipe(base)
     assert {plan.extends for plan in plans.values() if plan.defense != "nrp"} == {base}
@@ -306,6 +307,21 @@ def test_labels_go_with_images(tmp_path):
         run_experiment("table5", Bench("small", tmp_path, labels=tmp_path / "x.csv"))
 
 
+def test_a_users_own_victim(tmp_path):
+    file = tmp_path / "mine.py"
+    file.write_text(
+        "import torch\n\n\ndef build():\n"
+        "    return torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(2), torch.nn.Flatten(),\n"
+        "        torch.nn.Linear(12, 1000))\n"
+    )
+    spec = f"{file}:build"
+    result = smoke("appendix-table5", tmp_path, victims=(spec,))
+    assert f"{spec} T-1" in {row.column for row in result.rows}
+    with pytest.raises(InputError, match="has one victim"):
+        smoke("table1", tmp_path, victims=(spec, "efficientnet_lite0"))
+    assert not any(warning["text"].startswith("--victim") for warning in result.run.warnings)
+
+
 def test_all_goes_on_after_a_failure(tmp_path, monkeypatch):
     monkeypatch.setattr(run_module, "names", lambda: ("appendix-table6", "appendix-table2"))
     done = []
@@ -337,8 +353,8 @@ def test_the_command_lists_and_refuses(tmp_path, capsys):
 
 
 def test_attacks_that_the_grids_name_exist():
-    from nrpurify.paper.table1 import COLUMNS
-    from nrpurify.paper.table5 import ATTACKS
-
-    for name in {*COLUMNS.values(), *ATTACKS.values()}:
+    lines = [line for name in ("table1", "table5") for line in read_plan(name).lines]
+    names = {line.attack for line in lines} - {"ssp", "fff"}
+    assert len(names) == 9
+    for name in names:
         assert attacks.get(name).surrogate == "classifier"

@@ -92,6 +92,13 @@ def run_command(
         ),
     ] = None,
     purifier: Annotated[str, typer.Option(help="What stands for NRP: a name or file.")] = "fast",
+    victim: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A classifier beside a table's victims, or in place of its only one. "
+            "May be given several times."
+        ),
+    ] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Training steps.")] = None,
     resume: ResumeRun = False,
     seed: Seed = 0,
@@ -123,6 +130,7 @@ def run_command(
         checkpoints=checkpoints,
         trained=read_trained(trained or (), TRAINED),
         purifier=purifier,
+        victims=tuple(victim or ()),
         steps=steps,
         seed=seed,
         device=resolve_device(device),

@@ -52,6 +52,8 @@ class Bench:
         trained: Files of trained attacks: CDA's generators by their domain, ``imagenet``,
             ``comics`` or ``paintings`` (``cda`` is the first), and FFF's pattern, ``fff``.
         purifier: What stands for NRP: a shipped name or a file.
+        victims: Specs of classifiers that stand beside a table's victims, or in place of its only
+            one.
         steps: Training steps of experiments that train; None for their own.
         seed: Of everything random.
         device: Where to work.
@@ -73,6 +75,7 @@ class Bench:
     checkpoints: Path | None = None
     trained: Mapping[str, Path] = field(default_factory=dict)
     purifier: str = "fast"
+    victims: tuple[str, ...] = ()
     steps: int | None = None
     seed: int = 0
     device: str = "cpu"

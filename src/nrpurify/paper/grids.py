@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from nrpurify import attacks
 from nrpurify.attacks.trained import LOADERS, shipped
+from nrpurify.core.errors import InputError
 from nrpurify.evaluation import EvaluationPlan, EvaluationProgress, plan_from_dict
 from nrpurify.evaluation import run as run_plan
 from nrpurify.paper import trained
@@ -89,7 +90,11 @@ class Cast:
 
     @classmethod
     def of(cls, bench: Bench, grid: Grid) -> Cast:
-        """Put in what there is at the bench's scale."""
+        """Put in what there is at the bench's scale.
+
+        Raises:
+            InputError: Several victims of the user for a table of one.
+        """
         chosen: dict[str, dict[str, Any]] = {}
         absent: list[str] = []
         for line in grid.lines:
@@ -99,6 +104,13 @@ class Cast:
             else:
                 chosen[line.heading] = attack
         networks = {name: bench.network(name, grid.small) for name in grid.victims}
+        if len(bench.victims) > 1 and len(networks) == 1:
+            raise InputError(
+                f"--victim is given {len(bench.victims)} times; this table has one victim, so give "
+                "one to stand in its place"
+            )
+        others = networks if len(networks) == 1 else bench.victims
+        networks |= dict(zip(others, bench.victims, strict=False))
         specs = {name: _spec(bench, spec) for name, spec in grid.defenses.items()}
         absent += [f"{name}: no network here plays this victim" for name in _none(networks)]
         absent += [

@@ -61,6 +61,9 @@ def run_experiment(name: str, bench: Bench) -> Result:
     check_writable(bench.out / "run.json")
     with tiny_networks() if bench.scale == "smoke" else nullcontext():
         outcome = experiment.run(bench)
+    if not {cell.victim for cell in outcome.run.cells} >= set(bench.victims):
+        text = "--victim: this experiment attacks no classifiers that could be others"
+        outcome.warn("left out", text)
     run = finished(experiment, bench, outcome)
     write_run(bench.out, run)
     rows = side_by_side(experiment, outcome)
