@@ -113,7 +113,7 @@ async def test_too_many_pixels_are_refused_but_never_the_only_image(lane, work, 
 
 async def test_images_that_would_wait_too_long_are_refused(work, until):
     lane = Lane(work, name="test", places=10, seconds=0.1)
-    lane._pace = 1.0
+    lane.pace = 1.0
     task = asyncio.create_task(lane.serve())
     work.go.clear()
     first = asyncio.create_task(lane.do("a", 1, 5))
@@ -123,6 +123,21 @@ async def test_images_that_would_wait_too_long_are_refused(work, until):
     assert 1 <= refused.value.retry_after <= 60
     work.go.set()
     await first
+    lane.close()
+    await task
+
+
+async def test_a_job_that_does_not_begin_in_time_is_refused_and_one_at_work_is_not(work, until):
+    lane = Lane(work, name="test", places=10, seconds=0.05)
+    task = asyncio.create_task(lane.serve())
+    work.go.clear()
+    first = asyncio.create_task(lane.do("a", 1, 5))
+    await until(lambda: work.batches)
+    with pytest.raises(BusyError, match="took too long"):
+        await lane.do("a", 2, 1)
+    assert lane.waiting == 0
+    work.go.set()
+    assert await first == 2
     lane.close()
     await task
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -29,6 +30,8 @@ _TOP = 5
 """Classes in an answer."""
 _LIKELY = 0.3
 """Least score of a box in an answer."""
+OVERHEAD = 20_000
+"""What an image costs beside its pixels, in pixels."""
 _KNOWN = 1000
 """Sizes and numbers of images for which is kept whether a batch changes results."""
 _WARM_SIDE, _NOWHERE = 96, Path()
@@ -170,6 +173,9 @@ def class_name(index: int, count: int) -> str:
 class Engine:
     """All models by the names that requests use.
 
+    Attributes:
+        seconds: For each pixel of an image, see :data:`OVERHEAD`, of the default purifier.
+
     Args:
         settings: Which models, and where they work.
 
@@ -197,8 +203,11 @@ class Engine:
         """Pass one image through every model, so that a broken one ends the start."""
         pixels = torch.full((3, _WARM_SIDE, _WARM_SIDE), 128, dtype=torch.uint8)
         image = Image(pixels, None, path=_NOWHERE)
-        for name in self.purifiers:
+        for name in reversed(self.purifiers):  # the default one last, and again, to be timed
             self.purify(name, [image])
+        begun = time.perf_counter()
+        self.purify(name, [image])
+        self.seconds = (time.perf_counter() - begun) / (_WARM_SIDE**2 + OVERHEAD)
         for name in self.victims:
             self.predict((name, None), [image])
 

@@ -39,7 +39,8 @@ class Lane:
         name: Of the thread.
         places: Most requests that hold a place.
         cost: Most cost of all jobs at work or waiting.
-        seconds: Most expected time of all jobs at work or waiting.
+        seconds: Most expected time of all jobs at work or waiting, and longest time that a job
+            waits to begin.
         batch: Most jobs in one call of ``run``.
         wait: Longest time in seconds that a job waits for others of its key.
         observe: Called with the size of each finished batch and its seconds.
@@ -66,7 +67,8 @@ class Lane:
         self._running: list[_Job] = []
         self._arrived = asyncio.Event()
         self._pool = ThreadPoolExecutor(1, thread_name_prefix=name)
-        self._pace = 0.0
+        self.pace = 0.0
+        """Seconds for each unit of cost, of recent batches."""
         self._closing = False
         self.held = 0
         """Requests that hold a place."""
@@ -78,7 +80,7 @@ class Lane:
 
     def expected_seconds(self, cost: float = 0.0) -> float:
         """Expected time until all jobs, and one more of this cost, are done."""
-        return self._pace * (cost + sum(job.cost for job in (*self._running, *self._waiting)))
+        return self.pace * (cost + sum(job.cost for job in (*self._running, *self._waiting)))
 
     @contextmanager
     def place(self) -> Iterator[None]:
@@ -139,8 +141,12 @@ class Lane:
         self._waiting.append(job)
         self._arrived.set()
         try:
+            await asyncio.wait({future}, timeout=self._seconds)
+            if job in self._waiting:  # better a refusal than an answer that comes too late
+                raise BusyError("the images before it took too long", self.expected_seconds())
             return await future
         finally:
+            future.cancel()
             if job in self._waiting:
                 self._waiting.remove(job)
 
@@ -198,7 +204,7 @@ class Lane:
             self._running = []
         seconds = time.perf_counter() - begun
         pace = seconds / max(1.0, sum(job.cost for job in jobs))
-        self._pace = pace if not self._pace else (1 - _RECENT) * self._pace + _RECENT * pace
+        self.pace = pace if not self.pace else (1 - _RECENT) * self.pace + _RECENT * pace
         self._observe(len(jobs), seconds)
         for job, result in zip(jobs, found, strict=True):
             _settle(job, result)

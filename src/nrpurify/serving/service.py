@@ -16,7 +16,7 @@ from starlette.requests import Request
 from nrpurify.core.images import Image, encode_png
 from nrpurify.serving.answers import Attacked, Prediction, Progress
 from nrpurify.serving.attack import AttackJob, AttackStoppedError, reduced, run_attack
-from nrpurify.serving.engine import Engine, PurifiedImage
+from nrpurify.serving.engine import OVERHEAD, Engine, PurifiedImage
 from nrpurify.serving.lane import Lane
 from nrpurify.serving.metrics import Metrics
 from nrpurify.serving.problems import ClientGoneError, RequestError
@@ -24,8 +24,6 @@ from nrpurify.serving.settings import ServeSettings
 from nrpurify.serving.uploads import Memory, decode_image, image_pixels, uploaded_image
 
 T = TypeVar("T")
-_OVERHEAD = 20_000
-"""What an image costs beside its pixels, in pixels."""
 
 
 @dataclass(frozen=True)
@@ -128,6 +126,8 @@ class Service:
         async def loading() -> None:
             if self.engine is None:
                 self.engine = await asyncio.to_thread(load)
+            for track in (self._small, self._large):
+                track.lane.pace = self.engine.seconds
 
         lanes = (self._small.lane, self._large.lane, self.attacks)
         working = [asyncio.create_task(lane.serve()) for lane in lanes]
@@ -236,7 +236,7 @@ class Service:
 
 async def _image_job(lane: Lane, method: str, names: Any, image: Image) -> Any:
     key = (method, names, image.pixels.shape, image.pixels.dtype)
-    cost = image.pixels.shape[1] * image.pixels.shape[2] + _OVERHEAD
+    cost = image.pixels.shape[1] * image.pixels.shape[2] + OVERHEAD
     return await lane.do(key, image, cost)
 
 
