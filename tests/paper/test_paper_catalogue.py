@@ -8,7 +8,7 @@ from nrpurify.core.errors import InputError
 from nrpurify.paper import SCALES, get, names
 from nrpurify.paper.scenes import DETECTORS
 from nrpurify.paper.spaces import APPENDIX_ONE
-from nrpurify.paper.standins import FULL
+from nrpurify.paper.substitutes import FULL
 
 EXPECTED = [
     *(f"table{k}" for k in range(1, 6)),

@@ -3,15 +3,14 @@
 from nrpurify.paper.bench import Bench
 from nrpurify.paper.catalogue import get, names
 from nrpurify.paper.experiment import (
-    SCALES,
     SMOKE_WARNING,
     Experiment,
     Finding,
     Outcome,
     Quoted,
-    Scale,
 )
 from nrpurify.paper.run import Result, run_all, run_experiment
+from nrpurify.paper.substitutes import SCALES, Scale
 
 __all__ = [
     "SCALES",

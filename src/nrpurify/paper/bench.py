@@ -19,8 +19,7 @@ from nrpurify.data.demo import foolbox_photos
 from nrpurify.data.labels import LabeledImage, labeled_images, read_labeled_folder
 from nrpurify.models import Classifier
 from nrpurify.paper import smoke
-from nrpurify.paper.experiment import Scale
-from nrpurify.paper.standins import stand_in
+from nrpurify.paper.substitutes import Scale, substitute
 
 SIDES: dict[Scale, int] = {"smoke": smoke.SIDE, "small": 224, "full": 299}
 """Side of the images in pixels: short side resized, center cropped."""
@@ -148,7 +147,7 @@ class Bench:
 
     def network(self, name: str, small: Mapping[str, str | None] | None = None) -> str | None:
         """Which network plays the paper's ``name``; None when there is none at this scale."""
-        return stand_in(name, self.scale, small)
+        return substitute(name, self.scale, small)
 
     def classifier(self, name: str) -> Classifier:
         """The network that plays the paper's ``name``, loaded.

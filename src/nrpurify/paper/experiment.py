@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any
 
+from nrpurify.paper.substitutes import Scale
 from nrpurify.results import Run
 
 if TYPE_CHECKING:
     from nrpurify.paper.bench import Bench
 
-Scale = Literal["smoke", "small", "full"]
-SCALES: tuple[Scale, ...] = get_args(Scale)
 SMOKE_WARNING = "smoke proves that the command runs, its numbers mean nothing"
 
 

@@ -59,7 +59,7 @@ class Grid:
         place: Row and column of a spot in the paper's table; None for what it has no place for.
         defenses: Specs by the paper's name; ``nrp`` is the bench's purifier.
         eps: Budgets in 1/255.
-        small: An own cast for the scale small, see :mod:`nrpurify.paper.standins`.
+        small: An own cast for the scale small, see :mod:`nrpurify.paper.substitutes`.
         metrics: What is counted; top-5 accuracy stands in columns T-5 beside T-1.
     """
 

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 from nrpurify.paper import plots
 from nrpurify.paper.bench import Bench
-from nrpurify.paper.experiment import Experiment, Finding, Outcome, Scale
+from nrpurify.paper.experiment import Experiment, Finding, Outcome
 from nrpurify.paper.grids import Grid, Line, Spot, measure
+from nrpurify.paper.substitutes import Scale
 
 _VGG = tuple(
     ("vgg16", layer)

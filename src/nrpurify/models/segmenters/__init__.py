@@ -6,11 +6,8 @@ from nrpurify.core.lazy import lazy_exports
 
 if TYPE_CHECKING:
     from nrpurify.models.segmenters.camvid import CAMVID_CLASSES
-    from nrpurify.models.segmenters.registry import (
-        load_segmenter,
-        register_segmenter,
-        segmenter_names,
-    )
+    from nrpurify.models.segmenters.load import load_segmenter
+    from nrpurify.models.segmenters.registry import register_segmenter, segmenter_names
     from nrpurify.models.segmenters.segmenter import (
         Segmenter,
         any_size,
@@ -35,9 +32,8 @@ __getattr__, __dir__ = lazy_exports(
     __name__,
     {
         "nrpurify.models.segmenters.camvid": ("CAMVID_CLASSES",),
-        "nrpurify.models.segmenters.registry": (
-            *("load_segmenter", "register_segmenter", "segmenter_names"),
-        ),
+        "nrpurify.models.segmenters.load": ("load_segmenter",),
+        "nrpurify.models.segmenters.registry": ("register_segmenter", "segmenter_names"),
         "nrpurify.models.segmenters.segmenter": (
             *("Segmenter", "any_size", "as_segmenter", "short_side", "square"),
         ),

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Literal, get_args
 
-from nrpurify.paper.experiment import Scale
+Scale = Literal["smoke", "small", "full"]
+SCALES: tuple[Scale, ...] = get_args(Scale)
 
 FULL: dict[str, str | None] = {
     "Inc-v3": "timm:inception_v3.tf_in1k",
@@ -39,7 +41,9 @@ SMOKE: dict[str, str | None] = {name: f"tiny:{name}" for name in FULL}
 _BY_SCALE: dict[Scale, dict[str, str | None]] = {"smoke": SMOKE, "small": SMALL, "full": FULL}
 
 
-def stand_in(name: str, scale: Scale, small: Mapping[str, str | None] | None = None) -> str | None:
+def substitute(
+    name: str, scale: Scale, small: Mapping[str, str | None] | None = None
+) -> str | None:
     """The network that plays the paper's ``name``, or None where there is none.
 
     Args:
