@@ -215,16 +215,17 @@ def ray(work: Path, args: argparse.Namespace) -> None:
 
 
 def large(work: Path, args: argparse.Namespace) -> None:
-    """Peak memory of one image of 100 megapixels."""
-    path = work / "large.png"
+    """Peak memory of one square image, by default of 100 megapixels."""
+    path = work / f"large-{args.side}.png"
     if not path.exists():
-        picture = photographs()[1].resize((10_000, 10_000))
+        picture = photographs()[1].resize((args.side, args.side))
         picture.save(path, compress_level=1)
     out = fresh(work / "large-out")
     out.mkdir()
     command = [*PURIFY, str(path), f"{out}/", "--purifier", args.purifier]
     _, cpu, peak = timed(command)
-    print(f"large: 100 megapixels, {args.purifier}: peak {peak:.0f} MiB, {cpu:.0f} CPU s")
+    pixels = args.side**2 / 1e6
+    print(f"large: {pixels:.0f} megapixels, {args.purifier}: peak {peak:.0f} MiB, {cpu:.0f} CPU s")
 
 
 def main() -> None:
@@ -234,6 +235,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path("out/folders"), help="for images")
     parser.add_argument("--purifier", default="fast")
     parser.add_argument("--count", type=int, help="of images")
+    parser.add_argument("--side", type=int, default=10_000, help="of the large image")
     parser.add_argument("--seed", type=int, default=0, help="of the moments of kills")
     args = parser.parse_args()
     args.work.mkdir(parents=True, exist_ok=True)
