@@ -7,6 +7,7 @@ import torch
 from nrpurify.batch import FolderResult, Item, Job, image_generator, plan_jobs, purify_folder
 from nrpurify.batch.jobs import collect
 from nrpurify.core.errors import ImageError, InputError
+from nrpurify.core.progress import NO_VALUES, Progress
 
 JOB = Job(Path("in/a.jpg"), Path("a.jpg"), Path("out/a.png"))
 
@@ -53,8 +54,13 @@ def test_results_are_counted_and_watched():
     failed = Item.failed(JOB, ImageError("cannot read 'in/a.jpg': broken\nat all"))
     items = [Item(JOB, "done", change=0.25), Item(JOB, "skipped"), failed]
     seen = []
-    result = collect(items, 3, lambda item, total: seen.append((item.status, total)))
-    assert seen == [("done", 3), ("skipped", 3), ("failed", 3)]
+
+    class Recorder(Progress):
+        def update(self, what, done, total, values=NO_VALUES):
+            seen.append((what, done, total))
+
+    result = collect(items, "purify", 3, Recorder())
+    assert seen == [("purify", done, 3) for done in (1, 2, 3)]
     assert result.change == 0.25
     assert result.to_dict() == {
         "done": 1,

@@ -14,6 +14,7 @@ from PIL import Image
 
 from nrpurify.batch import purify_folder, read_records
 from nrpurify.core.errors import InputError
+from nrpurify.core.progress import NO_VALUES, Progress
 from nrpurify.defenses import make
 
 ray = pytest.importorskip("ray")
@@ -61,12 +62,13 @@ def test_a_killed_worker_loses_and_repeats_nothing(folder):
     expected = outputs(folder.parent / "threads")
     killed = []
 
-    def kill(item, total):
-        if len(killed) == 0 and item.status == "done":
-            killed.append(worker_of_this_run())
-            os.kill(killed[0], signal.SIGKILL)
+    class Killer(Progress):
+        def update(self, what, done, total, values=NO_VALUES):
+            if not killed:
+                killed.append(worker_of_this_run())
+                os.kill(killed[0], signal.SIGKILL)
 
-    result = purified(folder, "ray", engine="ray", workers=2, watch=kill, defense=Slow())
+    result = purified(folder, "ray", engine="ray", workers=2, progress=Killer(), defense=Slow())
     assert len(killed) == 1
     assert [item.status for item in result.items].count("done") == 23
     assert [item.job.source.name for item in result.items if item.status == "failed"] == ["05.png"]

@@ -22,6 +22,7 @@ from nrpurify.batch.planning import Shard
 from nrpurify.batch.work import _Budget, image_size
 from nrpurify.core.errors import InputError
 from nrpurify.core.manifest import Job
+from nrpurify.core.progress import NO_VALUES, Progress
 from nrpurify.purifiers import build_purifier
 
 
@@ -227,15 +228,13 @@ def test_numbers_below_one(folder, name):
 
 
 def test_a_failing_watcher_loses_nothing(folder):
-    seen = []
-
-    def watch(item, total):
-        seen.append(item)
-        if len(seen) == 3:
-            raise RuntimeError("stop")
+    class Failing(Progress):
+        def update(self, what, done, total, values=NO_VALUES):
+            if done == 3:
+                raise RuntimeError("stop")
 
     with pytest.raises(RuntimeError, match="stop"):
-        purified(folder, "out", watch=watch, workers=2)
+        purified(folder, "out", progress=Failing(), workers=2)
     entries = read_records(folder.parent / "out").files
     made = {name for name, entry in entries.items() if "sha256" in entry}
     assert set(outputs(folder.parent / "out")) == made

@@ -11,6 +11,7 @@ from torch import nn
 
 from nrpurify.batch import purify_folder
 from nrpurify.batch.video import ClipGate
+from nrpurify.core.progress import NO_VALUES, Progress
 from nrpurify.purifiers import Purifier, Strength, build_purifier, load_purifier
 from nrpurify.purifiers.gate import Gate
 
@@ -69,10 +70,21 @@ def purified(source, out, defense=None, **options):
     return purify_folder(source, out, defense or Invert(), **options)
 
 
+class Seen(Progress):
+    """Keeps what it is shown of the images inside files."""
+
+    def __init__(self):
+        self.parts = []
+
+    def update(self, what, done, total, values=NO_VALUES):
+        if what != "purify":
+            self.parts.append((done, total))
+
+
 def test_frames_times_and_audio(tmp_path):
     clip = write_clip(tmp_path / "a.mkv")
-    seen = []
-    result = purified(clip, tmp_path / "b.mkv", watch_parts=lambda *args: seen.append(args[1:]))
+    seen = Seen()
+    result = purified(clip, tmp_path / "b.mkv", progress=seen)
     assert not result.failures
     assert result.parts == len(TIMES)
     found = frames(tmp_path / "b.mkv")
@@ -80,7 +92,7 @@ def test_frames_times_and_audio(tmp_path):
     for index, (_, pixels) in enumerate(found):
         assert (pixels == 255 - picture(index, (32, 24))).all()
     assert (sound(tmp_path / "b.mkv") == sound(clip)).all()
-    assert seen == [(index + 1, 6) for index in range(6)]
+    assert seen.parts == [(index + 1, 6) for index in range(6)]
 
 
 def test_workers_change_no_byte_and_a_clip_is_kept(tmp_path):

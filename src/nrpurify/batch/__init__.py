@@ -6,7 +6,7 @@ from nrpurify.core.lazy import lazy_exports
 
 if TYPE_CHECKING:
     from nrpurify.batch.attack import attack_folder
-    from nrpurify.batch.jobs import FolderResult, Item, Watch, image_generator
+    from nrpurify.batch.jobs import FolderResult, Item, image_generator
     from nrpurify.batch.options import AttackOptions
     from nrpurify.batch.planning import JobPlan, plan_jobs
     from nrpurify.batch.purify import purify_folder
@@ -22,7 +22,6 @@ __all__ = [
     "JobPlan",
     "Manifest",
     "Records",
-    "Watch",
     "attack_folder",
     "image_generator",
     "plan_jobs",
@@ -37,7 +36,6 @@ __getattr__, __dir__ = lazy_exports(
         "nrpurify.batch.jobs": (
             "FolderResult",
             "Item",
-            "Watch",
             "image_generator",
         ),
         "nrpurify.batch.options": ("AttackOptions",),

@@ -41,7 +41,7 @@ class Parts:
     failed: list[str] = field(default_factory=list)
 
 
-Progress = Callable[[int, int | None], None]
+Count = Callable[[int, int | None], None]
 """Called with the number of finished images or frames, and of all where that is known."""
 
 
@@ -93,7 +93,7 @@ def purify_tar(
     worker: Worker,
     pool: Executor,
     window: int,
-    progress: Progress,
+    progress: Count,
 ) -> Parts:
     """Purify the images of a tar file into another; its other members are copied.
 
@@ -188,7 +188,7 @@ def purify_parquet(
     worker: Worker,
     pool: Executor,
     window: int,
-    progress: Progress,
+    progress: Count,
     *,
     column: str | None = None,
 ) -> Parts:

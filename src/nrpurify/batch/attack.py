@@ -15,7 +15,7 @@ import torch
 from nrpurify.attacks.constraints import lost_by_rounding, round_within
 from nrpurify.attacks.gradient_log import GradientCount, gradient_notes, log_gradients
 from nrpurify.batch.classes import Classes
-from nrpurify.batch.jobs import FolderResult, Item, Watch, collect
+from nrpurify.batch.jobs import FolderResult, Item, collect
 from nrpurify.batch.options import AttackOptions
 from nrpurify.batch.planning import Shard, Sources, plan_jobs
 from nrpurify.core.decoding import Frames
@@ -26,6 +26,7 @@ from nrpurify.core.image_tensors import save_image_tensor
 from nrpurify.core.images import Image, read_image, write_png
 from nrpurify.core.manifest import Job, Manifest, alone, make_head
 from nrpurify.core.precision import arithmetic
+from nrpurify.core.progress import SILENT, Progress
 from nrpurify.core.records import Head
 from nrpurify.evaluation.attack_runner import AttackRunner, AttackSpec, Surrogate
 from nrpurify.evaluation.batches import check_budget
@@ -44,7 +45,7 @@ def attack_folder(
     frames: Frames = "refuse",
     max_pixels: int = MAX_PIXELS,
     limit: int | None = None,
-    watch: Watch | None = None,
+    progress: Progress = SILENT,
     shard: str = "0/1",
 ) -> FolderResult:
     """Attack images, folders or globs into PNG files with a ``manifest.jsonl``.
@@ -65,7 +66,7 @@ def attack_folder(
         frames: Of files with several frames or pages: ``refuse`` them, or read the ``first``.
         max_pixels: Larger images are failed items.
         limit: Only the first so many images, in the order of their names; None for all.
-        watch: Sees each file's result.
+        progress: Sees the files that are done.
         shard: ``i/n``, i from 0: only part i of n, whole groups, with a manifest of its own, so
             that n machines need not know of each other.
 
@@ -104,7 +105,9 @@ def attack_folder(
             plan.folder, head, jobs, overwrite=overwrite, floats=floats, name=part.manifest
         )
         items = _Run(options, runner, classes, manifest, read).items(jobs)
-        result = collect(items, len(jobs), watch, left_out=plan.left_out, where=plan.where)
+        result = collect(
+            items, "attack", len(jobs), progress, left_out=plan.left_out, where=plan.where
+        )
         manifest.finish()
     finished = [item.job for item in result.items if item.status != "failed"]
     result.notes = gradient_notes(

@@ -7,12 +7,13 @@ from concurrent.futures import Executor
 from pathlib import Path
 from typing import Any
 
-from nrpurify.batch.archives import Parts, Progress, purify_parquet, purify_tar
-from nrpurify.batch.jobs import Item, WatchParts
+from nrpurify.batch.archives import Count, Parts, purify_parquet, purify_tar
+from nrpurify.batch.jobs import Item
 from nrpurify.batch.work import Made, Worker
 from nrpurify.core.files import CONTAINERS, atomic_path
 from nrpurify.core.hashing import file_hash
 from nrpurify.core.manifest import Job, Manifest
+from nrpurify.core.progress import Progress
 
 
 def make_containers(
@@ -39,7 +40,7 @@ def converter(
     *,
     column: str | None,
     codec: str,
-    watch: WatchParts | None,
+    progress: Progress,
 ) -> Callable[[Job], Made]:
     """A function that makes one output.
 
@@ -49,18 +50,17 @@ def converter(
         window: Images in work at the same time.
         column: Of images in Parquet files.
         codec: Of videos.
-        watch: Sees the progress inside each file.
+        progress: Sees the images inside each file, under the file's name.
     """
 
     def convert(job: Job) -> Made:
-        def progress(done: int, total: int | None) -> None:
-            if watch is not None:
-                watch(job, done, total)
+        def count(done: int, total: int | None) -> None:
+            progress.update(job.source.name, done, total)
 
         try:
             source = file_hash(job.source)
             with atomic_path(job.output) as target:
-                parts = _convert(job, target, progress)
+                parts = _convert(job, target, count)
             record: dict[str, Any] = {"source_sha256": source, "sha256": file_hash(job.output)}
         except Exception as error:  # whatever one file does, the others are made
             return Made(Item.failed(job, error))
@@ -68,7 +68,7 @@ def converter(
         item = Item(job, "done", parts=parts.done, broken=tuple(parts.failed))
         return Made(item, record)
 
-    def _convert(job: Job, target: Path, progress: Progress) -> Parts:
+    def _convert(job: Job, target: Path, progress: Count) -> Parts:
         given = (job.source, target, job.relative, worker, pool, window, progress)
         kind = CONTAINERS[job.source.suffix.lower()]
         if kind == "tar":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -12,6 +12,7 @@ import torch
 from nrpurify.core.errors import NrpurifyError
 from nrpurify.core.files import LeftOut
 from nrpurify.core.manifest import Job
+from nrpurify.core.progress import Progress
 from nrpurify.core.random import derive_generator
 
 
@@ -93,27 +94,20 @@ class FolderResult:
         }
 
 
-Watch = Callable[[Item, int], None]
-"""Called after each job with what came of it and the number of all jobs."""
-
-WatchParts = Callable[[Job, int, int | None], None]
-"""Called with a file of many images, how many are done, and how many there are where known."""
-
-
 def collect(
     items: Iterable[Item],
+    what: str,
     total: int,
-    watch: Watch | None,
+    progress: Progress,
     *,
     left_out: Sequence[LeftOut] = (),
     where: str = "",
 ) -> FolderResult:
-    """Gather items as they come, showing each to ``watch``."""
+    """Gather items as they come, and count them in ``progress``."""
     result = FolderResult(left_out=list(left_out), where=where)
     for item in items:
         result.items.append(item)
-        if watch is not None:
-            watch(item, total)
+        progress.update(what, len(result.items), total)
     return result
 
 

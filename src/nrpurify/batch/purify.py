@@ -12,7 +12,7 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
-from nrpurify.batch.jobs import FolderResult, Item, Watch, WatchParts, collect
+from nrpurify.batch.jobs import FolderResult, Item, collect
 from nrpurify.batch.pipeline import (
     AHEAD,
     default_batch,
@@ -30,6 +30,7 @@ from nrpurify.core.files import MAX_PIXELS
 from nrpurify.core.hashing import tensors_hash
 from nrpurify.core.manifest import Job, Manifest, alone, make_head
 from nrpurify.core.precision import Amp, arithmetic
+from nrpurify.core.progress import SILENT, Progress
 from nrpurify.purifiers import DynamicPurifier
 
 _LOGGER = logging.getLogger(__name__)
@@ -51,7 +52,7 @@ def purify_folder(
     about: Mapping[str, Any] | None = None,
     frames: Frames = "refuse",
     max_pixels: int = MAX_PIXELS,
-    watch: Watch | None = None,
+    progress: Progress = SILENT,
     workers: int | None = None,
     batch: int | None = None,
     shard: str = "0/1",
@@ -59,7 +60,6 @@ def purify_folder(
     address: str | None = None,
     column: str | None = None,
     codec: str = "ffv1",
-    watch_parts: WatchParts | None = None,
 ) -> FolderResult:
     """Purify images, folders or globs into image files, in bounded memory.
 
@@ -90,7 +90,8 @@ def purify_folder(
         about: Name and settings of ``defense`` for the manifest; by default its text form.
         frames: Of files with several frames or pages: ``refuse`` them, or read the ``first``.
         max_pixels: Larger images are failed items.
-        watch: Sees each file's result, in the order in which they end.
+        progress: Sees the files that are done, and the images inside videos, tar and Parquet
+            files, under the file's name.
         workers: Images in work at the same time; None for one a core, and 16 at most.
         batch: Images of one size that a purifier sees together; None for 1 on a CPU, 8 elsewhere.
         shard: ``i/n``, i from 0: of the images only part i of n, with a manifest of its own, so
@@ -100,7 +101,6 @@ def purify_folder(
         column: Of the images in Parquet files, see
             :func:`nrpurify.batch.archives.purify_parquet`.
         codec: Of videos, see :func:`nrpurify.batch.video.purify_video`.
-        watch_parts: Sees the progress inside videos, tar and Parquet files.
 
     Raises:
         InputError: Source, destination or a setting that cannot be used, or outputs in ``dst`` of
@@ -146,9 +146,9 @@ def purify_folder(
         if engine == "ray":
             made = _by_ray(work, jobs, manifest, address, workers, batch, column, codec)
         else:
-            made = _by_threads(work, jobs, manifest, workers, batch, column, codec, watch_parts)
+            made = _by_threads(work, jobs, manifest, workers, batch, column, codec, progress)
         with closing(made) as items:
-            result = collect(items, len(jobs), watch)
+            result = collect(items, "purify", len(jobs), progress)
         manifest.finish()
     result.left_out, result.where = plan.left_out, plan.where
     order = {job: index for index, job in enumerate(jobs)}
@@ -164,7 +164,7 @@ def _by_threads(
     batch: int,
     column: str | None,
     codec: str,
-    watch: WatchParts | None,
+    progress: Progress,
 ) -> Generator[Item]:
     workers = default_workers() if workers is None else workers
     images = _missing([job for job in jobs if not job.is_container], manifest)
@@ -176,7 +176,9 @@ def _by_threads(
         if containers:  # after the images, one by one
             from nrpurify.batch.containers import converter, make_containers
 
-            convert = converter(worker, pool, 2 * workers, column=column, codec=codec, watch=watch)
+            convert = converter(
+                worker, pool, 2 * workers, column=column, codec=codec, progress=progress
+            )
             yield from make_containers(_missing(containers, manifest), convert, manifest)
 
 

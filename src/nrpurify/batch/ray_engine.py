@@ -21,6 +21,7 @@ from nrpurify.batch.pipeline import worker_threads
 from nrpurify.batch.work import Made, Purification, Worker
 from nrpurify.core.errors import InputError, MissingExtraError
 from nrpurify.core.manifest import Job
+from nrpurify.core.progress import SILENT
 
 RETRIES = 3
 """How often a task whose worker died is begun again. A file that kills each worker fails."""
@@ -104,7 +105,7 @@ def _make(sent: Sequence[Any], jobs: Sequence[Job]) -> list[Made]:
         torch.set_num_threads(1)
         return Worker(work, batch=batch)(jobs)
     with worker_threads(1) as pool:
-        convert = converter(Worker(work), pool, 2, column=column, codec=codec, watch=None)
+        convert = converter(Worker(work), pool, 2, column=column, codec=codec, progress=SILENT)
         return [convert(job) for job in jobs]
 
 

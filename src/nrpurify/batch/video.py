@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from nrpurify.batch.archives import Parts, Progress, in_order
+from nrpurify.batch.archives import Count, Parts, in_order
 from nrpurify.batch.defend import defend_image
 from nrpurify.batch.jobs import image_generator
 from nrpurify.batch.work import Worker, copied
@@ -69,7 +69,7 @@ def purify_video(
     worker: Worker,
     pool: Executor,
     window: int,
-    progress: Progress,
+    progress: Count,
     *,
     codec: str = LOSSLESS,
 ) -> Parts:

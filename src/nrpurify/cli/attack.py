@@ -26,9 +26,9 @@ from nrpurify.cli.common import (
     finish_folder,
     load_plugin_option,
     note,
-    progress_bar,
     resolve_amp,
     resolve_device,
+    show_progress,
     split_paths,
     warn_renamed,
 )
@@ -179,8 +179,7 @@ def command(
         note(f"{options.name} needs no labels: {labels} is not read")
     elif labels is not None and targets is not None:
         note(f"a targeted attack needs no labels: {labels} is not read")
-    with progress_bar() as progress:
-        task = progress.add_task("attack", total=None)
+    with show_progress() as progress:
         result = attack_folder(
             sources,
             dst,
@@ -192,7 +191,7 @@ def command(
             max_pixels=max_pixels,
             limit=limit,
             shard=shard,
-            watch=lambda _, total: progress.update(task, advance=1, total=total),
+            progress=progress,
         )
     if result.change is not None:
         note(f"greatest change in the 8-bit files: {255 * result.change:.2f}/255")

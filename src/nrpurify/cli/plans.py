@@ -100,7 +100,7 @@ class PlanProgress(EvaluationProgress):
         self.work = progress.add_task("images", total=None)
 
     def update(
-        self, what: str, done: int, total: int, values: Mapping[str, float] = NO_VALUES
+        self, what: str, done: int, total: int | None, values: Mapping[str, float] = NO_VALUES
     ) -> None:
         """Move the bar of images."""
         self.progress.update(self.work, description=what, completed=done, total=total)

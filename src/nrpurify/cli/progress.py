@@ -98,7 +98,7 @@ class ShownProgress(Progress):
         self._tasks: dict[str, TaskID] = {}
 
     def update(
-        self, what: str, done: int, total: int, values: Mapping[str, float] = NO_VALUES
+        self, what: str, done: int, total: int | None, values: Mapping[str, float] = NO_VALUES
     ) -> None:
         """Move the bar of a piece of work, with its loss beside it."""
         if what not in self._tasks:

@@ -30,21 +30,18 @@ from nrpurify.cli.common import (
     ShardOption,
     finish_folder,
     load_plugin_option,
-    progress_bar,
     resolve_amp,
     resolve_device,
+    show_progress,
     split_paths,
 )
 from nrpurify.core.errors import InputError
 from nrpurify.core.files import MAX_PIXELS
 
 if TYPE_CHECKING:
-    from rich.progress import TaskID
     from torch import nn
 
     from nrpurify.batch import FolderResult
-    from nrpurify.cli.progress import LoggedProgress
-    from nrpurify.core.manifest import Job
 
 EXAMPLES = """Examples:
 
@@ -192,8 +189,7 @@ def command(
         module, about = _from_server(context, server, purifier)
     else:
         module, about = _load(purifier, mode, defense, device)
-    with _files(sources, dst, format) as (files, target), progress_bar() as progress:
-        task = progress.add_task("purify", total=None)
+    with _files(sources, dst, format) as (files, target), show_progress() as progress:
         result = purify_folder(
             files,
             target,
@@ -216,8 +212,7 @@ def command(
             address=address,
             codec=codec,
             column=column,
-            watch=lambda _, total: progress.update(task, advance=1, total=total),
-            watch_parts=PartsProgress(progress),
+            progress=progress,
         )
     details = {
         "seconds": round(time.monotonic() - started, 2),
@@ -229,20 +224,6 @@ def command(
     if "-" in (*sources, dst):
         result = _with_pipe_names(result, files[0], dst)
     finish_folder(result, "purified", details, json)
-
-
-class PartsProgress:
-    """Progress inside videos, tar and Parquet files, one bar each."""
-
-    def __init__(self, progress: LoggedProgress) -> None:
-        self._progress = progress
-        self._tasks: dict[Path, TaskID] = {}
-
-    def __call__(self, job: Job, done: int, total: int | None) -> None:
-        """Move the bar of a file."""
-        if job.source not in self._tasks:
-            self._tasks[job.source] = self._progress.add_task(job.source.name, total=total)
-        self._progress.update(self._tasks[job.source], completed=done, total=total)
 
 
 def _with_pipe_names(result: FolderResult, source: str, dst: str) -> FolderResult:

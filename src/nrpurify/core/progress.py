@@ -16,14 +16,14 @@ class Progress:
     """
 
     def update(
-        self, what: str, done: int, total: int, values: Mapping[str, float] = NO_VALUES
+        self, what: str, done: int, total: int | None, values: Mapping[str, float] = NO_VALUES
     ) -> None:
         """Some of the work has been done.
 
         Args:
             what: The piece of work, such as ``evaluate`` or ``train``.
             done: Its images, cells or steps that are done.
-            total: All of them.
+            total: All of them; None where their number is not known.
             values: Measured so far, such as ``loss``.
         """
 

@@ -55,9 +55,9 @@ class _Watched(EvaluationProgress):
         self.watch = watch
 
     def update(
-        self, what: str, done: int, total: int, values: Mapping[str, float] = NO_VALUES
+        self, what: str, done: int, total: int | None, values: Mapping[str, float] = NO_VALUES
     ) -> None:
-        self.watch.worked(what, done, total)
+        self.watch.worked(what, done, total or 0)
 
 
 def _run_grid(

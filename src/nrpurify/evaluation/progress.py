@@ -28,7 +28,7 @@ class PlainProgress(EvaluationProgress):
         self.progress = progress
 
     def update(
-        self, what: str, done: int, total: int, values: Mapping[str, float] = NO_VALUES
+        self, what: str, done: int, total: int | None, values: Mapping[str, float] = NO_VALUES
     ) -> None:
         """Images of a piece of work."""
         self.progress.update(what, done, total, values)

@@ -131,7 +131,7 @@ class _OldWatcher(Progress):
         self.watcher = watcher
 
     def update(
-        self, what: str, done: int, total: int, values: Mapping[str, float] = NO_VALUES
+        self, what: str, done: int, total: int | None, values: Mapping[str, float] = NO_VALUES
     ) -> None:
         """Call the method of the kind of step."""
         if what == "adversaries":
