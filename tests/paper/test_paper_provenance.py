@@ -9,6 +9,7 @@ from nrpurify.cli import main
 from nrpurify.core.errors import InputError
 from nrpurify.core.images import write_png
 from nrpurify.core.precision import arithmetic
+from nrpurify.data.annotations import read_annotations
 from nrpurify.models.detectors import load_detector
 from nrpurify.paper import Bench, run_experiment, scene_pictures, scenes
 from nrpurify.paper.provenance import Data, joined
@@ -51,10 +52,9 @@ def test_scenes_are_named_and_not_the_photographs(street, tmp_path):
     assert [part["victim"] for part in parts] == ["centernet", "coco_ssd"]
     assert parts[0]["labels"] == "boxes.json"
     assert parts[0]["longest"] == 480
-    assert parts[0]["attacks"][1] == {
-        "name": "ssp", "eps": 16 / 255, "steps": 30, "layers": ["conv3_3"], "amp": "auto",
-        "precision": arithmetic("auto", "cpu"),
-    }  # fmt: skip
+    assert parts[0]["precision"] == arithmetic("auto", "cpu")
+    wanted = {"name": "ssp", "eps": [16 / 255], "steps": 30, "layer": ["conv3_3"]}
+    assert wanted.items() <= parts[0]["attacks"][1].items()
 
 
 def test_scenes_may_have_texts_in_place_of_one_file(street, tmp_path):
@@ -63,7 +63,7 @@ def test_scenes_may_have_texts_in_place_of_one_file(street, tmp_path):
     for photo in street["scenes"].glob("*.png"):
         (texts / f"{photo.stem}.txt").write_text("0 0.5 0.5 0.4 0.4\n")
     bench = Bench("small", tmp_path / "out", scenes=street["scenes"], annotations=texts)
-    found = scenes.open_scenes(bench).items
+    found = read_annotations(*scenes.scene_files(bench)).items
     assert [scene.name for scene in found] == ["0.png", "1.png", "2.png"]
     assert found[0].boxes.tolist() == [pytest.approx([18, 12, 42, 28])]
 

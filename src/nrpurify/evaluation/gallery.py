@@ -120,8 +120,8 @@ def strips(measurement: Measurement, cells: Sequence[Result], count: int) -> Ite
         cells: What was measured, see :func:`shown_defense`.
         count: How many images.
     """
-    plan, networks = measurement.plan, measurement.networks
-    found = [u for u in units(plan, measurement.made) if u.attack and u.attack.transfers]
+    plan, networks = measurement.setup.plan, measurement.setup.networks
+    found = [u for u in units(plan, measurement.setup.made) if u.attack and u.attack.transfers]
     unit = max(found, key=lambda unit: unit.eps or 0, default=None)
     specs = dict.fromkeys(("none", *plan.defenses))
     defenses = {spec: networks.defense(spec) for spec in specs}
@@ -137,7 +137,7 @@ def strips(measurement: Measurement, cells: Sequence[Result], count: int) -> Ite
     others = [name for name in victims if unit is None or not unit.is_own_surrogate(name)]
     victim = (others or list(victims))[0]
     words = None if spec is None else (spec, defense_words(spec, defenses[spec]))
-    for index in measurement.task.shown(measurement.samples, count):
+    for index in measurement.setup.task.shown(measurement.setup.samples, count):
         yield _strip(measurement, index, victim, unit, words)
 
 
@@ -148,9 +148,9 @@ def _strip(
     unit: Unit | None,
     defense: tuple[str, str] | None,
 ) -> Strip:
-    task, samples = measurement.task, measurement.samples
-    network = measurement.networks.victims[victim]
-    chunk = measurement.chunk(index, index + 1)
+    task, samples = measurement.setup.task, measurement.setup.samples
+    network = measurement.setup.networks.victims[victim]
+    chunk = measurement.setup.chunk(index, index + 1)
     panels: list[Panel] = []
 
     def show(key: str, title: str, image: Tensor) -> None:
@@ -165,7 +165,7 @@ def _strip(
     show("clean", "Clean", images)
     if unit is not None:
         assert unit.attack is not None
-        images = measurement.transferred(unit, chunk)
+        images = measurement.adversaries.get(unit, chunk)
         words = attack_words(unit.name, unit.surrogates, unit.eps, unit.attack.norm)
         show("attacked", words, images)
     if defense is not None:

@@ -32,6 +32,7 @@ from nrpurify.evaluation.plan import EvaluationPlan, read_plan
 from nrpurify.evaluation.plan_checks import check_plan
 from nrpurify.evaluation.progress import EvaluationProgress, PlainProgress
 from nrpurify.evaluation.provenance import provenance
+from nrpurify.evaluation.setup import Setup
 from nrpurify.evaluation.tasks import TASKS, Samples, Task
 from nrpurify.purifiers.purifier import small_images_notes
 from nrpurify.results import RUN_FILE, Result, Run, write_run
@@ -131,14 +132,14 @@ def prepare(
     samples.notes.extend(_notes(plan, samples, networks))
     stack = ExitStack()
     base = folder or Path(stack.enter_context(TemporaryDirectory(prefix="nrpurify-")))
-    measurement = Measurement(
+    setup = Setup(
         plan, task, samples, networks, facts, made, base / "adversaries", versions(), device,
         watch,
     )  # fmt: skip
     if folder is not None:
         write_text(folder / "plan.yaml", to_yaml(plan.to_dict()))
     claims = Claims(folder / "claims") if shared and folder is not None else None
-    return Evaluation(measurement, folder, watch, stack, claims)
+    return Evaluation(Measurement(setup), folder, watch, stack, claims)
 
 
 def _enter(folder: Path, resume: bool) -> Path:
@@ -235,9 +236,9 @@ class Evaluation:
 
     def run(self) -> Run:
         """Measure what is not there yet."""
-        plan = self.measurement.plan
+        plan = self.measurement.setup.plan
         self._head = _head(self.measurement)
-        every = list(units(plan, self.measurement.made))
+        every = list(units(plan, self.measurement.setup.made))
         total = sum(len(self._ids(unit, victim)) for unit in every for victim in unit.victims)
         waiting = list(enumerate(every))
         while waiting:
@@ -258,7 +259,7 @@ class Evaluation:
 
     def pictures(self) -> list[gallery.Strip]:
         """The pictures of the plan's gallery, after :meth:`run`."""
-        count = self.measurement.plan.gallery
+        count = self.measurement.setup.plan.gallery
         return list(gallery.strips(self.measurement, self.cells, count))
 
     def _ids(self, unit: Unit, victim: str) -> list[str]:
@@ -299,7 +300,7 @@ class Evaluation:
             return None
         names = self._ids(unit, victim)
         label = "" if unit.attack is None else unit.attack.label
-        return kept_cells(self.folder / "cells", names, len(self.measurement.samples), label)
+        return kept_cells(self.folder / "cells", names, len(self.measurement.setup.samples), label)
 
     def _take(
         self, place: int, unit: Unit, done: dict[str, Cells], total: int, *, kept: bool
@@ -315,7 +316,7 @@ class Evaluation:
                 self.progress.finished(cell, len(self.cells), total, kept=kept)
 
     def _save(self, strips: list[dict[str, Any]]) -> Run:
-        warnings = [*_image_notes(self.measurement.samples), *find_warnings(self.cells)]
+        warnings = [*_image_notes(self.measurement.setup.samples), *find_warnings(self.cells)]
         for warning in warnings:
             if warning["text"] not in self._warned:
                 self._warned.add(warning["text"])
@@ -327,7 +328,7 @@ class Evaluation:
 
 
 def _head(measurement: Measurement) -> dict[str, Any]:
-    plan, samples = measurement.plan, measurement.samples
+    plan, samples = measurement.setup.plan, measurement.setup.samples
     return {
         "name": plan.name,
         "title": plan.title or plan.name,
@@ -339,9 +340,9 @@ def _head(measurement: Measurement) -> dict[str, Any]:
             **({"broken": samples.unreadable} if samples.unreadable else {}),
         },
         "settings": plan.to_dict(),
-        "weights_sha256": dict(measurement.networks.hashes),
+        "weights_sha256": dict(measurement.setup.networks.hashes),
         "left_out": samples.left_out,
-        **provenance(seed=plan.seed, amp=plan.amp, device=measurement.device),
+        **provenance(seed=plan.seed, amp=plan.amp, device=measurement.setup.device),
     }
 
 

@@ -188,6 +188,8 @@ def _measured(
     }
     if plan.data.masks:
         settings["labels"] = _name(bench.masks)
+    else:
+        settings |= {"labels": _name(bench.annotations), "longest": plan.data.longest}
     return Measured(list(run.cells), data, run.weights_sha256, settings)
 
 
