@@ -10,8 +10,8 @@ from nrpurify.core.config import RecipeError
 from nrpurify.evaluation import DataSpec, EvaluationPlan, PlannedAttack
 from nrpurify.evaluation import run as run_plan
 from nrpurify.evaluation.batches import Batch
-from nrpurify.evaluation.measurement import Measurement
 from nrpurify.evaluation.plan_checks import check_plan
+from nrpurify.evaluation.setup import Setup
 from nrpurify.evaluation.targets import drawn_targets
 
 pytestmark = pytest.mark.usefixtures("offline")
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.usefixtures("offline")
 @pytest.fixture
 def three_classes(monkeypatch):
     """Only the colors' classes are drawn; the others have no pixel of their own."""
-    monkeypatch.setattr(Measurement, "_classes", 3)
+    monkeypatch.setattr(Setup, "classes", 3)
 
 
 def value(cells, attack, metric):

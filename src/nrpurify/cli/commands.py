@@ -39,16 +39,18 @@ A module has ``EXAMPLES`` and either ``command``, a function, or ``app`` with co
 """
 
 _PANELS = {
-    "Data": "labels annotations masks targets recursive size longest limit batch group attacked "
-    "classes save_tensors overwrite out resume frames max_pixels",
-    "Models": "task victims victim purifier defense strength passes mean std",
-    "Attack": "name attack surrogate layer eps preset steps step_size restarts trained uint8 float",
+    "Data": "plan labels annotations masks targets recursive size longest limit batch group "
+    "attacked classes save_tensors overwrite out resume frames max_pixels",
+    "Models": "task victims victim metric purifier defense strength passes mean std",
+    "Attack": "name attack surrogate layer norm eps preset steps step_size restarts trained uint8 "
+    "float",
     "Checks": "check_labels",
 }
 _METAVARS = {
     "N": "steps restarts batch group seed size limit longest passes loader_threads max_pixels",
     "EPS": "eps step_size",
-    "NAME": "name attack surrogate layer preset victims victim purifier defense device recipe",
+    "NAME": "name metric norm attack surrogate layer preset victims victim purifier defense device "
+    "recipe",
     "TASK": "task",
     "PATH": "labels classes annotations masks targets attacked out data trained warm_start",
 }

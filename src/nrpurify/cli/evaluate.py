@@ -61,9 +61,7 @@ def command(
     folder: Annotated[
         Path | None,
         typer.Argument(
-            metavar="[DIR]",
-            help="Images, or one sub-folder for each class.",
-            show_default="the plan's",
+            metavar="[DIR]", help="Images, or one sub-folder for each class.", show_default=False
         ),
     ] = None,
     plan: Annotated[
@@ -73,11 +71,9 @@ def command(
     classes: Classes = None,
     victims: Annotated[
         str | None,
-        typer.Option(help="Several --victim, with commas between.", show_default="the task's"),
+        typer.Option(help="Several --victim, with commas between.", show_default=False),
     ] = None,
-    task: Annotated[
-        str, typer.Option(help="classify, detect, instances, segment, or a plug-in's.")
-    ] = "classify",
+    task: Annotated[str, typer.Option(help="See `nrpurify list tasks`.")] = "classify",
     annotations: Annotated[
         Path | None,
         typer.Option(help="detect, instances: a COCO JSON file, or a folder of YOLO text files."),
@@ -86,31 +82,29 @@ def command(
     victim: Annotated[
         list[str] | None,
         typer.Option(
-            help="The model: a name, torchvision:NAME, timm:NAME, python:MODULE:FUNCTION or"
-            " FILE.py:FUNCTION. May be given several times.",
+            help="A model: a name, torchvision:NAME, timm:NAME, python:MODULE:FUNCTION or"
+            " FILE.py:FUNCTION. May be repeated.",
             show_default="the task's",
         ),
     ] = None,
     metric: Annotated[
         list[str] | None,
         typer.Option(
-            help="What is counted, see `nrpurify list metrics`. May be given several times.",
-            show_default="the task's",
+            help="What is counted. May be repeated.",
+            show_default=False,
         ),
     ] = None,
     attack: Annotated[
         list[str] | None,
         typer.Option(
-            help="The attack; tasks take ssp, cda, fff, noise or none, several times or with"
-            " commas.",
+            help="The attack; tasks take several.",
             show_default="ssp",
         ),
     ] = None,
     surrogate: Annotated[
         list[str] | None,
         typer.Option(
-            help="The network that SSP, or an attack on classifiers, works on; the latter take"
-            " several.",
+            help="The network that the attack works on; attacks on classifiers take several.",
             show_default="vgg16 for ssp",
         ),
     ] = None,
@@ -124,13 +118,11 @@ def command(
     layer: Annotated[
         str | None, typer.Option(help="Its layer (ssp, tap).", show_default="vgg16's conv3_3")
     ] = None,
-    preset: Annotated[str, typer.Option(help="The attack's settings: paper or authors.")] = "paper",
-    norm: Annotated[str, typer.Option(help="Of the budget: linf or l2.")] = "linf",
+    preset: Annotated[str, typer.Option(help="paper or authors.")] = "paper",
+    norm: Annotated[str, typer.Option(help="Of eps: linf, l2.")] = "linf",
     eps: Annotated[
         str,
-        typer.Option(
-            help="Budget, as a fraction or a number; tasks take several with commas between."
-        ),
+        typer.Option(help="Budget; tasks take several with commas."),
     ] = "16/255",
     steps: Annotated[
         int | None,
@@ -147,23 +139,18 @@ def command(
         bool,
         typer.Option("--uint8/--float", help="Round attacked images to 8 bits first, or not."),
     ] = True,
-    purifier: Annotated[
-        str | None,
-        typer.Option(help="A shipped purifier's name, or a file.", show_default="fast"),
-    ] = None,
+    purifier: Annotated[str, typer.Option(help="A shipped purifier's name, or a file.")] = "fast",
     defense: Annotated[
         list[str] | None,
         typer.Option(
-            help="A defense such as fast or jpeg:quality=75. May be given several times.",
-            show_default="fast",
+            help="Such as jpeg:quality=75. May be repeated.",
+            show_default=False,
         ),
     ] = None,
     longest: Annotated[
         int | None, typer.Option(min=1, help="detect, instances: scale down to this side.")
     ] = None,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Keep what is finished in --out and do the rest.")
-    ] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Do what is missing in --out.")] = False,
     size: Annotated[int, typer.Option(min=16, help="Side of the images in pixels.")] = 224,
     limit: Limit = None,
     batch: Annotated[int | None, typer.Option(min=1, help="Images read at a time.")] = None,
@@ -259,14 +246,15 @@ def plan_of(folder: Path, given: set[str], options: Mapping[str, Any]) -> Evalua
     _check_options(task, given)
     names = [one.name for one in fields(DataSpec) if one.name in given]
     data = DataSpec(str(folder), **{n: _plain(options[n]) for n in names if n != "folder"})
-    behind = [*([quoted(options["purifier"])] if options["purifier"] else ())]
-    behind += options["defense"] or ()
+    behind = [*(options["defense"] or ())]
+    if "purifier" in given or not behind:
+        behind.insert(0, quoted(options["purifier"]))
     amounts = {name: options[name] for name in ("batch", "group") if options[name] is not None}
     return EvaluationPlan(
         data,
         (*split_specs(options["victims"] or ""), *(options["victim"] or ())),
         tuple(_attacks(task, given, options)),
-        tuple(dict.fromkeys(("none", *(behind or ("fast",))))),
+        tuple(dict.fromkeys(("none", *behind))),
         options["task"],
         tuple(options["metric"] or (_TARGETED if options["targeted"] else ())),
         name=f"{task.name}-{folder.name}",

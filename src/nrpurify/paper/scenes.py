@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -179,7 +180,7 @@ def _measured(
         progress=CellNotes(bench),
     )
     data = Data(folder, run.images["n"], None, rule)
-    settings = {
+    settings: dict[str, Any] = {
         "task": plan.task,
         "victim": victim,
         "defenses": list(plan.defenses),
