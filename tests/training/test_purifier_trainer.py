@@ -2,6 +2,7 @@ import pytest
 import torch
 
 from nrpurify.core.errors import InputError
+from nrpurify.core.progress import NO_VALUES, Progress
 from nrpurify.purifiers import Card, Design, Purifier, build_purifier, load_purifier
 from nrpurify.training.losses import purifier_loss
 from nrpurify.training.photos import split_photos
@@ -143,7 +144,12 @@ def test_threads_that_read_ahead_change_nothing(trainer):
 def test_cache_grows_with_the_steps(trainer):
     run = trainer()
     seen = []
-    run.fill_cache(lambda done, wanted: seen.append((done, wanted)))
+
+    class Watcher(Progress):
+        def update(self, what, done, total, values=NO_VALUES):
+            seen.append((done, total))
+
+    run.fill_cache(Watcher())
     for _ in range(4):
         run.train_step()
     assert seen == [(1, 1)]

@@ -47,7 +47,7 @@ def test_names_and_preprocessing_text():
 
 def test_defaults_have_a_license():
     from nrpurify.batch.options import DEFAULT_CLASSIFIER
-    from nrpurify.evaluation.plan import VICTIMS
+    from nrpurify.evaluation.classification import VICTIMS
 
     without = [name for name in weights.names() if not weights.get(name).is_licensed]
     assert without == ["efficientnet_lite3", "xception"]

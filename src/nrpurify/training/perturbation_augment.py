@@ -55,7 +55,9 @@ def augment_perturbations(
     least = min(settings.least_eps / eps, 1.0)
     scale = least + (1 - least) * _rand(delta, generator)
     low, high = settings.factors
-    factor = low + (high - low) * _rand(delta, generator) if high > low else torch.tensor(low)
+    factor = (
+        low + (high - low) * _rand(delta, generator) if high > low else torch.full_like(scale, low)
+    )
     delta = delta * torch.where(_drawn(delta, settings.scale, generator), scale, factor)
     # last, so that the share of clean crops does not depend on the other settings
     delta = delta.masked_fill(_drawn(delta, settings.clean, generator), 0.0)
