@@ -40,7 +40,8 @@ def test_a_table_of_means_and_the_warnings(run, runs, tmp_path, monkeypatch):
     assert "warning, one draw: judged on one draw" in err
     recipe, folder, others = runs[0]
     assert (recipe.name, folder) == ("quick", tmp_path)
-    assert others == {"items": list(range(20)), "resume": False, "device": "cpu"}
+    wanted = {"items": list(range(20)), "resume": False, "device": "cpu", "shared": False}
+    assert others == wanted
 
 
 def test_options_change_the_recipe(run, runs, tmp_path):
