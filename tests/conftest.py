@@ -1,6 +1,7 @@
 """Tiny random networks and generated photos, shared by all tests; one thread of torch a worker."""
 
 import os
+import sys
 
 os.environ["OMP_NUM_THREADS"] = "1"  # before torch: its threads, and those of child processes
 
@@ -26,6 +27,14 @@ def generated_photo(index: int, height: int = 44, width: int = 52) -> torch.Tens
     a, b, center = (torch.rand(3, 1, 1, generator=generator) for _ in range(3))
     disk = ((rows - center[0]).square() + (columns - center[1]).square() < 0.06).float()
     return (a * rows + b * columns + 0.4 * disk * center).clamp(0, 1)
+
+
+@pytest.fixture(autouse=True)
+def trace():
+    """AutoAttack's reference leaves no tracer behind, coverage's neither."""
+    tracer = sys.gettrace()
+    yield
+    sys.settrace(tracer)
 
 
 def pytest_collection_modifyitems(items):

@@ -1,7 +1,5 @@
 """A small protected classifier whose attacks must go through its defense."""
 
-import sys
-
 import pytest
 import torch
 from torch import nn
@@ -14,14 +12,6 @@ class Smooth(nn.Module):
 
     def forward(self, images):
         return nn.functional.avg_pool2d(images, 3, stride=1, padding=1, count_include_pad=False)
-
-
-@pytest.fixture(autouse=True)
-def trace():
-    """AutoAttack uses sys.settrace, and leaves no tracer behind, coverage's neither."""
-    tracer = sys.gettrace()
-    yield
-    sys.settrace(tracer)
 
 
 @pytest.fixture
