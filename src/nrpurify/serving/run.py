@@ -6,6 +6,7 @@ import asyncio
 import logging
 import os
 import signal
+import socket
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -80,7 +81,7 @@ def run_server(
     token_file: Path | None = None,
     log_format: LogFormat = "text",
     plugins: list[str] | None = None,
-    started: Callable[[str], None] | None = None,
+    started: Callable[[str], None] = lambda address: None,
 ) -> None:
     """Serve until SIGINT or SIGTERM, then answer what was taken.
 
@@ -109,6 +110,7 @@ def run_server(
         "access_log": False,
         "server_header": False,
         "proxy_headers": False,
+        "timeout_worker_healthcheck": 60,  # importing torch takes a while
         "limit_concurrency": _CONNECTIONS,
         "timeout_graceful_shutdown": round(
             5 + max(settings.answer_seconds, settings.attack_seconds if settings.attack else 0)
@@ -117,7 +119,7 @@ def run_server(
     signal.signal(signal.SIGTERM, _end)  # uvicorn sends it again when it has ended
     signal.signal(signal.SIGINT, _end)
     if workers > 1:
-        _run_workers(settings, workers, token_file, log_format, plugins or [], options)
+        _run_workers(settings, workers, token_file, log_format, plugins or [], started, options)
         return
     configure_logs(log_format)
     failures: list[BaseException] = []
@@ -140,7 +142,7 @@ def _end(number: int, frame: Any) -> None:
 class _Server(uvicorn.Server):
     """A server that tells its address."""
 
-    def __init__(self, config: uvicorn.Config, told: Callable[[str], None] | None) -> None:
+    def __init__(self, config: uvicorn.Config, told: Callable[[str], None]) -> None:
         super().__init__(config)
         self._told = told
 
@@ -153,9 +155,8 @@ class _Server(uvicorn.Server):
                 f"cannot listen on {self.config.host}:{self.config.port}; it may be in use: "
                 "choose another --port"
             ) from None
-        if self._told is not None and self.started:
-            host, port = self.servers[0].sockets[0].getsockname()[:2]
-            self._told(f"http://{f'[{host}]' if ':' in host else host}:{port}")
+        if self.started:
+            self._told(_address(self.servers[0].sockets[0]))
 
 
 def _run_workers(
@@ -164,6 +165,7 @@ def _run_workers(
     token_file: Path | None,
     log_format: LogFormat,
     plugins: list[str],
+    started: Callable[[str], None],
     options: dict[str, Any],
 ) -> None:
     """Processes under uvicorn's supervisor; all of them listen on one socket."""
@@ -177,9 +179,19 @@ def _run_workers(
         }
         if token_file is not None:
             os.environ[_TOKEN_FILE] = str(token_file.resolve())
+        if not options["port"]:
+            with socket.socket() as free:  # all workers need one number
+                free.bind((options["host"], 0))
+                options["port"] = free.getsockname()[1]
+        started(f"http://{options['host']}:{options['port']}")
         uvicorn.run(
             "nrpurify.serving.run:app_from_environment", factory=True, workers=workers, **options
         )
+
+
+def _address(listening: socket.socket) -> str:
+    host, port = listening.getsockname()[:2]
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
 
 def app_from_environment() -> FastAPI:
