@@ -11,6 +11,7 @@ import torch
 from torch import nn
 from torch.torch_version import TorchVersion
 
+from nrpurify.core import plugins, versions
 from nrpurify.core.images import write_png
 from nrpurify.models.features import FeatureExtractor
 
@@ -27,6 +28,13 @@ def generated_photo(index: int, height: int = 44, width: int = 52) -> torch.Tens
     a, b, center = (torch.rand(3, 1, 1, generator=generator) for _ in range(3))
     disk = ((rows - center[0]).square() + (columns - center[1]).square() < 0.06).float()
     return (a * rows + b * columns + 0.4 * disk * center).clamp(0, 1)
+
+
+@pytest.fixture(autouse=True)
+def no_plugins(monkeypatch):
+    """A plug-in that one test loads is recorded in no other test's results."""
+    monkeypatch.setattr(versions, "PLUGINS", {})
+    monkeypatch.setattr(plugins, "PLUGINS", versions.PLUGINS)
 
 
 @pytest.fixture(autouse=True)

@@ -34,10 +34,8 @@ SHA256 = hashlib.sha256(FILE.read_bytes()).hexdigest()
 
 
 @pytest.fixture(autouse=True)
-def clean(monkeypatch):
+def clean(no_plugins):
     """Forget plug-ins behind each test."""
-    monkeypatch.setattr(versions, "PLUGINS", {})
-    monkeypatch.setattr(plugins, "PLUGINS", versions.PLUGINS)
     before = set(sys.modules)
     yield
     forget()
