@@ -14,7 +14,7 @@ import torch
 
 from nrpurify.attacks.registry import ATTACKS
 from nrpurify.cli import main
-from nrpurify.core import plugins, versions
+from nrpurify.core import plugins
 from nrpurify.core.errors import WeightsError
 from nrpurify.core.images import read_image, write_png
 from nrpurify.defenses.registry import DEFENSES
