@@ -131,11 +131,12 @@ def main() -> None:
     half = bf16_is_fast(torch.device("cpu"))
     for network in list(NETWORKS) if args.full else ["ResNet-18"]:
         torch.manual_seed(0)
-        model = Normalized(NETWORKS[network]())
+        model = Normalized(NETWORKS[network]()).eval()
         for size in (1, 8, 32) if args.full else (1, 8):
             generator = torch.Generator().manual_seed(0)
             images = torch.rand(size, 3, 224, 224, generator=generator)
-            labels = torch.randint(0, 1000, (size,), generator=generator)
+            with torch.no_grad():  # its own answers, or attacks that stop early would not begin
+                labels = model(images).argmax(1)
             for name in args.attacks:
                 sides = {"nrpurify": ours(SPECS[name], model, images, labels)}
                 if half:
