@@ -49,7 +49,7 @@ test-versions: .venv-oldest/.dev .venv-newest/.dev
 	.venv-newest/bin/pip install -e '.[all]' --group dev
 	touch $@
 
-# Runs the notebooks on 20 small photographs: 5 minutes. The results are in out/notebooks.
+# Runs the notebooks on 20 small photographs: one minute on two idle cores. The results are in out/notebooks.
 notebooks: $(VENV)/.dev
 	$(BIN)/pip install --group notebooks
 	mkdir -p out/notebooks
