@@ -38,7 +38,7 @@ def photograph(size: str) -> bytes:
 
 
 class Clients:
-    """Threads that ask until they are told to stop."""
+    """Threads that send requests until the event ``stop`` is set."""
 
     def __init__(self, port: int, content: bytes, count: int) -> None:
         self.port, self.content = port, content

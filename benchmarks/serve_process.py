@@ -1,4 +1,4 @@
-"""A server in a process of its own, for serve_load.py and serve_abuse.py."""
+"""Starts a server as a separate process, for serve_load.py and serve_abuse.py."""
 
 from __future__ import annotations
 

@@ -26,5 +26,19 @@ def classifier():
 
 
 @pytest.fixture
+def model():
+    """A smooth classifier of 16×16 images, whose gradients agree with other libraries' closely."""
+    torch.manual_seed(11)
+    return nn.Sequential(
+        nn.Conv2d(3, 8, 3, stride=2, padding=1),
+        nn.Softplus(),
+        nn.Conv2d(8, 12, 3, stride=2, padding=1),
+        nn.Softplus(),
+        nn.Flatten(),
+        nn.Linear(12 * 16, 5),
+    ).eval()
+
+
+@pytest.fixture
 def labels():
     return torch.tensor([0, 4, 2])

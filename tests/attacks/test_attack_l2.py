@@ -31,19 +31,6 @@ def seeded(seed=0):
 
 
 @pytest.fixture
-def model():
-    torch.manual_seed(11)
-    return nn.Sequential(
-        nn.Conv2d(3, 8, 3, stride=2, padding=1),
-        nn.Softplus(),
-        nn.Conv2d(8, 12, 3, stride=2, padding=1),
-        nn.Softplus(),
-        nn.Flatten(),
-        nn.Linear(12 * 16, 5),
-    ).eval()
-
-
-@pytest.fixture
 def images():
     return torch.rand(3, 3, 16, 16, generator=seeded(1))
 

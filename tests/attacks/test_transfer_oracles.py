@@ -33,19 +33,6 @@ SETTINGS = {"eps": EPS, "steps": STEPS, "step_size": STEP}
 
 
 @pytest.fixture
-def model():
-    torch.manual_seed(11)
-    return nn.Sequential(
-        nn.Conv2d(3, 8, 3, stride=2, padding=1),
-        nn.Softplus(),
-        nn.Conv2d(8, 12, 3, stride=2, padding=1),
-        nn.Softplus(),
-        nn.Flatten(),
-        nn.Linear(12 * 16, 5),
-    ).eval()
-
-
-@pytest.fixture
 def images():
     """Far enough from 0 and 1 that no neighbor is clipped, which the others do not do."""
     return 0.3 + 0.4 * torch.rand(3, 3, 16, 16, generator=torch.Generator().manual_seed(1))
