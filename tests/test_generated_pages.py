@@ -1,6 +1,7 @@
 """The pages that are made from the code are as the code is."""
 
 import importlib.util
+import re
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,28 @@ SPEC.loader.exec_module(pages)
 @pytest.mark.parametrize("name", pages.PAGES)
 def test_page_is_as_generated(name):
     assert (DOCS / name).read_text() == pages.PAGES[name](), "run python tools/pages.py"
+
+
+@pytest.mark.parametrize("page", pages.marked(), ids=lambda page: page.name)
+def test_marked_tables_are_as_generated(page):
+    text = page.read_text(encoding="utf-8")
+    assert text == pages.tables.fill(text), "run python tools/pages.py"
+
+
+def is_number(cell):
+    return re.match(r"[*−(]*\d", cell.strip()) and len(re.findall("[a-zA-Z]", cell)) < 10
+
+
+@pytest.mark.parametrize("page", pages.marked(), ids=lambda page: page.name)
+def test_tables_of_numbers_are_marked(page):
+    if page.name in {"training-log.md", *pages.PAGES}:
+        return
+    rest = pages.tables.MARK.sub("", page.read_text(encoding="utf-8"))
+    for block in re.findall(r"(?:^\|.*\n)+", rest, re.MULTILINE):
+        rows = [line.strip("|\n ").split("|") for line in block.splitlines()[2:]]
+        cells = [cell for row in rows for cell in row[1:] if cell.strip()]
+        share = sum(bool(is_number(cell)) for cell in cells) / max(1, len(cells))
+        assert share < 0.4, f"a table of numbers without a mark:\n{block}"
 
 
 def test_reference_has_all_public_names():

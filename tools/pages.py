@@ -1,11 +1,15 @@
-"""Write the pages that are made from code and measurements: weights, model cards, performance.
+"""Write the pages and tables that are made from code and measurements.
 
-``python tools/pages.py`` writes them; a test compares them with what is committed.
+``python tools/pages.py`` writes all of them; a test compares them with what is committed.
+``add NAME RUN`` keeps what a table needs of a run folder in ``benchmarks/results/NAME.json``,
+``show RUN OPTION=VALUE ...`` prints the table of a run folder or of a kept result.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +17,9 @@ from safetensors import safe_open
 
 import nrpurify
 from nrpurify import weights
+
+sys.path.insert(0, str(Path(__file__).parent))
+import tables
 
 DOCS = Path(__file__).parent.parent / "docs"
 ABOUT = {
@@ -145,6 +152,52 @@ PAGES = {
     "performance.md": performance_page,
 }
 
-if __name__ == "__main__":
+
+def marked() -> list[Path]:
+    """README and the pages that may have marked tables."""
+    return [DOCS.parent / "README.md", *sorted(DOCS.rglob("*.md"))]
+
+
+def write_all() -> None:
+    """Write the generated pages, and the marked tables of all others."""
     for name, page in PAGES.items():
-        (DOCS / name).write_text(page())
+        (DOCS / name).write_text(page(), encoding="utf-8")
+    for file in marked():
+        text = file.read_text(encoding="utf-8")
+        if (filled := tables.fill(text)) != text:
+            file.write_text(filled, encoding="utf-8")
+
+
+def main() -> None:
+    """The command line."""
+    options = "\n".join(f"  {name}: {meaning}" for name, meaning in tables.OPTIONS.items())
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        epilog=f"options of a table:\n{options}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    actions = parser.add_subparsers(dest="action")
+    add = actions.add_parser("add", help="keep what a table needs of run folders")
+    add.add_argument("name", help="of the file in benchmarks/results")
+    add.add_argument("runs", type=Path, nargs="+", help="run folders")
+    add.add_argument("--pool", action="store_true", help="the runs have other images each")
+    add.add_argument("--note", default="", help="a remark, such as the command that measured")
+    show = actions.add_parser("show", help="print a table")
+    show.add_argument("result", help="a run folder, or a name in benchmarks/results")
+    show.add_argument("options", nargs="*", help="such as columns=victim; see below")
+    args = parser.parse_args()
+    if args.action == "add":
+        print(tables.write(args.name, tables.trim(args.runs, args.pool, args.note)))
+        print("now write into a page, and run python tools/pages.py:")
+        print(f"<!-- table: {args.name} -->\n<!-- /table -->")
+    elif args.action == "show":
+        options = dict(option.split("=", 1) for option in args.options)
+        kept = not Path(args.result).is_dir()
+        content = tables.load(args.result) if kept else tables.trim([Path(args.result)])
+        print(tables.view(content, **options))
+    else:
+        write_all()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,408 @@
+"""Tables of measurements: from run folders to committed JSON, and from there into Markdown.
+
+``benchmarks/results/NAME.json`` holds either a *run*, trimmed from ``run.json``, or a *table* whose
+run was not kept. A page shows it between two comments::
+
+    <!-- table: NAME columns=victim mean="mean of unseen" -->
+    <!-- /table -->
+
+``fill`` writes what stands between them; :data:`OPTIONS` are the options of a run.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nrpurify.results import read_run
+
+RESULTS = Path(__file__).parent.parent / "benchmarks" / "results"
+MARK = re.compile(r"(<!-- table: (.*?) -->\n)(.*?)(<!-- /table -->)", re.DOTALL)
+OPTIONS = {
+    "rows": "attack (the default), defense or victim; several with commas make several columns",
+    "columns": "defense (the default), victim, attack or metric",
+    "attacks, defenses, victims, metrics, surrogates": "only these, in this order",
+    "mean": "heading of a last column with the mean of all others",
+    "gain": "a column; each other column is followed by its paired difference from that one",
+    "interval": "yes: the 95 % interval behind each value",
+    "best": "row, column or no: where the largest value is bold",
+    "digits": "decimals, 1 by default",
+}
+NAMES = {
+    "efficientnet_lite0": "Lite0",
+    "efficientnet_lite1": "Lite1",
+    "efficientnet_lite2": "Lite2",
+    "efficientnet_lite3": "Lite3",
+    "mobilenet_v1_025": "MobileNetV1",
+    "squeezenet1_1": "SqueezeNet",
+    "resnet50_thin_ridge": "ResNet-50 thin",
+    "xception_ridge": "Xception",
+    "vgg16": "VGG16",
+    "alexnet": "AlexNet",
+    "jpeg:quality=75": "JPEG 75",
+    "jpeg:quality=50": "JPEG 50",
+    "jpeg:quality=20": "JPEG 20",
+    "tvm:weight=30": "TVM 30",
+    "tvm:weight=10": "TVM 10",
+    "median": "median 3",
+    "fast": "`fast`",
+    "tiny": "`tiny`",
+}
+HEADINGS = {"attack": "images", "surrogate": "surrogate"}
+RESAMPLINGS = 2000
+KEY = ("attack", "label", "threat", "surrogate", "eps", "norm", "defense", "victim", "metric")
+Cell = Mapping[str, Any]
+
+
+# From run folders to JSON
+
+
+def trim(folders: Sequence[Path], pool: bool = False, note: str = "") -> dict[str, Any]:
+    """What is committed of runs: plan, versions, hashes and one small record a cell.
+
+    Args:
+        folders: Run folders. Cells that are in several, and equal, are taken once.
+        pool: The runs have other images each: right answers of equal cells are joined.
+        note: A remark for the reader of the JSON.
+
+    Raises:
+        ValueError: Two cells differ in their value alone.
+    """
+    runs = [read_run(folder) for folder in folders]
+    cells: dict[tuple[Any, ...], dict[str, Any]] = {}
+    for folder, run in zip(folders, runs, strict=True):
+        for result in run.cells:
+            cell = _cell(folder, result)
+            key = tuple(cell.get(name) for name in KEY)
+            if key not in cells:
+                cells[key] = cell
+            elif pool:
+                cells[key] = _joined(cells[key], cell)
+            elif cells[key] != cell:
+                named = " ".join(str(part) for part in key if part is not None)
+                raise ValueError(
+                    f"two results for {named}: give the attacks of the plan labels, or, if the "
+                    "runs have other images each, --pool"
+                )
+    first = runs[0]
+    shas = {name: sha for run in runs for name, sha in run.weights_sha256.items()}
+    return {
+        "kind": "run",
+        "title": first.title,
+        "note": note,
+        "created": first.created[:10],
+        "images": {
+            "n": sum(run.images.get("n", 0) for run in runs) if pool else first.images.get("n"),
+            "size": first.images.get("size"),
+            "rule": first.images.get("rule"),
+        },
+        "precision": first.precision,
+        "seed": first.seed,
+        "versions": dict(first.versions),
+        "weights_sha256": shas,
+        "plan": _filled(first.settings),
+        "cells": list(cells.values()),
+    }
+
+
+def _cell(folder: Path, result: Any) -> dict[str, Any]:
+    names = ("steps", "draws", "rounding", "n", "precision")
+    cell = {name: getattr(result, name) for name in (*KEY, *names)}
+    cell["value"] = round(result.value, 6)
+    if result.interval:
+        cell["interval"] = [round(end, 6) for end in result.interval]
+    if not result.settings.get("in_mean", True):
+        cell["in_mean"] = False
+    file = folder / "cells" / f"{result.id}.json"
+    hits = json.loads(file.read_text(encoding="utf-8")).get("hits") if file.exists() else None
+    if isinstance(hits, str) and set(hits) <= {"0", "1"}:
+        cell["hits"] = hits
+    return {name: value for name, value in cell.items() if value not in (None, "")}
+
+
+def _joined(one: Cell, other: Cell) -> dict[str, Any]:
+    if "hits" not in one or "hits" not in other:
+        raise ValueError(f"{one['attack']}: only results with right answers by image are pooled")
+    hits = one["hits"] + other["hits"]
+    kept = {name: value for name, value in one.items() if name != "interval"}
+    return {**kept, "hits": hits, "n": len(hits), "value": round(hits.count("1") / len(hits), 6)}
+
+
+def _filled(value: Any) -> Any:
+    """Without empty parts, and folders by their last name alone."""
+    if isinstance(value, Mapping):
+        parts = {key: _filled(one) for key, one in value.items()}
+        return {key: one for key, one in parts.items() if one not in (None, "", {}, [])}
+    if isinstance(value, list | tuple):
+        return [_filled(one) for one in value]
+    return Path(value).name if isinstance(value, str) and value.startswith("/") else value
+
+
+def write(name: str, content: Mapping[str, Any]) -> Path:
+    """Write ``NAME.json``: a line for each part, and for each cell or row."""
+    file = RESULTS / f"{name}.json"
+    last = "cells" if "cells" in content else "rows"
+    parts = [f"{json.dumps(key)}: {_dump(content[key])}" for key in content if key != last]
+    rows = ",\n  ".join(_dump(one) for one in content[last])
+    parts.append(f'"{last}": [\n  {rows}\n ]')
+    file.write_text("{\n " + ",\n ".join(parts) + "\n}\n", encoding="utf-8")
+    return file
+
+
+def _dump(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False)
+
+
+def load(name: str) -> dict[str, Any]:
+    """The content of ``NAME.json``."""
+    found: dict[str, Any] = json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
+    return found
+
+
+# From JSON to Markdown
+
+
+def fill(text: str) -> str:
+    """A Markdown page with each marked table as it is rendered now."""
+    return MARK.sub(lambda found: f"{found[1]}\n{render(found[2])}\n{found[4]}", text)
+
+
+def render(mark: str) -> str:
+    """The table of a mark: the name of a result, and options."""
+    name, *options = shlex.split(mark)
+    if name in DERIVED:
+        return DERIVED[name]()
+    content = load(name)
+    if content.get("kind") == "table":
+        return static(content)
+    return view(content, **dict(option.split("=", 1) for option in options))
+
+
+def static(content: Mapping[str, Any]) -> str:
+    """A table whose run was not kept, value by value."""
+    bold = {tuple(place) for place in content.get("bold", ())}
+    columns = content["columns"]
+    lines = []
+    for i, row in enumerate(content["rows"]):
+        cells = []
+        for j, (column, value) in enumerate(zip(columns, row, strict=True)):
+            text = _text(value, column.get("digits", 1), column.get("unit", ""))
+            cells.append(f"**{text}**" if (i, j) in bold else text)
+        lines.append(cells)
+    return markdown([column["name"] for column in columns], lines)
+
+
+def markdown(heading: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table of strings."""
+    rule = ["---"] * len(heading)
+    return "".join(f"| {' | '.join(row)} |\n" for row in (heading, rule, *rows))
+
+
+def _text(value: Any, digits: int = 1, unit: str = "") -> str:
+    if value is None:
+        return ""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, list):
+        texts = [_text(one, digits) for one in value]
+        return " to ".join(texts) if len(texts) == 2 else f"{texts[0]} ({texts[1]} to {texts[2]})"
+    text = f"{value:,}" if isinstance(value, int) else f"{value:.{digits}f}"
+    return text.replace("-", "−") + unit
+
+
+def view(content: Mapping[str, Any], **options: str) -> str:
+    """A table of a run; see :data:`OPTIONS`."""
+    known = {one for names in OPTIONS for one in names.split(", ")}
+    if wrong := set(options) - known:
+        raise ValueError(f"no option {sorted(wrong)}; expected some of {sorted(known)}")
+    rows = options.get("rows", "attack").split(",")
+    columns = options.get("columns", "defense")
+    cells = [cell for cell in content["cells"] if cell.get("in_mean", True)]
+    cells = _chosen(cells, options)
+    heads = _order(cells, columns, options)
+    grid: dict[tuple[str, ...], dict[str, list[Cell]]] = {}
+    for cell in _sorted(cells, rows, options):
+        key = tuple(_field(cell, row) for row in rows)
+        grid.setdefault(key, {}).setdefault(_field(cell, columns), []).append(cell)
+    values = [[_mean(by.get(head, [])) for head in heads] for by in grid.values()]
+    best = _best(values, options.get("best", "row" if columns == "defense" else "no"))
+    heading = [HEADINGS.get(row, row) for row in rows]
+    for head in heads:
+        heading.append(NAMES.get(head, head))
+        if "gain" in options and head != options["gain"]:
+            heading.append("difference")
+    lines = []
+    for i, (key, by) in enumerate(grid.items()):
+        line = [NAMES.get(part, part) for part in key]
+        for j, head in enumerate(heads):
+            line.append(_shown(by.get(head, []), options, (i, j) in best))
+            if "gain" in options and head != options["gain"]:
+                line.append(_gain(by.get(head, []), by.get(options["gain"], []), options))
+        if "mean" in options:
+            known_values = [value for value in values[i] if value is not None]
+            line.append(_percent(float(np.mean(known_values)), options))
+        lines.append(line)
+    if "mean" in options:
+        heading.append(options["mean"])
+    return f"{markdown(heading, lines)}\n*{caption(content)}*\n"
+
+
+def caption(content: Mapping[str, Any]) -> str:
+    """On what a run was measured, in one line."""
+    images = content["images"]
+    size = f" of {images['size']} pixels" if images.get("size") else ""
+    return (
+        f"{images['n']} images{size}, {content['precision']}, seed {content['seed']}, "
+        f"nrpurify {content['versions']['nrpurify']}, torch {content['versions']['torch']}, "
+        f"{content['created']}."
+    )
+
+
+def _field(cell: Cell, name: str) -> str:
+    if name != "attack":
+        return str(cell.get(name, ""))
+    if cell["attack"] == "clean":
+        return "clean"
+    parts = [cell.get("label") or cell["attack"]]
+    if cell.get("norm") == "l2":
+        parts.append(f"ℓ2 {cell['eps']:g}")
+    elif "eps" in cell:
+        parts.append(f"{255 * cell['eps']:g}")
+    text = " ".join(parts)
+    if "surrogate" in cell:
+        nets = cell["surrogate"].split(",")
+        text += ", " + " + ".join(NAMES.get(net, net) for net in nets)
+    return text if cell["threat"] == "oblivious transfer" else f"{text}, {cell['threat']}"
+
+
+def _chosen(cells: Iterable[Cell], options: Mapping[str, str]) -> list[Cell]:
+    kept = list(cells)
+    for field in ("attack", "defense", "victim", "metric", "surrogate"):
+        if wanted := options.get(f"{field}s"):
+            names = wanted.split(",") if field != "surrogate" else wanted.split(";")
+            kept = [cell for cell in kept if {cell.get(field), cell.get("label")} & set(names)]
+    if not kept:
+        raise ValueError(f"no result is left by {dict(options)}")
+    return kept
+
+
+def _order(cells: Iterable[Cell], field: str, options: Mapping[str, str]) -> list[str]:
+    found = list(dict.fromkeys(_field(cell, field) for cell in cells))
+    wanted = options.get(f"{field}s", "").split(",")
+    return sorted(found, key=lambda one: wanted.index(one) if one in wanted else len(wanted))
+
+
+def _sorted(cells: list[Cell], rows: Sequence[str], options: Mapping[str, str]) -> list[Cell]:
+    orders = {row: _order(cells, row, options) for row in rows}
+    return sorted(cells, key=lambda c: [orders[row].index(_field(c, row)) for row in rows])
+
+
+def _mean(cells: Sequence[Cell]) -> float | None:
+    return float(np.mean([cell["value"] for cell in cells])) if cells else None
+
+
+def _hits(cells: Sequence[Cell]) -> np.ndarray[Any, np.dtype[np.float64]] | None:
+    """The mean over victims of each image's right answers; None without them."""
+    if not cells or not all("hits" in cell for cell in cells):
+        return None
+    return np.array([[int(hit) for hit in cell["hits"]] for cell in cells], float).mean(0)
+
+
+def interval(values: np.ndarray[Any, np.dtype[np.float64]]) -> tuple[float, float]:
+    """95 % interval of a mean over images, by resampling of images."""
+    draws = np.random.default_rng(0).integers(0, len(values), (RESAMPLINGS, len(values)))
+    low, high = np.quantile(values[draws].mean(1), (0.025, 0.975))
+    return float(low), float(high)
+
+
+def _shown(cells: Sequence[Cell], options: Mapping[str, str], bold: bool) -> str:
+    value = _mean(cells)
+    if value is None:
+        return "–"
+    text = _percent(value, options)
+    if bold:
+        text = f"**{text}**"
+    if options.get("interval") == "yes" and (ends := _interval(cells)):
+        text += f" ({100 * ends[0]:.0f} to {100 * ends[1]:.0f})"
+    return text
+
+
+def _interval(cells: Sequence[Cell]) -> Sequence[float] | None:
+    """The run's own for one cell; for a mean of victims from their right answers, if there."""
+    if len(cells) == 1 and "interval" in cells[0]:
+        found: Sequence[float] = cells[0]["interval"]
+        return found
+    hits = _hits(cells)
+    return None if hits is None else interval(hits)
+
+
+def _gain(cells: Sequence[Cell], base: Sequence[Cell], options: Mapping[str, str]) -> str:
+    """Difference of means over the same images and victims, with its paired interval."""
+    ours, theirs = _hits(cells), _hits(base)
+    if ours is None or theirs is None or len(ours) != len(theirs):
+        return "–"
+    ends = interval(ours - theirs)
+    return _text(
+        [100 * float((ours - theirs).mean()), *(100 * end for end in ends)],
+        int(options.get("digits", 1)),
+    )
+
+
+def _percent(value: float, options: Mapping[str, str]) -> str:
+    return f"{100 * value:.{int(options.get('digits', 1))}f}"
+
+
+def _best(values: Sequence[Sequence[float | None]], where: str) -> set[tuple[int, int]]:
+    if where == "no":
+        return set()
+    if where == "column":
+        turned = _best(list(zip(*values, strict=True)), "row")
+        return {(i, j) for j, i in turned}
+    found = set()
+    for i, row in enumerate(values):
+        known = [round(value, 9) for value in row if value is not None]
+        if known and min(known) < max(known):
+            found |= {
+                (i, j) for j, v in enumerate(row) if v is not None and round(v, 9) == max(known)
+            }
+    return found
+
+
+# Tables that join several results
+
+
+def readme() -> str:
+    """README's table: a part of ``families``, and the attacker who sees the purifier."""
+    rows = {row[0]: row for row in load("families")["rows"]}
+    lines = []
+    for heading, name in README_ROWS.items():
+        _, lites, lites_behind, _, xception, xception_behind, _ = rows[name]
+        pairs = ((lites, lites_behind), (xception, xception_behind))
+        lines.append([heading, *(_pair(*pair, strong=heading != "clean") for pair in pairs)])
+    title, clean, attacked = load("adaptive-20")["rows"][0]
+    lines.append([f"**{title}**", f"{clean} clean → **{attacked}**", ""])
+    return markdown(["images and attack", "EfficientNet-Lite1/2/3, mean", "Xception"], lines)
+
+
+README_ROWS = {
+    "clean": "clean",
+    "SSP 16/255 on VGG16": "ssp 16, VGG16",
+    "MI-FGSM 16/255 on SqueezeNet + MobileNetV1": "mi-fgsm 16, SqueezeNet + MobileNet",
+    "DIM-TI 16/255 on the same": "dim-ti 16, SqueezeNet + MobileNet",
+    "DIM-TI 16/255 on EfficientNet-Lite0": "dim-ti 16, Lite0",
+    "MI-FGSM 4/255 on SqueezeNet + MobileNetV1": "mi-fgsm 4, SqueezeNet + MobileNet",
+}
+
+
+def _pair(bare: float, behind: float, strong: bool) -> str:
+    text = f"{behind:.1f}"
+    return f"{bare:.1f} → **{text}**" if strong and behind > bare else f"{bare:.1f} → {text}"
+
+
+DERIVED: dict[str, Callable[[], str]] = {"readme": readme}
