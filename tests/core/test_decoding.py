@@ -338,6 +338,13 @@ def test_srgb_profiles_leave_every_value_as_it_is(read):
     assert image.pixels.permute(1, 2, 0).numpy().tobytes() == b"".join(rows)
 
 
+def test_large_profiles_are_not_kept_in_memory(read):
+    large = profile() + bytes(2**20)
+    kept = decoding._cached_transform.cache_info().currsize
+    assert near(read(png(8, 2, [bytes([230, 40, 40])], icc(large))), [251, 0, 18])
+    assert decoding._cached_transform.cache_info().currsize == kept
+
+
 @pytest.mark.parametrize(
     "extra",
     [

@@ -45,6 +45,8 @@ _PLUGINS = {
 _ORIENTATION = 0x0112
 _BITS, _PHOTOMETRIC, _WHITE_IS_ZERO = 258, 262, 0
 _MAX_PROFILE = 16 * 2**20
+_CACHED_PROFILE = 2**20
+"""Transforms of larger profiles are built for each image, so that the cache stays small."""
 _NEAR = 2
 """Profiles that change no color by more than so many levels of 255 are taken for sRGB."""
 
@@ -366,15 +368,15 @@ class _Transform:
 
 def _transform_of(profile: bytes, mode: str, path: ImageSource) -> _Transform | None:
     """What brings colors to sRGB; None for sRGB itself, or with a note for a broken profile."""
-    transform = _cached_transform(profile, mode)
+    small = len(profile) <= _CACHED_PROFILE
+    transform = _cached_transform(profile, mode) if small else _find_transform(profile, mode)
     if isinstance(transform, str):
         _warn_once(f"{source_name(path)}: its color profile was ignored: {transform}")
         return None
     return transform
 
 
-@lru_cache(maxsize=8)
-def _cached_transform(profile: bytes, mode: str) -> _Transform | str | None:
+def _find_transform(profile: bytes, mode: str) -> _Transform | str | None:
     """The transform, None for sRGB, or why there is none."""
     try:
         transform = _Transform(profile, mode)
@@ -383,7 +385,10 @@ def _cached_transform(profile: bytes, mode: str) -> _Transform | str | None:
         return str(error) or type(error).__name__
 
 
-@cache
+_cached_transform = lru_cache(maxsize=8)(_find_transform)
+
+
+@lru_cache(maxsize=1000)
 def _warn_once(message: str) -> None:
     _LOGGER.warning("%s", message)
 
