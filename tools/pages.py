@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ import nrpurify
 from nrpurify import weights
 
 sys.path.insert(0, str(Path(__file__).parent))
+import paper_pages
 import tables
 
 DOCS = Path(__file__).parent.parent / "docs"
@@ -146,11 +148,17 @@ def _ms(seconds: float) -> str:
     return f"{1000 * seconds:,.1f}" if seconds < 0.1 else f"{1000 * seconds:,.0f}"
 
 
+tables.DERIVED["paper-index"] = paper_pages.index
+tables.DERIVED["paper-networks"] = paper_pages.networks
 PAGES = {
     "weights.md": weights_page,
     "model-cards.md": cards_page,
     "performance.md": performance_page,
 }
+
+
+for _name in paper_pages.catalogue.names():
+    PAGES[f"paper/{_name}.md"] = partial(paper_pages.page, _name)
 
 
 def marked() -> list[Path]:
@@ -161,6 +169,7 @@ def marked() -> list[Path]:
 def write_all() -> None:
     """Write the generated pages, and the marked tables of all others."""
     for name, page in PAGES.items():
+        (DOCS / name).parent.mkdir(exist_ok=True)
         (DOCS / name).write_text(page(), encoding="utf-8")
     for file in marked():
         text = file.read_text(encoding="utf-8")

@@ -91,6 +91,12 @@ def trim(folders: Sequence[Path], pool: bool = False, note: str = "") -> dict[st
                     "runs have other images each, --pool"
                 )
     first = runs[0]
+    paper = [
+        {name: entry.get(name) for name in ("row", "column", "here", "cells")}
+        for entry in first.paper
+    ]
+    if not paper:
+        cells = {key: {n: v for n, v in cell.items() if n != "id"} for key, cell in cells.items()}
     shas = {name: sha for run in runs for name, sha in run.weights_sha256.items()}
     return {
         "kind": "run",
@@ -107,13 +113,14 @@ def trim(folders: Sequence[Path], pool: bool = False, note: str = "") -> dict[st
         "versions": dict(first.versions),
         "weights_sha256": shas,
         "plan": _filled(first.settings),
+        **({"paper": paper} if paper else {}),
         "cells": list(cells.values()),
     }
 
 
 def _cell(folder: Path, result: Any) -> dict[str, Any]:
     names = ("steps", "draws", "rounding", "n", "precision")
-    cell = {name: getattr(result, name) for name in (*KEY, *names)}
+    cell = {name: getattr(result, name) for name in ("id", *KEY, *names)}
     cell["value"] = round(result.value, 6)
     if result.interval:
         cell["interval"] = [round(end, 6) for end in result.interval]
