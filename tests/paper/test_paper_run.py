@@ -2,23 +2,21 @@
 
 import json
 import shutil
-from importlib import import_module
-from types import SimpleNamespace
 
 import pytest
-import torch
 
 from nrpurify import attacks
 from nrpurify.attacks.trained import shipped
 from nrpurify.cli import main
 from nrpurify.core.errors import InputError
 from nrpurify.core.images import read_image
+from nrpurify.core.spec import parse_one
 from nrpurify.evaluation.diagnostics import find_warnings
-from nrpurify.paper import SMOKE_WARNING, Bench, figure5, run_all, run_experiment, table1
+from nrpurify.paper import SMOKE_WARNING, Bench, figure5, planned, run_all, run_experiment
 from nrpurify.paper import run as run_module
 from nrpurify.paper.catalogue import get
 from nrpurify.paper.planned import read_plan
-from nrpurify.paper.trained import train_one
+from nrpurify.paper.trained import spec, train_one
 from nrpurify.report import write_report
 from nrpurify.report.paper_comparison import compare_with_paper
 from nrpurify.report.run import read_run
@@ -98,17 +96,21 @@ def test_pictures_become_strips(tmp_path):
 def test_targeted_pgd_is_judged_by_three_attackers(tmp_path):
     result = smoke("appendix-table1", tmp_path)
     threats = {c["threat"]: c["draws"] for c in result.run["cells"] if c["defense"] != "none"}
-    assert threats == {"none": 1, "BPDA": 1, "full gradient": 1, "EOT": 2}
+    assert threats == {
+        "none": 1, "BPDA": 1, "full gradient": 1, "EOT": 2, "surrogate purifier": 1,
+    }  # fmt: skip
     columns = {row.column for row in result.rows if row.row == "NRP" and row.here != "—"}
     assert columns == {
         "Clean",
         "Adversarial ε 16/255",
         *(f"Adversarial ε 16/255, {way}" for way in ("full gradient", "EOT", "authors' recipe")),
     }
-    starts = [c["settings"].get("start") for c in result.run["cells"]]
-    assert starts.count("clean") == 1
+    starts = {c["threat"]: c["settings"].get("start") for c in result.run["cells"]}
+    assert {threat for threat, start in starts.items() if start == "clean"} == {
+        "surrogate purifier"
+    }
     ids = {cell["id"] for cell in result.run["cells"]}
-    assert len(ids) == len(result.run["cells"]) == 7
+    assert len(ids) == len(result.run["cells"]) == 10
     warned = [warning["text"] for warning in find_warnings(result.run["cells"])]
     assert any("random and was judged on one draw" in text for text in warned)
     assert any("attacked through one draw a step; use EOT" in text for text in warned)
@@ -163,33 +165,22 @@ def test_segmentation_and_detection_run_on_generated_scenes(tmp_path):
 def test_scenes_become_strips_with_answers(tmp_path):
     result = smoke("appendix-figure4", tmp_path)
     panels = result.run["strips"][0]["panels"]
-    assert len(panels) == 6
-    assert panels[1]["caption"].startswith("mostly ")
-
-
-def test_labels_are_asked_about_before_anything_is_attacked(tmp_path, monkeypatch):
-    module = import_module("nrpurify.paper.appendix_table1")
-    monkeypatch.setattr(module, "asked", lambda victims, images: (torch.arange(9), {"v": 1000}))
-    bench, victim = Bench("small", tmp_path), SimpleNamespace(name="v")
-    images, labels = torch.zeros(9, 3, 8, 8), torch.arange(9)
-    module._check_labels(bench, victim, images, labels)
-    with pytest.raises(InputError, match="with labels -1 it were 9, so they count from 1"):
-        module._check_labels(bench, victim, images, labels + 1)
+    assert [panel["title"].split(":")[0] for panel in panels] == [
+        "Clean", "Attacked", "Purified by fast",
+    ]  # fmt: skip
+    assert all(panel["caption"].startswith("mostly ") for panel in panels)
 
 
 @pytest.mark.parametrize("name", ["figure6", "appendix-figure2", "appendix-figure7"])
-def test_full_has_an_adversarially_trained_feature_space(tmp_path, monkeypatch, name):
-    seen = []
-
-    def measure(bench, experiment, grid):
-        seen.extend(line.options.get("surrogate", [""])[0] for line in grid.lines)
-        raise InputError("far enough")
-
-    monkeypatch.setattr("nrpurify.paper.pictures.measure", measure)
-    for scale in ("smoke", "full"):
-        with pytest.raises(InputError, match="far enough"):
-            get(name).run(Bench(scale, tmp_path))
-    assert seen.count("timm:inception_v3.tf_adv_in1k") == 1
+def test_full_has_an_adversarially_trained_feature_space(name):
+    seen = {
+        scale: [line.options.get("surrogate", [""])[0] for line in read_plan(name, scale).lines]
+        for scale in ("smoke", "small", "full")
+    }
+    network = "timm:inception_v3.tf_adv_in1k"
+    assert {scale: found.count(network) for scale, found in seen.items()} == {
+        "smoke": 0, "small": 0, "full": 1,
+    }  # fmt: skip
     assert "adversarially trained Inc-v3" in get(name).instead["full"]
 
 
@@ -238,12 +229,12 @@ def test_table_1_trains_what_it_compares_at_one_budget(tmp_path, monkeypatch, sc
 
     def train_one(bench, name, recipe, changes):
         trained[name] = (recipe, changes)
-        return tmp_path / f"{name}.safetensors"
+        (tmp_path / f"{name}.safetensors").touch()
 
-    seen = []
-    monkeypatch.setattr(table1, "train_one", train_one)
-    monkeypatch.setattr(table1, "measure", lambda bench, experiment, grid: seen.append(grid))
-    get("table1").run(Bench(scale, tmp_path, data=tmp_path, steps=7))
+    monkeypatch.setattr(planned, "train_one", train_one)
+    bench = Bench(scale, tmp_path, data=tmp_path, checkpoints=tmp_path, steps=7)
+    grid = read_plan("table1", scale)
+    planned.train_missing(bench, "table1", grid)
     assert {name: recipe for name, (recipe, _) in trained.items()} == {
         "hgd": "hgd", "ape-gan": "ape-gan", "sr": "sr",
         "nrp-equal": "paper" if scale == "full" else "fast",
@@ -252,7 +243,8 @@ def test_table_1_trains_what_it_compares_at_one_budget(tmp_path, monkeypatch, sc
     assert own.pop("purifier") == design
     assert all(changes == own for _, changes in trained.values())
     assert own["steps"] == 7
-    assert seen[0].defenses[table1.EQUAL] == str(tmp_path / "nrp-equal.safetensors")
+    equal = spec(bench, grid.defenses["NRP at their budget"])
+    assert parse_one(equal, "defense").name == str(tmp_path / "nrp-equal.safetensors")
 
 
 @pytest.mark.parametrize(("scale", "base"), [("small", "fast"), ("full", "paper")])
@@ -267,7 +259,7 @@ def test_trained_defenses_extend_one_recipe(tmp_path, monkeypatch, scale, base):
     bench = Bench(scale, tmp_path, data=tmp_path)
     for name in figure5.VARIANTS:
         figure5.variant(bench, name)
-    table1._train(bench, read_plan("table1").defenses)
+    planned.train_missing(bench, "table1", read_plan("table1", scale))
     assert {"gnp", "fgsp", "hgd", "sr", "nrp-equal"} <= plans.keys()
     settings = load_recipe(base)
     assert {plan.extends for plan in plans.values() if plan.defense != "nrp"} == {base}
@@ -353,7 +345,9 @@ def test_the_command_lists_and_refuses(tmp_path, capsys):
 
 
 def test_attacks_that_the_grids_name_exist():
-    lines = [line for name in ("table1", "table5") for line in read_plan(name).lines]
+    lines = [
+        line for name in ("table1", "table5", "table3") for line in read_plan(name, "small").lines
+    ]
     names = {line.attack for line in lines} - {"ssp", "fff"}
     assert len(names) == 9
     for name in names:

@@ -56,6 +56,8 @@ class Detect(Task):
 
     def shown(self, samples: Samples, count: int) -> list[int]:
         """The first images with objects."""
+        if not samples.labeled:
+            return super().shown(samples, count)
         full = (index for index in range(len(samples)) if len(samples.read(index)[1].labels))
         return list(islice(full, count))
 

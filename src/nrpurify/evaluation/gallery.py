@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -112,17 +112,35 @@ def defense_words(spec: str, defense: nn.Module) -> str:
     return f"{'Purified by' if is_purifier(defense) else 'After'} {spec}"
 
 
-def strips(measurement: Measurement, cells: Sequence[Result], count: int) -> Iterator[Strip]:
+def strips(
+    measurement: Measurement, cells: Sequence[Result], count: int, *, each_attack: bool = False
+) -> Iterator[Strip]:
     """The first images under the largest transfer, and behind the shown defense.
 
     Args:
         measurement: After its results were measured.
         cells: What was measured, see :func:`shown_defense`.
         count: How many images.
+        each_attack: Show every transfer at every budget, not the largest only.
     """
+    every = units(measurement.setup.plan, measurement.setup.made)
+    found = {(u.index, u.eps): u for u in every if u.attack and u.attack.transfers}
+    if not each_attack or len(found) < 2:
+        unit = max(found.values(), key=lambda unit: unit.eps or 0, default=None)
+        yield from _under(measurement, cells, count, unit)
+        return
+    for unit in found.values():
+        for strip in _under(measurement, cells, count, unit):
+            assert unit.attack is not None
+            words = slug(unit.attack.label or unit.name, f"{255 * (unit.eps or 0):.3g}")
+            yield replace(strip, key=f"{strip.key}-{words}")
+
+
+def _under(
+    measurement: Measurement, cells: Sequence[Result], count: int, unit: Unit | None
+) -> Iterator[Strip]:
+    """The first images under one attack, or without any."""
     plan, networks = measurement.setup.plan, measurement.setup.networks
-    found = [u for u in units(plan, measurement.setup.made) if u.attack and u.attack.transfers]
-    unit = max(found, key=lambda unit: unit.eps or 0, default=None)
     specs = dict.fromkeys(("none", *plan.defenses))
     defenses = {spec: networks.defense(spec) for spec in specs}
     under = list(cells)
@@ -157,7 +175,7 @@ def _strip(
         answer = measurement.asker(Unit("none", (victim,)), nn.Identity())(chunk, image)
         prediction = answer[victim][0]
         picture, caption = task.render(network, image[0], prediction)
-        correct = task.is_right(prediction, chunk.targets[0])
+        correct = task.is_right(prediction, chunk.targets[0]) if samples.labeled else None
         told = f"{victim}: {caption}" if task.class_labels else caption
         panels.append(Panel(key, title, image[0], prediction, picture, told, correct))
 
@@ -166,9 +184,10 @@ def _strip(
     if unit is not None:
         assert unit.attack is not None
         images = measurement.adversaries.get(unit, chunk)
-        words = attack_words(unit.name, unit.surrogates, unit.eps, unit.attack.norm)
+        named = (unit.attack.label, ()) if unit.attack.label else (unit.name, unit.surrogates)
+        words = attack_words(*named, unit.eps, unit.attack.norm)
         show("attacked", words, images)
     if defense is not None:
         show("purified", defense[1], measurement.defended(defense[0], chunk, images))
-    label = task.describe(network, chunk.targets[0])
+    label = task.describe(network, chunk.targets[0]) if samples.labeled else ""
     return Strip(samples.names[index], samples.keys[index], label, panels)

@@ -189,7 +189,7 @@ class Networks:
             with at("attacks", index, "purifier"):
                 purifier = self.defense(attack.purifier)
             self.hashes[attack.purifier] = weights_hash(attack.purifier, purifier)
-            model = behind_own_purifier(model, purifier)
+            model = behind_own_purifier(attack.threat, model, purifier)
         return model.to(self.device)
 
 

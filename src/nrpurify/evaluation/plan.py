@@ -15,12 +15,15 @@ from nrpurify.core.precision import Amp
 
 Threat = Literal[
     "oblivious transfer",
+    "surrogate purifier",
     "surrogate purifier + BPDA",
     "BPDA",
     "full gradient",
     "EOT",
     "score-based",
 ]
+OWN_PURIFIER = ("surrogate purifier", "surrogate purifier + BPDA")
+"""Threats with a purifier of the attacker's own."""
 SCORE_BASED = ("square", "simba", "nes", "hopskipjump")
 """Attacks that see scores only, no gradient."""
 
@@ -76,7 +79,7 @@ class PlannedAttack:
             each image and is not its own; the metric ``targeted-success`` counts it.
         draws: Passes through a random defense for one gradient (EOT).
         bpda: For EOT: the identity's gradient through the defense.
-        purifier: The attacker's own defense, for ``surrogate purifier + BPDA``.
+        purifier: The attacker's own defense, for the threats ``surrogate purifier``.
         trained: File of a generator (cda) or pattern (fff); empty for the shipped one.
         attacked: A folder of attacked images made before, under the names of the images; nothing
             is attacked then.
@@ -105,7 +108,7 @@ class PlannedAttack:
     @property
     def transfers(self) -> bool:
         """Whether its images are made without the defense and the victim in question."""
-        return self.threat in ("oblivious transfer", "surrogate purifier + BPDA")
+        return self.threat in ("oblivious transfer", *OWN_PURIFIER)
 
     @property
     def given(self) -> dict[str, Any]:

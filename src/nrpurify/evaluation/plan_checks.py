@@ -15,7 +15,13 @@ from nrpurify.core.errors import InputError
 from nrpurify.core.registry import near_matches
 from nrpurify.evaluation.attack_runner import typed_settings
 from nrpurify.evaluation.metrics import METRICS
-from nrpurify.evaluation.plan import SCORE_BASED, DataSpec, EvaluationPlan, PlannedAttack
+from nrpurify.evaluation.plan import (
+    OWN_PURIFIER,
+    SCORE_BASED,
+    DataSpec,
+    EvaluationPlan,
+    PlannedAttack,
+)
 from nrpurify.evaluation.plan_parser import distance
 from nrpurify.evaluation.tasks import TASKS, Task
 
@@ -181,8 +187,9 @@ def _threat_problems(attack: PlannedAttack, entry: AttackEntry) -> Iterator[tupl
         yield "draws", f"{attack.draws} given; expected 2 or more with EOT, else 1"
     if attack.bpda and threat != "EOT":
         yield "bpda", "goes with EOT; for one draw the threat BPDA says it"
-    if (threat == "surrogate purifier + BPDA") != bool(attack.purifier):
-        yield "purifier", "goes with the threat 'surrogate purifier + BPDA', and with no other"
+    if (threat in OWN_PURIFIER) != bool(attack.purifier):
+        threats = " and ".join(map(repr, OWN_PURIFIER))
+        yield "purifier", f"goes with the threats {threats}, and with no other"
 
 
 def _target_problems(attack: PlannedAttack, entry: AttackEntry) -> Iterator[tuple[str, str]]:

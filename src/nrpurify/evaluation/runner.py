@@ -223,8 +223,10 @@ class Evaluation:
     claims: Claims | None = None
     cells: list[Result] = field(default_factory=list)
     _found: dict[int, list[Result]] = field(default_factory=dict)
-    _head: dict[str, Any] = field(default_factory=dict)
     _warned: set[str] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        self._head = _head(self.measurement)
 
     def __enter__(self) -> Evaluation:
         """Nothing more to prepare."""
@@ -234,10 +236,13 @@ class Evaluation:
         """Remove what is not kept."""
         self.stack.close()
 
-    def run(self) -> Run:
-        """Measure what is not there yet."""
+    def run(self, *, each_attack: bool = False) -> Run:
+        """Measure what is not there yet, then write pictures.
+
+        Args:
+            each_attack: See :func:`nrpurify.evaluation.gallery.strips`.
+        """
         plan = self.measurement.setup.plan
-        self._head = _head(self.measurement)
         every = list(units(plan, self.measurement.setup.made))
         total = sum(len(self._ids(unit, victim)) for unit in every for victim in unit.victims)
         waiting = list(enumerate(every))
@@ -251,16 +256,24 @@ class Evaluation:
             if len(left) == len(waiting):
                 time.sleep(_POLL)
             waiting = left
-        pictures: list[dict[str, Any]] = []
-        if self.folder is not None:
-            shown = gallery.strips(self.measurement, self.cells, plan.gallery)
-            pictures = [strip.write(self.folder / "strips") for strip in shown]
-        return self._save(pictures)
+        return self.show(each_attack=each_attack)
 
-    def pictures(self) -> list[gallery.Strip]:
-        """The pictures of the plan's gallery, after :meth:`run`."""
+    def pictures(self, *, each_attack: bool = False) -> list[gallery.Strip]:
+        """The pictures of the plan's gallery, after :meth:`run`.
+
+        Args:
+            each_attack: See :func:`nrpurify.evaluation.gallery.strips`.
+        """
         count = self.measurement.setup.plan.gallery
-        return list(gallery.strips(self.measurement, self.cells, count))
+        shown = gallery.strips(self.measurement, self.cells, count, each_attack=each_attack)
+        return list(shown)
+
+    def show(self, *, each_attack: bool = False) -> Run:
+        """Write pictures, and the run with what has been measured so far; images need no labels."""
+        if self.folder is None:
+            return self._save([])
+        shown = self.pictures(each_attack=each_attack)
+        return self._save([strip.write(self.folder / "strips") for strip in shown])
 
     def _ids(self, unit: Unit, victim: str) -> list[str]:
         found = self.measurement.ids(unit, victim)

@@ -49,6 +49,8 @@ class Segment(Task):
 
     def fit(self, victims: Mapping[str, nn.Module], samples: Samples, data: DataSpec) -> Samples:
         """Read all masks once; those that do not fit the victims' classes are left out."""
+        if not samples.labeled:
+            return samples
         known = {_names(victim) for victim in victims.values()}
         if len(known) > 1:
             raise InputError(

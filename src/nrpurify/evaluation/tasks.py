@@ -36,6 +36,7 @@ class Samples:
         problems: What was left out of images and targets, a short line a kind.
         left_out: The names of all of it, by kind.
         unreadable: Files that are there and cannot be read, with reasons; they are in no number.
+        labeled: Whether there are targets; without them pictures can be made, and no results.
     """
 
     paths: list[Path]
@@ -49,6 +50,7 @@ class Samples:
     problems: list[str] = field(default_factory=list)
     left_out: dict[str, list[str]] = field(default_factory=dict)
     unreadable: list[str] = field(default_factory=list)
+    labeled: bool = True
     hashes: list[str] = field(init=False)
     keys: list[str] = field(init=False)
 
@@ -80,6 +82,7 @@ class Samples:
             [*self.problems, *reasons.values()],
             {**self.left_out, "attacked image cannot be read": list(reasons.values())},
             [*self.unreadable, *reasons.values()],
+            self.labeled,
         )
 
     def batch(

@@ -1,8 +1,9 @@
 """Threat models: what an attacker sees of victim and defense, and whether gradients reach him.
 
 * ``oblivious transfer``: a surrogate; neither defense nor victim.
-* ``surrogate purifier + BPDA``: a surrogate behind a purifier of the attacker's own, through which
-  the gradient is that of the identity (Table 3).
+* ``surrogate purifier``: a surrogate behind a purifier of the attacker's own, end to end.
+* ``surrogate purifier + BPDA``: the same, with the gradient of the identity through that purifier
+  (Table 3).
 * ``BPDA``: victim and defense; through the defense the gradient is that of the identity.
 * ``full gradient``: victim and defense, differentiated from end to end.
 * ``EOT``: the same, averaged over several draws of a random defense.
@@ -22,10 +23,10 @@ from nrpurify.attacks.losses import Criterion
 from nrpurify.attacks.surrogate import frozen
 from nrpurify.attacks.wrappers import BPDA, EOT
 from nrpurify.defenses import Protected, protect
-from nrpurify.evaluation.plan import PlannedAttack
+from nrpurify.evaluation.plan import OWN_PURIFIER, PlannedAttack
 
 WHITE_BOX = ("BPDA", "full gradient", "EOT")
-BLACK_BOX = ("oblivious transfer", "surrogate purifier + BPDA", "score-based")
+BLACK_BOX = ("oblivious transfer", *OWN_PURIFIER, "score-based")
 
 
 def target(attack: PlannedAttack, victim: nn.Module, defense: nn.Module) -> nn.Module:
@@ -46,9 +47,10 @@ def target(attack: PlannedAttack, victim: nn.Module, defense: nn.Module) -> nn.M
     return EOT(model, attack.draws, batched=False) if attack.threat == "EOT" else model
 
 
-def behind_own_purifier(surrogate: nn.Module, purifier: nn.Module) -> nn.Module:
-    """The surrogate as Table 3's attacker sees it: behind his own purifier, with BPDA."""
-    return Protected(surrogate, BPDA(purifier))
+def behind_own_purifier(threat: str, surrogate: nn.Module, purifier: nn.Module) -> nn.Module:
+    """The surrogate as an attacker with a purifier sees it; Table 3's goes around it by BPDA."""
+    around = threat == "surrogate purifier + BPDA"
+    return Protected(surrogate, BPDA(purifier) if around else purifier)
 
 
 class GradientCheck(NamedTuple):

@@ -1,14 +1,20 @@
-"""Figure 5: the purifier without parts of its training, and two simpler denoisers."""
+"""Figure 5: the purifier without parts of its training, and two simpler denoisers.
+
+Its plan has attacks and victim. The defenses are trained here: each changes a part of a recipe's
+losses, which no plan of an evaluation can tell.
+"""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from nrpurify.paper import plots
 from nrpurify.paper.bench import Bench
 from nrpurify.paper.budget import budget
 from nrpurify.paper.experiment import Experiment, Finding, Outcome
-from nrpurify.paper.grids import Grid, Line, Spot, measure
+from nrpurify.paper.grids import measure
+from nrpurify.paper.planned import read_plan
 from nrpurify.paper.trained import base, train_one, with_checkpoint
 from nrpurify.training import load_recipe
 
@@ -26,11 +32,6 @@ WEIGHTS = {"adversarial": 5e-3, "pixel_late": None, "diversity": 0.0}
 """All three losses count from the first step to the last."""
 SMALL_CROP = 64
 """The critic is the dearest part of a step: a quarter of it at half the side."""
-ATTACKS = {"FGSM-TI": "fgsm-ti", "MI-FGSM-TI": "mi-fgsm-ti", "DIM-TI": "dim-ti"}
-SSP = {"preset": "authors", "layer": "conv3_3", "steps": 10, "step_size": "4/255"}
-SOURCES = ("Inc-v3", "Inc-v4", "IncRes-v2", "Res-152")
-WEAK = {"Inc-v3": "squeezenet1_1", "Inc-v4": "mobilenet_v1_025"}
-"""Sources at the scale small: with the victim's relatives among them nothing is left to compare."""
 
 
 def variant(bench: Bench, name: str) -> str:
@@ -53,10 +54,6 @@ def variant(bench: Bench, name: str) -> str:
     return with_checkpoint(recipe, file) if recipe in ("gnp", "fgsp") else str(file)
 
 
-def _place(spot: Spot) -> tuple[str, str] | None:
-    return spot.defense, spot.line
-
-
 def _specs(bench: Bench) -> dict[str, str]:
     names = ("NRP", "GNP") if bench.scale == "smoke" else VARIANTS
     return {name: variant(bench, name) for name in names}
@@ -64,18 +61,8 @@ def _specs(bench: Bench) -> dict[str, str]:
 
 def work(bench: Bench, experiment: Experiment) -> Outcome:
     """Train the variants, then measure them under the smoothed attacks."""
-    specs = _specs(bench)
-    sources = tuple(WEAK) if bench.scale == "small" else SOURCES
-    grid = Grid(
-        lines=(
-            *(Line(heading, attack, sources) for heading, attack in ATTACKS.items()),
-            Line("SSP", "ssp", (), SSP),
-        ),
-        victims=("IncRes-v2-ens",),
-        defenses={"no defense": "none", **specs},
-        place=_place,
-        small={**WEAK, "IncRes-v2-ens": "efficientnet_lite2"},
-    )
+    grid = read_plan("figure5", bench.scale)
+    grid = replace(grid, defenses={**grid.defenses, **_specs(bench)})
     outcome = measure(bench, experiment, grid)
     cells = {cell.id: cell for cell in outcome.run.cells}
     heights = {

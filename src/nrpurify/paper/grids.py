@@ -11,7 +11,7 @@ from nrpurify import attacks
 from nrpurify.attacks.trained import LOADERS, shipped
 from nrpurify.core.errors import InputError
 from nrpurify.evaluation import EvaluationPlan, EvaluationProgress, plan_from_dict
-from nrpurify.evaluation import run as run_plan
+from nrpurify.evaluation.runner import prepare
 from nrpurify.paper import trained
 from nrpurify.paper.bench import Bench
 from nrpurify.paper.experiment import Experiment, Outcome
@@ -61,6 +61,7 @@ class Grid:
         eps: Budgets in 1/255.
         small: An own cast for the scale small, see :mod:`nrpurify.paper.substitutes`.
         metrics: What is counted; top-5 accuracy stands in columns T-5 beside T-1.
+        pictures: How many images are shown under each attack.
     """
 
     lines: tuple[Line, ...]
@@ -70,6 +71,7 @@ class Grid:
     eps: tuple[int, ...] = (16,)
     small: Mapping[str, str | None] = field(default_factory=dict)
     metrics: tuple[str, ...] = ("accuracy",)
+    pictures: int = 0
 
 
 @dataclass(frozen=True)
@@ -131,20 +133,22 @@ class Cast:
 
 def _attack(bench: Bench, grid: Grid, line: Line) -> dict[str, Any] | None:
     names = [bench.network(name, grid.small) for name in line.source]
-    trained = _trained(bench, line)
-    if None in names or (trained is None and line.attack in LOADERS):
+    learned = _learned(bench, line)
+    if None in names or (learned is None and line.attack in LOADERS):
         return None
     chosen: dict[str, Any] = {"name": line.attack, "eps": [f"{eps}/255" for eps in grid.eps]}
     chosen |= {"surrogate": names} if names else {}
     chosen |= line.options
-    if trained is not None and trained != shipped().get(line.attack):
-        chosen["trained"] = str(trained)
+    if "purifier" in chosen:
+        chosen["purifier"] = trained.spec(bench, chosen["purifier"])
+    if learned is not None and learned != shipped().get(line.attack):
+        chosen["trained"] = str(learned)
     if bench.scale == "smoke" and "steps" in attacks.get(line.attack).settings:
         chosen["steps"] = min(SMOKE_STEPS, chosen.get("steps", SMOKE_STEPS))
     return chosen
 
 
-def _trained(bench: Bench, line: Line) -> Path | None:
+def _learned(bench: Bench, line: Line) -> Path | None:
     """What CDA or FFF has learned; None where there is nothing, and for other attacks."""
     if line.attack == "cda":
         return bench.generators().get(line.domain)
@@ -183,6 +187,7 @@ def plan_of(bench: Bench, name: str, title: str, grid: Grid, cast: Cast) -> Eval
             "size": bench.side,
             "check_labels": bench.scale != "smoke",
         },
+        "gallery": grid.pictures,
         "seed": bench.seed,
         "amp": bench.amp,
     }
@@ -204,7 +209,7 @@ class CellNotes(EvaluationProgress):
 
 
 def measure(bench: Bench, experiment: Experiment, grid: Grid) -> Outcome:
-    """Run a grid into the bench's folder and say where its cells stand in the paper.
+    """Run a grid into the bench's folder, and find where its cells stand in the paper.
 
     Raises:
         InputError: Images, checkpoints or a folder that cannot be used.
@@ -228,10 +233,12 @@ def measure(bench: Bench, experiment: Experiment, grid: Grid) -> Outcome:
 
 
 def _run(bench: Bench, plan: EvaluationPlan) -> Run:
-    options: dict[str, Any] = {
-        "items": replace(bench, limit=None).items(),
-        "resume": bench.resume,
-        "device": bench.device,
-        "progress": CellNotes(bench),
-    }
-    return run_plan(plan, bench.out, **options)
+    with prepare(
+        plan,
+        bench.out,
+        items=replace(bench, limit=None).items(),
+        resume=bench.resume,
+        device=bench.device,
+        progress=CellNotes(bench),
+    ) as evaluation:
+        return evaluation.run(each_attack=True)

@@ -41,9 +41,13 @@ NO_SCENES = "give --scenes FOLDER --annotations FILE (photos with objects)"
 NO_FRAMES = "give --frames FOLDER --masks FOLDER (street scenes such as CamVid's test set)"
 
 
-def detector_name(bench: Bench, name: str) -> str:
-    """The detector that plays the paper's ``name``."""
-    return DETECTORS[name][bench.scale]
+def victim(bench: Bench, task: str, name: str) -> tuple[str, nn.Module]:
+    """The network that plays the paper's ``name`` in a task: its name, and itself."""
+    options: dict[str, Any] = {"pretrained": bench.scale != "smoke", "device": bench.device}
+    if task == "segment":
+        return SEGMENTER, load_segmenter(SEGMENTER, **options)
+    found = DETECTORS[name][bench.scale]
+    return found, load_detector(found, **options)
 
 
 def has_scenes(bench: Bench) -> bool:
@@ -124,73 +128,59 @@ def specs_of(bench: Bench, specs: Mapping[str, str]) -> dict[str, str]:
     return {spec: name for spec, name in found.items() if spec is not None}
 
 
-def detect(
-    bench: Bench, name: str, specs: Mapping[str, str], chosen: Sequence[PlannedAttack], task: str
+def measured(
+    bench: Bench, task: str, name: str, specs: Mapping[str, str], chosen: Sequence[PlannedAttack]
 ) -> Measured:
-    """mAP50 and mAP of the detector that plays ``name`` under the attacks ``chosen``."""
-    victim = detector_name(bench, name)
-    detector = load_detector(victim, pretrained=bench.scale != "smoke", device=bench.device)
-    annotations, folder = scene_files(bench)
-    kind = "masks" if task == "instances" else "boxes"
-    plan = EvaluationPlan(
-        DataSpec(str(folder), annotations=str(annotations), longest=longest(bench)),
-        task=task,
-        metrics=(f"mAP:kind={kind},resamples={bench.pick(10, 1000, 1000)}",),
-    )
-    rule = "the first of the annotations" if bench.limit else "all of the annotations"
-    return _measured(bench, plan, {victim: detector}, specs, chosen, _name(bench.scenes), rule)
-
-
-def segment(bench: Bench, specs: Mapping[str, str], chosen: Sequence[PlannedAttack]) -> Measured:
-    """Pixel accuracy and mIoU of SegNet-Basic under the attacks ``chosen``."""
-    segmenter = load_segmenter(SEGMENTER, pretrained=bench.scale != "smoke", device=bench.device)
-    frames, masks = open_frames(bench)
-    plan = EvaluationPlan(DataSpec(str(frames), masks=str(masks)), task="segment")
-    rule = "the first with masks, in the order of their names" if bench.limit else "all with masks"
-    return _measured(bench, plan, {SEGMENTER: segmenter}, specs, chosen, _name(bench.frames), rule)
-
-
-def _measured(
-    bench: Bench,
-    plan: EvaluationPlan,
-    models: Mapping[str, nn.Module],
-    specs: Mapping[str, str],
-    chosen: Sequence[PlannedAttack],
-    folder: str,
-    rule: str,
-) -> Measured:
-    """Run a plan of one victim into a sub-folder of the bench."""
-    (victim,) = models
+    """What plays ``name`` in a task under the attacks ``chosen``: mAP50 and mAP, or pixel accuracy
+    and mIoU.
+    """
+    network, model = victim(bench, task, name)
+    if task == "segment":
+        frames, masks = open_frames(bench)
+        plan = EvaluationPlan(DataSpec(str(frames), masks=str(masks)))
+        folder = _name(bench.frames)
+        labels: dict[str, Any] = {"labels": _name(bench.masks)}
+        rule = (
+            "the first with masks, in the order of their names" if bench.limit else "all with masks"
+        )
+    else:
+        annotations, photos = scene_files(bench)
+        kind = "masks" if task == "instances" else "boxes"
+        plan = EvaluationPlan(
+            DataSpec(str(photos), annotations=str(annotations), longest=longest(bench)),
+            metrics=(f"mAP:kind={kind},resamples={bench.pick(10, 1000, 1000)}",),
+        )
+        folder = _name(bench.scenes)
+        labels = {"labels": _name(bench.annotations), "longest": longest(bench)}
+        rule = "the first of the annotations" if bench.limit else "all of the annotations"
     plan = replace(
         plan.with_data(limit=bench.limit),
-        victims=(victim,),
+        victims=(network,),
         attacks=tuple(chosen),
         defenses=tuple(dict.fromkeys(("none", *specs_of(bench, specs)))),
+        task=task,
         gallery=0,
-        name=f"{plan.task}-{victim}",
+        name=f"{task}-{network}",
         seed=bench.seed,
         amp=bench.amp,
     )
     run = run_plan(
         plan,
         bench.out / slug(plan.name),
-        models=models,
+        models={network: model},
         resume=bench.resume,
         device=bench.device,
         progress=CellNotes(bench),
     )
-    data = Data(folder, run.images["n"], None, rule)
     settings: dict[str, Any] = {
-        "task": plan.task,
-        "victim": victim,
+        "task": task,
+        "victim": network,
         "defenses": list(plan.defenses),
         "attacks": [described(attack) for attack in chosen],
         "precision": run.precision,
+        **labels,
     }
-    if plan.data.masks:
-        settings["labels"] = _name(bench.masks)
-    else:
-        settings |= {"labels": _name(bench.annotations), "longest": plan.data.longest}
+    data = Data(folder, run.images["n"], None, rule)
     return Measured(list(run.cells), data, run.weights_sha256, settings)
 
 

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 RECIPES = ("hgd", "ape-gan", "sr", "gnp", "fgsp")
 """Defenses of :mod:`nrpurify.defenses` that take a ``checkpoint``."""
+OWN = "trained:"
+"""Before the name of a purifier that a plan trains."""
 
 
 def find(bench: Bench, name: str) -> Path | None:
@@ -35,11 +37,15 @@ def spec(bench: Bench, defense: str) -> str | None:
 
     Args:
         bench: Knows purifier and checkpoints.
-        defense: A spec, or ``nrp`` for the bench's purifier, or one of :data:`RECIPES`.
+        defense: A spec, or ``nrp`` for the bench's purifier, or one of :data:`RECIPES`, or
+            ``trained:NAME`` for a purifier that a plan trains.
     """
     if defense == "nrp" or defense.startswith("nrp:"):
         own = quoted(bench.purifier) if is_file(bench.purifier) else bench.purifier
         return own + defense.removeprefix("nrp")
+    if defense.startswith(OWN):
+        file = find(bench, defense.removeprefix(OWN))
+        return None if file is None else quoted(str(file))
     if defense not in RECIPES:
         return defense
     file = find(bench, defense)

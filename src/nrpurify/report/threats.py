@@ -9,6 +9,7 @@ CLEAN, OBLIVIOUS, FULL, EOT = "none", "oblivious transfer", "full gradient", "EO
 THREATS = {
     CLEAN: ("Clean images", ""),
     OBLIVIOUS: ("Oblivious transfer", "knows neither defense nor victim"),
+    "surrogate purifier": ("Surrogate purifier", "differentiates through a purifier of its own"),
     "surrogate purifier + BPDA": ("Surrogate purifier + BPDA", "trained a purifier of its own"),
     "BPDA": ("BPDA", "knows all, goes around the defense's gradient"),
     FULL: ("Full gradient", "knows all, differentiates through the defense"),
@@ -20,7 +21,7 @@ THREATS = {
 WHITE_BOX = ("BPDA", FULL, EOT)
 """Threats that follow a gradient through the defense or around it."""
 
-_TRANSFERS = (OBLIVIOUS, "surrogate purifier + BPDA")
+_TRANSFERS = (OBLIVIOUS, "surrogate purifier", "surrogate purifier + BPDA")
 
 
 def rank(threat: str) -> int:
