@@ -1,3 +1,5 @@
+from threading import current_thread
+
 import pytest
 import torch
 from torch import nn
@@ -6,6 +8,7 @@ from nrpurify import defenses
 from nrpurify.batch import purify_folder
 from nrpurify.batch.defend import defend_image
 from nrpurify.core.images import Image, read_image, write_png
+from nrpurify.purifiers import build_purifier
 
 
 def defended(spec, image, **options):
@@ -68,3 +71,16 @@ def test_8_bit_images_stay_so_behind_a_purifier(tmp_path):
     assert torch.equal(written.opacity, alpha)
     write_png(tmp_path / "z.png", purifier.purify(image.rgb[None])[0])
     assert torch.equal(read_image(tmp_path / "z.png").pixels, rgb)
+
+
+def test_all_threads_share_the_tiles_of_a_large_image(tmp_path):
+    write_png(tmp_path / "large.png", torch.rand(3, 40, 300))
+    purifier, names = build_purifier("micro"), set()
+    purifier.network.register_forward_hook(lambda *_: names.add(current_thread().name))
+    for workers in (1, 3):
+        out = tmp_path / str(workers)
+        source, target = tmp_path / "large.png", out / "x.png"
+        result = purify_folder(source, target, purifier, tile=16, workers=workers)
+        assert result.items[0].status == "done"
+    assert (tmp_path / "1/x.png").read_bytes() == (tmp_path / "3/x.png").read_bytes()
+    assert len(names) > 2

@@ -1,3 +1,6 @@
+from concurrent.futures import ThreadPoolExecutor
+from threading import current_thread
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -114,3 +117,24 @@ def test_no_last_tile_is_narrow(length, sizes):
 def test_small_tiles_are_as_small_as_wanted():
     assert tile_sizes(9, 4) == [4, 4, 1]
     assert tile_sizes(0, 4) == []
+
+
+@pytest.mark.parametrize("amp", [False, True])
+def test_threads_that_share_the_tiles_change_no_bit(small, amp):
+    pixels = torch.randint(0, 256, (1, 3, 150, 70), dtype=torch.uint8)
+    names = set()
+    handle = small.network.register_forward_hook(lambda *_: names.add(current_thread().name))
+    with ThreadPoolExecutor(3, "tiles") as threads, torch.inference_mode():
+        shared = small.purify_pixels(pixels, tile=24, halo=8, amp=amp, executor=threads)
+    assert names
+    assert all(name.startswith("tiles") for name in names)
+    assert torch.equal(shared, small.purify_pixels(pixels, tile=24, halo=8, amp=amp))
+    handle.remove()
+
+
+def test_an_error_in_a_thread_is_raised():
+    def broken(part):
+        raise ZeroDivisionError
+
+    with ThreadPoolExecutor(2) as threads, pytest.raises(ZeroDivisionError):
+        apply_tiled(broken, torch.rand(1, 3, 40, 40), tile=8, halo=0, executor=threads)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import Executor
 
 import torch
 import torch.nn.functional as F
@@ -16,7 +17,13 @@ from nrpurify.purifiers import DynamicPurifier, Purifier
 
 @torch.no_grad()
 def defend_image(
-    defense: nn.Module, image: Image, *, device: torch.device | str, tile: int, amp: Amp
+    defense: nn.Module,
+    image: Image,
+    *,
+    device: torch.device | str,
+    tile: int,
+    amp: Amp,
+    executor: Executor | None = None,
 ) -> tuple[Tensor, Tensor | None]:
     """Defend an image; its opacity moves with it.
 
@@ -28,6 +35,8 @@ def defend_image(
         device: Where to work.
         tile: Side of the tiles in pixels.
         amp: bf16 autocast: ``True``, ``False`` or ``"auto"`` (where the hardware has it).
+        executor: Threads that share a purifier's tiles of an 8-bit image; by default this one
+            does all of them.
 
     Returns:
         3×H×W color and 1×H×W opacity (None without transparency) on the CPU: uint8, or floats in
@@ -35,8 +44,8 @@ def defend_image(
     """
     if isinstance(defense, Purifier) and image.pixels.dtype == torch.uint8:
         pixels = image.pixels[None].to(device)
-        defended, alpha = defense.purify_pixels(pixels, tile=tile, amp=amp), image.opacity
-        alpha = None if alpha is None else alpha[None]
+        defended = defense.purify_pixels(pixels, tile=tile, amp=amp, executor=executor)
+        alpha = None if image.opacity is None else image.opacity[None]
     else:
         alpha = None if image.alpha is None else image.alpha[None].to(device)
         defended, alpha = _defend(defense, image.rgb[None].to(device), alpha, tile, amp)

@@ -169,8 +169,8 @@ def _by_threads(
     workers = default_workers() if workers is None else workers
     images = _missing([job for job in jobs if not job.is_container], manifest)
     containers = [job for job in jobs if job.is_container]
-    with worker_threads(workers) as pool:
-        worker = Worker(work, batch=batch)
+    with worker_threads(workers) as pool, worker_threads(workers) as tiles:
+        worker = Worker(work, batch=batch, tiles=tiles)
         submit = submit_to(pool, worker)
         yield from run_all(in_groups(images, batch), submit, AHEAD * workers, manifest)
         if containers:  # after the images, one by one

@@ -6,6 +6,7 @@ import copy
 import threading
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Executor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -76,10 +77,13 @@ class Worker:
         work: What to do.
         batch: Images that a purifier may see together. Of each size the first batch is computed
             image by image too; where a result differs in any bit, images of that size go alone.
+        tiles: Threads that share the tiles of large images; None: each image has one thread.
     """
 
-    def __init__(self, work: Purification, *, batch: int = 1) -> None:
-        self.work, self.batch = work, batch
+    def __init__(
+        self, work: Purification, *, batch: int = 1, tiles: Executor | None = None
+    ) -> None:
+        self.work, self.batch, self._tiles = work, batch, tiles
         self._own = threading.local()
         self._alone = threading.Lock()
         self._budget = _Budget(PIXELS_AT_ONCE)
@@ -113,7 +117,14 @@ class Worker:
         work = self.work
         with self.defense() as defense:
             reseed(defense, image_generator(work.seed, name))
-            return defend_image(defense, image, device=work.device, tile=work.tile, amp=work.amp)
+            return defend_image(
+                defense,
+                image,
+                device=work.device,
+                tile=work.tile,
+                amp=work.amp,
+                executor=self._tiles,
+            )
 
     @contextmanager
     def defense(self) -> Iterator[nn.Module]:

@@ -44,7 +44,9 @@ _PLUGINS = {
 }
 _ORIENTATION = 0x0112
 _BITS, _PHOTOMETRIC, _WHITE_IS_ZERO = 258, 262, 0
-_MAX_PROFILE = 16 * 2**20
+_MAX_PROFILE = 4 * 2**20
+_PACKED = "packed_icc_profile"
+"""Under this name an opened PNG has its iCCP chunk; it is unpacked with the pixels."""
 _CACHED_PROFILE = 2**20
 """Transforms of larger profiles are built for each image, so that the cache stays small."""
 _NEAR = 2
@@ -106,10 +108,10 @@ def open_picture(
     """
     with warnings.catch_warnings(), _opened(path) as file:
         warnings.simplefilter("ignore", PilImage.DecompressionBombWarning)
-        stream, profile = _without_text(file)
+        stream, packed = _without_text(file)
         with PilImage.open(stream, formats=formats()) as picture:
-            if profile is not None:
-                picture.info["icc_profile"] = profile
+            if packed is not None:
+                picture.info[_PACKED] = packed
             _check_header(picture, path, max_pixels, frames)
             yield picture
 
@@ -207,7 +209,8 @@ def raw_mode(picture: PilImage.Image) -> str:
 def _pixels(
     picture: PilImage.Image, raw: str, path: ImageSource, max_pixels: int
 ) -> tuple[Array, Array | None]:
-    profile = picture.info.get("icc_profile")
+    packed = picture.info.get(_PACKED)
+    profile = picture.info.get("icc_profile") if packed is None else _profile(packed)
     if picture.mode.startswith(("I", "F")):
         color, alpha = _deep_gray(picture)
     elif ";16" in raw and picture.format in ("PNG", "TIFF") and "a" not in raw:
@@ -421,11 +424,11 @@ _KEPT = (b"tRNS", b"acTL", b"fcTL", b"fdAT", b"eXIf")
 
 
 def _without_text(file: BinaryIO) -> tuple[BinaryIO, bytes | None]:
-    """A PNG without text and damaged EXIF, and its profile apart; other files as they are."""
+    """A PNG without text and damaged EXIF, and its iCCP chunk apart; other files as they are."""
     if file.read(8) != _SIGNATURE:
         file.seek(0)
         return file, None
-    kept, profile = io.BytesIO(), None
+    kept, packed = io.BytesIO(), None
     kept.write(_SIGNATURE)
     while len(head := file.read(8)) == 8:
         length, kind = struct.unpack(">I4s", head)
@@ -434,13 +437,13 @@ def _without_text(file: BinaryIO) -> tuple[BinaryIO, bytes | None]:
             continue
         body = file.read(length + 4)
         if kind == b"iCCP":
-            profile = _profile(body[:length])
+            packed = body[:length]
         elif kind != b"eXIf" or body[length:] == struct.pack(">I", zlib.crc32(kind + body[:-4])):
             kept.write(head + body)
         if kind == b"IEND":
             break
     kept.seek(0)
-    return kept, profile
+    return kept, packed
 
 
 def _profile(chunk: bytes) -> bytes:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from concurrent.futures import Executor
 from typing import Literal
 
 import torch
@@ -130,7 +131,13 @@ class Purifier(nn.Module):
 
     @torch.no_grad()
     def purify(
-        self, images: Tensor, *, tile: int = TILE, halo: int | None = None, amp: Amp = False
+        self,
+        images: Tensor,
+        *,
+        tile: int = TILE,
+        halo: int | None = None,
+        amp: Amp = False,
+        executor: Executor | None = None,
     ) -> Tensor:
         """Purify without gradients, in bounded memory.
 
@@ -142,16 +149,23 @@ class Purifier(nn.Module):
             halo: Pixels of context around a tile; by default the network's receptive radius or
                 128, whichever is less (further pixels change the result by less than 1/255).
             amp: bf16 autocast: ``True``, ``False`` or ``"auto"`` (where the hardware has it).
+            executor: Threads that share the tiles; by default this one does all of them.
 
         Raises:
             InputError: Images that are not N×3×H×W in [0, 1].
         """
         check_images(images)
-        return self._purify(images, tile, halo, amp)
+        return self._purify(images, tile, halo, amp, executor)
 
     @torch.no_grad()
     def purify_pixels(
-        self, pixels: Tensor, *, tile: int = TILE, halo: int | None = None, amp: Amp = False
+        self,
+        pixels: Tensor,
+        *,
+        tile: int = TILE,
+        halo: int | None = None,
+        amp: Amp = False,
+        executor: Executor | None = None,
     ) -> Tensor:
         """Purify 8-bit images: :meth:`purify` with its result rounded.
 
@@ -159,9 +173,10 @@ class Purifier(nn.Module):
 
         Args:
             pixels: N×3×H×W uint8.
-            tile: As for :meth:`purify`, like ``halo`` and ``amp``.
+            tile: As for :meth:`purify`, like ``halo``, ``amp`` and ``executor``.
             halo: See there.
             amp: See there.
+            executor: See there.
 
         Returns:
             N×3×H'×W' uint8.
@@ -173,7 +188,7 @@ class Purifier(nn.Module):
             raise InputError(
                 f"pixels are {pixels.dtype} of shape {tuple(pixels.shape)}; expected N×3×H×W uint8"
             )
-        return self._purify(pixels, tile, halo, amp)
+        return self._purify(pixels, tile, halo, amp, executor)
 
     @property
     def score_unit(self) -> str:
@@ -207,7 +222,7 @@ class Purifier(nn.Module):
         halo = self._halo(halo)
         with autocast(images.device, amp):
             if max(images.shape[-2:]) > tile + 2 * halo:
-                purified = self._network_tiled(images, tile, halo)
+                purified = self._network_tiled(images, tile, halo, amp, None)
             else:
                 weight = next(self.network.parameters(), images)
                 purified = self._network_says(images.to(weight.dtype))
@@ -219,18 +234,22 @@ class Purifier(nn.Module):
     def _halo(self, halo: int | None) -> int:
         return min(int(self.network.radius), HALO) if halo is None else halo  # type: ignore[arg-type]
 
-    def _purify(self, images: Tensor, tile: int, halo: int | None, amp: Amp) -> Tensor:
+    def _purify(
+        self, images: Tensor, tile: int, halo: int | None, amp: Amp, executor: Executor | None
+    ) -> Tensor:
         halo = self._halo(halo)
         with autocast(images.device, amp):
             if max(images.shape[-2:]) > tile + 2 * halo:
-                return self._purify_tiled(images, tile, halo)
+                return self._purify_tiled(images, tile, halo, amp, executor)
             purified = self(as_floats(images) if images.dtype == torch.uint8 else images)
             return _like(purified, images)
 
     def _dtype(self, images: Tensor) -> torch.dtype:
         return next(self.network.parameters(), as_floats(images[..., :1, :1])).dtype
 
-    def _network_tiled(self, images: Tensor, tile: int, halo: int) -> Tensor:
+    def _network_tiled(
+        self, images: Tensor, tile: int, halo: int, amp: Amp, executor: Executor | None
+    ) -> Tensor:
         dtype = self._dtype(images)
 
         def network(part: Tensor) -> Tensor:
@@ -238,18 +257,21 @@ class Purifier(nn.Module):
             return _like(purified, images) if self._as_is else purified
 
         return apply_tiled(
-            network,
+            _in_threads(network, images.device, amp, executor),
             images,
             tile=tile,
             halo=halo,
             multiple=int(self.network.multiple),  # type: ignore[arg-type]
             scale=self.scale,
             dtype=images.dtype if self._as_is else dtype,
+            executor=executor,
         )
 
-    def _purify_tiled(self, images: Tensor, tile: int, halo: int) -> Tensor:
+    def _purify_tiled(
+        self, images: Tensor, tile: int, halo: int, amp: Amp, executor: Executor | None
+    ) -> Tensor:
         """The network tile by tile, then the gate on the whole, then the strength."""
-        purified = self._network_tiled(images, tile, halo)
+        purified = self._network_tiled(images, tile, halo, amp, executor)
         if self._as_is:
             return purified
         dtype, factors = self._dtype(images), self._factors(images, purified)
@@ -257,7 +279,21 @@ class Purifier(nn.Module):
         def strengthen(part: Tensor, purified: Tensor) -> Tensor:
             return _like(apply_strength(as_floats(part, dtype), purified, factors), images)
 
-        return apply_tiled(strengthen, images, purified, tile=tile, halo=WINDOW // 2)
+        function = _in_threads(strengthen, images.device, amp, executor)
+        halo = WINDOW // 2
+        return apply_tiled(function, images, purified, tile=tile, halo=halo, executor=executor)
+
+
+def _in_threads(
+    function: Callable[..., Tensor], device: torch.device, amp: Amp, executor: Executor | None
+) -> Callable[..., Tensor]:
+    """``function`` under autocast, which other threads do not inherit."""
+
+    def run(*parts: Tensor) -> Tensor:
+        with autocast(device, amp):
+            return function(*parts)
+
+    return function if executor is None else run
 
 
 def _like(purified: Tensor, images: Tensor) -> Tensor:

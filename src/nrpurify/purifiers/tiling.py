@@ -6,6 +6,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from concurrent.futures import Executor
+from itertools import product
 
 import torch
 import torch.nn.functional as F
@@ -51,6 +53,7 @@ def apply_tiled(
     multiple: int = 1,
     scale: int = 1,
     dtype: torch.dtype | None = None,
+    executor: Executor | None = None,
 ) -> Tensor:
     """Apply an image-to-image ``function`` tile by tile, without gradients.
 
@@ -68,6 +71,8 @@ def apply_tiled(
             of pixel blocks sees the same grid.
         scale: How many times longer the sides become.
         dtype: Of the result, by default that of ``images``.
+        executor: Threads that share the tiles; by default this one does all of them. The result
+            is the same where each thread uses as many cores as this one.
 
     Raises:
         InputError: ``tile`` is not positive or ``halo`` negative.
@@ -77,12 +82,19 @@ def apply_tiled(
     tile, halo = (-(-size // multiple) * multiple for size in (tile, halo))
     height, width = (scale * side for side in images.shape[2:])
     result = images.new_empty(len(images), 3, height, width, dtype=dtype)
-    with torch.no_grad():
-        for rows_in, rows_keep, rows_out in spans(images.shape[2], tile, halo):
-            for cols_in, cols_keep, cols_out in spans(images.shape[3], tile, halo):
-                part = function(*(given[..., rows_in, cols_in] for given in (images, *more)))
-                place = (..., _times(rows_out, scale), _times(cols_out, scale))
-                result[place] = part[..., _times(rows_keep, scale), _times(cols_keep, scale)]
+    inference = torch.is_inference_mode_enabled()
+
+    def fill(spans: tuple[tuple[slice, slice, slice], tuple[slice, slice, slice]]) -> None:
+        (rows_in, rows_keep, rows_out), (cols_in, cols_keep, cols_out) = spans
+        with torch.inference_mode(inference), torch.no_grad():  # of each thread
+            part = function(*(given[..., rows_in, cols_in] for given in (images, *more)))
+            place = (..., _times(rows_out, scale), _times(cols_out, scale))
+            result[place] = part[..., _times(rows_keep, scale), _times(cols_keep, scale)]
+
+    rows, columns = (spans(side, tile, halo) for side in images.shape[2:])
+    share = map if executor is None else executor.map
+    for _ in share(fill, product(rows, columns)):
+        pass  # an error is raised here
     return result
 
 

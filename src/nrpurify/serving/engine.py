@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -55,8 +56,10 @@ class PurifiedImage:
 class _Purifier:
     """A purifier, or another defense, with what its gate decided last in each thread."""
 
-    def __init__(self, name: str, module: nn.Module, settings: ServeSettings) -> None:
-        self.name, self.module, self._settings = name, module, settings
+    def __init__(
+        self, name: str, module: nn.Module, settings: ServeSettings, tiles: Executor | None
+    ) -> None:
+        self.name, self.module, self._settings, self._tiles = name, module, settings, tiles
         self._where: dict[str, Any] = {
             "device": settings.device,
             "tile": settings.tile,
@@ -97,7 +100,9 @@ class _Purifier:
 
     def _single(self, image: Image) -> PurifiedImage:
         self._last.shares = []
-        rgb, alpha = defend_image(self.module, image, **self._where)
+        large = image.pixels[0].numel() > self._settings.small_pixels
+        tiles = self._tiles if large else None  # their tiles would be in the way of small images
+        rgb, alpha = defend_image(self.module, image, executor=tiles, **self._where)
         return PurifiedImage(rgb, alpha, next(iter(self._last.shares), None))
 
     def _seeded(self, image: Image) -> PurifiedImage:
@@ -170,6 +175,12 @@ def class_name(index: int, count: int) -> str:
     return imagenet_classes()[index] if count == 1000 else f"class {index}"
 
 
+def _tile_threads() -> Executor:
+    """One thread a core; all cores together would spend more on each tile."""
+    cores = torch.get_num_threads()
+    return ThreadPoolExecutor(cores, "tiles", initializer=torch.set_num_threads, initargs=(1,))
+
+
 class Engine:
     """All models by the names that requests use.
 
@@ -187,8 +198,9 @@ class Engine:
     def __init__(self, settings: ServeSettings) -> None:
         self.settings = settings
         device = settings.device
+        tiles = _tile_threads() if torch.device(device).type == "cpu" else None
         self.purifiers = {
-            name: _Purifier(name, make(spec, device=device), settings)
+            name: _Purifier(name, make(spec, device=device), settings, tiles)
             for name, spec in settings.purifiers.items()
         }
         self.victims = {

@@ -45,6 +45,7 @@ class Lane:
         wait: Longest time in seconds that a job waits for others of its key.
         observe: Called with the size of each finished batch and its seconds.
         changed: Called with the number of held places after each change.
+        start: Called first in the thread.
     """
 
     def __init__(
@@ -59,6 +60,7 @@ class Lane:
         wait: float = 0.0,
         observe: Callable[[int, float], None] = lambda images, seconds: None,
         changed: Callable[[int], None] = lambda held: None,
+        start: Callable[[], object] = lambda: None,
     ) -> None:
         self._run, self._observe, self._changed = run, observe, changed
         self._places, self._most_cost, self._seconds = places, cost, seconds
@@ -66,7 +68,7 @@ class Lane:
         self._waiting: deque[_Job] = deque()
         self._running: list[_Job] = []
         self._arrived = asyncio.Event()
-        self._pool = ThreadPoolExecutor(1, thread_name_prefix=name)
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix=name, initializer=start)
         self.pace = 0.0
         """Seconds for each unit of cost, of recent batches."""
         self._closing = False

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
 
+import torch
 from starlette.requests import Request
 
 from nrpurify.core.images import Image, encode_png
@@ -66,6 +67,8 @@ class Service:
     def __init__(self, settings: ServeSettings, metrics: Metrics) -> None:
         self.settings, self.metrics = settings, metrics
         self.engine: Engine | None = None
+        # for new threads, torch takes the number that was set last, such as that of a tile's thread
+        self._all_cores = partial(torch.set_num_threads, torch.get_num_threads())
         self.memory = Memory(settings.upload_memory)
         # small images never wait behind large ones, nor behind what claims to be large
         self._small = self._track("images", settings.places)
@@ -78,6 +81,7 @@ class Service:
             seconds=0.8 * settings.attack_seconds,
             observe=partial(self._observe, "attacks"),
             changed=metrics.held.labels("attacks").set,
+            start=self._all_cores,
         )
 
     def _track(self, name: str, places: int) -> _Track:
@@ -92,6 +96,7 @@ class Service:
             wait=own.batch_seconds,
             observe=partial(self._observe, name),
             changed=self.metrics.held.labels(name).set,
+            start=self._all_cores,
         )
         return _Track(lane, ThreadPoolExecutor(1, thread_name_prefix=f"{name}-codec"))
 
