@@ -60,10 +60,12 @@ BENCHES := attacks ssp speed training startup
 bench: $(VENV)/.dev
 	for name in $(BENCHES); do $(BIN)/python benchmarks/$$name.py || exit 1; done
 	$(BIN)/python tools/pages.py
+	$(BIN)/python tools/plots.py
 
 bench-full: $(VENV)/.dev
 	for name in $(BENCHES); do $(BIN)/python benchmarks/$$name.py --full --repeats 5 || exit 1; done
 	$(BIN)/python tools/pages.py
+	$(BIN)/python tools/plots.py
 
 # The site, in site/. Links and anchors that lead nowhere are errors.
 docs: .venv-docs/.done

@@ -39,6 +39,16 @@ def test_tables_of_numbers_are_marked(page):
         assert share < 0.4, f"a table of numbers without a mark:\n{block}"
 
 
+@pytest.mark.parametrize("name", pages.plots.PLOTS)
+def test_plot_shows_the_committed_results(name):
+    _, results, _ = pages.plots.PLOTS[name]
+    if not all((pages.tables.RESULTS / f"{one}.json").exists() for one in results):
+        pytest.skip("no results yet")
+    svg = (pages.plots.FIGURES / f"plot-{name}.svg").read_text(encoding="utf-8")
+    digest = re.search("<!-- results (\\w+) -->", svg)[1]
+    assert digest == pages.plots.sources(results), "run python tools/plots.py"
+
+
 def test_reference_has_all_public_names():
     import nrpurify
 

@@ -144,3 +144,33 @@ def test_wrong_options_are_named(tmp_path):
         tables.view(kept, colums="victim")
     with pytest.raises(ValueError, match="no result is left"):
         tables.view(kept, victims="nobody")
+
+
+def test_certificates_become_a_column_each(tmp_path):
+    summary = {
+        "settings": {
+            "victim": "efficientnet_lite0",
+            "purifier": "/somewhere/denoise.safetensors",
+            "sigma": 0.25,
+            "n": 1000,
+            "alpha": 0.001,
+            "size": 224,
+            "precision": "bf16",
+        },
+        "images": 2,
+        "abstained": 1,
+        "certified_accuracy": {"0": 0.5, "0.25": 0.5, "0.5": 0.0},
+        "rows": [
+            {"name": "a.png", "prediction": 3, "label": 3, "radius": 0.31234567},
+            {"name": "b.png", "prediction": None, "label": 3, "radius": 0.0},
+        ],
+    }
+    (tmp_path / "certify.json").write_text(json.dumps(summary))
+    kept = tables.trim_certificates(tmp_path)
+    assert kept["rows"] == [0.3123, 0]
+    assert "somewhere" not in json.dumps(kept)
+    table = tables.certificates([kept, kept])
+    assert "| radius | denoise, σ 0.25 | denoise, σ 0.25 |" in table
+    assert "| 0.25 | 50.0 | 50.0 |" in table
+    assert "| 0.5 |" not in table
+    assert "2 images of 224 pixels, 1,000 samples, α 0.001, 1 abstentions, bf16" in table

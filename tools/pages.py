@@ -21,6 +21,7 @@ from nrpurify import weights
 
 sys.path.insert(0, str(Path(__file__).parent))
 import paper_pages
+import plots
 import tables
 
 DOCS = Path(__file__).parent.parent / "docs"
@@ -196,7 +197,11 @@ def main() -> None:
     show.add_argument("options", nargs="*", help="such as columns=victim; see below")
     args = parser.parse_args()
     if args.action == "add":
-        print(tables.write(args.name, tables.trim(args.runs, args.pool, args.note)))
+        if (args.runs[0] / "certify.json").exists():
+            content = tables.trim_certificates(args.runs[0], args.note)
+        else:
+            content = tables.trim(args.runs, args.pool, args.note)
+        print(tables.write(args.name, content))
         print("now write into a page, and run python tools/pages.py:")
         print(f"<!-- table: {args.name} -->\n<!-- /table -->")
     elif args.action == "show":

@@ -98,12 +98,13 @@ def _matrix(one: Experiment, metric: tuple[str, str], ours: Ours) -> str:
 def _measured(name: str, run: Mapping[str, Any] | None) -> list[str]:
     parts = ["## Measured here"]
     if run:
-        parts.append(f"*{tables.caption(run)}* Values in brackets are 95 % intervals.")
+        note = " Values in brackets are 95 % intervals." if run["images"]["n"] else ""
+        parts.append(f"*{tables.caption(run)}*{note}")
         findings = run["plan"].get("paper", {}).get("findings", ())
         said = [f"- The paper: {f['claim']}. Here: {f['here']}" for f in findings if f.get("here")]
         if said:
             parts.append("\n".join(said))
-    old = [row for row in tables.load(OLD)["rows"] if name in row[0]]
+    old = [] if run else [row for row in tables.load(OLD)["rows"] if name in row[0]]
     for _, setting, paper, here in old:
         parts.append(
             "At the scale `small`, by version 0.1.0; the run was not kept "

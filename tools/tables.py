@@ -64,7 +64,9 @@ Cell = Mapping[str, Any]
 
 
 def trim(folders: Sequence[Path], pool: bool = False, note: str = "") -> dict[str, Any]:
-    """What is committed of runs: plan, versions, hashes and one small record a cell.
+    """What is committed of runs of ``nrpurify grid``, ``evaluate`` and ``paper``.
+
+    These are plan, versions, hashes of weights, and one small record a cell.
 
     Args:
         folders: Run folders. Cells that are in several, and equal, are taken once.
@@ -115,6 +117,24 @@ def trim(folders: Sequence[Path], pool: bool = False, note: str = "") -> dict[st
         "plan": _filled(first.settings),
         **({"paper": paper} if paper else {}),
         "cells": list(cells.values()),
+    }
+
+
+def trim_certificates(folder: Path, note: str = "") -> dict[str, Any]:
+    """What is committed of ``nrpurify certify``: settings, certified accuracy, and each image's
+    radius, 0 where the answer is wrong or none.
+    """
+    summary = json.loads((folder / "certify.json").read_text(encoding="utf-8"))
+    settings = _filled(summary["settings"])
+    radii = [r["radius"] if r["prediction"] == r["label"] else 0 for r in summary["rows"]]
+    return {
+        "kind": "certificates",
+        "note": note,
+        "settings": settings,
+        "images": summary["images"],
+        "abstained": summary["abstained"],
+        "certified_accuracy": summary["certified_accuracy"],
+        "rows": [round(radius, 4) for radius in radii],
     }
 
 
@@ -185,8 +205,11 @@ def render(mark: str) -> str:
     name, *options = shlex.split(mark)
     if name in DERIVED:
         return DERIVED[name]()
-    content = load(name)
-    if content.get("kind") == "table":
+    contents = [load(one) for one in name.split(",")]
+    content = contents[0]
+    if content["kind"] == "certificates":
+        return certificates(contents)
+    if content["kind"] == "table":
         return static(content)
     return view(content, **dict(option.split("=", 1) for option in options))
 
@@ -203,6 +226,27 @@ def static(content: Mapping[str, Any]) -> str:
             cells.append(f"**{text}**" if (i, j) in bold else text)
         lines.append(cells)
     return markdown([column["name"] for column in columns], lines)
+
+
+def certificates(contents: Sequence[Mapping[str, Any]]) -> str:
+    """Certified accuracy at each radius, a column for each result of ``nrpurify certify``."""
+    heading, captions = ["radius"], []
+    for content in contents:
+        settings = content["settings"]
+        purifier = Path(settings.get("purifier", "no denoiser")).stem
+        heading.append(f"{purifier}, σ {settings['sigma']:g}")
+        captions.append(
+            f"{heading[-1]}: {settings['victim']}, {content['images']} images of "
+            f"{settings['size']} pixels, {settings['n']:,} samples, α {settings['alpha']:g}, "
+            f"{content['abstained']} abstentions, {settings['precision']}"
+        )
+    radii = list(dict.fromkeys(r for content in contents for r in content["certified_accuracy"]))
+    rows = []
+    for radius in radii:
+        shares = [content["certified_accuracy"].get(radius) for content in contents]
+        if any(shares):
+            rows.append([radius, *("–" if s is None else f"{100 * s:.1f}" for s in shares)])
+    return f"{markdown(heading, rows)}\n*{'; '.join(captions)}.*\n"
 
 
 def markdown(heading: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -264,8 +308,9 @@ def caption(content: Mapping[str, Any]) -> str:
     """On what a run was measured, in one line."""
     images = content["images"]
     size = f" of {images['size']} pixels" if images.get("size") else ""
+    shown = f"{images['n']} images{size}, " if images["n"] else ""
     return (
-        f"{images['n']} images{size}, {content['precision']}, seed {content['seed']}, "
+        f"{shown}{content['precision']}, seed {content['seed']}, "
         f"nrpurify {content['versions']['nrpurify']}, torch {content['versions']['torch']}, "
         f"{content['created']}."
     )
