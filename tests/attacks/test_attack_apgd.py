@@ -7,8 +7,8 @@ from torch import nn
 
 from nrpurify.attacks import apgd_ce, apgd_dlr, pgd
 from nrpurify.attacks.apgd import APGDCE, APGDDLR, checkpoints
-from nrpurify.attacks.base import AttackProblem
 from nrpurify.attacks.losses import Criterion, dlr, margin
+from nrpurify.attacks.problem import AttackProblem
 from nrpurify.attacks.restarts import Watch
 from nrpurify.core.errors import InputError
 

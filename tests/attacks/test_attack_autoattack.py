@@ -11,12 +11,12 @@ from torch import nn
 from nrpurify.attacks import EOT, AutoAttack, apgd_t, autoattack, fab_t
 from nrpurify.attacks import forward as forward_module
 from nrpurify.attacks.apgdt import escapes
-from nrpurify.attacks.base import AttackProblem
 from nrpurify.attacks.fab import to_hyperplane
 from nrpurify.attacks.gradient_log import log_gradients
 from nrpurify.attacks.losses import Criterion, Escape
+from nrpurify.attacks.problem import AttackProblem
+from nrpurify.attacks.runner import AttackRunner, AttackSpec
 from nrpurify.core.errors import GradientWarning, InputError
-from nrpurify.evaluation.attack_runner import AttackRunner, AttackSpec
 
 SHORT = {"steps": 5, "queries": 20}
 

@@ -5,9 +5,9 @@ import torch
 from torch import nn
 
 from nrpurify.attacks import EOT, Ensemble, create, fia, i_fgsm, ila, naa
-from nrpurify.attacks.base import AttackProblem
 from nrpurify.attacks.fia import middle_layers
 from nrpurify.attacks.losses import Criterion
+from nrpurify.attacks.problem import AttackProblem
 from nrpurify.core.errors import InputError
 
 EPS = 8 / 255

@@ -6,15 +6,15 @@ from torch import nn
 
 from nrpurify.attacks import get, mi_fgsm, pgd
 from nrpurify.attacks.apgd import APGDCE, APGDDLR
-from nrpurify.attacks.base import AttackProblem
 from nrpurify.attacks.constraints import round_within
 from nrpurify.attacks.losses import Criterion
+from nrpurify.attacks.problem import AttackProblem
 from nrpurify.attacks.restarts import Watch
+from nrpurify.attacks.runner import AttackSpec
 from nrpurify.core.errors import InputError
 from nrpurify.core.fractions import parse_eps
 from nrpurify.core.images import from_uint8, to_uint8
 from nrpurify.evaluation import check_budget
-from nrpurify.evaluation.attack_runner import AttackSpec
 
 EPS, STEP = 0.5, 0.2
 LABELS = torch.tensor([1, 0, 4])

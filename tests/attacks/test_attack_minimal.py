@@ -7,9 +7,9 @@ import torch
 from torch import nn
 
 from nrpurify.attacks import EOT, Ensemble, cw, ddn, deepfool, fmn, get, hopskipjump
+from nrpurify.attacks.runner import AttackRunner, AttackSpec
 from nrpurify.core.errors import InputError, MissingExtraError
 from nrpurify.defenses import Protected
-from nrpurify.evaluation.attack_runner import AttackRunner, AttackSpec
 
 NAMES = {
     "deepfool": {"steps": 10, "candidates": 4},

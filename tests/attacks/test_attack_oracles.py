@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from nrpurify.attacks import EOT, dim, fgsm, fgsm_ti, i_fgsm, mi_fgsm, mi_fgsm_ti, pgd, r_fgsm
-from nrpurify.attacks.base import GROWTH
+from nrpurify.attacks.gradient_attack import GROWTH
 from nrpurify.attacks.starts import per_image, start_each
 from nrpurify.attacks.transforms import diverse_input, gaussian_kernel
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from nrpurify.attacks import get, names
-from nrpurify.evaluation.attack_runner import AttackRunner
+from nrpurify.attacks.runner import AttackRunner
 
 STOPPING = ["apgd-t", "fab-t", "autoattack", "deepfool", "ddn", "fmn", "cw", "hopskipjump"]
 """Which leave an image as soon as it is misclassified; test_attack_stopping.py has them."""

@@ -5,9 +5,9 @@ import torch
 from torch import nn
 
 from nrpurify.attacks import nes, simba
-from nrpurify.attacks.base import AttackProblem
 from nrpurify.attacks.losses import Criterion
 from nrpurify.attacks.nes import NES
+from nrpurify.attacks.problem import AttackProblem
 from nrpurify.attacks.simba import SimBA, cosines
 from nrpurify.core.errors import InputError
 

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from nrpurify.attacks import BPDA, Square, square
-from nrpurify.attacks.base import AttackProblem
+from nrpurify.attacks.problem import AttackProblem
 from nrpurify.attacks.square_l2 import moved, pattern, peak, tiles
 from nrpurify.defenses import Protected
 

@@ -6,7 +6,7 @@ from torch import nn
 
 from nrpurify.attacks import get
 from nrpurify.attacks.gradient_log import log_gradients
-from nrpurify.evaluation.attack_runner import AttackRunner
+from nrpurify.attacks.runner import AttackRunner
 
 SHORT = {
     "apgd-t": {"steps": 6, "early_stop": True},

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from torch import nn
 
 from nrpurify.attacks import SSP, SelfSupervisedPerturbation, get, ssp
+from nrpurify.attacks.runner import AttackRunner
 from nrpurify.core.errors import GradientWarning, InputError
-from nrpurify.evaluation.attack_runner import AttackRunner
 from nrpurify.models.feature_distances import feature_distance
 from nrpurify.models.features import FeatureExtractor
 

@@ -13,14 +13,14 @@ from torchvision.transforms.functional import rotate
 
 from nrpurify import attacks
 from nrpurify.attacks.admix import photographs, random_crop
-from nrpurify.attacks.base import AttackProblem
 from nrpurify.attacks.bsr import rotated
 from nrpurify.attacks.momentum import clipped
+from nrpurify.attacks.problem import AttackProblem
 from nrpurify.attacks.residual import decayed, residual_blocks, scaled_shortcuts
+from nrpurify.attacks.runner import AttackSpec
 from nrpurify.attacks.sia import CHANGES
 from nrpurify.attacks.ssa import cosines
 from nrpurify.core.errors import InputError
-from nrpurify.evaluation.attack_runner import AttackSpec
 from nrpurify.models import load_classifier
 
 NAMES = ("si-ni-fgsm", "admix", "ssa", "sia", "bsr")

@@ -8,11 +8,11 @@ import torch
 from PIL import Image
 
 from nrpurify import weights
+from nrpurify.attacks.runner import AttackRunner
 from nrpurify.batch import AttackOptions, read_records
 from nrpurify.batch import attack as attack_module
 from nrpurify.core.image_tensors import load_image_tensor
 from nrpurify.core.images import from_uint8, to_uint8
-from nrpurify.evaluation.attack_runner import AttackRunner
 from nrpurify.models import features
 
 pytestmark = pytest.mark.usefixtures("random_weights")

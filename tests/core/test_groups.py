@@ -8,11 +8,11 @@ from torch import nn
 
 from nrpurify.attacks import pgd
 from nrpurify.attacks.gradient_log import log_gradients
+from nrpurify.attacks.runner import AttackRunner
 from nrpurify.batch import image_generator
 from nrpurify.core.groups import GroupSize, in_fixed_groups, span
 from nrpurify.core.random import derive_generator, derive_seed
 from nrpurify.defenses.randomness import reseed
-from nrpurify.evaluation.attack_runner import AttackRunner
 
 
 def test_seeds_depend_on_seed_purpose_and_image():

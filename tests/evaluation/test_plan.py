@@ -15,9 +15,9 @@ from nrpurify.evaluation import (
     plan_from_dict,
     read_plan,
 )
-from nrpurify.evaluation.plan import SCORE_BASED, shipped_plans
-from nrpurify.evaluation.plan_checks import check_plan
-from nrpurify.evaluation.plan_parser import distance
+from nrpurify.evaluation.plan import SCORE_BASED
+from nrpurify.evaluation.plan_checks import check_plan, distance
+from nrpurify.evaluation.plan_parser import shipped_plans
 
 GOOD = """\
 title: A title

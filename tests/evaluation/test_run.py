@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 
+from nrpurify.attacks.runner import AttackRunner
 from nrpurify.attacks.trained import PATTERN, save_pattern
 from nrpurify.core.callables import Function
 from nrpurify.core.config import RecipeError
@@ -25,7 +26,6 @@ from nrpurify.evaluation import (
     plan_from_dict,
 )
 from nrpurify.evaluation import run as run_plan
-from nrpurify.evaluation.attack_runner import AttackRunner
 from nrpurify.evaluation.classification import Classify
 from nrpurify.evaluation.gallery import shown_defense
 from nrpurify.evaluation.plan_checks import check_plan

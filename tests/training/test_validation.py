@@ -52,6 +52,12 @@ def test_images_are_attacked_within_eps_and_kept(validator, monkeypatch):
     assert torch.equal(again.attacked, first.attacked)
 
 
+def test_a_photo_is_attacked_the_same_whatever_stands_beside_it(validator):
+    both = validator()
+    both.file.unlink()
+    assert torch.equal(validator(photos=1).attacked, both.attacked[:1])
+
+
 def test_attacked_images_are_the_same_in_every_run(validator):
     first = validator()
     first.file.unlink()

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from nrpurify.attacks.apgd import APGDCE, APGDDLR, apgd_ce, apgd_dlr
     from nrpurify.attacks.apgdt import APGDT, apgd_t
     from nrpurify.attacks.autoattack import AutoAttack, autoattack
-    from nrpurify.attacks.base import Attack, AttackProblem, GradientAttack
+    from nrpurify.attacks.base import Attack
     from nrpurify.attacks.bsr import BSR, bsr
     from nrpurify.attacks.cda import CDA, cda
     from nrpurify.attacks.cwa import CWA, cwa
@@ -39,7 +39,8 @@ if TYPE_CHECKING:
     from nrpurify.attacks.fsa import FSA, fsa
     from nrpurify.attacks.ghost import Ghost, ghost
     from nrpurify.attacks.gra import GRA, gra
-    from nrpurify.attacks.ila import ILA, ila
+    from nrpurify.attacks.gradient_attack import GradientAttack
+    from nrpurify.attacks.info import AttackInfo
     from nrpurify.attacks.logit import Logit, logit
     from nrpurify.attacks.losses import random_targets
     from nrpurify.attacks.minimal import (
@@ -61,7 +62,8 @@ if TYPE_CHECKING:
     from nrpurify.attacks.noise import Noise, noise
     from nrpurify.attacks.pgn import PGN, pgn
     from nrpurify.attacks.pi import PIFGSM, pi_fgsm
-    from nrpurify.attacks.registry import ATTACKS, AttackInfo, create, get, names, register_attack
+    from nrpurify.attacks.problem import AttackProblem
+    from nrpurify.attacks.registry import ATTACKS, create, get, names, register_attack
     from nrpurify.attacks.sgm import SGM, sgm
     from nrpurify.attacks.sia import SIA, sia
     from nrpurify.attacks.simba import SimBA, simba
@@ -113,7 +115,10 @@ _FILES = {
     "apgd": ("APGDCE", "APGDDLR", "apgd_ce", "apgd_dlr"),
     "apgdt": ("APGDT", "apgd_t"),
     "autoattack": ("AutoAttack", "autoattack"),
-    "base": ("Attack", "AttackProblem", "GradientAttack"),
+    "base": ("Attack",),
+    "gradient_attack": ("GradientAttack",),
+    "info": ("AttackInfo",),
+    "problem": ("AttackProblem",),
     "cda": ("CDA", "cda"),
     "dim": ("DIM", "dim"),
     "fab": ("FABT", "fab_t"),
@@ -125,7 +130,7 @@ _FILES = {
     "fsa": ("FSA", "fsa"),
     "losses": ("random_targets",),
     "noise": ("Noise", "noise"),
-    "registry": ("ATTACKS", "AttackInfo", "create", "get", "names", "register_attack"),
+    "registry": ("ATTACKS", "create", "get", "names", "register_attack"),
     "square": ("Square", "square"),
     "ssp": ("SSP", "SelfSupervisedPerturbation", "ssp"),
     "surrogate": ("frozen",),

@@ -10,9 +10,10 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
-from nrpurify.attacks.base import AttackProblem, functional
 from nrpurify.attacks.forward import Transform
+from nrpurify.attacks.functional import functional
 from nrpurify.attacks.momentum import InputAttack
+from nrpurify.attacks.problem import AttackProblem
 from nrpurify.attacks.registry import register_attack
 from nrpurify.core.errors import InputError
 from nrpurify.core.images import as_floats, read_image

@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 
 from nrpurify.attacks.apgd import AutoPGD
-from nrpurify.attacks.base import AttackProblem, functional
 from nrpurify.attacks.forward import forward, logits
+from nrpurify.attacks.functional import functional
 from nrpurify.attacks.losses import Criterion, Escape, dlr, margin
+from nrpurify.attacks.problem import AttackProblem
 from nrpurify.attacks.registry import register_attack
 from nrpurify.attacks.restarts import Attempt, Watch, best_of
 from nrpurify.core.errors import InputError

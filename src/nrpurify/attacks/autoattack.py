@@ -14,11 +14,13 @@ from torch import Tensor
 
 from nrpurify.attacks.apgd import APGDCE, APGDDLR
 from nrpurify.attacks.apgdt import APGDT
-from nrpurify.attacks.base import Attack, AttackProblem, functional
+from nrpurify.attacks.base import Attack
 from nrpurify.attacks.fab import FABT
 from nrpurify.attacks.forward import forward, logits
+from nrpurify.attacks.functional import functional
 from nrpurify.attacks.gradient_log import counting_rows, tell
 from nrpurify.attacks.losses import margin
+from nrpurify.attacks.problem import AttackProblem
 from nrpurify.attacks.registry import register_attack
 from nrpurify.attacks.square import Square
 from nrpurify.attacks.wrappers import EOT

@@ -7,41 +7,32 @@ the budget or of [0, 1], of another shape, NaN or infinite.
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar, cast, dataclass_transform
+from typing import Any, ClassVar, TypeVar, cast, dataclass_transform
 
 import torch
 from torch import Tensor, nn
 
 from nrpurify.attacks.constraints import Eps, check_norm, per_sample
-from nrpurify.attacks.forward import Transform, cross_entropy
 from nrpurify.attacks.forward import predict as predict_classes
 from nrpurify.attacks.gradient import (
     Callback,
-    Objective,
     enable_attack_grad,
     outside_inference,
-    sign_gradient_ascent,
 )
+from nrpurify.attacks.info import AttackInfo
 from nrpurify.attacks.losses import Criterion, given_criterion
 from nrpurify.attacks.problem import AttackProblem
-from nrpurify.attacks.registry import AttackInfo
-from nrpurify.attacks.starts import GeneratorLike, Start, per_image
+from nrpurify.attacks.starts import GeneratorLike, per_image
 from nrpurify.attacks.surrogate import frozen
-from nrpurify.attacks.transforms import diverse_input, gaussian_kernel, smoother
 from nrpurify.core.errors import AttackError, InputError
 from nrpurify.core.images import check_images
 from nrpurify.core.precision import Amp, at_least_fp32
 from nrpurify.core.registry import naming_plugin, near_matches
 
-__all__ = ["Attack", "AttackFunction", "AttackProblem", "GradientAttack", "functional"]
-
 A = TypeVar("A", bound="Attack")
-GROWTH = 330 / 299
-"""How far input diversity enlarges images: to 330 pixels from Inception's 299, as published."""
 TOLERANCE = 1e-5
 """Rounding errors of arithmetic that a result may show before it is projected."""
 PRESETS = ("paper", "authors")
@@ -154,7 +145,7 @@ class Attack:
             generator: Makes what is random reproducible: one on the CPU for all, or one an image.
             amp: bf16 autocast: ``True``, ``False`` or ``"auto"``. The images of one call go through
                 the network together, and kernels round by their number; see
-                ``nrpurify.evaluation.attack_runner`` for results that do not depend on it.
+                ``nrpurify.attacks.runner`` for results that do not depend on it.
             callback: Called after each step with its number from 1 and the N losses before it
                 (minus the loss when targeted).
 
@@ -234,163 +225,3 @@ class Attack:
 
 def _own(attack: Attack) -> bool:
     return type(attack).__module__.partition(".")[0] == __name__.partition(".")[0]
-
-
-class GradientAttack(Attack):
-    """Gradient steps up a loss; FGSM, PGD, MI-FGSM, DIM and their kin are settings of it.
-
-    The attributes below are constants here, since they have no annotation. A subclass makes one a
-    setting by annotating it.
-
-    Attributes:
-        steps: Number of gradient steps.
-        step_size: In units of [0, 1] images, one value or one an image; None for eps / steps.
-        start: A name in :data:`nrpurify.attacks.starts.STARTS`, or a function.
-        start_share: Share of eps that a random start may use.
-        momentum: Decay of accumulated gradients, 0 for none.
-        diversity: Probability of an input-diversity draw for an image and step, 0 for none.
-        smoothing: Odd side of the Gaussian filter of the gradient, 0 for none.
-    """
-
-    steps = 1
-    if TYPE_CHECKING:  # a type checker needs the annotation, a dataclass would make it a field
-        step_size: Eps | None = None
-        start: str | Start = "clean"
-    else:
-        step_size, start = None, "clean"
-    start_share = 1.0
-    momentum = 0.0
-    diversity = 0.0
-    smoothing = 0
-
-    def perturb(self, problem: AttackProblem) -> Tensor:
-        """Ascend :meth:`objective` by the settings."""
-        first = self.first(problem)
-        return sign_gradient_ascent(
-            problem.clean,
-            self.objective(problem),
-            eps=problem.radii,
-            norm=problem.norm,
-            steps=self.steps,
-            step_size=self.length(problem.radii, problem.norm),
-            start=first,
-            momentum=self.momentum,
-            smooth=smoother(gaussian_kernel(self.smoothing)) if self.smoothing else None,
-            callback=problem.callback,
-        )
-
-    def objective(self, problem: AttackProblem) -> Objective:
-        """The loss that is to grow: the cross entropy, on diverse inputs with ``diversity``."""
-        if not self.diversity:
-            return problem.loss
-
-        def draw() -> list[Transform]:
-            shape = torch.Size((1, *problem.clean.shape[1:]))
-            return [
-                diverse_input(shape, self.diversity, one, growth=GROWTH)
-                for one in problem.generators
-            ]
-
-        return cross_entropy(problem.model, problem.goal, draw, problem.amp)
-
-    def first(self, problem: AttackProblem) -> Tensor | None:
-        """The images that it starts from; None for the clean ones."""
-        if self.start == "clean":
-            return None
-        return problem.start(self.start, self.start_share)
-
-    def length(self, eps: Eps, norm: str = "linf") -> Eps:
-        """The step size in force.
-
-        A start of random signs has used up its share of ``eps``. A default step size is one for ℓ∞
-        and would be tiny in ℓ2; there it is 2.5 eps / steps, which reaches all of the ball.
-        """
-        if self.step_size is not None:
-            default = type(self).step_size
-            if norm == "linf" or default is None or self.step_size is not default:
-                return self.step_size
-            return 2.5 * eps / self.steps
-        used = self.start_share if self.start == "sign" else 0.0
-        return (1 - used) * eps / self.steps
-
-
-class AttackFunction(Protocol):
-    """The functional form of an attack."""
-
-    __name__: str
-
-    def __call__(
-        self,
-        model: Any,
-        images: Tensor,
-        labels: Tensor | None = None,
-        *,
-        eps: Eps = 16 / 255,
-        norm: str = "linf",
-        preset: str = "paper",
-        targets: Tensor | None = None,
-        generator: GeneratorLike = None,
-        amp: Amp = False,
-        callback: Callback | None = None,
-        **settings: Any,
-    ) -> Tensor:
-        """Attack images; arguments as in :meth:`Attack.__call__` and the attack's settings."""
-
-
-_COMMON = """
-Arguments that are not listed, the result and errors: see
-:meth:`nrpurify.attacks.base.Attack.__call__`. ``preset`` is ``paper`` or ``authors``; settings
-override it.
-"""
-
-
-def functional(cls: type[Attack]) -> AttackFunction:
-    """The functional form of an attack: one call with its settings among the arguments."""
-
-    def attack(
-        model: Any,
-        images: Tensor,
-        labels: Tensor | None = None,
-        *,
-        eps: Eps = 16 / 255,
-        norm: str = "linf",
-        preset: str = "paper",
-        targets: Tensor | None = None,
-        generator: GeneratorLike = None,
-        amp: Amp = False,
-        callback: Callback | None = None,
-        **settings: Any,
-    ) -> Tensor:
-        return cls.create(preset, **settings)(
-            model,
-            images,
-            labels,
-            eps=eps,
-            norm=norm,
-            targets=targets,
-            generator=generator,
-            amp=amp,
-            callback=callback,
-        )
-
-    attack.__name__ = attack.__qualname__ = cls.info.name.replace("-", "_")
-    attack.__module__ = cls.__module__
-    attack.__doc__ = f"{inspect.cleandoc(cls.__doc__ or '')}\n{_COMMON}"
-    attack.__signature__ = _signature(cls, attack)  # type: ignore[attr-defined]
-    return attack
-
-
-def _signature(cls: type[Attack], function: Callable[..., Tensor]) -> inspect.Signature:
-    """The common arguments with the attack's settings, whose default None is the preset's."""
-    given = inspect.signature(function)
-    common = [p for p in given.parameters.values() if p.kind is not p.VAR_KEYWORD]
-    if not cls.info.targeted:
-        common = [p for p in common if p.name != "targets"]
-    own = [
-        inspect.Parameter(
-            one.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=one.type
-        )
-        for one in fields(cast(Any, cls))
-    ]
-    after = [p.name for p in common].index("preset") + 1
-    return given.replace(parameters=[*common[:after], *own, *common[after:]])

@@ -6,8 +6,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from nrpurify.attacks.base import Attack, AttackProblem, functional
+from nrpurify.attacks.base import Attack
 from nrpurify.attacks.forward import forward_in_batches
+from nrpurify.attacks.functional import functional
+from nrpurify.attacks.problem import AttackProblem
 from nrpurify.attacks.registry import register_attack
 from nrpurify.attacks.trained import load_generator
 from nrpurify.attacks.transforms import gaussian_kernel, smoother

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from nrpurify.attacks.base import AttackProblem, GradientAttack, functional
 from nrpurify.attacks.constraints import Eps
+from nrpurify.attacks.functional import functional
 from nrpurify.attacks.gradient import Objective
+from nrpurify.attacks.gradient_attack import GradientAttack
+from nrpurify.attacks.problem import AttackProblem
 from nrpurify.attacks.registry import register_attack
 from nrpurify.attacks.starts import Start
 from nrpurify.core.errors import InputError

@@ -9,10 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from nrpurify.attacks.base import AttackProblem, functional
 from nrpurify.attacks.forward import Calls, FeatureHooks, Features
+from nrpurify.attacks.functional import functional
 from nrpurify.attacks.gradient import Objective
 from nrpurify.attacks.momentum import MomentumAttack
+from nrpurify.attacks.problem import AttackProblem
 from nrpurify.attacks.registry import register_attack
 from nrpurify.attacks.surrogate import classify
 from nrpurify.attacks.wrappers import EOT, Ensemble

@@ -7,10 +7,11 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from nrpurify.attacks.base import AttackProblem, functional
+from nrpurify.attacks.functional import functional
 from nrpurify.attacks.gradient import value_and_gradient
 from nrpurify.attacks.gradient_log import usable
 from nrpurify.attacks.momentum import Estimator, MomentumAttack
+from nrpurify.attacks.problem import AttackProblem
 from nrpurify.attacks.registry import register_attack
 from nrpurify.attacks.residual import residual_blocks, scaled_shortcuts
 from nrpurify.core.errors import InputError

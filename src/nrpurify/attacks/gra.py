@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from nrpurify.attacks.base import AttackProblem, functional
+from nrpurify.attacks.functional import functional
 from nrpurify.attacks.momentum import (
     Estimator,
     MomentumAttack,
@@ -14,6 +14,7 @@ from nrpurify.attacks.momentum import (
     mean_gradient,
     neighbor,
 )
+from nrpurify.attacks.problem import AttackProblem
 from nrpurify.attacks.registry import register_attack
 from nrpurify.core.errors import InputError
 

@@ -8,11 +8,13 @@ import torch
 from torch import Tensor
 
 from nrpurify.attacks import registry
-from nrpurify.attacks.base import AttackProblem, GradientAttack, functional
 from nrpurify.attacks.constraints import Eps
 from nrpurify.attacks.fia import layer_hooks, product, split
 from nrpurify.attacks.forward import Features
+from nrpurify.attacks.functional import functional
 from nrpurify.attacks.gradient import Objective
+from nrpurify.attacks.gradient_attack import GradientAttack
+from nrpurify.attacks.problem import AttackProblem
 from nrpurify.attacks.registry import register_attack
 from nrpurify.core.errors import InputError
 from nrpurify.core.precision import at_least_fp32, autocast

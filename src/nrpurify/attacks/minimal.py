@@ -13,9 +13,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from nrpurify.attacks.base import Attack, AttackProblem, functional
+from nrpurify.attacks.base import Attack
 from nrpurify.attacks.forward import forward
+from nrpurify.attacks.functional import functional
 from nrpurify.attacks.losses import margin
+from nrpurify.attacks.problem import AttackProblem
 from nrpurify.attacks.registry import register_attack
 from nrpurify.attacks.surrogate import classify
 from nrpurify.attacks.wrappers import EOT, Ensemble

@@ -8,11 +8,12 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from nrpurify.attacks.base import AttackProblem, GradientAttack
 from nrpurify.attacks.constraints import Eps, per_sample
 from nrpurify.attacks.forward import Transform
 from nrpurify.attacks.gradient import Objective, l1_normalized, value_and_gradient
+from nrpurify.attacks.gradient_attack import GradientAttack
 from nrpurify.attacks.gradient_log import usable
+from nrpurify.attacks.problem import AttackProblem
 from nrpurify.attacks.starts import start_each
 from nrpurify.attacks.transforms import gaussian_kernel, smoother
 from nrpurify.attacks.wrappers import straight_through

@@ -6,8 +6,9 @@ from collections.abc import Iterable
 
 from torch import Tensor
 
-from nrpurify.attacks.base import AttackProblem, functional
 from nrpurify.attacks.fia import FeatureImportance
+from nrpurify.attacks.functional import functional
+from nrpurify.attacks.problem import AttackProblem
 from nrpurify.attacks.registry import register_attack
 
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from nrpurify.attacks.base import Attack, AttackProblem, functional
+from nrpurify.attacks.base import Attack
 from nrpurify.attacks.constraints import Eps, per_sample
+from nrpurify.attacks.functional import functional
 from nrpurify.attacks.losses import Criterion
+from nrpurify.attacks.problem import AttackProblem
 from nrpurify.attacks.registry import register_attack
 from nrpurify.attacks.restarts import Attempt, Watch, best_of
 from nrpurify.core.errors import InputError

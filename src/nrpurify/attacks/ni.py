@@ -6,9 +6,10 @@ from functools import partial
 
 from torch import Tensor
 
-from nrpurify.attacks.base import AttackProblem, functional
 from nrpurify.attacks.forward import Transform
+from nrpurify.attacks.functional import functional
 from nrpurify.attacks.momentum import InputAttack, MomentumAttack
+from nrpurify.attacks.problem import AttackProblem
 from nrpurify.attacks.registry import register_attack
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from nrpurify.attacks.base import Attack, AttackProblem, functional
+from nrpurify.attacks.base import Attack
+from nrpurify.attacks.functional import functional
+from nrpurify.attacks.problem import AttackProblem
 from nrpurify.attacks.registry import register_attack
 from nrpurify.core.errors import InputError
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from nrpurify.attacks.base import AttackProblem, functional
+from nrpurify.attacks.functional import functional
 from nrpurify.attacks.momentum import MomentumAttack, finite_gradient
+from nrpurify.attacks.problem import AttackProblem
 from nrpurify.attacks.registry import register_attack
 from nrpurify.attacks.transforms import smoother
 from nrpurify.core.errors import InputError

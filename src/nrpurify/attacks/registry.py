@@ -6,14 +6,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
+from nrpurify.attacks.info import AttackInfo, Needs
 from nrpurify.core.errors import InputError
 from nrpurify.core.registry import Entry, Registry, Setting, near_matches
 from nrpurify.core.spec import parse_one
 
 if TYPE_CHECKING:
-    from nrpurify.attacks.base import Attack, AttackFunction
+    from nrpurify.attacks.base import Attack
+    from nrpurify.attacks.functional import AttackFunction
 
-Needs = Literal["classifier", "features", "scores", "none"]
 A = TypeVar("A", bound="type[Attack]")
 ATTACKS: Registry[Attack] = Registry("attack", package="nrpurify.attacks", group="nrpurify.attacks")
 _ORDER = (
@@ -26,33 +27,6 @@ _ORDER = (
 )
 """The order of the paper's tables, then attacks for judging a defense, then transfers since 2019:
 by gradients, by inputs, by the surrogate, toward targets. All others follow."""
-
-
-@dataclass(frozen=True)
-class AttackInfo:
-    """Facts about an attack.
-
-    Attributes:
-        name: What commands and plans call it.
-        source: Where it was published.
-        needs: Its ``model``: a ``classifier`` with gradients, a network for ``features``, a
-            classifier of which it sees ``scores`` only, or ``none``.
-        label_free: Whether it uses no labels though it works on a classifier.
-        targeted: Whether it can lead toward targets.
-        norms: Of the budgets that it supports.
-    """
-
-    name: str = "attack"
-    source: str = ""
-    needs: Needs = "classifier"
-    label_free: bool = False
-    targeted: bool = True
-    norms: tuple[str, ...] = ("linf", "l2")
-
-    @property
-    def labels(self) -> bool:
-        """Whether it uses labels; without any it takes the model's predictions."""
-        return self.needs in ("classifier", "scores") and not self.label_free
 
 
 def register_attack(
@@ -151,7 +125,7 @@ class AttackEntry:
     @property
     def function(self) -> AttackFunction:
         """Its functional form."""
-        from nrpurify.attacks.base import functional
+        from nrpurify.attacks.functional import functional
 
         return functional(self.attack)
 

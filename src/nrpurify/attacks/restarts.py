@@ -8,9 +8,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from nrpurify.attacks.base import AttackProblem
 from nrpurify.attacks.gradient import Callback
 from nrpurify.attacks.losses import LogitLoss
+from nrpurify.attacks.problem import AttackProblem
 
 
 class Attempt(NamedTuple):

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from nrpurify.attacks.base import AttackProblem, functional
 from nrpurify.attacks.constraints import Eps
+from nrpurify.attacks.functional import functional
 from nrpurify.attacks.momentum import MomentumAttack
+from nrpurify.attacks.problem import AttackProblem
 from nrpurify.attacks.registry import register_attack
 from nrpurify.attacks.residual import decayed, residual_blocks
 from nrpurify.core.errors import InputError

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Generator, Tensor
 
-from nrpurify.attacks.base import AttackProblem
+from nrpurify.attacks.problem import AttackProblem
 from nrpurify.core.random import chance, random_integer
 
 TILES = 5

@@ -8,9 +8,10 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from nrpurify.attacks.base import AttackProblem, functional
 from nrpurify.attacks.forward import Transform
+from nrpurify.attacks.functional import functional
 from nrpurify.attacks.momentum import InputAttack
+from nrpurify.attacks.problem import AttackProblem
 from nrpurify.attacks.registry import register_attack
 from nrpurify.core.errors import InputError
 

@@ -8,10 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nrpurify.attacks.base import AttackProblem, functional
+from nrpurify.attacks.functional import functional
 from nrpurify.attacks.gradient import l1_normalized
 from nrpurify.attacks.losses import Criterion
 from nrpurify.attacks.momentum import Estimator, MomentumAttack
+from nrpurify.attacks.problem import AttackProblem
 from nrpurify.attacks.registry import register_attack
 from nrpurify.attacks.wrappers import Ensemble
 from nrpurify.core.errors import InputError

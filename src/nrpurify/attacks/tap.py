@@ -6,10 +6,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from nrpurify.attacks.base import AttackProblem, GradientAttack, functional
 from nrpurify.attacks.constraints import Eps
 from nrpurify.attacks.forward import Calls, FeatureHooks, Features
+from nrpurify.attacks.functional import functional
 from nrpurify.attacks.gradient import Objective
+from nrpurify.attacks.gradient_attack import GradientAttack
+from nrpurify.attacks.problem import AttackProblem
 from nrpurify.attacks.registry import register_attack
 from nrpurify.core.precision import at_least_fp32, autocast
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from nrpurify.attacks.base import AttackProblem, functional
+from nrpurify.attacks.functional import functional
 from nrpurify.attacks.momentum import (
     Estimator,
     MomentumAttack,
@@ -13,6 +13,7 @@ from nrpurify.attacks.momentum import (
     mean_gradient,
     neighbor,
 )
+from nrpurify.attacks.problem import AttackProblem
 from nrpurify.attacks.registry import register_attack
 
 

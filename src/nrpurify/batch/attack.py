@@ -14,6 +14,7 @@ import torch
 
 from nrpurify.attacks.constraints import lost_by_rounding, round_within
 from nrpurify.attacks.gradient_log import GradientCount, gradient_notes, log_gradients
+from nrpurify.attacks.runner import AttackRunner, AttackSpec, Surrogate
 from nrpurify.batch.classes import Classes
 from nrpurify.batch.jobs import FolderResult, Item, collect
 from nrpurify.batch.options import AttackOptions
@@ -28,7 +29,6 @@ from nrpurify.core.manifest import Job, Manifest, alone, make_head
 from nrpurify.core.precision import arithmetic
 from nrpurify.core.progress import SILENT, Progress
 from nrpurify.core.records import Head
-from nrpurify.evaluation.attack_runner import AttackRunner, AttackSpec, Surrogate
 from nrpurify.evaluation.batches import check_budget
 
 _LOG = logging.getLogger(__name__)

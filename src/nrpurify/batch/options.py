@@ -10,11 +10,11 @@ from typing import Any
 import torch
 
 from nrpurify.attacks.constraints import check_norm, per_sample
+from nrpurify.attacks.runner import AttackSpec
 from nrpurify.attacks.spec import merge_settings, read_spec
 from nrpurify.core.errors import InputError
 from nrpurify.core.precision import Amp
 from nrpurify.core.spec import split_specs
-from nrpurify.evaluation.attack_runner import AttackSpec
 
 DEFAULT_CLASSIFIER = "efficientnet_lite0"
 

@@ -9,8 +9,6 @@ TYPE_CHECKING = False  # not from typing: a Ctrl-C before main() runs ends in a 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-INTERRUPTED = 130
-
 
 def main(args: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code.
@@ -33,6 +31,8 @@ def main(args: Sequence[str] | None = None) -> int:
         print(f"nrpurify: error: {MissingExtraError(error.name, 'cli')}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:  # while modules are imported
+        from nrpurify.core.errors import INTERRUPTED
+
         print("nrpurify: interrupted", file=sys.stderr)
         return INTERRUPTED
     return run(args)

@@ -10,10 +10,9 @@ from typing import Annotated
 import typer
 
 import nrpurify
-from nrpurify.cli import INTERRUPTED
 from nrpurify.cli.commands import CommandGroup
 from nrpurify.cli.common import complain, set_quiet, weights_log
-from nrpurify.core.errors import NrpurifyError
+from nrpurify.core.errors import INTERRUPTED, NrpurifyError
 
 app = typer.Typer(
     name="nrpurify",

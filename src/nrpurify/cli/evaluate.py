@@ -273,7 +273,7 @@ def _plain(value: Any) -> Any:
 def _attacks(task: Task, given: set[str], options: Mapping[str, Any]) -> list[PlannedAttack]:
     from nrpurify.attacks.trained import read_trained
     from nrpurify.evaluation import PlannedAttack
-    from nrpurify.evaluation.plan_parser import distance
+    from nrpurify.evaluation.plan_checks import distance
     from nrpurify.evaluation.simple import simple_attack
 
     norm = options["norm"]

@@ -4,6 +4,9 @@ Every message names what was given, what was expected and how to mend it. The co
 it without a traceback; library users may catch :class:`NrpurifyError` for all of them.
 """
 
+INTERRUPTED = 130
+"""The exit code of a command that Ctrl-C ended."""
+
 
 def first_line(error: Exception) -> str:
     """The first line of somebody else's error, at most 300 letters, for a message of ours."""

@@ -11,14 +11,8 @@ if TYPE_CHECKING:
     from nrpurify.evaluation.diagnostics import find_warnings
     from nrpurify.evaluation.in_memory import Tally, Views, evaluate
     from nrpurify.evaluation.metrics import Metric, register_metric
-    from nrpurify.evaluation.plan import (
-        DataSpec,
-        EvaluationPlan,
-        PlannedAttack,
-        plan_from_dict,
-        read_plan,
-        shipped_plans,
-    )
+    from nrpurify.evaluation.plan import DataSpec, EvaluationPlan, PlannedAttack
+    from nrpurify.evaluation.plan_parser import plan_from_dict, read_plan, shipped_plans
     from nrpurify.evaluation.progress import EvaluationProgress
     from nrpurify.evaluation.runner import prepare, run
     from nrpurify.evaluation.summary import summarize
@@ -64,14 +58,8 @@ _get, __dir__ = lazy_exports(
         "nrpurify.evaluation.diagnostics": ("find_warnings",),
         "nrpurify.evaluation.in_memory": ("Tally", "Views", "evaluate"),
         "nrpurify.evaluation.metrics": ("Metric", "register_metric"),
-        "nrpurify.evaluation.plan": (
-            "DataSpec",
-            "EvaluationPlan",
-            "PlannedAttack",
-            "plan_from_dict",
-            "read_plan",
-            "shipped_plans",
-        ),
+        "nrpurify.evaluation.plan": ("DataSpec", "EvaluationPlan", "PlannedAttack"),
+        "nrpurify.evaluation.plan_parser": ("plan_from_dict", "read_plan", "shipped_plans"),
         "nrpurify.evaluation.progress": ("EvaluationProgress",),
         "nrpurify.evaluation.runner": ("prepare", "run"),
         "nrpurify.evaluation.summary": ("summarize",),

@@ -8,13 +8,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from nrpurify.attacks.runner import typed_settings
 from nrpurify.attacks.spec import settings_in_force
 from nrpurify.core.hashing import digest, slug
 from nrpurify.core.manifest import make_head
 from nrpurify.core.precision import Amp
 from nrpurify.core.random import derive_generator
 from nrpurify.defenses.randomness import reseed
-from nrpurify.evaluation.attack_runner import typed_settings
 from nrpurify.evaluation.batches import Attack, Batch
 from nrpurify.evaluation.cache import AttackCache, checked
 from nrpurify.evaluation.cells import Unit

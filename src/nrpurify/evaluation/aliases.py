@@ -12,7 +12,7 @@ from nrpurify.core.groups import GROUP
 from nrpurify.core.precision import Amp
 from nrpurify.core.progress import NO_VALUES, SILENT
 from nrpurify.data.labels import LabeledImage
-from nrpurify.evaluation import plan as plans
+from nrpurify.evaluation import plan_parser as plans
 from nrpurify.evaluation.classification import VICTIMS
 from nrpurify.evaluation.plan import DataSpec, EvaluationPlan, PlannedAttack
 from nrpurify.evaluation.progress import EvaluationProgress

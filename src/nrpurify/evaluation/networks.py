@@ -12,12 +12,12 @@ from torch import Tensor, nn
 
 from nrpurify import defenses, models
 from nrpurify.attacks import registry
+from nrpurify.attacks.runner import AttackSpec
 from nrpurify.attacks.trained import LOADERS, locate, shipped
 from nrpurify.core.checkpoint import read_carded
 from nrpurify.core.config import Gathered, Place, at
 from nrpurify.core.errors import InputError, MissingExtraError, WeightsError
 from nrpurify.core.random import derive_seed
-from nrpurify.evaluation.attack_runner import AttackSpec
 from nrpurify.evaluation.plan import EvaluationPlan, PlannedAttack
 from nrpurify.evaluation.provenance import networks_seen
 from nrpurify.evaluation.tasks import TASKS, Task

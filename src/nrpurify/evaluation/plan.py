@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
-from importlib import resources
-from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from nrpurify.core.config import Marks, find_recipe, read_yaml
 from nrpurify.core.groups import GROUP
 from nrpurify.core.precision import Amp
 
@@ -184,31 +180,3 @@ class EvaluationPlan:
     def with_data(self, **changes: Any) -> EvaluationPlan:
         """The same with other fields of ``data``."""
         return replace(self, data=replace(self.data, **changes))
-
-
-def shipped_plans() -> dict[str, Path]:
-    """The plans that the package carries, by name."""
-    folder = Path(str(resources.files("nrpurify.evaluation"))) / "plans"
-    return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
-
-
-def read_plan(source: str | Path) -> tuple[EvaluationPlan, Marks]:
-    """Read a shipped plan by name, or a YAML file, and the lines of its settings.
-
-    Raises:
-        InputError: No such plan, or one that cannot be used; lines are named.
-        MissingExtraError: PyYAML or pydantic is not installed.
-    """
-    path = find_recipe(source, shipped_plans())
-    values, marks = read_yaml(path)
-    renamed = {("data", *place[1:]): n for place, n in marks.lines.items() if place[0] == "images"}
-    marks = Marks(marks.path, {**renamed, **marks.lines})
-    with marks.naming_lines():
-        return plan_from_dict({"name": path.stem, **values}), marks
-
-
-def plan_from_dict(values: Mapping[str, Any]) -> EvaluationPlan:
-    """Build a plan from plain values; see :func:`nrpurify.evaluation.plan_parser.parse_plan`."""
-    from nrpurify.evaluation.plan_parser import parse_plan
-
-    return parse_plan(values)

@@ -9,11 +9,12 @@ from typing import Any
 
 from nrpurify.attacks import registry
 from nrpurify.attacks.registry import AttackEntry
+from nrpurify.attacks.runner import typed_settings
 from nrpurify.attacks.trained import LOADERS, locate
-from nrpurify.core.config import Place, RecipeError
+from nrpurify.core.config import Place, RecipeError, shown
 from nrpurify.core.errors import InputError
+from nrpurify.core.fractions import parse_eps, parse_fraction
 from nrpurify.core.registry import near_matches
-from nrpurify.evaluation.attack_runner import typed_settings
 from nrpurify.evaluation.metrics import METRICS
 from nrpurify.evaluation.plan import (
     OWN_PURIFIER,
@@ -22,7 +23,6 @@ from nrpurify.evaluation.plan import (
     EvaluationPlan,
     PlannedAttack,
 )
-from nrpurify.evaluation.plan_parser import distance
 from nrpurify.evaluation.tasks import TASKS, Task
 
 Problem = tuple[Place, str]
@@ -54,6 +54,24 @@ def check_plan(plan: EvaluationPlan) -> None:
         problems += [((*place, key), text) for key, text in found]
     if problems:
         raise RecipeError(*problems)
+
+
+def distance(value: object, norm: object = "linf") -> float:
+    """A budget: a number, or a fraction such as ``16/255`` as text.
+
+    Raises:
+        InputError: Neither of them, or outside (0, 1]; for ``l2`` not above 0.
+    """
+    given = f"{shown(value)} given"
+    if norm != "l2":
+        return parse_eps(str(value), given)
+    try:
+        length = parse_fraction(str(value))
+    except (ValueError, ZeroDivisionError):
+        length = 0.0
+    if not 0 < length < float("inf"):
+        raise InputError(f"{given}; expected an ℓ2 length above 0, such as 3.0")
+    return length
 
 
 def _numbers(plan: EvaluationPlan) -> Iterator[Problem]:

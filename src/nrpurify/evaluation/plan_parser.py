@@ -1,21 +1,45 @@
-"""The one parser of plans: plain values to an :class:`EvaluationPlan`, all errors at once."""
+"""The one reader of plans, from YAML or plain values, with all errors at once."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import fields
+from importlib import resources
+from pathlib import Path
 from typing import Any
 
-from nrpurify.core.config import Gathered, Place, RecipeError, shown
+from nrpurify.core.config import Gathered, Marks, Place, RecipeError, find_recipe, read_yaml, shown
 from nrpurify.core.errors import InputError, MissingExtraError
-from nrpurify.core.fractions import parse_eps, parse_fraction
+from nrpurify.evaluation.networks import name_problems
 from nrpurify.evaluation.plan import SCORE_BASED, EvaluationPlan, PlannedAttack
+from nrpurify.evaluation.plan_checks import check_plan, distance
 
 Problems = list[tuple[Place, str]]
 _ATTACK_FIELDS = frozenset(one.name for one in fields(PlannedAttack))
 
 
-def parse_plan(values: Mapping[str, Any]) -> EvaluationPlan:
+def shipped_plans() -> dict[str, Path]:
+    """The plans that the package carries, by name."""
+    folder = Path(str(resources.files("nrpurify.evaluation"))) / "plans"
+    return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+
+
+def read_plan(source: str | Path) -> tuple[EvaluationPlan, Marks]:
+    """Read a shipped plan by name, or a YAML file, and the lines of its settings.
+
+    Raises:
+        InputError: No such plan, or one that cannot be used; lines are named.
+        MissingExtraError: PyYAML or pydantic is not installed.
+    """
+    path = find_recipe(source, shipped_plans())
+    values, marks = read_yaml(path)
+    renamed = {("data", *place[1:]): n for place, n in marks.lines.items() if place[0] == "images"}
+    marks = Marks(marks.path, {**renamed, **marks.lines})
+    with marks.naming_lines():
+        return plan_from_dict({"name": path.stem, **values}), marks
+
+
+def plan_from_dict(values: Mapping[str, Any]) -> EvaluationPlan:
     """Build a plan from plain values; one value may stand for a list of one.
 
     The key ``images`` of 0.1.0 is read as ``data``. In an attack, keys that are no fields of
@@ -41,30 +65,9 @@ def parse_plan(values: Mapping[str, Any]) -> EvaluationPlan:
     return plan
 
 
-def distance(value: object, norm: object = "linf") -> float:
-    """A budget: a number, or a fraction such as ``16/255`` as text.
-
-    Raises:
-        InputError: Neither of them, or outside (0, 1]; for ``l2`` not above 0.
-    """
-    given = f"{shown(value)} given"
-    if norm != "l2":
-        return parse_eps(str(value), given)
-    try:
-        length = parse_fraction(str(value))
-    except (ValueError, ZeroDivisionError):
-        length = 0.0
-    if not 0 < length < float("inf"):
-        raise InputError(f"{given}; expected an ℓ2 length above 0, such as 3.0")
-    return length
-
-
 def _other_problems(plain: dict[str, Any], places: list[Place]) -> Problems:
     """What else is wrong with a plan, apart from settings and attacks at these ``places``."""
     from pydantic import TypeAdapter, ValidationError
-
-    from nrpurify.evaluation.networks import name_problems
-    from nrpurify.evaluation.plan_checks import check_plan
 
     if not all(places):
         return []

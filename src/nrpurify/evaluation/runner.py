@@ -28,8 +28,9 @@ from nrpurify.evaluation.diagnostics import Warned, find_warnings
 from nrpurify.evaluation.made_before import MadeBefore
 from nrpurify.evaluation.measurement import Cells, Measurement
 from nrpurify.evaluation.networks import Networks, name_problems
-from nrpurify.evaluation.plan import EvaluationPlan, read_plan
+from nrpurify.evaluation.plan import EvaluationPlan
 from nrpurify.evaluation.plan_checks import check_plan
+from nrpurify.evaluation.plan_parser import read_plan
 from nrpurify.evaluation.progress import EvaluationProgress, PlainProgress
 from nrpurify.evaluation.provenance import provenance
 from nrpurify.evaluation.setup import Setup

@@ -11,11 +11,11 @@ import torch
 from torch import Generator, Tensor
 
 from nrpurify.attacks import feature_losses
-from nrpurify.attacks.base import GradientAttack
 from nrpurify.attacks.cda import cda
 from nrpurify.attacks.fgsm import fgsm
 from nrpurify.attacks.generator import GeneratorNet
 from nrpurify.attacks.gradient import Objective, sign_gradient_ascent
+from nrpurify.attacks.gradient_attack import GradientAttack
 from nrpurify.attacks.starts import Start, resolve_start
 from nrpurify.attacks.trained import load_generator
 from nrpurify.attacks.transforms import gaussian_kernel, smoother

@@ -10,10 +10,10 @@ import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from nrpurify.attacks.ssp import ssp
+from nrpurify.attacks.runner import AttackSpec
 from nrpurify.core.files import atomic_path
+from nrpurify.core.groups import GROUP
 from nrpurify.core.images import from_uint8, to_uint8
-from nrpurify.core.random import seeded
 from nrpurify.models.feature_distances import feature_distance
 from nrpurify.models.features import feature_extractor
 from nrpurify.training.adversaries import check_pair
@@ -62,19 +62,16 @@ class Validator:
     def _attack(self) -> None:
         plan = self.recipe.validation
         clean = center_crops(self.photos[: plan.photos], plan.side)
-        generator = seeded(self.recipe.seed, 3)
-        parts = [
-            ssp(
-                self.extractor,
-                part.to(self.device),
-                eps=self.recipe.eps,
-                preset="authors",
-                steps=plan.steps,
-                generator=generator,
-                amp=self.recipe.optimization.amp,
-            ).cpu()
-            for part in torch.split(clean, 8)
-        ]
+        spec = AttackSpec(
+            "ssp", eps=self.recipe.eps, preset="authors", settings={"steps": plan.steps}
+        )
+        runner = spec.runner(
+            self.extractor,
+            group=GROUP,
+            seed=self.recipe.seed,
+            amp=self.recipe.optimization.amp,
+        )
+        parts = [runner(part.to(self.device)).cpu() for part in torch.split(clean, GROUP)]
         tensors = {"clean": to_uint8(clean), "attacked": to_uint8(torch.cat(parts)).contiguous()}
         with writable(self.file), atomic_path(self.file) as temporary:
             save_file(tensors, temporary)

@@ -14,7 +14,8 @@ from nrpurify import (
     register_task,
     register_victim,
 )
-from nrpurify.attacks.base import Attack, AttackProblem
+from nrpurify.attacks.base import Attack
+from nrpurify.attacks.problem import AttackProblem
 from nrpurify.core.hashing import content_hashes
 from nrpurify.core.images import load_batch
 from nrpurify.data.labels import read_labeled_folder

@@ -12,8 +12,8 @@ from torch import Generator, Tensor, nn
 
 from nrpurify import models, weights
 from nrpurify.attacks import registry
-from nrpurify.attacks.base import GradientAttack
 from nrpurify.attacks.gradient import value_and_gradient
+from nrpurify.attacks.gradient_attack import GradientAttack
 from nrpurify.attacks.gradient_log import log_gradients, report, tell
 from nrpurify.attacks.registry import AttackEntry
 from nrpurify.attacks.spec import settings_in_force

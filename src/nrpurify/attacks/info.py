@@ -1,0 +1,35 @@
+"""Facts about an attack."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Needs = Literal["classifier", "features", "scores", "none"]
+
+
+@dataclass(frozen=True)
+class AttackInfo:
+    """Facts about an attack.
+
+    Attributes:
+        name: What commands and plans call it.
+        source: Where it was published.
+        needs: Its ``model``: a ``classifier`` with gradients, a network for ``features``, a
+            classifier of which it sees ``scores`` only, or ``none``.
+        label_free: Whether it uses no labels though it works on a classifier.
+        targeted: Whether it can lead toward targets.
+        norms: Of the budgets that it supports.
+    """
+
+    name: str = "attack"
+    source: str = ""
+    needs: Needs = "classifier"
+    label_free: bool = False
+    targeted: bool = True
+    norms: tuple[str, ...] = ("linf", "l2")
+
+    @property
+    def labels(self) -> bool:
+        """Whether it uses labels; without any it takes the model's predictions."""
+        return self.needs in ("classifier", "scores") and not self.label_free
