@@ -7,9 +7,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from nrpurify.attacks.base import Attack
+from nrpurify.attacks.base import Attack, functional
 from nrpurify.attacks.constraints import Ball
-from nrpurify.attacks.functional import functional
 from nrpurify.attacks.losses import Criterion, dlr
 from nrpurify.attacks.problem import AttackProblem
 from nrpurify.attacks.registry import register_attack

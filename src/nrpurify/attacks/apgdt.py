@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from nrpurify.attacks.apgd import AutoPGD
+from nrpurify.attacks.base import functional
 from nrpurify.attacks.forward import forward, logits
-from nrpurify.attacks.functional import functional
 from nrpurify.attacks.losses import Criterion, Escape, dlr, margin
 from nrpurify.attacks.problem import AttackProblem
 from nrpurify.attacks.registry import register_attack

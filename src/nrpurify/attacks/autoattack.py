@@ -14,10 +14,9 @@ from torch import Tensor
 
 from nrpurify.attacks.apgd import APGDCE, APGDDLR
 from nrpurify.attacks.apgdt import APGDT
-from nrpurify.attacks.base import Attack
+from nrpurify.attacks.base import Attack, functional
 from nrpurify.attacks.fab import FABT
 from nrpurify.attacks.forward import forward, logits
-from nrpurify.attacks.functional import functional
 from nrpurify.attacks.gradient_log import counting_rows, tell
 from nrpurify.attacks.losses import margin
 from nrpurify.attacks.problem import AttackProblem

@@ -7,10 +7,11 @@ the budget or of [0, 1], of another shape, NaN or infinite.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, fields
-from typing import Any, ClassVar, TypeVar, cast, dataclass_transform
+from typing import Any, ClassVar, Protocol, TypeVar, cast, dataclass_transform
 
 import torch
 from torch import Tensor, nn
@@ -225,3 +226,85 @@ class Attack:
 
 def _own(attack: Attack) -> bool:
     return type(attack).__module__.partition(".")[0] == __name__.partition(".")[0]
+
+
+class AttackFunction(Protocol):
+    """The functional form of an attack."""
+
+    __name__: str
+
+    def __call__(
+        self,
+        model: Any,
+        images: Tensor,
+        labels: Tensor | None = None,
+        *,
+        eps: Eps = 16 / 255,
+        norm: str = "linf",
+        preset: str = "paper",
+        targets: Tensor | None = None,
+        generator: GeneratorLike = None,
+        amp: Amp = False,
+        callback: Callback | None = None,
+        **settings: Any,
+    ) -> Tensor:
+        """Attack images; arguments as in :meth:`Attack.__call__` and the attack's settings."""
+
+
+_COMMON = """
+Arguments that are not listed, the result and errors: see
+:meth:`nrpurify.attacks.base.Attack.__call__`. ``preset`` is ``paper`` or ``authors``; settings
+override it.
+"""
+
+
+def functional(cls: type[Attack]) -> AttackFunction:
+    """The functional form of an attack: one call with its settings among the arguments."""
+
+    def attack(
+        model: Any,
+        images: Tensor,
+        labels: Tensor | None = None,
+        *,
+        eps: Eps = 16 / 255,
+        norm: str = "linf",
+        preset: str = "paper",
+        targets: Tensor | None = None,
+        generator: GeneratorLike = None,
+        amp: Amp = False,
+        callback: Callback | None = None,
+        **settings: Any,
+    ) -> Tensor:
+        return cls.create(preset, **settings)(
+            model,
+            images,
+            labels,
+            eps=eps,
+            norm=norm,
+            targets=targets,
+            generator=generator,
+            amp=amp,
+            callback=callback,
+        )
+
+    attack.__name__ = attack.__qualname__ = cls.info.name.replace("-", "_")
+    attack.__module__ = cls.__module__
+    attack.__doc__ = f"{inspect.cleandoc(cls.__doc__ or '')}\n{_COMMON}"
+    attack.__signature__ = _signature(cls, attack)  # type: ignore[attr-defined]
+    return attack
+
+
+def _signature(cls: type[Attack], function: Callable[..., Tensor]) -> inspect.Signature:
+    """The common arguments with the attack's settings, whose default None is the preset's."""
+    given = inspect.signature(function)
+    common = [p for p in given.parameters.values() if p.kind is not p.VAR_KEYWORD]
+    if not cls.info.targeted:
+        common = [p for p in common if p.name != "targets"]
+    own = [
+        inspect.Parameter(
+            one.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=one.type
+        )
+        for one in fields(cast(Any, cls))
+    ]
+    after = [p.name for p in common].index("preset") + 1
+    return given.replace(parameters=[*common[:after], *own, *common[after:]])

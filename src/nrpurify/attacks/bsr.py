@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
+from nrpurify.attacks.base import functional
 from nrpurify.attacks.forward import Transform
-from nrpurify.attacks.functional import functional
 from nrpurify.attacks.momentum import InputAttack
 from nrpurify.attacks.problem import AttackProblem
 from nrpurify.attacks.registry import register_attack

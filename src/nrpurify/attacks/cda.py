@@ -6,9 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from nrpurify.attacks.base import Attack
+from nrpurify.attacks.base import Attack, functional
 from nrpurify.attacks.forward import forward_in_batches
-from nrpurify.attacks.functional import functional
 from nrpurify.attacks.problem import AttackProblem
 from nrpurify.attacks.registry import register_attack
 from nrpurify.attacks.trained import load_generator

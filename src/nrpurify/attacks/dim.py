@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from nrpurify.attacks.base import functional
 from nrpurify.attacks.constraints import Eps
-from nrpurify.attacks.functional import functional
 from nrpurify.attacks.gradient_attack import GradientAttack
 from nrpurify.attacks.registry import register_attack
 

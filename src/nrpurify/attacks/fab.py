@@ -8,8 +8,7 @@ import torch
 from torch import Tensor
 
 from nrpurify.attacks.apgdt import escapes
-from nrpurify.attacks.base import Attack
-from nrpurify.attacks.functional import functional
+from nrpurify.attacks.base import Attack, functional
 from nrpurify.attacks.losses import lead, margin
 from nrpurify.attacks.problem import AttackProblem
 from nrpurify.attacks.registry import register_attack

@@ -8,9 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
-from nrpurify.attacks.base import Attack
+from nrpurify.attacks.base import Attack, functional
 from nrpurify.attacks.constraints import per_sample
-from nrpurify.attacks.functional import functional
 from nrpurify.attacks.gradient import Callback, enable_attack_grad, outside_inference
 from nrpurify.attacks.problem import AttackProblem
 from nrpurify.attacks.registry import register_attack

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from nrpurify.attacks.base import functional
 from nrpurify.attacks.forward import Calls, FeatureHooks, Features
-from nrpurify.attacks.functional import functional
 from nrpurify.attacks.gradient import Objective
 from nrpurify.attacks.momentum import MomentumAttack
 from nrpurify.attacks.problem import AttackProblem

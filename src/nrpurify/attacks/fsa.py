@@ -9,10 +9,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from nrpurify.attacks.base import functional
 from nrpurify.attacks.constraints import Eps
 from nrpurify.attacks.forward import forward
 from nrpurify.attacks.forward import logits as logits_of
-from nrpurify.attacks.functional import functional
 from nrpurify.attacks.gradient import Objective
 from nrpurify.attacks.gradient_attack import GradientAttack
 from nrpurify.attacks.problem import AttackProblem

@@ -7,7 +7,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from nrpurify.attacks.functional import functional
+from nrpurify.attacks.base import functional
 from nrpurify.attacks.gradient import value_and_gradient
 from nrpurify.attacks.gradient_log import usable
 from nrpurify.attacks.momentum import Estimator, MomentumAttack

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from nrpurify.attacks.functional import functional
+from nrpurify.attacks.base import functional
 from nrpurify.attacks.momentum import (
     Estimator,
     MomentumAttack,

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from nrpurify.attacks import registry
+from nrpurify.attacks.base import functional
 from nrpurify.attacks.constraints import Eps
 from nrpurify.attacks.fia import layer_hooks, product, split
 from nrpurify.attacks.forward import Features
-from nrpurify.attacks.functional import functional
 from nrpurify.attacks.gradient import Objective
 from nrpurify.attacks.gradient_attack import GradientAttack
 from nrpurify.attacks.problem import AttackProblem

@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 
 from torch import Tensor
 
+from nrpurify.attacks.base import functional
 from nrpurify.attacks.constraints import Eps
-from nrpurify.attacks.functional import functional
 from nrpurify.attacks.losses import Criterion
 from nrpurify.attacks.momentum import Estimator, MomentumAttack
 from nrpurify.attacks.problem import AttackProblem

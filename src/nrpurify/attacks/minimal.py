@@ -13,9 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from nrpurify.attacks.base import Attack
+from nrpurify.attacks.base import Attack, functional
 from nrpurify.attacks.forward import forward
-from nrpurify.attacks.functional import functional
 from nrpurify.attacks.losses import margin
 from nrpurify.attacks.problem import AttackProblem
 from nrpurify.attacks.registry import register_attack

@@ -6,8 +6,8 @@ from collections.abc import Iterable
 
 from torch import Tensor
 
+from nrpurify.attacks.base import functional
 from nrpurify.attacks.fia import FeatureImportance
-from nrpurify.attacks.functional import functional
 from nrpurify.attacks.problem import AttackProblem
 from nrpurify.attacks.registry import register_attack
 

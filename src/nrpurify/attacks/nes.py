@@ -5,9 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from nrpurify.attacks.base import Attack
+from nrpurify.attacks.base import Attack, functional
 from nrpurify.attacks.constraints import Eps, per_sample
-from nrpurify.attacks.functional import functional
 from nrpurify.attacks.losses import Criterion
 from nrpurify.attacks.problem import AttackProblem
 from nrpurify.attacks.registry import register_attack

@@ -6,8 +6,8 @@ from functools import partial
 
 from torch import Tensor
 
+from nrpurify.attacks.base import functional
 from nrpurify.attacks.forward import Transform
-from nrpurify.attacks.functional import functional
 from nrpurify.attacks.momentum import InputAttack, MomentumAttack
 from nrpurify.attacks.problem import AttackProblem
 from nrpurify.attacks.registry import register_attack

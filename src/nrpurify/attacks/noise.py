@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from nrpurify.attacks.base import Attack
-from nrpurify.attacks.functional import functional
+from nrpurify.attacks.base import Attack, functional
 from nrpurify.attacks.problem import AttackProblem
 from nrpurify.attacks.registry import register_attack
 from nrpurify.core.errors import InputError

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from nrpurify.attacks.functional import functional
+from nrpurify.attacks.base import functional
 from nrpurify.attacks.gradient import l1_normalized
 from nrpurify.attacks.momentum import (
     Estimator,

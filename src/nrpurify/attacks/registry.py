@@ -12,8 +12,7 @@ from nrpurify.core.registry import Entry, Registry, Setting, near_matches
 from nrpurify.core.spec import parse_one
 
 if TYPE_CHECKING:
-    from nrpurify.attacks.base import Attack
-    from nrpurify.attacks.functional import AttackFunction
+    from nrpurify.attacks.base import Attack, AttackFunction
 
 A = TypeVar("A", bound="type[Attack]")
 ATTACKS: Registry[Attack] = Registry("attack", package="nrpurify.attacks", group="nrpurify.attacks")
@@ -125,7 +124,7 @@ class AttackEntry:
     @property
     def function(self) -> AttackFunction:
         """Its functional form."""
-        from nrpurify.attacks.functional import functional
+        from nrpurify.attacks.base import functional
 
         return functional(self.attack)
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from nrpurify.attacks.base import functional
 from nrpurify.attacks.constraints import Eps
-from nrpurify.attacks.functional import functional
 from nrpurify.attacks.momentum import MomentumAttack
 from nrpurify.attacks.problem import AttackProblem
 from nrpurify.attacks.registry import register_attack

@@ -8,8 +8,7 @@ from typing import Literal
 import torch
 from torch import Generator, Tensor
 
-from nrpurify.attacks.base import Attack
-from nrpurify.attacks.functional import functional
+from nrpurify.attacks.base import Attack, functional
 from nrpurify.attacks.losses import Criterion
 from nrpurify.attacks.problem import AttackProblem
 from nrpurify.attacks.registry import register_attack

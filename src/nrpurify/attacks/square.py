@@ -9,8 +9,7 @@ import torch
 from torch import Generator, Tensor
 
 from nrpurify.attacks import square_l2
-from nrpurify.attacks.base import Attack
-from nrpurify.attacks.functional import functional
+from nrpurify.attacks.base import Attack, functional
 from nrpurify.attacks.losses import margin
 from nrpurify.attacks.problem import AttackProblem
 from nrpurify.attacks.registry import register_attack

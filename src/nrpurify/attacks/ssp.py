@@ -9,9 +9,9 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from nrpurify.attacks.base import functional
 from nrpurify.attacks.constraints import Eps
 from nrpurify.attacks.feature_losses import feature_distortion, input_diversity
-from nrpurify.attacks.functional import functional
 from nrpurify.attacks.gradient import Callback, Objective
 from nrpurify.attacks.gradient_attack import GradientAttack
 from nrpurify.attacks.problem import AttackProblem

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nrpurify.attacks.functional import functional
+from nrpurify.attacks.base import functional
 from nrpurify.attacks.gradient import l1_normalized
 from nrpurify.attacks.losses import Criterion
 from nrpurify.attacks.momentum import Estimator, MomentumAttack

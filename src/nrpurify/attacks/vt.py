@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from nrpurify.attacks.functional import functional
+from nrpurify.attacks.base import functional
 from nrpurify.attacks.momentum import (
     Estimator,
     MomentumAttack,
