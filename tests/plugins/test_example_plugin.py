@@ -123,6 +123,43 @@ def test_a_file_from_the_command_line(tmp_path, photos):
     check_run(run)
 
 
+def test_a_plugin_that_is_loaded_and_not_used_changes_no_id(tmp_path, photos):
+    other = tmp_path / "other.py"
+    other.write_text(
+        "import nrpurify\n\n\n"
+        '@nrpurify.register_defense("other")\n'
+        "def other():\n    return lambda images: images\n"
+    )
+
+    def ids(name, *options):
+        command = ["grid", str(plan(tmp_path, photos)), "--out", str(tmp_path / name)]
+        assert main([*command, "--plugin", str(FILE), *options]) == 0
+        run = json.loads((tmp_path / name / "run.json").read_text("utf-8"))
+        return [cell["id"] for cell in run["cells"]], [one["name"] for one in run["plugins"]]
+
+    alone, loaded = ids("alone")
+    assert loaded == [FILE.name]
+    assert ids("both", "--plugin", str(other)) == (alone, [FILE.name, "other.py"])
+    adversaries = {path.name for path in (tmp_path / "alone" / "adversaries").iterdir()}
+    assert {path.name for path in (tmp_path / "both" / "adversaries").iterdir()} == adversaries
+    DEFENSES.forget("other")
+
+
+@pytest.mark.parametrize("command", ["purify", "attack"])
+def test_a_folder_is_kept_when_another_plugin_is_loaded(tmp_path, photos, capsys, command):
+    other = tmp_path / "other.py"
+    other.write_text("import nrpurify\n")
+    option = {"purify": ["--defense", "posterize"], "attack": ["--name", "one-color"]}[command]
+    words = [command, str(photos / "0"), str(tmp_path / "out"), *option, "--plugin", str(FILE)]
+    assert main(words) == 0
+    capsys.readouterr()
+    assert main([*words, "--plugin", str(other)]) == 0
+    assert "2 kept" in capsys.readouterr().err
+    head = (tmp_path / "out" / "manifest.jsonl").read_text("utf-8")
+    assert FILE.name in head  # which is used, and decides the images
+    assert "other.py" not in head
+
+
 def test_an_installed_package_needs_no_option(installed, tmp_path, photos):
     run = tmp_path / "run"
     assert main(["grid", str(plan(tmp_path, photos)), "--out", str(run)]) == 0

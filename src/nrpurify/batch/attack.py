@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import groupby
@@ -29,6 +29,8 @@ from nrpurify.core.manifest import Job, Manifest, alone, make_head
 from nrpurify.core.precision import arithmetic
 from nrpurify.core.progress import SILENT, Progress
 from nrpurify.core.records import Head
+from nrpurify.core.registry import origins_used
+from nrpurify.core.versions import versions
 from nrpurify.evaluation.batches import check_budget
 
 _LOG = logging.getLogger(__name__)
@@ -88,8 +90,9 @@ def attack_folder(
         _LOG.info("the first %d of %d images are attacked", len(jobs), len(plan.jobs))
     jobs = part.of(jobs, options.group)
     spec = options.spec
-    classes = Classes.read(options.labels, options.targets) if spec.entry.labels else None
-    network = spec.load()
+    with origins_used() as origins:
+        classes = Classes.read(options.labels, options.targets) if spec.entry.labels else None
+        network = spec.load()
     if network is not None:
         network = network.to(options.device)
     if classes is not None:
@@ -97,7 +100,7 @@ def attack_folder(
             if (known := getattr(member, "num_classes", None)) is not None:
                 classes.check_range(known)
         classes.check_jobs(plan.jobs)
-    head = _head(options, spec, network, classes)
+    head = _head(options, spec, network, classes, versions(origins))
     runner = spec.runner(network, group=options.group, seed=options.seed, amp=options.amp)
     read = partial(read_image, max_pixels=max_pixels, frames=frames)
     with alone(plan.folder, part.manifest):
@@ -118,7 +121,11 @@ def attack_folder(
 
 
 def _head(
-    options: AttackOptions, spec: AttackSpec, network: Surrogate, classes: Classes | None
+    options: AttackOptions,
+    spec: AttackSpec,
+    network: Surrogate,
+    classes: Classes | None,
+    made_with: Mapping[str, str],
 ) -> Head:
     settings = {
         "attack": options.name,
@@ -135,7 +142,7 @@ def _head(
     if spec.entry.labels:
         goal = "targets" if spec.targeted else "labels"
         settings[goal] = "predicted" if classes is None else file_hash(classes.path)
-    return make_head(settings, spec.weights_sha256(network))
+    return make_head(settings, spec.weights_sha256(network), made_with=made_with)
 
 
 @dataclass(frozen=True)

@@ -31,6 +31,7 @@ from nrpurify.core.hashing import tensors_hash
 from nrpurify.core.manifest import Job, Manifest, alone, make_head
 from nrpurify.core.precision import Amp, arithmetic
 from nrpurify.core.progress import SILENT, Progress
+from nrpurify.core.versions import versions
 from nrpurify.purifiers import DynamicPurifier
 
 _LOGGER = logging.getLogger(__name__)
@@ -135,14 +136,14 @@ def purify_folder(
     if codec != "ffv1":
         settings["codec"] = codec
         _LOGGER.warning("the codec %s may change the purified values; ffv1 keeps them", codec)
+    origins = {getattr(part, "origin", type(part).__module__) for part in defense.modules()}
+    head = make_head(settings, made_with=versions(origins))
     defense = DynamicPurifier(defense) if mode == "dynamic" else defense
     work = Purification(defense, device, tile, amp, seed, plan.format, frames, max_pixels)
     batch = default_batch(device) if batch is None else batch
     jobs = part.of(plan.jobs)
     with alone(plan.folder, part.manifest):
-        manifest = Manifest.enter(
-            plan.folder, make_head(settings), jobs, overwrite=overwrite, name=part.manifest
-        )
+        manifest = Manifest.enter(plan.folder, head, jobs, overwrite=overwrite, name=part.manifest)
         if engine == "ray":
             made = _by_ray(work, jobs, manifest, address, workers, batch, column, codec)
         else:

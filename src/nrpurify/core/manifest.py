@@ -33,11 +33,23 @@ from nrpurify.core.records import (
 from nrpurify.core.versions import versions
 
 
-def make_head(settings: Mapping[str, Any], weights_sha256: Mapping[str, str] | None = None) -> Head:
-    """A run's description for the manifest, with the versions of this package and of torch."""
+def make_head(
+    settings: Mapping[str, Any],
+    weights_sha256: Mapping[str, str] | None = None,
+    *,
+    made_with: Mapping[str, str] | None = None,
+) -> Head:
+    """A run's description for the manifest, with the versions of this package and of torch.
+
+    Args:
+        settings: All that decides the images.
+        weights_sha256: Hashes of weights by name.
+        made_with: Versions, plug-ins in use among them; None for all that are loaded.
+    """
+    found = versions() if made_with is None else made_with
     return {
         "settings": dict(settings),
-        "versions": {name: text for name, text in versions().items() if name != "python"},
+        "versions": {name: text for name, text in found.items() if name != "python"},
         "weights_sha256": dict(weights_sha256 or {}),
     }
 

@@ -11,7 +11,7 @@ import importlib
 import importlib.util
 import re
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib import metadata
@@ -38,19 +38,23 @@ def load_plugin(spec: str) -> Plugin:
         InputError: No such module or file.
         PluginError: The module failed; the message names it and the error.
     """
+    before = set(sys.modules)
     module = _load(spec)
-    return _record(Path(spec).name if _is_file_spec(spec) else spec, module)
+    new = {name for name in set(sys.modules) - before if "." not in name} | {module.__name__}
+    return _record(Path(spec).name if _is_file_spec(spec) else spec, module, new)
 
 
-def _record(name: str, module: ModuleType) -> Plugin:
-    PLUGINS[module.__name__] = Plugin(name, _version(module.__name__), file_sha256(module))
-    return PLUGINS[module.__name__]
+def _record(name: str, module: ModuleType, new: Collection[str]) -> Plugin:
+    own = module.__name__
+    known = PLUGINS[own].modules if own in PLUGINS else frozenset()
+    PLUGINS[own] = Plugin(name, _version(own), file_sha256(module), known | frozenset(new))
+    return PLUGINS[own]
 
 
 def record_installed(module: str) -> None:
     """Note a plug-in that was imported because an entry of an installed package was used."""
     if module in sys.modules and module not in PLUGINS:
-        _record(module, sys.modules[module])
+        _record(module, sys.modules[module], [module])
 
 
 def load_plugins(specs: Sequence[str]) -> list[Plugin]:

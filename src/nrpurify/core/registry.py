@@ -13,7 +13,9 @@ import difflib
 import importlib
 import inspect
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import cached_property
 from importlib import metadata, resources
@@ -22,6 +24,7 @@ from typing import Any, Generic, TypeVar
 from nrpurify.core.errors import InputError, NrpurifyError, PluginError
 from nrpurify.core.spec import Link, convert, parse_one
 
+_USED: ContextVar[set[str] | None] = ContextVar("used", default=None)
 T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
 OWN = "nrpurify"
@@ -167,6 +170,17 @@ def near_matches(name: str, known: Iterable[str]) -> str:
     return f"expected one of {', '.join(names[:_MANY])}{', ...' if len(names) > _MANY else ''}"
 
 
+@contextmanager
+def origins_used() -> Iterator[set[str]]:
+    """Collects the modules whose entries the block looks up, in any registry."""
+    found: set[str] = set()
+    token = _USED.set(found)
+    try:
+        yield found
+    finally:
+        _USED.reset(token)
+
+
 class Registry(Generic[T]):
     """Names and what they stand for, of one kind.
 
@@ -286,7 +300,10 @@ class Registry(Generic[T]):
                     f"which is not loaded; give --plugin {self._installed[name].value}"
                 )
             self._import(name)
-        return self._entries[name]
+        entry, used = self._entries[name], _USED.get()
+        if used is not None:
+            used.add(entry.origin)
+        return entry
 
     def _import(self, name: str) -> None:
         if name in self._own:

@@ -1,7 +1,8 @@
 """What a result was made with."""
 
 import platform
-from dataclasses import asdict, dataclass
+from collections.abc import Collection
+from dataclasses import dataclass
 
 import torch
 
@@ -16,15 +17,22 @@ class Plugin:
         name: As the user wrote it; of a file its name without folders.
         version: Of the installed distribution; empty for a file or a module without one.
         sha256: Of the module's file; empty for a module without one.
+        modules: What was imported with it; an entry of any of them is its own.
     """
 
     name: str
     version: str
     sha256: str
+    modules: frozenset[str] = frozenset()
+
+    def has(self, origin: str) -> bool:
+        """Whether it, or a module of its package, registered what comes from ``origin``."""
+        packages = {module.partition(".")[0] for module in self.modules}
+        return origin in self.modules or origin.partition(".")[0] in packages
 
     def to_dict(self) -> dict[str, str]:
         """For run.json."""
-        return asdict(self)
+        return {"name": self.name, "version": self.version, "sha256": self.sha256}
 
 
 PLUGINS: dict[str, Plugin] = {}
@@ -36,8 +44,13 @@ def loaded_plugins() -> list[Plugin]:
     return sorted(PLUGINS.values(), key=lambda plugin: plugin.name)
 
 
-def versions() -> dict[str, str]:
-    """Versions of this package, torch, Python and loaded plug-ins, for the record."""
+def versions(origins: Collection[str] | None = None) -> dict[str, str]:
+    """Versions of this package, torch, Python and plug-ins, for the record.
+
+    Args:
+        origins: The modules of all entries in use: plug-ins without any are left out. None for all
+            plug-ins that are loaded.
+    """
     return {
         "nrpurify": nrpurify.__version__,
         "torch": str(torch.__version__),
@@ -45,6 +58,7 @@ def versions() -> dict[str, str]:
         **{
             f"plug-in {plugin.name}": f"{plugin.version} {plugin.sha256}".strip()
             for plugin in loaded_plugins()
+            if origins is None or any(plugin.has(origin) for origin in origins)
         },
     }
 

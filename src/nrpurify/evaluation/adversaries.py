@@ -100,7 +100,7 @@ class Adversaries:
             eps: One of its budgets.
         """
         basis = self.setup.basis(attack, [])
-        weights = basis.pop("weights_sha256")
+        weights, made_with = basis.pop("weights_sha256"), basis["versions"]
         settings = {
             **attack.decides,
             **attack_settings(attack),
@@ -110,7 +110,7 @@ class Adversaries:
             "eps": eps,
             "targets_sha256": digest(self.setup.samples.identity),
         }
-        head = make_head(settings, weights)
+        head = make_head(settings, weights, made_with=made_with)
         name = slug(attack.name, f"{eps * 255:.3g}", *surrogate_names(attack), attack.purifier)
         folder = self.setup.folder / f"{name}-{digest(head)[:10]}"
         if folder.name in self._whole:

@@ -28,6 +28,7 @@ from nrpurify.core.images import load_batch
 from nrpurify.core.precision import Amp, arithmetic, autocast
 from nrpurify.core.progress import SILENT, Progress
 from nrpurify.core.random import derive_generator
+from nrpurify.core.registry import origins_used
 from nrpurify.core.versions import versions
 from nrpurify.data.labels import LabeledImage
 from nrpurify.purifiers import Purifier, load_purifier
@@ -240,14 +241,15 @@ def certify_images(
             other settings.
     """
     device = torch.device(plan.device)
-    victim = models.load_classifier(plan.victim).to(device)
-    purifier = load_purifier(plan.purifier, device=device) if plan.purifier else None
+    with origins_used() as origins:
+        victim = models.load_classifier(plan.victim).to(device)
+        purifier = load_purifier(plan.purifier, device=device) if plan.purifier else None
     settings = {
         **asdict(plan),
         "purifier_sha256": purifier.card.sha256 if purifier else None,
         "victim_sha256": weights_hash(plan.victim, victim),
         "precision": arithmetic(plan.amp, plan.device),
-        **versions(),
+        **versions(origins),
     }
     log = _Log(Path(out), settings)
     kept = log.open(resume)

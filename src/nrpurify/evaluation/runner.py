@@ -19,6 +19,7 @@ from nrpurify.core.hashing import digest
 from nrpurify.core.images import shorter_side
 from nrpurify.core.plugins import check_trusted, load_plugins
 from nrpurify.core.progress import SILENT, Progress
+from nrpurify.core.registry import origins_used
 from nrpurify.core.versions import versions
 from nrpurify.data.labels import LabeledImage
 from nrpurify.evaluation import gallery
@@ -124,8 +125,9 @@ def prepare(
     folder = None if out is None else _enter(Path(out), resume or shared)
     watch = progress if isinstance(progress, EvaluationProgress) else PlainProgress(progress)
     own = models or {}
-    plan, task, samples, made = _open(plan, items, own)
-    networks = Networks.load(plan, task, samples.read(0)[0][None].to(device), device, own)
+    with origins_used() as origins:
+        plan, task, samples, made = _open(plan, items, own)
+        networks = Networks.load(plan, task, samples.read(0)[0][None].to(device), device, own)
     samples = task.fit(networks.victims, samples, plan.data)
     for before in made.values():
         samples = samples.without(before.unreadable(samples))
@@ -134,7 +136,7 @@ def prepare(
     stack = ExitStack()
     base = folder or Path(stack.enter_context(TemporaryDirectory(prefix="nrpurify-")))
     setup = Setup(
-        plan, task, samples, networks, facts, made, base / "adversaries", versions(), device,
+        plan, task, samples, networks, facts, made, base / "adversaries", versions(origins), device,
         watch,
     )  # fmt: skip
     if folder is not None:

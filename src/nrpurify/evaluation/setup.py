@@ -41,7 +41,7 @@ class Setup:
         facts: What the task knows of each victim.
         made: Images made before, by the attack's place in the plan.
         folder: Where attacked images are kept.
-        versions: Of this package, torch and Python.
+        versions: Of this package, torch, Python and the plug-ins in use.
         device: Where to work.
         progress: Watches.
     """
