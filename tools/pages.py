@@ -21,7 +21,6 @@ from nrpurify import weights
 
 sys.path.insert(0, str(Path(__file__).parent))
 import paper_pages
-import plots
 import tables
 
 DOCS = Path(__file__).parent.parent / "docs"
