@@ -3,7 +3,7 @@
 The public names are loaded when they are first used, so that the command line starts at once.
 """
 
-from nrpurify.core.lazy import lazy_exports
+from nrpurify.core.lazy import find_old_modules, lazy_exports
 
 TYPE_CHECKING = False  # not from typing: a Ctrl-C while modules are imported ends in a traceback
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ __all__ = [
     "train",
 ]
 
-
+find_old_modules()
 __getattr__, _names = lazy_exports(
     __name__,
     {
