@@ -7,6 +7,7 @@ import time
 import torch
 
 from nrpurify.purifiers import Card, Purifier, build_purifier, load_purifier, shipped
+from nrpurify.purifiers.purifier import TILE
 
 
 def main() -> None:
@@ -14,7 +15,7 @@ def main() -> None:
     parser.add_argument("--height", type=int, default=3000)
     parser.add_argument("--width", type=int, default=4000)
     parser.add_argument("--purifier", default="fast")
-    parser.add_argument("--tile", type=int, default=512)
+    parser.add_argument("--tile", type=int, default=TILE)
     args = parser.parse_args()
     name = args.purifier
     purifier: Purifier = load_purifier(name) if name in shipped() else build_purifier(name)

@@ -74,7 +74,7 @@ def test_8_bit_images_stay_so_behind_a_purifier(tmp_path):
 
 
 def test_all_threads_share_the_tiles_of_a_large_image(tmp_path):
-    write_png(tmp_path / "large.png", torch.rand(3, 40, 300))
+    write_png(tmp_path / "large.png", torch.rand(3, 300, 1000))
     purifier, names = build_purifier("micro"), set()
     purifier.network.register_forward_hook(lambda *_: names.add(current_thread().name))
     for workers in (1, 3):

@@ -127,7 +127,7 @@ def _read_gate(tensors: dict[str, Tensor]) -> Gate | None:
 
 def ready(purifier: Purifier, device: torch.device | str | None = None) -> Purifier:
     """A purifier as loading returns it: on ``device``, channels last, in eval mode, frozen."""
-    purifier.network.to(memory_format=torch.channels_last)
+    purifier.to(memory_format=torch.channels_last)
     return purifier.to(device).eval().requires_grad_(False)
 
 

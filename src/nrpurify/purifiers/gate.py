@@ -76,9 +76,5 @@ def _pieces(length: int) -> Iterator[tuple[slice, slice]]:
 def _shown(images: Tensor, purified: Tensor) -> Tensor:
     """What the gate looks at: no image as such, so that it learns nothing of what is in them."""
     detail = images - window_mean(images, 3)
-    parts = (_DETAIL * detail, _CORRECTION * (purified - images))
-    return torch.cat([_blocks(part) for part in parts], 1)
-
-
-def _blocks(x: Tensor) -> Tensor:
-    return F.pixel_unshuffle(pad_to_multiple(x, BLOCK), BLOCK)
+    parts = torch.cat([_DETAIL * detail, _CORRECTION * (purified - images)], 1)
+    return F.pixel_unshuffle(pad_to_multiple(parts, BLOCK), BLOCK)

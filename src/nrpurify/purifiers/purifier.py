@@ -18,10 +18,12 @@ from nrpurify.core.precision import Amp, autocast
 from nrpurify.core.tracing import has_values
 from nrpurify.purifiers.gate import Gate
 from nrpurify.purifiers.strength import PLAIN, WINDOW, Strength, apply_strength
-from nrpurify.purifiers.tiling import apply_tiled, crop, pad_to_multiple
+from nrpurify.purifiers.tiling import apply_tiled, crop, pad_to_multiple, tile_shape
 
-TILE = 512
+TILE = 1200
 HALO = 128
+AT_ONCE = 200_000
+"""Pixels of a batch that go through the network together, so that its features fit the caches."""
 SMALLEST = 96
 """Below so many pixels a side, images lose accuracy behind the shipped purifiers."""
 
@@ -111,7 +113,7 @@ class Purifier(nn.Module):
             if side < self.smallest:
                 _log_small_images(side)
         weight = next(self.network.parameters(), images)
-        given = images.to(weight.dtype)
+        given = images.contiguous().to(weight.dtype)
         purified = self._network_says(given)
         if not self._as_is:
             purified = apply_strength(given, purified, self._factors(given, purified))
@@ -121,7 +123,8 @@ class Purifier(nn.Module):
         multiple = int(self.network.multiple)  # type: ignore[arg-type]
         height, width = images.shape[-2:]
         purified: Tensor = self.network(pad_to_multiple(images, multiple, "replicate"))
-        return crop(purified, self.scale * height, self.scale * width).to(images.dtype)
+        purified = crop(purified, self.scale * height, self.scale * width)
+        return purified.contiguous().to(images.dtype)  # as images are: mixed formats take longer
 
     def _factors(self, images: Tensor, purified: Tensor) -> Tensor:
         if self.gate is None:
@@ -141,11 +144,12 @@ class Purifier(nn.Module):
     ) -> Tensor:
         """Purify without gradients, in bounded memory.
 
-        Images with a side above ``tile + 2 * halo`` are cut into tiles.
+        Images of more than (tile + 2·halo)² pixels are cut into pieces that have no more with
+        their halo.
 
         Args:
             images: N×3×H×W in [0, 1].
-            tile: Side of a tile in pixels.
+            tile: Side in pixels of a square tile; pieces may be longer and narrower.
             halo: Pixels of context around a tile; by default the network's receptive radius or
                 128, whichever is less (further pixels change the result by less than 1/255).
             amp: bf16 autocast: ``True``, ``False`` or ``"auto"`` (where the hardware has it).
@@ -221,7 +225,7 @@ class Purifier(nn.Module):
             raise InputError(f"{self.card.name} enlarges images; it has no correction to judge by")
         halo = self._halo(halo)
         with autocast(images.device, amp):
-            if max(images.shape[-2:]) > tile + 2 * halo:
+            if _is_large(images, tile, halo):
                 purified = self._network_tiled(images, tile, halo, amp, None)
             else:
                 weight = next(self.network.parameters(), images)
@@ -239,10 +243,13 @@ class Purifier(nn.Module):
     ) -> Tensor:
         halo = self._halo(halo)
         with autocast(images.device, amp):
-            if max(images.shape[-2:]) > tile + 2 * halo:
+            if _is_large(images, tile, halo):
                 return self._purify_tiled(images, tile, halo, amp, executor)
-            purified = self(as_floats(images) if images.dtype == torch.uint8 else images)
-            return _like(purified, images)
+            height, width = images.shape[-2:]
+            floats = as_floats(images) if images.dtype == torch.uint8 else images
+            parts = torch.split(floats, max(AT_ONCE // (height * width), 1))
+            purified = [_like(self(part), images) for part in parts]
+        return torch.cat(purified)
 
     def _dtype(self, images: Tensor) -> torch.dtype:
         return next(self.network.parameters(), as_floats(images[..., :1, :1])).dtype
@@ -250,7 +257,8 @@ class Purifier(nn.Module):
     def _network_tiled(
         self, images: Tensor, tile: int, halo: int, amp: Amp, executor: Executor | None
     ) -> Tensor:
-        dtype = self._dtype(images)
+        dtype, multiple = self._dtype(images), int(self.network.multiple)  # type: ignore[arg-type]
+        height, width = images.shape[-2:]
 
         def network(part: Tensor) -> Tensor:
             purified = self._network_says(as_floats(part, dtype))
@@ -259,9 +267,9 @@ class Purifier(nn.Module):
         return apply_tiled(
             _in_threads(network, images.device, amp, executor),
             images,
-            tile=tile,
+            tile=tile_shape(height, width, tile, halo, multiple),
             halo=halo,
-            multiple=int(self.network.multiple),  # type: ignore[arg-type]
+            multiple=multiple,
             scale=self.scale,
             dtype=images.dtype if self._as_is else dtype,
             executor=executor,
@@ -294,6 +302,11 @@ def _in_threads(
             return function(*parts)
 
     return function if executor is None else run
+
+
+def _is_large(images: Tensor, tile: int, halo: int) -> bool:
+    height, width = images.shape[-2:]
+    return height * width > (tile + 2 * halo) ** 2
 
 
 def _like(purified: Tensor, images: Tensor) -> Tensor:

@@ -35,6 +35,32 @@ def tile_sizes(length: int, tile: int) -> list[int]:
     return sizes
 
 
+def tile_shape(height: int, width: int, tile: int, halo: int, multiple: int = 1) -> tuple[int, int]:
+    """Height and width of the tiles that cut an image so that the fewest pixels are read.
+
+    Each reads at most (tile + 2·halo)² pixels, its halo among them. Few long cuts read less than
+    many short ones, and an image of no more pixels than that is one tile.
+
+    Args:
+        height: Of the image.
+        width: Of the image.
+        tile: Side of a square tile that may be read with its halo.
+        halo: As in :func:`apply_tiled`.
+        multiple: As in :func:`apply_tiled`.
+    """
+    tile, halo = _on_grid(multiple, tile, halo)
+    largest = (tile + 2 * halo) ** 2
+    found = []
+    for rows, columns in product(range(1, -(-height // tile) + 1), range(1, -(-width // tile) + 1)):
+        high, wide = _on_grid(multiple, -(-height // rows), -(-width // columns))
+        read_high, read_wide = min(high + 2 * halo, height), min(wide + 2 * halo, width)
+        if read_high * read_wide <= largest:
+            total = (height + 2 * halo * (rows - 1)) * (width + 2 * halo * (columns - 1))
+            found.append((total, high, wide))
+    _, high, wide = min(found)
+    return high, wide
+
+
 def spans(length: int, tile: int, halo: int) -> Iterator[tuple[slice, slice, slice]]:
     """For each tile of a line: what to read, what to keep of it, and where that goes."""
     stop = 0
@@ -48,7 +74,7 @@ def apply_tiled(
     function: Callable[..., Tensor],
     images: Tensor,
     *more: Tensor,
-    tile: int,
+    tile: int | tuple[int, int],
     halo: int,
     multiple: int = 1,
     scale: int = 1,
@@ -64,8 +90,8 @@ def apply_tiled(
         function: Maps N×C×h×w to N×3×(scale·h)×(scale·w), for any h and w.
         images: N×C×H×W.
         more: Further tensors of the same height and width; ``function`` takes a tile of each.
-        tile: Side of the tiles in pixels; rounded up to ``multiple``. The last one of a line may
-            be longer, see :func:`tile_sizes`.
+        tile: Side of the tiles in pixels, or height and width; rounded up to ``multiple``. The
+            last one of a line may be longer, see :func:`tile_sizes`.
         halo: Pixels read around each tile; rounded up to ``multiple``.
         multiple: Tile corners are put on multiples of it, so that a function that works on a grid
             of pixel blocks sees the same grid.
@@ -77,9 +103,10 @@ def apply_tiled(
     Raises:
         InputError: ``tile`` is not positive or ``halo`` negative.
     """
-    if tile < 1 or halo < 0:
+    high, wide = (tile, tile) if isinstance(tile, int) else tile
+    if min(high, wide) < 1 or halo < 0:
         raise InputError(f"tile is {tile} and halo {halo}; expected tile >= 1 and halo >= 0")
-    tile, halo = (-(-size // multiple) * multiple for size in (tile, halo))
+    high, wide, halo = _on_grid(multiple, high, wide, halo)
     height, width = (scale * side for side in images.shape[2:])
     result = images.new_empty(len(images), 3, height, width, dtype=dtype)
     inference = torch.is_inference_mode_enabled()
@@ -91,11 +118,16 @@ def apply_tiled(
             place = (..., _times(rows_out, scale), _times(cols_out, scale))
             result[place] = part[..., _times(rows_keep, scale), _times(cols_keep, scale)]
 
-    rows, columns = (spans(side, tile, halo) for side in images.shape[2:])
+    rows = spans(images.shape[2], high, halo)
+    columns = spans(images.shape[3], wide, halo)
     share = map if executor is None else executor.map
     for _ in share(fill, product(rows, columns)):
         pass  # an error is raised here
     return result
+
+
+def _on_grid(multiple: int, *sizes: int) -> tuple[int, ...]:
+    return tuple(-(-size // multiple) * multiple for size in sizes)
 
 
 def _times(span: slice, scale: int) -> slice:

@@ -12,6 +12,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
+from nrpurify.core.tracing import in_functorch
 from nrpurify.purifiers.registry import register_purifier
 from nrpurify.purifiers.tiling import halve
 
@@ -30,21 +31,34 @@ def start_as_identity(head: nn.Conv2d, tail: nn.Conv2d, gain: float) -> None:
             nn.init.zeros_(conv.bias)  # type: ignore[arg-type]
 
 
+def for_convolutions(images: Tensor) -> Tensor:
+    """Images in the type and memory format that convolutions want, so that none converts them.
+
+    What is put beside features, too, must be in both, or all of them would be converted.
+    """
+    device = images.device.type
+    if torch.is_autocast_enabled(device):
+        images = images.to(torch.get_autocast_dtype(device))
+    if in_functorch(images):  # vmap knows no memory formats
+        return images
+    return images.contiguous(memory_format=torch.channels_last)
+
+
 class Block(nn.Module):
     """conv-LeakyReLU-conv around a residual connection; starts as the identity."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(width, width, 3, padding=1)
-        self.act = nn.LeakyReLU(0.1)
+        self.act = nn.LeakyReLU(0.1, inplace=True)
         self.conv2 = nn.Conv2d(width, width, 3, padding=1)
         nn.init.zeros_(self.conv2.weight)
         nn.init.zeros_(self.conv2.bias)  # type: ignore[arg-type]
 
     def forward(self, x: Tensor) -> Tensor:
         """N×width×H×W to the same shape."""
-        out: Tensor = x + self.conv2(self.act(self.conv1(x)))
-        return out
+        change: Tensor = self.conv2(self.act(self.conv1(x)))
+        return change.add_(x)
 
 
 @register_purifier("unshuffle-unet")
@@ -83,7 +97,7 @@ class UnshuffleUNet(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """N×3×H×W, sides multiples of ``multiple``, to the same shape; not clamped."""
-        purified: Tensor = self.shuffle(self.tail(self.trunk(images)))
+        purified: Tensor = self.shuffle(self.tail(self.trunk(for_convolutions(images))))
         return purified
 
     def trunk(self, images: Tensor) -> Tensor:
@@ -96,7 +110,7 @@ class UnshuffleUNet(nn.Module):
             x = halve(down, x)  # type: ignore[arg-type]
         x = self.encode[-1](x)
         for up, decode in zip(self.up, self.decode, strict=True):
-            x = decode(kept.pop() + up(x))
+            x = decode(up(x).add_(kept.pop()))
         return x
 
 
@@ -140,11 +154,12 @@ class DetailUNet(UnshuffleUNet):
 
     def forward(self, images: Tensor) -> Tensor:
         """N×3×H×W, sides multiples of ``multiple``, to the same shape; not clamped."""
+        images = for_convolutions(images)
         features = self.trunk(images)
         coarse: Tensor = self.shuffle(self.tail(features))
         seen = torch.cat([self.fold(images), self.fold(coarse), self.enlarge(features)], 1)
         fine: Tensor = self.unfold(self.detail_tail(self.detail(self.detail_head(seen))))
-        return coarse + fine
+        return fine.add_(coarse)
 
 
 def _blocks(width: int, count: int) -> nn.Sequential:
