@@ -12,8 +12,8 @@ from nrpurify.attacks.problem import AttackProblem
 from nrpurify.attacks.restarts import Watch
 from nrpurify.attacks.runner import AttackSpec
 from nrpurify.core.errors import InputError
-from nrpurify.core.fractions import parse_eps
 from nrpurify.core.images import from_uint8, to_uint8
+from nrpurify.core.spec import parse_eps
 from nrpurify.evaluation import check_budget
 
 EPS, STEP = 0.5, 0.2

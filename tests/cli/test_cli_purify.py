@@ -14,7 +14,7 @@ from PIL import Image
 
 from nrpurify.cli import main
 from nrpurify.core.images import from_uint8, to_uint8
-from nrpurify.core.manifest import alone
+from nrpurify.core.lock import alone
 from nrpurify.defenses import make
 from nrpurify.purifiers import DEFAULT, build_purifier, load_purifier, save_purifier
 

@@ -8,9 +8,9 @@ import pytest
 import torch
 from PIL import Image as PilImage
 
-from nrpurify.core import decoding
+from nrpurify.core import color_profiles, decoding
 from nrpurify.core.errors import ImageError
-from nrpurify.core.files import SUFFIXES, find_images
+from nrpurify.core.image_files import SUFFIXES, find_images
 from nrpurify.core.images import load_batch, read_image, to_uint8
 
 
@@ -340,16 +340,16 @@ def test_srgb_profiles_leave_every_value_as_it_is(read):
 
 def test_a_header_is_read_without_its_profile(written, monkeypatch):
     path = written(png(8, 2, [bytes([230, 40, 40])], icc(profile())))
-    monkeypatch.setattr(decoding.zlib, "decompressobj", None)  # bombs cost time
+    monkeypatch.setattr(color_profiles.zlib, "decompressobj", None)  # bombs cost time
     with decoding.open_picture(path) as picture:
         assert picture.size == (1, 1)
 
 
 def test_large_profiles_are_not_kept_in_memory(read):
     large = profile() + bytes(2**20)
-    kept = decoding._cached_transform.cache_info().currsize
+    kept = color_profiles._cached_transform.cache_info().currsize
     assert near(read(png(8, 2, [bytes([230, 40, 40])], icc(large))), [251, 0, 18])
-    assert decoding._cached_transform.cache_info().currsize == kept
+    assert color_profiles._cached_transform.cache_info().currsize == kept
 
 
 @pytest.mark.parametrize(

@@ -15,15 +15,13 @@ from nrpurify.core.errors import InputError
 from nrpurify.core.files import (
     atomic_path,
     check_writable,
-    find_images,
-    output_path,
-    output_paths,
     read_json,
-    scan_images,
+    sweep,
+    temporary_name,
     write_json,
     write_text,
 )
-from nrpurify.core.temporary import sweep, temporary_name
+from nrpurify.core.image_files import find_images, output_path, output_paths, scan_images
 
 
 @pytest.fixture
@@ -232,7 +230,7 @@ def test_a_folder_that_cannot_be_opened_is_named(tree, monkeypatch):
 
 
 def test_the_sweep_takes_dead_and_old_temporaries_only(tmp_path):
-    code = "from nrpurify.core.temporary import temporary_name; print(temporary_name('.png'))"
+    code = "from nrpurify.core.image_files import temporary_name; printtemporary_name'.png'"
     dead = (
         tmp_path
         / subprocess.run(

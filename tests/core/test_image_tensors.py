@@ -3,7 +3,7 @@ import torch
 from safetensors.torch import save_file
 
 from nrpurify.core.errors import ImageError, InputError
-from nrpurify.core.files import image_tensor_path
+from nrpurify.core.image_files import image_tensor_path
 from nrpurify.core.image_tensors import load_image_tensor, save_image_tensor
 
 

@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 from nrpurify.core.errors import InputError
-from nrpurify.core.files import find_images
+from nrpurify.core.image_files import find_images
 from nrpurify.core.images import write_png
 from nrpurify.core.progress import NO_VALUES, Progress
 from nrpurify.evaluation.detect import detect

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from nrpurify.core.errors import InputError
-from nrpurify.core.fractions import hint_of_255
 from nrpurify.core.images import from_uint8, to_uint8
 from nrpurify.core.precision import HALF
+from nrpurify.core.spec import hint_of_255
 
 Eps = float | Tensor
 Norm = Literal["linf", "l2"]

@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from nrpurify.core.errors import ImageError, InputError, MissingExtraError
-from nrpurify.core.files import SUFFIXES
+from nrpurify.core.image_files import SUFFIXES
 from nrpurify.core.images import OUTPUT_SUFFIXES, encode_image
 
 if TYPE_CHECKING:

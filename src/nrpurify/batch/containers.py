@@ -10,8 +10,9 @@ from typing import Any
 from nrpurify.batch.archives import Count, Parts, purify_parquet, purify_tar
 from nrpurify.batch.jobs import Item
 from nrpurify.batch.work import Made, Worker
-from nrpurify.core.files import CONTAINERS, atomic_path
+from nrpurify.core.files import atomic_path
 from nrpurify.core.hashing import file_hash
+from nrpurify.core.image_files import CONTAINERS
 from nrpurify.core.manifest import Job, Manifest
 from nrpurify.core.progress import Progress
 

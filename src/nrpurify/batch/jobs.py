@@ -10,7 +10,7 @@ from typing import Any, Literal
 import torch
 
 from nrpurify.core.errors import NrpurifyError
-from nrpurify.core.files import LeftOut
+from nrpurify.core.image_files import LeftOut
 from nrpurify.core.manifest import Job
 from nrpurify.core.progress import Progress
 from nrpurify.core.random import derive_generator

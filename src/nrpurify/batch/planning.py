@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nrpurify.core.errors import InputError
-from nrpurify.core.files import CONTAINERS, ImageFile, LeftOut, output_paths, search_images
+from nrpurify.core.image_files import CONTAINERS, ImageFile, LeftOut, output_paths, search_images
 from nrpurify.core.images import OUTPUT_SUFFIXES
 from nrpurify.core.manifest import Job
 from nrpurify.core.random import derive_seed
@@ -105,9 +105,9 @@ def plan_jobs(
     Sources that the manifest in ``dst`` lists keep the names of their outputs.
 
     Args:
-        source: An image, a folder or a glob, see :func:`nrpurify.core.files.search_images`; or
-            several, of
-            which those without an image are left out.
+        source: An image, a folder or a glob, see
+            :func:`nrpurify.core.image_files.search_images`; or several, of which those without an
+            image are left out.
         dst: The folder of the outputs, whose files are no sources; with one source file also a
             name in .png, .webp, .jpg or .jpeg that does not exist, or for a file of many images
             one in .mkv, .mp4, .tar or .parquet.

@@ -33,7 +33,7 @@ from nrpurify.cli.common import (
     warn_renamed,
 )
 from nrpurify.core.errors import InputError
-from nrpurify.core.files import MAX_PIXELS
+from nrpurify.core.image_files import MAX_PIXELS
 
 EXAMPLES = """Examples:
 

@@ -24,7 +24,8 @@ from nrpurify.cli.common import (
     show_progress,
 )
 from nrpurify.core.errors import InputError
-from nrpurify.core.files import log_left_out, write_text
+from nrpurify.core.files import write_text
+from nrpurify.core.image_files import log_left_out
 
 EXAMPLES = """Examples:
 

@@ -20,9 +20,9 @@ from rich.table import Table
 
 from nrpurify.cli.progress import LoggedProgress, RateColumn, ShownProgress, make_progress
 from nrpurify.core.errors import InputError
-from nrpurify.core.files import log_left_out
-from nrpurify.core.fractions import parse_eps
+from nrpurify.core.image_files import log_left_out
 from nrpurify.core.progress import NO_VALUES, Progress
+from nrpurify.core.spec import parse_eps
 
 if TYPE_CHECKING:
     from nrpurify.batch import FolderResult

@@ -19,7 +19,8 @@ from nrpurify.cli.common import (
     resolve_device,
     show_progress,
 )
-from nrpurify.core.files import check_writable, find_images, write_json
+from nrpurify.core.files import check_writable, write_json
+from nrpurify.core.image_files import find_images
 
 EXAMPLES = """Examples:
 

@@ -36,7 +36,7 @@ from nrpurify.cli.common import (
     split_paths,
 )
 from nrpurify.core.errors import InputError
-from nrpurify.core.files import MAX_PIXELS
+from nrpurify.core.image_files import MAX_PIXELS
 
 if TYPE_CHECKING:
     from torch import nn

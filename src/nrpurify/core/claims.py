@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from nrpurify.core.temporary import temporary_name
+from nrpurify.core.files import temporary_name
 
 LIFETIME = 120.0
 """Seconds after which a claim that nobody renews counts for nothing."""

@@ -10,13 +10,12 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import io
-import logging
 import struct
 import warnings
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cache, lru_cache
+from functools import cache
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
@@ -25,8 +24,9 @@ import numpy.typing as npt
 from PIL import Image as PilImage
 from PIL import UnidentifiedImageError
 
+from nrpurify.core.color_profiles import transform_of, unpacked
 from nrpurify.core.errors import ImageError
-from nrpurify.core.files import HEIF_SUFFIXES, MAX_PIXELS
+from nrpurify.core.image_files import HEIF_SUFFIXES, MAX_PIXELS
 
 Frames = Literal["refuse", "first"]
 """What becomes of files with several frames or pages: an error, or the first one is read."""
@@ -44,15 +44,8 @@ _PLUGINS = {
 }
 _ORIENTATION = 0x0112
 _BITS, _PHOTOMETRIC, _WHITE_IS_ZERO = 258, 262, 0
-_MAX_PROFILE = 4 * 2**20
 _PACKED = "packed_icc_profile"
 """Under this name an opened PNG has its iCCP chunk; it is unpacked with the pixels."""
-_CACHED_PROFILE = 2**20
-"""Transforms of larger profiles are built for each image, so that the cache stays small."""
-_NEAR = 2
-"""Profiles that change no color by more than so many levels of 255 are taken for sRGB."""
-
-_LOGGER = logging.getLogger(__name__)
 
 Array = npt.NDArray[Any]
 
@@ -210,7 +203,7 @@ def _pixels(
     picture: PilImage.Image, raw: str, path: ImageSource, max_pixels: int
 ) -> tuple[Array, Array | None]:
     packed = picture.info.get(_PACKED)
-    profile = picture.info.get("icc_profile") if packed is None else _profile(packed)
+    profile = picture.info.get("icc_profile") if packed is None else unpacked(packed)
     if picture.mode.startswith(("I", "F")):
         color, alpha = _deep_gray(picture)
     elif ";16" in raw and picture.format in ("PNG", "TIFF") and "a" not in raw:
@@ -220,7 +213,7 @@ def _pixels(
     if profile:  # Pillow's LittleCMS converts 8 bits only
         levels = np.rint(color * 255).astype(np.uint8)
         shallow = PilImage.fromarray(levels[..., 0] if levels.shape[2] == 1 else levels)
-        if transform := _transform_of(profile, shallow.mode, path):
+        if transform := transform_of(profile, shallow.mode, source_name(path)):
             alpha = None if alpha is None else np.rint(alpha * 255).astype(np.uint8)
             return np.asarray(transform.apply(shallow)), alpha
     return np.broadcast_to(color, (*color.shape[:2], 3)), alpha
@@ -236,7 +229,7 @@ def _shallow(
         color = picture
     else:
         color = picture.convert("RGBA" if alpha is not None else "RGB").convert("RGB")
-    transform = _transform_of(profile, color.mode, path) if profile else None
+    transform = transform_of(profile, color.mode, source_name(path)) if profile else None
     if transform is not None:
         return np.asarray(transform.apply(color)), alpha
     return np.asarray(color.convert("RGB")), alpha
@@ -333,69 +326,6 @@ def _decode_as(picture: PilImage.Image, raw: str) -> None:
     picture.load()
 
 
-class _Transform:
-    """From the colors of a profile to sRGB."""
-
-    def __init__(self, profile: bytes, mode: str) -> None:
-        from PIL import ImageCms
-
-        source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-        space = source.profile.xcolor_space.strip()
-        self.mode = {"GRAY": "L", "RGB": "RGB", "CMYK": "CMYK"}.get(space, space)
-        if self.mode != mode and not (self.mode == "RGB" and mode == "L"):
-            raise ValueError(f"it is of {space} colors, the image is {mode}")
-        target = ImageCms.createProfile("sRGB")
-        self._transform = ImageCms.buildTransform(source, target, self.mode, "RGB")
-
-    def apply(self, picture: PilImage.Image) -> PilImage.Image:
-        """An L, RGB or CMYK picture of the profile's colors as an RGB picture of sRGB's."""
-        from PIL import ImageCms
-
-        given = picture if picture.mode == self.mode else picture.convert(self.mode)
-        found = ImageCms.applyTransform(given, self._transform)
-        assert found is not None
-        return found
-
-    def is_identity(self) -> bool:
-        """Whether the profile is sRGB, but for rounding."""
-        if self.mode == "CMYK":
-            return False
-        ramp = np.linspace(0, 255, 16).round().astype(np.uint8)
-        colors = np.stack(np.meshgrid(ramp, ramp, ramp), -1).reshape(64, 64, 3)
-        given = PilImage.fromarray(colors)
-        if self.mode == "L":
-            given = given.getchannel(0)
-        found = np.asarray(self.apply(given)).astype(int)
-        return bool(np.abs(found - np.asarray(given.convert("RGB"))).max() <= _NEAR)
-
-
-def _transform_of(profile: bytes, mode: str, path: ImageSource) -> _Transform | None:
-    """What brings colors to sRGB; None for sRGB itself, or with a note for a broken profile."""
-    small = len(profile) <= _CACHED_PROFILE
-    transform = _cached_transform(profile, mode) if small else _find_transform(profile, mode)
-    if isinstance(transform, str):
-        _warn_once(f"{source_name(path)}: its color profile was ignored: {transform}")
-        return None
-    return transform
-
-
-def _find_transform(profile: bytes, mode: str) -> _Transform | str | None:
-    """The transform, None for sRGB, or why there is none."""
-    try:
-        transform = _Transform(profile, mode)
-        return None if transform.is_identity() else transform
-    except Exception as error:  # LittleCMS, which Pillow may lack, on broken profiles
-        return str(error) or type(error).__name__
-
-
-_cached_transform = lru_cache(maxsize=8)(_find_transform)
-
-
-@lru_cache(maxsize=1000)
-def _warn_once(message: str) -> None:
-    _LOGGER.warning("%s", message)
-
-
 def _orientation(picture: PilImage.Image) -> int:
     """The EXIF orientation, 1 to 8; 1 where EXIF is damaged."""
     try:
@@ -444,12 +374,3 @@ def _without_text(file: BinaryIO) -> tuple[BinaryIO, bytes | None]:
             break
     kept.seek(0)
     return kept, packed
-
-
-def _profile(chunk: bytes) -> bytes:
-    """The profile of an iCCP chunk; something that is none where the chunk is damaged."""
-    _, _, packed = chunk.partition(b"\0")
-    try:
-        return zlib.decompressobj().decompress(packed[1:], _MAX_PROFILE) or b"empty"
-    except zlib.error:
-        return b"damaged"

@@ -41,7 +41,6 @@ NEW = {
     "nrpurify.evaluation.harness": "nrpurify.evaluation",
     "nrpurify.evaluation.lookup": "nrpurify.evaluation.cache",
     "nrpurify.features": "nrpurify.models.features",
-    "nrpurify.files": "nrpurify.core.files",
     "nrpurify.folders": "nrpurify.batch",
     "nrpurify.images": "nrpurify.core.images",
     "nrpurify.labels": "nrpurify.data.labels",

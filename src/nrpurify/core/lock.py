@@ -1,11 +1,14 @@
-"""A lock between processes that the operating system gives back when its holder dies."""
+"""Locks between processes, which the operating system gives back when their holder dies."""
 
 import os
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
+
+from nrpurify.core.errors import InputError
+from nrpurify.core.records import MANIFEST
 
 if sys.platform == "win32":
     import msvcrt
@@ -75,3 +78,42 @@ def folder_locked_at_once(folder: Path, *, shared: bool = False) -> Iterator[boo
         yield got
     finally:
         os.close(descriptor)
+
+
+@contextmanager
+def alone(folder: Path | None, name: str = MANIFEST) -> Iterator[None]:
+    """Make a folder of outputs, and keep other runs out of it during the block.
+
+    Args:
+        folder: None for one file without a manifest; it needs no such care.
+        name: The manifest that this run writes; with that of a shard, other shards may write too.
+
+    Raises:
+        InputError: Another run writes there, or the folder cannot be made or opened.
+    """
+    if folder is None:
+        yield
+        return
+    is_shard = name != MANIFEST
+    with ExitStack() as stack:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            got = stack.enter_context(folder_locked_at_once(folder, shared=is_shard))
+            if got and is_shard:
+                got = stack.enter_context(locked_at_once(folder / f".{name}.lock"))
+        except OSError as error:
+            raise unwritable(folder, error) from error
+        if not got:
+            raise InputError(
+                f"another run of nrpurify writes to {str(folder)!r}; wait for its end or choose "
+                "another folder (one command takes several sources)"
+            )
+        yield
+
+
+def unwritable(folder: Path, error: OSError) -> InputError:
+    """The error of a folder in which no manifest can be written."""
+    reason = error.strerror or str(error)
+    return InputError(
+        f"cannot write a manifest in {str(folder)!r}: {reason}; choose another folder"
+    )

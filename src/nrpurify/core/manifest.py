@@ -5,16 +5,15 @@ from __future__ import annotations
 import json
 import os
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from nrpurify.core.errors import ImageError, InputError
-from nrpurify.core.files import CONTAINERS, image_tensor_path
 from nrpurify.core.hashing import file_hash
-from nrpurify.core.lock import folder_locked_at_once, locked_at_once
+from nrpurify.core.image_files import CONTAINERS, image_tensor_path
+from nrpurify.core.lock import unwritable
 from nrpurify.core.records import (
     MANIFEST,
     OLD_MANIFEST,
@@ -142,7 +141,7 @@ class Manifest:
         try:
             manifest._write(jobs if overwrite else ())
         except OSError as error:
-            raise _unwritable(folder, error) from error
+            raise unwritable(folder, error) from error
         return manifest
 
     @property
@@ -238,7 +237,7 @@ class Manifest:
         try:
             append_lines(self.folder, ({"output": key, **entry} for key, entry in lines), self.name)
         except OSError as error:  # such as a full disk
-            raise _unwritable(self.folder, error) from error
+            raise unwritable(self.folder, error) from error
 
     def _reset(self, job: Job) -> None:
         if self._key(job) in self.records.files:
@@ -313,44 +312,6 @@ class Manifest:
 
 def _origin(entry: Mapping[str, Any]) -> tuple[str, str]:
     return str(entry.get("source")), str(entry.get("path"))
-
-
-@contextmanager
-def alone(folder: Path | None, name: str = MANIFEST) -> Iterator[None]:
-    """Make a folder of outputs, and keep other runs out of it during the block.
-
-    Args:
-        folder: None for one file without a manifest; it needs no such care.
-        name: The manifest that this run writes; with that of a shard, other shards may write too.
-
-    Raises:
-        InputError: Another run writes there, or the folder cannot be made or opened.
-    """
-    if folder is None:
-        yield
-        return
-    is_shard = name != MANIFEST
-    with ExitStack() as stack:
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            got = stack.enter_context(folder_locked_at_once(folder, shared=is_shard))
-            if got and is_shard:
-                got = stack.enter_context(locked_at_once(folder / f".{name}.lock"))
-        except OSError as error:
-            raise _unwritable(folder, error) from error
-        if not got:
-            raise InputError(
-                f"another run of nrpurify writes to {str(folder)!r}; wait for its end or choose "
-                "another folder (one command takes several sources)"
-            )
-        yield
-
-
-def _unwritable(folder: Path, error: OSError) -> InputError:
-    reason = error.strerror or str(error)
-    return InputError(
-        f"cannot write a manifest in {str(folder)!r}: {reason}; choose another folder"
-    )
 
 
 def _changes(before: Head, now: Head) -> list[str]:

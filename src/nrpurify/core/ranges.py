@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from nrpurify.core.config import RecipeError
-from nrpurify.core.fractions import hint_of_255
+from nrpurify.core.spec import hint_of_255
 
 
 @dataclass(frozen=True)

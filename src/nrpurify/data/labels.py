@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from nrpurify.core.errors import InputError
-from nrpurify.core.files import SUFFIXES, LeftOut, log_left_out, scan_images
+from nrpurify.core.image_files import SUFFIXES, LeftOut, log_left_out, scan_images
 
 _log = logging.getLogger("nrpurify.data.labels")
 _FORMS = {("ImageId", "TrueLabel"): 1, ("image", "label"): 0}

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from nrpurify.core.decoding import open_picture, raw_mode
 from nrpurify.core.errors import ImageError, InputError
-from nrpurify.core.files import find_images
+from nrpurify.core.image_files import find_images
 from nrpurify.core.images import read_image
 from nrpurify.models.segmenters import CAMVID_CLASSES
 

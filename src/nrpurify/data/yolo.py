@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from nrpurify.core.errors import ImageError, InputError
-from nrpurify.core.files import find_images
+from nrpurify.core.image_files import find_images
 from nrpurify.data.coco import COCO_LABELS
 from nrpurify.data.detection import BROKEN, Problems, SceneBuilder, Scenes
 from nrpurify.data.masks_rle import read_outline

@@ -9,8 +9,8 @@ import torch.nn.functional as F
 from torch import Generator, Tensor
 
 from nrpurify.core.errors import InputError
-from nrpurify.core.fractions import hint_of_255
 from nrpurify.core.precision import at_least_fp32
+from nrpurify.core.spec import hint_of_255
 from nrpurify.defenses.jpeg import JPEG
 from nrpurify.defenses.randomness import Combine, RandomDefense
 from nrpurify.defenses.registry import register_defense

@@ -6,7 +6,7 @@ import torch
 from torch import Generator, Tensor
 
 from nrpurify.core.errors import InputError
-from nrpurify.core.fractions import hint_of_255
+from nrpurify.core.spec import hint_of_255
 from nrpurify.defenses.randomness import Combine, RandomDefense
 from nrpurify.defenses.registry import register_defense
 

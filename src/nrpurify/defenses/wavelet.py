@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from nrpurify.core.errors import InputError, MissingExtraError
-from nrpurify.core.fractions import hint_of_255
+from nrpurify.core.spec import hint_of_255
 from nrpurify.defenses.opaque import Opaque
 from nrpurify.defenses.registry import register_defense
 

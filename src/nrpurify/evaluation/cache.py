@@ -18,8 +18,8 @@ from torch import Tensor
 from nrpurify.attacks.constraints import round_within
 from nrpurify.attacks.gradient_log import GradientCount, log_gradients
 from nrpurify.core.errors import ImageError, InputError
-from nrpurify.core.files import find_images, image_tensor_path
 from nrpurify.core.hashing import content_hashes, digest, file_hash
+from nrpurify.core.image_files import find_images, image_tensor_path
 from nrpurify.core.image_tensors import load_image_tensor, save_image_tensor
 from nrpurify.core.images import read_image, write_png
 from nrpurify.core.records import (

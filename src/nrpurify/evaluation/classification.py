@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from nrpurify.core.config import RecipeError, at
 from nrpurify.core.errors import ImageError, MissingExtraError
-from nrpurify.core.files import LeftOut, log_left_out
+from nrpurify.core.image_files import LeftOut, log_left_out
 from nrpurify.core.images import load_batch
 from nrpurify.data.labels import LabeledImage, labeled_images, read_labeled_folder
 from nrpurify.defenses import protect

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from nrpurify.core.errors import ImageError, InputError
-from nrpurify.core.files import ImageFile
+from nrpurify.core.image_files import ImageFile
 from nrpurify.core.images import read_image
 from nrpurify.core.precision import Amp
 from nrpurify.core.progress import SILENT, Progress

@@ -13,8 +13,8 @@ from nrpurify.attacks.runner import typed_settings
 from nrpurify.attacks.trained import LOADERS, locate
 from nrpurify.core.config import Place, RecipeError, shown
 from nrpurify.core.errors import InputError
-from nrpurify.core.fractions import parse_eps, parse_fraction
 from nrpurify.core.registry import near_matches
+from nrpurify.core.spec import parse_eps, parse_fraction
 from nrpurify.evaluation.metrics import METRICS
 from nrpurify.evaluation.plan import (
     OWN_PURIFIER,

@@ -21,10 +21,9 @@ from torch import Tensor
 from nrpurify import weights
 from nrpurify.core.callables import as_module
 from nrpurify.core.errors import InputError
-from nrpurify.core.fractions import parse_fraction
 from nrpurify.core.preprocessing import Channels, find_preprocessing
 from nrpurify.core.registry import Entry
-from nrpurify.core.spec import convert, parse_one
+from nrpurify.core.spec import convert, parse_fraction, parse_one
 from nrpurify.models.classifier import Classifier
 from nrpurify.models.factories import Source, find_source
 from nrpurify.models.heads import RIDGE, RIDGE_SIDE, load_head

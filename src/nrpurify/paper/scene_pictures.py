@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from nrpurify.core.errors import InputError
-from nrpurify.core.files import find_images
+from nrpurify.core.image_files import find_images
 from nrpurify.core.images import load_batch
 from nrpurify.data.detection import Problems, SceneBuilder
 from nrpurify.evaluation import DataSpec, EvaluationPlan

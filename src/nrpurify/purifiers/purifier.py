@@ -11,10 +11,10 @@ import torch
 from torch import Generator, Tensor, nn
 
 from nrpurify.core.errors import InputError
-from nrpurify.core.fractions import hint_of_255
 from nrpurify.core.images import as_floats, check_images, to_uint8
 from nrpurify.core.model_card import Card
 from nrpurify.core.precision import Amp, autocast
+from nrpurify.core.spec import hint_of_255
 from nrpurify.core.tracing import has_values
 from nrpurify.purifiers.gate import Gate
 from nrpurify.purifiers.strength import PLAIN, WINDOW, Strength, apply_strength

@@ -16,10 +16,10 @@ from torch import Tensor
 
 from nrpurify.attacks import ssp
 from nrpurify.core.errors import InputError
-from nrpurify.core.fractions import parse_eps
 from nrpurify.core.hashing import pixels_hash
 from nrpurify.core.images import Image, as_floats, encode_png, from_uint8, to_picture, to_uint8
 from nrpurify.core.random import derive_generator
+from nrpurify.core.spec import parse_eps
 from nrpurify.evaluation.cache import checked
 from nrpurify.serving.answers import Attacked, Prediction, Progress
 from nrpurify.serving.engine import Engine

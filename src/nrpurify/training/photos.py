@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Generator, Tensor
 
 from nrpurify.core.errors import ImageError, InputError
-from nrpurify.core.files import find_images
+from nrpurify.core.image_files import find_images
 from nrpurify.core.images import from_uint8, read_image, to_uint8
 from nrpurify.core.random import random_integer
 

@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Self
 
 from nrpurify.core.config import Marks, Place, RecipeError, find_recipe, read_yaml
 from nrpurify.core.errors import InputError, MissingExtraError
-from nrpurify.core.fractions import parse_fraction
+from nrpurify.core.spec import parse_fraction
 
 _FRACTION = re.compile(r"\s*\d+(\.\d+)?\s*/\s*\d+(\.\d+)?\s*")
 
