@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 from torch import nn
 
-from nrpurify.cli.evaluate import one_attack
+from nrpurify.cli.evaluate_plan import one_attack
 from nrpurify.core.errors import InputError
 from nrpurify.models.segmenters import as_segmenter
 
@@ -409,7 +409,7 @@ def test_resuming_measures_what_was_replaced(run, frames, monkeypatch):
     second = cells()
     assert {first[name] for name in first.keys() & second.keys()} == {"clean"}
     assert len(second) == len(first)
-    monkeypatch.setattr("nrpurify.evaluation.runner.versions", lambda: {"nrpurify": "other"})
+    monkeypatch.setattr("nrpurify.evaluation.runner.versions", lambda _: {"nrpurify": "x"})
     assert not cells().keys() & second.keys()
 
 

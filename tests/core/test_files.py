@@ -230,7 +230,7 @@ def test_a_folder_that_cannot_be_opened_is_named(tree, monkeypatch):
 
 
 def test_the_sweep_takes_dead_and_old_temporaries_only(tmp_path):
-    code = "from nrpurify.core.image_files import temporary_name; printtemporary_name'.png'"
+    code = "from nrpurify.core.files import temporary_name; print(temporary_name('.png'))"
     dead = (
         tmp_path
         / subprocess.run(

@@ -38,7 +38,7 @@ def numbers(run):
 def test_a_claimed_result_is_waited_for_and_taken_over_when_it_expires(
     photos, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr("nrpurify.evaluation.runner._POLL", 0.05)
+    monkeypatch.setattr("nrpurify.evaluation.execution._POLL", 0.05)
     alone = run_plan(plan(photos), tmp_path / "alone")
     claimed = []
 
