@@ -14,10 +14,12 @@ import time
 import zlib
 from collections import Counter, defaultdict
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 from PIL import Image as PilImage
 from serve_process import ServerProcess
+from timing import write_table
 
 Send = list[bytes | float | str]
 """Bytes to send, seconds to wait, ``half-close``, or ``reset`` before any answer."""
@@ -217,7 +219,14 @@ async def good(
             await asyncio.sleep(1)
 
 
-async def abuse(server: ServerProcess, count: int, seed: int, together: int) -> bool:
+def texts(counts: Counter[str]) -> str:
+    return ", ".join(f"{count:,} × {status}" for status, count in counts.most_common())
+
+
+async def abuse(
+    server: ServerProcess, count: int, seed: int, together: int
+) -> tuple[bool, list[list]]:
+    """Whether all went well, and the rows of a table."""
     results: dict[str, Counter[str]] = defaultdict(Counter)
     room, stop = asyncio.Semaphore(together), asyncio.Event()
     quiet: list[float] = []
@@ -249,7 +258,8 @@ async def abuse(server: ServerProcess, count: int, seed: int, together: int) -> 
     for title, values in (("alone", quiet), ("beside the abuse", seconds)):
         p50, p99 = np.quantile(values, [0.5, 0.99])
         print(f"  {title}: {len(values)} images, p50 {p50:.3f} s, p99 {p99:.3f} s")
-    print(f"memory: {memory:.0f} MiB before, {server.memory():.0f} MiB after")
+    after = server.memory()
+    print(f"memory: {memory:.0f} MiB before, {after:.0f} MiB after")
     wrong = Counter(
         status
         for found in (*results.values(), statuses)
@@ -258,7 +268,13 @@ async def abuse(server: ServerProcess, count: int, seed: int, together: int) -> 
     )
     alive = server.process.poll() is None and server.get("/readyz")[0] == 200
     print(f"alive and ready: {alive}; wrong answers: {dict(wrong)}")
-    return alive and not wrong
+    rows = [[name, sum(found.values()), texts(found)] for name, found in results.items()]
+    p99 = [f"p99 {np.quantile(values, 0.99):.3f} s" for values in (quiet, seconds)]
+    rows.append(["good clients before them", len(quiet), p99[0]])
+    beside_them = f"{texts(statuses - Counter({'200': len(quiet)}))}; {p99[1]}"
+    rows.append(["good clients beside them", len(seconds), beside_them])
+    rows.append(["memory of the server", None, f"{memory:.0f} MiB before, {after:.0f} MiB after"])
+    return alive and not wrong, rows
 
 
 def main() -> None:
@@ -267,15 +283,21 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--together", type=int, default=32)
     parser.add_argument("--purifier", default="fast")
+    parser.add_argument("--out", type=Path, help="write a table here")
     args = parser.parse_args()
     server = ServerProcess("--purifier", args.purifier, "--no-attack", "--upload-seconds", "2")
     try:
-        fine = asyncio.run(abuse(server, args.count, args.seed, args.together))
+        fine, rows = asyncio.run(abuse(server, args.count, args.seed, args.together))
         code = server.stop()
     finally:
         server.process.kill()
     tracebacks = [text for text in server.texts if "Traceback" in text]
     print(f"exit code {code}, tracebacks in the log: {len(tracebacks)}", *tracebacks[:3], sep="\n")
+    if args.out:
+        title = f"Malformed uploads, {args.together} at a time, seed {args.seed}, {args.purifier}"
+        rows.append(["exit code, tracebacks in the log", None, f"{code}, {len(tracebacks)}"])
+        columns = {"uploads": 0, "count": 0, "answers": 0}
+        write_table(args.out.stem, title, columns, rows, out=args.out)
     if not fine or code or tracebacks:
         raise SystemExit(1)
 

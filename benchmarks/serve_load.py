@@ -1,7 +1,7 @@
 """Load on `nrpurify serve`: throughput, latencies, refusals, memory, CPU seconds an image.
 
 Clients ask again at once; after a 503 they wait as long as Retry-After says. `--sigterm` ends the
-server in the middle and compares what it logged with what the clients got.
+server in the middle and compares what it logged with what the clients got. `--starts` times starts.
 """
 
 from __future__ import annotations
@@ -15,16 +15,31 @@ import statistics
 import threading
 import time
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 from PIL import Image as PilImage
 from serve_process import ServerProcess
+from timing import write_table
 
 from nrpurify.batch.defend import defend_image
 from nrpurify.core.images import encode_png, read_image
 from nrpurify.defenses import make
 
 SIZES = {"224": (224, 224), "1080p": (1080, 1920)}
+LOAD = {
+    "clients": 0,
+    "seconds": 0,
+    "images/s": 2,
+    "p50, s": 2,
+    "p95, s": 2,
+    "p99, s": 2,
+    "answers": 0,
+    "no answer": 0,
+    "CPU s an image": 3,
+    "× bare": 2,
+    "MiB at a fifth and at the end": 0,
+}
 
 
 def photograph(size: str) -> bytes:
@@ -40,8 +55,16 @@ def photograph(size: str) -> bytes:
 class Clients:
     """Threads that send requests until the event ``stop`` is set."""
 
-    def __init__(self, port: int, content: bytes, count: int) -> None:
-        self.port, self.content = port, content
+    def __init__(
+        self,
+        port: int,
+        content: bytes,
+        count: int,
+        *,
+        path: str = "/v1/purify",
+        kind: str = "image/jpeg",
+    ) -> None:
+        self.port, self.content, self.path, self.kind = port, content, path, kind
         self.stop = threading.Event()
         self.seconds: list[float] = []
         self.statuses: Counter[str] = Counter()
@@ -57,10 +80,10 @@ class Clients:
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=200)
         while not self.stop.is_set():
             name = f"load-{next(self.numbers)}"
-            headers = {"Content-Type": "image/jpeg", "X-Request-ID": name}
+            headers = {"Content-Type": self.kind, "X-Request-ID": name}
             begun = time.perf_counter()
             try:
-                connection.request("POST", "/v1/purify", self.content, headers)
+                connection.request("POST", self.path, self.content, headers)
                 answer = connection.getresponse()
                 answer.read()
             except (OSError, http.client.HTTPException) as error:
@@ -95,7 +118,12 @@ def bare_cpu_seconds(purifier: str, content: bytes, count: int) -> float:
     return statistics.median(found[1:])
 
 
-def run(server: ServerProcess, content: bytes, clients: int, seconds: float) -> dict[str, object]:
+def texts(counts: Counter[str]) -> str:
+    return ", ".join(f"{count:,} × {name}" for name, count in counts.most_common()) or "0"
+
+
+def run(server: ServerProcess, content: bytes, clients: int, seconds: float, bare: float) -> list:
+    """A row of :data:`LOAD`."""
     used, begun = server.cpu_seconds(), time.perf_counter()
     made = Clients(server.port, content, clients)
     memory = []
@@ -106,25 +134,45 @@ def run(server: ServerProcess, content: bytes, clients: int, seconds: float) -> 
     elapsed = time.perf_counter() - begun
     done = len(made.seconds)
     quantiles = np.quantile(made.seconds, [0.5, 0.95, 0.99]) if done else [float("nan")] * 3
-    return {
-        "clients": clients,
-        "images a second": round(done / elapsed, 2),
-        "p50, p95, p99 in s": [round(float(value), 3) for value in quantiles],
-        "answers": dict(made.statuses),
-        "without an answer": dict(Counter(made.unanswered.values())),
-        "CPU seconds an image": round((server.cpu_seconds() - used) / max(done, 1), 4),
-        "MiB": [memory[0], memory[len(memory) // 5], memory[-1]],
-    }
+    cpu = (server.cpu_seconds() - used) / max(done, 1)
+    row = [
+        clients,
+        round(seconds),
+        round(done / elapsed, 3),
+        *(round(float(value), 4) for value in quantiles),
+        texts(made.statuses),
+        texts(Counter(made.unanswered.values())),
+        round(cpu, 4),
+        round(cpu / bare, 3),
+        f"{memory[len(memory) // 5]:,} and {memory[-1]:,}",
+    ]
+    print(dict(zip(LOAD, row, strict=True)), flush=True)
+    return row
 
 
-def sigterm(server: ServerProcess, content: bytes, clients: int, seconds: float) -> None:
+def starts(purifier: str, count: int) -> list[float]:
+    """Seconds from the start of the process to the first purified image."""
+    content, found = photograph("224"), []
+    for _ in range(count):
+        begun = time.perf_counter()
+        server = ServerProcess("--purifier", purifier, "--no-attack")
+        try:
+            connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
+            connection.request("POST", "/v1/purify", content, {"Content-Type": "image/jpeg"})
+            assert connection.getresponse().status == 200
+            found.append(time.perf_counter() - begun)
+        finally:
+            server.process.kill()
+    return found
+
+
+def sigterm(server: ServerProcess, content: bytes, clients: int, seconds: float) -> list:
     """End the server under load: every request that it took must have its answer."""
     made = Clients(server.port, content, clients)
     time.sleep(seconds)
     begun = time.perf_counter()
     code = server.stop()
     elapsed = time.perf_counter() - begun
-    print(f"SIGTERM with {clients} clients: exit code {code} after {elapsed:.1f} s")
     made.join()
     logged = {
         str(line["request_id"]): int(line["status"])
@@ -132,13 +180,26 @@ def sigterm(server: ServerProcess, content: bytes, clients: int, seconds: float)
         if line.get("route") == "/v1/purify"
     }
     lost = [name for name in logged if made.answered.get(name) != logged[name]]
-    print(
-        f"requests that the server took: {len(logged)}, answered: {len(logged) - len(lost)} "
-        f"{dict(Counter(logged.values()))}; connections that it did not take: "
-        f"{dict(Counter(made.unanswered.values()))}"
-    )
+    answers = texts(Counter(map(str, logged.values())))
+    untaken = texts(Counter(made.unanswered.values()))
+    row = [clients, round(seconds), len(logged), len(logged) - len(lost), answers, untaken]
+    row += [code, round(elapsed, 2)]
+    print(dict(zip(SIGTERM, row, strict=True)), flush=True)
     if lost or code:
         raise SystemExit(f"not answered: {lost[:10]}")
+    return row
+
+
+SIGTERM = {
+    "clients": 0,
+    "seconds before": 0,
+    "requests taken": 0,
+    "answered": 0,
+    "answers": 0,
+    "connections not taken": 0,
+    "exit code": 0,
+    "seconds to the end": 1,
+}
 
 
 def main() -> None:
@@ -146,22 +207,48 @@ def main() -> None:
     parser.add_argument("--purifier", default="fast")
     parser.add_argument("--size", choices=SIZES, default="224")
     parser.add_argument("--clients", type=int, nargs="+", default=[1, 8, 64])
-    parser.add_argument("--seconds", type=float, default=60, help="for each number of clients")
+    parser.add_argument(
+        "--seconds", type=float, nargs="+", default=[60], help="one, or one for each of --clients"
+    )
     parser.add_argument("--batch", type=int, default=1)
     parser.add_argument("--sigterm", action="store_true")
+    parser.add_argument("--starts", type=int, help="only start the server so many times")
+    parser.add_argument("--out", type=Path, help="write a table here")
     args = parser.parse_args()
+
+    def write(title: str, columns: dict[str, int], rows: list[list]) -> None:
+        if args.out:
+            write_table(args.out.stem, title, columns, rows, out=args.out)
+
+    if args.starts:
+        found = starts(args.purifier, args.starts)
+        low, median, high = statistics.quantiles(found, n=4, method="inclusive")
+        print(
+            f"{args.starts} starts, seconds to the first image: {low:.2f}, {median:.2f}, {high:.2f}"
+        )
+        columns = {"purifier": 0, "starts": 0, "median, s": 2, "quartiles, s": 2}
+        row = [f"`{args.purifier}`", args.starts, round(median, 3), [round(low, 3), round(high, 3)]]
+        write("From the start of the process to the first purified image", columns, [row])
+        return
     content = photograph(args.size)
+    seconds = args.seconds if len(args.seconds) > 1 else args.seconds * len(args.clients)
     options = ("--purifier", args.purifier, "--no-attack", "--batch", str(args.batch))
+    title = f"{args.size}, a JPEG file of {len(content):,} bytes, purifier {args.purifier}"
+    bare = 0.0
+    if not args.sigterm:
+        bare = bare_cpu_seconds(args.purifier, content, 20 if args.size == "224" else 5)
+        title += f"; decoder, purifier and encoder alone: {bare:.4f} CPU seconds an image"
+    print(title, flush=True)
     server = ServerProcess(*options)
-    print(f"{args.size}, {len(content):,} bytes; ready after {server.cold_start:.1f} s")
     try:
         if args.sigterm:
-            sigterm(server, content, max(args.clients), args.seconds)
+            row = sigterm(server, content, max(args.clients), seconds[0])
+            write(f"SIGTERM under load: {title}", SIGTERM, [row])
             return
-        for clients in args.clients:
-            print(run(server, content, clients, args.seconds), flush=True)
-        bare = bare_cpu_seconds(args.purifier, content, 20 if args.size == "224" else 5)
-        print(f"bare decoder, purifier and encoder: {bare:.4f} CPU seconds an image")
+        rows = []
+        for clients, length in zip(args.clients, seconds, strict=True):
+            rows.append(run(server, content, clients, length, bare))
+            write(title, LOAD, rows)
     finally:
         server.process.kill()
 

@@ -9,7 +9,7 @@ import json
 import os
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +67,40 @@ class Bench:
         found = {"benchmark": self.name, "environment": self.environment, "rows": self.rows}
         temporary.write_text(json.dumps(found, indent=1) + "\n")
         temporary.replace(self.file)
+
+
+def write_table(
+    name: str,
+    title: str,
+    columns: Mapping[str, int],
+    rows: Sequence[Sequence[Any]],
+    *,
+    threads: int = 0,
+    out: Path | None = None,
+) -> None:
+    """Write a table that ``tools/pages.py`` puts into a page, whole or not at all.
+
+    Args:
+        name: Of the file in ``results``.
+        title: What was measured, and by which command.
+        columns: Decimals of each column's numbers, by its heading.
+        rows: Numbers and texts.
+        threads: Of torch in this process; 0 where others did the work.
+        out: The file, in place of one in ``results``.
+    """
+    heads = [{"name": name, "digits": digits} for name, digits in columns.items()]
+    about = {"kind": "table", "title": title, "environment": environment(threads), "columns": heads}
+    parts = [f"{json.dumps(key)}: {_line(value)}" for key, value in about.items()]
+    parts.append('"rows": [\n  ' + ",\n  ".join(map(_line, rows)) + "\n ]")
+    file = out or RESULTS / f"{name}.json"
+    temporary = file.with_suffix(".tmp")
+    temporary.write_text("{\n " + ",\n ".join(parts) + "\n}\n", encoding="utf-8")
+    temporary.replace(file)
+    print(file)
+
+
+def _line(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False)
 
 
 def in_turn(sides: Mapping[str, Work], repeats: int) -> dict[str, list[float]]:

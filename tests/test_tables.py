@@ -174,3 +174,11 @@ def test_certificates_become_a_column_each(tmp_path):
     assert "| 0.25 | 50.0 | 50.0 |" in table
     assert "| 0.5 |" not in table
     assert "2 images of 224 pixels, 1,000 samples, α 0.001, 1 abstentions, bf16" in table
+
+
+def test_a_measured_table_names_its_machine():
+    about = {"processor": "a", "cores": 2, "nrpurify": "1", "torch": "2", "date": "2026-01-01"}
+    content = {"title": "Load", "columns": [{"name": "x", "digits": 2}], "rows": [[0.5], [None]]}
+    assert tables.static(content) == "| x |\n| --- |\n| 0.50 |\n|  |\n"
+    shown = tables.static({**content, "environment": about})
+    assert shown.endswith("\n\n*Load. a, 2 cores, nrpurify 1, torch 2, 2026-01-01.*\n")

@@ -225,7 +225,12 @@ def static(content: Mapping[str, Any]) -> str:
             text = _text(value, column.get("digits", 1), column.get("unit", ""))
             cells.append(f"**{text}**" if (i, j) in bold else text)
         lines.append(cells)
-    return markdown([column["name"] for column in columns], lines)
+    table = markdown([column["name"] for column in columns], lines)
+    if "environment" not in content:
+        return table
+    about = content["environment"]
+    machine = f"{about['processor']}, {about['cores']} cores, nrpurify {about['nrpurify']}"
+    return f"{table}\n*{content['title']}. {machine}, torch {about['torch']}, {about['date']}.*\n"
 
 
 def certificates(contents: Sequence[Mapping[str, Any]]) -> str:
