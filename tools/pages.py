@@ -103,8 +103,9 @@ def _short(value: Any) -> Any:
 
 PERFORMANCE_INTRO = """# Performance
 
-Medians of runs in turn, with quartiles; smaller is better. `make bench` measures, on an idle
-machine. The JSON of these tables is in `benchmarks/results/`, the method in `benchmarks/README.md`.
+Medians of runs in turn, with quartiles; smaller is better. *Ratio* is to the first row of a table.
+`make bench` measures, on an idle machine. The JSON of these tables is in `benchmarks/results/`, the
+method in `benchmarks/README.md`.
 """
 TITLES = {
     "speed": "Purifiers and other defenses",
@@ -135,7 +136,7 @@ def _timings(title: str, found: dict[str, Any]) -> str:
     ]
     for row in found["rows"]:
         ours = next(iter(row["sides"].values()))["median"]
-        lines += ["", f"**{row['case']}**", "", "| | ms | quartiles | beside the first |"]
+        lines += ["", f"**{row['case']}**", "", "| | ms | quartiles | ratio |"]
         lines.append("| --- | --- | --- | --- |")
         for name, side in row["sides"].items():
             low, median, high = (_ms(side[key]) for key in ("low", "median", "high"))

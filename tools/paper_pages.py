@@ -38,7 +38,7 @@ def page(name: str) -> str:
         "## What is measured here, by scale",
         tables.markdown(
             ["scale", "in place of the paper's networks and data", "cost"],
-            [[f"`{scale}`", one.instead[scale], one.cost[scale]] for scale in SCALES],
+            [[f"`{scale}`", _code(one.instead[scale]), one.cost[scale]] for scale in SCALES],
         ).rstrip(),
     ]
     if one.claims:
@@ -114,6 +114,11 @@ def _measured(name: str, run: Mapping[str, Any] | None) -> list[str]:
     if not run and not old:
         parts.append("No result is kept yet.")
     return parts
+
+
+def _code(text: str) -> str:
+    """Options of the command line as code."""
+    return re.sub(r"(?<!`)(--[a-z]+)", r"`\1`", text)
 
 
 def _links(text: str) -> str:
