@@ -7,7 +7,7 @@ import pytest
 from nrpurify import attacks, defenses, models
 from nrpurify.attacks.spec import read_spec
 from nrpurify.models.detectors import detector_names
-from nrpurify.models.segmenters import segmenter_names
+from nrpurify.models.segmenters import SEGMENTERS
 from nrpurify.purifiers import DESIGNS
 
 NAMES = {
@@ -16,7 +16,7 @@ NAMES = {
     "purifiers": list(DESIGNS),
     "victims": models.names(),
     "detectors": detector_names(),
-    "segmenters": segmenter_names(),
+    "segmenters": SEGMENTERS.names(),
     "tasks": ["classify", "detect", "instances", "segment"],
     "metrics": ["accuracy", "conditional-success", "mAP", "mIoU", "pixel-accuracy", "top5"],
 }

@@ -6,8 +6,7 @@ from nrpurify.core.errors import InputError
 from nrpurify.core.image_files import find_images
 from nrpurify.core.images import write_png
 from nrpurify.core.progress import NO_VALUES, Progress
-from nrpurify.evaluation.detect import detect
-from nrpurify.evaluation.roc import area_under, roc_curve, threshold_at
+from nrpurify.evaluation.detect import area_under, detect, roc_curve, threshold_at
 from nrpurify.purifiers import Card, Gate, Purifier, Strength
 
 

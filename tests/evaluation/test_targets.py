@@ -11,8 +11,7 @@ from nrpurify.evaluation import DataSpec, EvaluationPlan, PlannedAttack
 from nrpurify.evaluation import run as run_plan
 from nrpurify.evaluation.batches import Batch
 from nrpurify.evaluation.plan_checks import check_plan
-from nrpurify.evaluation.setup import Setup
-from nrpurify.evaluation.targets import drawn_targets
+from nrpurify.evaluation.setup import Setup, drawn_targets
 
 pytestmark = pytest.mark.usefixtures("offline")
 

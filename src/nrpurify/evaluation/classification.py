@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from nrpurify.core.config import RecipeError, at
-from nrpurify.core.errors import ImageError, MissingExtraError
+from nrpurify.core.errors import ImageError
 from nrpurify.core.image_files import LeftOut, log_left_out
 from nrpurify.core.images import load_batch
 from nrpurify.data.labels import LabeledImage, labeled_images, read_labeled_folder
@@ -17,7 +17,7 @@ from nrpurify.defenses import protect
 from nrpurify.evaluation.label_check import FIRST, check_labels
 from nrpurify.evaluation.plan import DataSpec
 from nrpurify.evaluation.tasks import Samples, Task, register_task
-from nrpurify.models import imagenet_classes
+from nrpurify.models.victims import class_name
 
 VICTIMS = (
     "efficientnet_lite0",
@@ -67,16 +67,6 @@ class Classify(Task):
     def is_right(self, prediction: Any, target: Any) -> bool | None:
         """Whether the most likely class is the target."""
         return int(prediction.argmax()) == int(target)
-
-
-def class_name(index: int, classes: int) -> str:
-    """ImageNet's name of one of 1000 classes where torchvision knows it, else its number."""
-    if classes == 1000:
-        try:
-            return imagenet_classes()[index]
-        except MissingExtraError:
-            pass
-    return f"class {index}"
 
 
 def open_labeled(given: DataSpec, items: Sequence[LabeledImage] | None) -> Samples:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from nrpurify.core.config import Place, RecipeError
 from nrpurify.evaluation.batches import Batch
-from nrpurify.evaluation.finite import check_finite
+from nrpurify.evaluation.predictions import check_finite
 from nrpurify.results import wilson_interval
 
 FIRST = 32

@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from nrpurify.core.errors import InputError
 from nrpurify.core.precision import Amp, autocast
 from nrpurify.core.scale import enlarged
-from nrpurify.evaluation.finite import check_finite
 from nrpurify.evaluation.tasks import Task
 
 Predictions = Sequence[Any] | Tensor
@@ -69,3 +69,23 @@ def _check(found: Predictions, names: Sequence[str], victim: str, spec: str) -> 
                     check_finite(value[None], [name], f"{key} of {victim}", spec)
         elif isinstance(one, Tensor) and one.is_floating_point():
             check_finite(one[None], [name], f"predictions of {victim}", spec)
+
+
+def check_finite(values: Tensor, names: Sequence[str], what: str, defense: str) -> None:
+    """Raise InputError unless N×... ``values`` are finite; it names defense and first image.
+
+    Args:
+        values: Images or scores, one row an image.
+        names: Of the N images.
+        what: What they are, such as ``logits of resnet50``.
+        defense: What stands in front.
+    """
+    if values.isfinite().all():
+        return
+    broken = (~values.isfinite()).flatten(1).any(1).nonzero().flatten().tolist()
+    more = f" and {len(broken) - 1} more images" if len(broken) > 1 else ""
+    raise InputError(
+        f"{what} behind the defense {defense!r} hold NaN or infinite values for "
+        f"{names[broken[0]]}{more}; expected finite ones: check the weights of both networks, and "
+        "the precision"
+    )

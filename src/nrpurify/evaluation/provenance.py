@@ -11,7 +11,6 @@ from torch import nn
 from nrpurify.core.precision import Amp, arithmetic
 from nrpurify.core.versions import environment, recorded_plugins
 from nrpurify.purifiers import Card
-from nrpurify.weights import weights_hash
 
 
 def provenance(*, seed: int, amp: Amp = False, device: str = "cpu") -> dict[str, Any]:
@@ -29,12 +28,6 @@ def provenance(*, seed: int, amp: Amp = False, device: str = "cpu") -> dict[str,
         "seed": seed,
         "precision": arithmetic(amp, device),
     }
-
-
-def weights_hashes(modules: Mapping[str, nn.Module]) -> dict[str, str]:
-    """sha256 of weights by name, without the modules that have no weights."""
-    found = {name: weights_hash(name, module) for name, module in modules.items()}
-    return {name: sha256 for name, sha256 in found.items() if sha256}
 
 
 _RUNS = ("recipe", "before")

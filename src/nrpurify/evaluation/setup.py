@@ -7,16 +7,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
+from nrpurify.attacks.losses import random_targets
 from nrpurify.core.groups import span
+from nrpurify.core.hashing import pixels_hash
 from nrpurify.core.precision import arithmetic
 from nrpurify.core.progress import Progress
+from nrpurify.core.random import derive_generator
 from nrpurify.evaluation.batches import Batch
 from nrpurify.evaluation.made_before import MadeBefore
 from nrpurify.evaluation.networks import Networks, surrogate_names, trained_name
 from nrpurify.evaluation.plan import EvaluationPlan, PlannedAttack
-from nrpurify.evaluation.targets import drawn_targets
 from nrpurify.evaluation.tasks import Samples, Task
 
 
@@ -105,3 +108,18 @@ class Setup:
         end = min(end, len(self.samples))
         batch, targets = self.samples.batch(start, end, self.device, self.task.class_labels)
         return Chunk(batch, targets, slice(start, end))
+
+
+def drawn_targets(batch: Batch, classes: int, seed: int) -> Tensor:
+    """A class for each image that is not its own, the same in every batch and on every device.
+
+    Args:
+        batch: Clean images with labels.
+        classes: How many there are, at least 2.
+        seed: Of the run.
+    """
+    drawn = [
+        random_targets(label[None], classes, derive_generator(seed, "target", pixels_hash(image)))
+        for image, label in zip(batch.images, batch.labels, strict=True)
+    ]
+    return torch.cat(drawn)

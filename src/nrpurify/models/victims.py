@@ -251,3 +251,8 @@ def imagenet_classes() -> tuple[str, ...]:
     """The 1000 English names of ImageNet-1k in the order of the logits, such as ``Samoyed``."""
     text = resources.files("nrpurify.models").joinpath("imagenet_classes.txt").read_text("utf-8")
     return tuple(line for line in text.splitlines() if not line.startswith("#"))
+
+
+def class_name(index: int, classes: int) -> str:
+    """ImageNet's name of one of 1000 classes, else its number."""
+    return imagenet_classes()[index] if classes == 1000 else f"class {index}"

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import torch
+from torch import Tensor
 
+from nrpurify.core.errors import InputError
+from nrpurify.evaluation.cache import stored_images
 from nrpurify.models import features
 from nrpurify.paper import plots
-from nrpurify.paper.attacked import attacked_images
 from nrpurify.paper.bench import Bench
 from nrpurify.paper.experiment import Experiment, Finding, Outcome
 from nrpurify.paper.grids import Grid, Line, Spot, measure
 from nrpurify.paper.provenance import hashes
+from nrpurify.results import Result
 
 Curves = dict[str, dict[float, float]]
 
@@ -122,3 +126,21 @@ def work(bench: Bench, experiment: Experiment) -> Outcome:
     """Attack with growing numbers of steps, and draw the curves."""
     draw = _figure3 if experiment.name == "figure3" else _figure6
     return draw(bench, experiment)
+
+
+def attacked_images(run: Path, cell: Result, names: list[str]) -> Tensor:
+    """The images N×3×H×W in [0, 1] behind a cell of a transfer.
+
+    Args:
+        run: The run's folder.
+        cell: One of its cells.
+        names: Of the images, as the grid calls them.
+
+    Raises:
+        InputError: They are not there.
+    """
+    folder = run / "adversaries" / Path(cell["settings"].get("adversaries") or "").name
+    found = stored_images(folder, names)
+    if found is None:
+        raise InputError(f"{run} has no attacked images of the cell {cell['id']}; run it again")
+    return found

@@ -11,11 +11,10 @@ from typing import Any
 
 from nrpurify.paper import plots
 from nrpurify.paper.bench import Bench
-from nrpurify.paper.budget import budget
 from nrpurify.paper.experiment import Experiment, Finding, Outcome
 from nrpurify.paper.grids import measure
 from nrpurify.paper.planned import read_plan
-from nrpurify.paper.trained import base, train_one, with_checkpoint
+from nrpurify.paper.trained import base, budget, train_one, with_checkpoint
 from nrpurify.training import load_recipe
 
 VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {

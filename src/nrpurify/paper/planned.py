@@ -10,11 +10,10 @@ from typing import Any
 
 from nrpurify.core.config import read_yaml
 from nrpurify.paper.bench import Bench
-from nrpurify.paper.budget import budget
 from nrpurify.paper.experiment import Experiment, Finding, Outcome
 from nrpurify.paper.grids import UNDEFENDED, Grid, Line, Spot, measure
 from nrpurify.paper.substitutes import SCALES, Scale
-from nrpurify.paper.trained import OWN, base, train_one
+from nrpurify.paper.trained import OWN, base, budget, train_one
 
 
 @cache

@@ -20,9 +20,10 @@ from nrpurify.core.images import Image, as_floats
 from nrpurify.core.precision import arithmetic
 from nrpurify.core.random import derive_generator
 from nrpurify.defenses import make, reseed
-from nrpurify.models import imagenet_classes, load_classifier
+from nrpurify.models import load_classifier
 from nrpurify.models.detectors import COCO_CATEGORIES, detector_names, load_detector
 from nrpurify.models.features import FeatureExtractor, feature_extractor
+from nrpurify.models.victims import class_name
 from nrpurify.purifiers import Purifier
 from nrpurify.serving.answers import Box, ClassScore, Prediction, PurifierInfo, VictimInfo
 from nrpurify.serving.settings import ServeSettings
@@ -168,11 +169,6 @@ class _Victim:
     def info(self) -> VictimInfo:
         """For clients."""
         return VictimInfo(name=self.name, task=self.task)
-
-
-def class_name(index: int, count: int) -> str:
-    """The English name of a class where there are ImageNet's 1000, else its number."""
-    return imagenet_classes()[index] if count == 1000 else f"class {index}"
 
 
 def _tile_threads() -> Executor:

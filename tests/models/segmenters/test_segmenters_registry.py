@@ -76,8 +76,8 @@ def test_the_users_own_is_frozen_and_named():
 
 
 def test_names_that_need_no_hub_load_with_random_weights():
-    assert segmenters.segmenter_names() == ["segnet-basic-camvid", "u2netp"]
-    segnet, salient = (load_segmenter(n, pretrained=False) for n in segmenters.segmenter_names())
+    assert segmenters.SEGMENTERS.names() == ["segnet-basic-camvid", "u2netp"]
+    segnet, salient = (load_segmenter(n, pretrained=False) for n in segmenters.SEGMENTERS.names())
     assert segnet.classes == segmenters.CAMVID_CLASSES
     assert segnet.min_side == 16
     assert salient.classes == ("background", "salient object")

@@ -7,7 +7,7 @@ from nrpurify.core.lazy import lazy_exports
 if TYPE_CHECKING:
     from nrpurify.models.segmenters.camvid import CAMVID_CLASSES
     from nrpurify.models.segmenters.load import load_segmenter
-    from nrpurify.models.segmenters.registry import register_segmenter, segmenter_names
+    from nrpurify.models.segmenters.registry import SEGMENTERS, register_segmenter
     from nrpurify.models.segmenters.segmenter import (
         Segmenter,
         any_size,
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CAMVID_CLASSES",
+    "SEGMENTERS",
     "Segmenter",
     "any_size",
     "as_segmenter",
     "load_segmenter",
     "register_segmenter",
-    "segmenter_names",
     "short_side",
     "square",
 ]
@@ -33,7 +33,7 @@ __getattr__, __dir__ = lazy_exports(
     {
         "nrpurify.models.segmenters.camvid": ("CAMVID_CLASSES",),
         "nrpurify.models.segmenters.load": ("load_segmenter",),
-        "nrpurify.models.segmenters.registry": ("register_segmenter", "segmenter_names"),
+        "nrpurify.models.segmenters.registry": ("SEGMENTERS", "register_segmenter"),
         "nrpurify.models.segmenters.segmenter": (
             *("Segmenter", "any_size", "as_segmenter", "short_side", "square"),
         ),

@@ -15,8 +15,3 @@ register_segmenter = SEGMENTERS.register
 It returns a :class:`~nrpurify.models.segmenters.Segmenter`, or a network and the names of its
 classes.
 """
-
-
-def segmenter_names() -> list[str]:
-    """Return the names of the registered segmenters; the built-in ones need no model hub."""
-    return SEGMENTERS.names()
