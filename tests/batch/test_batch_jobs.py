@@ -76,6 +76,8 @@ def test_other_errors_get_the_file_s_name():
     reason = Item.failed(JOB, RuntimeError("out of memory")).reason
     assert reason == f"cannot process {str(JOB.source)!r}: out of memory"
     assert "RuntimeError" in Item.failed(JOB, RuntimeError()).reason
+    reason = Item.failed(JOB, InputError("JPEG has sides of at most 65500 pixels")).reason
+    assert reason == f"cannot process {str(JOB.source)!r}: JPEG has sides of at most 65500 pixels"
 
 
 def test_an_unknown_mode(folder, tmp_path):

@@ -229,6 +229,15 @@ def test_a_folder_that_cannot_be_opened_is_named(tree, monkeypatch):
         find_images(tree / "sub", recursive=False)
 
 
+def test_a_link_to_a_folder_that_is_gone_is_named(tmp_path):
+    (tmp_path / "a.png").touch()
+    for name in ("more", "notes.txt"):
+        (tmp_path / name).symlink_to(tmp_path / "gone")
+    assert scan_images(tmp_path, recursive=False).left_out == []
+    (left,) = scan_images(tmp_path, recursive=True).left_out
+    assert (left.path.name, left.reason, left.lost) == ("more", "a link to nothing", True)
+
+
 def test_the_sweep_takes_dead_and_old_temporaries_only(tmp_path):
     code = "from nrpurify.core.files import temporary_name; print(temporary_name('.png'))"
     dead = (

@@ -38,9 +38,9 @@ class Item:
 
     @classmethod
     def failed(cls, job: Job, error: Exception) -> Item:
-        """A job that ``error`` ended; its first line becomes the reason."""
+        """A job that ``error`` ended; its first line, with the file's name, becomes the reason."""
         line = (str(error) or type(error).__name__).splitlines()[0]
-        named = isinstance(error, NrpurifyError)
+        named = isinstance(error, NrpurifyError) and job.source.name in line
         return cls(job, "failed", line if named else f"cannot process {str(job.source)!r}: {line}")
 
 

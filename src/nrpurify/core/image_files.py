@@ -156,6 +156,8 @@ class _Walk:
             elif wanted:
                 reason = "a link to nothing" if entry.is_symlink() else "not a regular file"
                 self.scan.left_out.append(LeftOut(path, reason))
+            elif deeper and not suffix and entry.is_symlink() and not path.exists():
+                self.scan.left_out.append(LeftOut(path, "a link to nothing"))  # to a folder, once
             elif matches and suffix in _UNREAD and entry.is_file():
                 self.scan.left_out.append(LeftOut(path, _unread(suffix), lost=False))
         except OSError as error:  # a link to itself, or no permission
