@@ -56,7 +56,7 @@ notebooks: $(VENV)/.dev
 	$(BIN)/jupyter nbconvert --to notebook --execute --output-dir out/notebooks notebooks/*.ipynb
 
 # Timings for docs/performance.md, on an idle machine.
-BENCHES := attacks ssp speed training startup
+BENCHES := attacks ssp speed training startup export
 bench: $(VENV)/.dev
 	for name in $(BENCHES); do $(BIN)/python benchmarks/$$name.py || exit 1; done
 	$(BIN)/python tools/pages.py

@@ -1,14 +1,10 @@
-"""Time of exported purifiers beside eager PyTorch, one image on the CPU, with size and parity."""
+"""Exported purifiers beside eager PyTorch: one image on the CPU."""
 
-import argparse
-import platform
-import statistics
 import tempfile
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from timing import Bench, Work, arguments
 from torch import Tensor
 
 from nrpurify.core.precision import autocast, bf16_is_fast
@@ -17,10 +13,10 @@ from nrpurify.export import export
 from nrpurify.export.parity import SIZES
 from nrpurify.purifiers import load_purifier
 
-SUFFIXES = {"ONNX": ".onnx", "OpenVINO": ".xml", "pt2": ".pt2"}
+SUFFIXES = {"ONNX": ".onnx", "OpenVINO": ".xml", "torch.export": ".pt2"}
 
 
-def eager(name: str, image: Tensor, amp: bool) -> Callable[[], object]:
+def eager(name: str, image: Tensor, amp: bool) -> Work:
     purifier = load_purifier(name)
     shown = image.contiguous(memory_format=torch.channels_last)
 
@@ -31,7 +27,7 @@ def eager(name: str, image: Tensor, amp: bool) -> Callable[[], object]:
     return run
 
 
-def loaded(path: Path, image: Tensor, bf16: bool = False) -> Callable[[], object]:
+def loaded(path: Path, image: Tensor, bf16: bool = False) -> Work:
     if path.suffix == ".pt2":
         program = torch.export.load(path).module()
 
@@ -45,44 +41,29 @@ def loaded(path: Path, image: Tensor, bf16: bool = False) -> Callable[[], object
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = arguments(__doc__)
     parser.add_argument("--purifiers", nargs="+", default=["fast", "tiny"])
-    parser.add_argument("--side", type=int, default=224)
-    parser.add_argument("--runs", type=int, default=30)
     args = parser.parse_args()
+    bench = Bench("export", args)
     bf16 = bf16_is_fast(torch.device("cpu"))
-    print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, {platform.machine()}, "
-          f"{args.side} px, {args.runs} runs in turn, milliseconds")  # fmt: skip
     torch.manual_seed(0)
-    image = torch.rand(1, 3, args.side, args.side)
     for name in args.purifiers:
-        sides = {"eager fp32": eager(name, image, False)}
-        if bf16:
-            sides["eager bf16"] = eager(name, image, True)
         with tempfile.TemporaryDirectory() as folder:
-            for title, suffix in SUFFIXES.items():
-                made = export(name, Path(folder) / f"{name}{suffix}", sizes=SIZES)
-                worst = max(one.difference for one in made.parity)
-                print(f"{name} {title}: {made.size / 1e6:.1f} MB, parity {worst:.5f}/255")
-                sides[f"{title} fp32"] = loaded(made.path, image)
-                if bf16 and suffix == ".xml":
-                    sides[f"{title} bf16"] = loaded(made.path, image, bf16=True)
-            compare(name, sides, args.runs)
-
-
-def compare(name: str, sides: dict[str, Callable[[], object]], runs: int) -> None:
-    times: dict[str, list[float]] = {title: [] for title in sides}
-    for turn in range(runs + 3):
-        for title, run in sides.items():
-            start = time.perf_counter()
-            run()
-            if turn >= 3:
-                times[title].append(1000 * (time.perf_counter() - start))
-    base = statistics.median(times["eager fp32"])
-    for title, values in times.items():
-        low, median, high = statistics.quantiles(values, n=4)
-        print(f"{name:6} {title:14} {median:8.1f}  [{low:.1f}, {high:.1f}]  "
-              f"{median / base:.2f} × eager fp32")  # fmt: skip
+            files = {
+                title: export(name, Path(folder) / f"{name}{suffix}", sizes=SIZES[:1]).path
+                for title, suffix in SUFFIXES.items()
+            }
+            for side in (224, 640) if args.full else (224,):
+                image = torch.rand(1, 3, side, side)
+                sides = {"eager, fp32": eager(name, image, False)}
+                if bf16:
+                    sides["eager, bf16"] = eager(name, image, True)
+                for title, file in files.items():
+                    sides[f"{title}, fp32"] = loaded(file, image)
+                if bf16:
+                    sides["OpenVINO, bf16"] = loaded(files["OpenVINO"], image, bf16=True)
+                bench.row(f"`{name}`, 1 × {side}²", sides)
+    bench.write()
 
 
 if __name__ == "__main__":

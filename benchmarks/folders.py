@@ -19,10 +19,11 @@ import numpy as np
 import torch
 from PIL import Image
 from skimage import data
+from timing import Bench, arguments
 
 from nrpurify.batch.pipeline import default_workers
 from nrpurify.core.images import read_image, write_image
-from nrpurify.purifiers import load_purifier
+from nrpurify.purifiers import Purifier, load_purifier
 
 PURIFY = [sys.executable, "-m", "nrpurify", "purify"]
 
@@ -81,10 +82,8 @@ def fresh(folder: Path) -> Path:
     return folder
 
 
-def speed(work: Path, args: argparse.Namespace) -> None:
-    """The command beside the bare model, the codecs and a plain loop."""
-    source, cores = write_jpegs(work / "jpegs", args.count or 1000), default_workers()
-    paths, purifier = sorted(source.iterdir()), load_purifier(args.purifier)
+def cpu_seconds(paths: list[Path], purifier: Purifier, target: Path) -> tuple[float, float]:
+    """Processor time of one core for the model and for the codecs."""
     torch.set_num_threads(1)
     model = codecs = 0.0
     for path in paths:
@@ -93,27 +92,47 @@ def speed(work: Path, args: argparse.Namespace) -> None:
         read = time.process_time()
         made = purifier.purify_pixels(image.pixels[None], amp="auto")[0]
         purified = time.process_time()
-        write_image(work / "one.png", made)
+        write_image(target, made)
         codecs += read - begun + time.process_time() - purified
         model += purified - read
-    torch.set_num_threads(cores)
-    begun = time.perf_counter()
-    for path in paths:
-        made = purifier.purify_pixels(read_image(path).pixels[None], amp="auto")[0]
-        write_image(work / "one.png", made)
-    loop = time.perf_counter() - begun
-    nothing = fresh(work / "one")
-    start, _, _ = timed([*PURIFY, str(paths[0]), f"{nothing}/", "--purifier", args.purifier])
-    out = fresh(work / "out")
-    wall, cpu, peak = timed([*PURIFY, str(source), str(out), "--purifier", args.purifier])
-    count, ideal = len(paths), (model + codecs) / cores
-    print(f"{count} JPEGs, {args.purifier}, {cores} cores, torch {torch.__version__}")
-    print(f"  CPU seconds, one core: model {model:.1f}, codecs {codecs:.1f}")
-    print(f"  model alone on all cores, ideal: {count * cores / model:.2f} images/s")
-    print(f"  plain loop: {loop:.1f} s, {count / loop:.2f} images/s")
-    print(f"  nrpurify purify: {wall:.1f} s ({start:.1f} s of it for the first image), ", end="")
-    print(f"{count / wall:.2f} images/s, CPU {cpu:.1f} s, peak {peak:.0f} MiB")
-    print(f"  wall / (CPU seconds of model and codecs / cores): {wall / ideal:.2f}")
+    torch.set_num_threads(default_workers())
+    return model, codecs
+
+
+def speed(work: Path, args: argparse.Namespace) -> None:
+    """The command beside a plain loop, a single image, and the ideal of model and codecs."""
+    source = write_jpegs(work / f"jpegs-{args.count or 1000}", args.count or 1000)
+    paths, purifier = sorted(source.iterdir()), load_purifier(args.purifier)
+    peaks = []
+
+    def command(*sources: str) -> float:
+        out = fresh(work / "out")
+        wall, _, peak = timed([*PURIFY, *sources, f"{out}/", "--purifier", args.purifier])
+        peaks.append(round(peak))
+        return wall
+
+    def loop() -> None:
+        for path in paths:
+            made = purifier.purify_pixels(read_image(path).pixels[None], amp="auto")[0]
+            write_image(work / "one.png", made)
+
+    model, codecs = cpu_seconds(paths, purifier, work / "one.png")
+    cores = default_workers()
+    args.threads = cores
+    bench = Bench("folders", args)
+    sides = {
+        "`nrpurify purify`": lambda: command(str(source)),
+        "plain loop": loop,
+        "model and codecs, CPU seconds / cores": lambda: (model + codecs) / cores,
+        "model alone, CPU seconds / cores": lambda: model / cores,
+        "`nrpurify purify` of one image": lambda: command(str(paths[0])),
+    }
+    row = bench.row(f"{len(paths):,} JPEGs, `{args.purifier}`", sides, peak=lambda: max(peaks))
+    bench.write()
+    wall = row["sides"]["`nrpurify purify`"]["median"]
+    print(
+        f"wall / (CPU seconds of model and codecs / cores): {wall * cores / (model + codecs):.2f}"
+    )
 
 
 def memory(work: Path, args: argparse.Namespace) -> None:
@@ -229,7 +248,7 @@ def large(work: Path, args: argparse.Namespace) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = arguments(__doc__)
     jobs = {job.__name__: job for job in (speed, memory, kills, shards, ray, large)}
     parser.add_argument("jobs", nargs="+", choices=list(jobs))
     parser.add_argument("--work", type=Path, default=Path("out/folders"), help="for images")

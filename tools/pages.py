@@ -113,6 +113,8 @@ TITLES = {
     "ssp": "SSP",
     "training": "Training",
     "startup": "Start-up",
+    "export": "Exported files",
+    "folders": "Folders",
 }
 
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import queue
 import re
 import signal
 import socket
@@ -14,7 +15,9 @@ import httpx2
 import pytest
 import torch
 
+from nrpurify.core.errors import InputError
 from nrpurify.core.images import encode_png
+from nrpurify.serving.run import _announce, _free_port
 
 DEFENSE = """
 import time
@@ -63,7 +66,7 @@ def server(tmp_path):
         rest = threading.Thread(target=read, daemon=True)
         rest.start()
         address = found[1]
-        with httpx2.Client(base_url=address) as client:
+        with httpx2.Client(base_url=address, timeout=120) as client:  # until torch is imported
             for _ in range(400):
                 if client.get("/readyz").status_code == 200:
                     break
@@ -139,6 +142,17 @@ def run(*options):
     assert found.returncode == 2
     assert "Traceback" not in found.stderr
     return found
+
+
+def test_the_address_of_several_workers_is_told_when_connections_are_taken():
+    port, told = _free_port("127.0.0.1", 0), queue.Queue()
+    threading.Thread(target=_announce, args=("127.0.0.1", port, told.put), daemon=True).start()
+    with pytest.raises(queue.Empty):
+        told.get(timeout=0.3)
+    with socket.create_server(("127.0.0.1", port)):
+        assert told.get(timeout=10) == f"http://127.0.0.1:{port}"
+        with pytest.raises(InputError, match=f"cannot listen on 127.0.0.1:{port}"):
+            _free_port("127.0.0.1", port)
 
 
 @pytest.mark.slow

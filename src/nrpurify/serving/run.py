@@ -8,6 +8,8 @@ import os
 import signal
 import socket
 import tempfile
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
@@ -151,12 +153,9 @@ class _Server(uvicorn.Server):
         try:
             await super().startup(sockets)
         except SystemExit:  # uvicorn's way to say that it cannot listen
-            raise InputError(
-                f"cannot listen on {self.config.host}:{self.config.port}; it may be in use: "
-                "choose another --port"
-            ) from None
+            raise _in_use(self.config.host, self.config.port) from None
         if self.started:
-            self._told(_address(self.servers[0].sockets[0]))
+            self._told(_written(self.servers[0].sockets[0].getsockname()))
 
 
 def _run_workers(
@@ -179,18 +178,42 @@ def _run_workers(
         }
         if token_file is not None:
             os.environ[_TOKEN_FILE] = str(token_file.resolve())
-        if not options["port"]:
-            with socket.socket() as free:  # all workers need one number
-                free.bind((options["host"], 0))
-                options["port"] = free.getsockname()[1]
-        started(f"http://{options['host']}:{options['port']}")
-        uvicorn.run(
-            "nrpurify.serving.run:app_from_environment", factory=True, workers=workers, **options
-        )
+        host, port = options["host"], _free_port(options["host"], options["port"])
+        threading.Thread(target=_announce, args=(host, port, started), daemon=True).start()
+        target = "nrpurify.serving.run:app_from_environment"
+        uvicorn.run(target, factory=True, workers=workers, **{**options, "port": port})
 
 
-def _address(listening: socket.socket) -> str:
-    host, port = listening.getsockname()[:2]
+def _free_port(host: str, port: int) -> int:
+    """The port, for 0 a free one: all workers need one number."""
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as free:
+        free.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            free.bind((host, port))
+        except OSError:
+            raise _in_use(host, port) from None
+        found: int = free.getsockname()[1]
+        return found
+
+
+def _announce(host: str, port: int, started: Callable[[str], None]) -> None:
+    """Tell the address as soon as the first worker takes connections."""
+    while True:
+        try:
+            with socket.create_connection((host, port), 5) as found:
+                peer = found.getpeername()
+            break
+        except OSError:
+            time.sleep(0.1)
+    started(_written(peer))
+
+
+def _in_use(host: str, port: int) -> InputError:
+    return InputError(f"cannot listen on {host}:{port}; it may be in use: choose another --port")
+
+
+def _written(address: tuple[Any, ...]) -> str:
+    host, port = address[:2]
     return f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
 
