@@ -182,3 +182,22 @@ def test_a_measured_table_names_its_machine():
     assert tables.static(content) == "| x |\n| --- |\n| 0.50 |\n|  |\n"
     shown = tables.static({**content, "environment": about})
     assert shown.endswith("\n\n*Load. a, 2 cores, nrpurify 1, torch 2, 2026-01-01.*\n")
+
+
+def test_gradients_of_an_image_are_counted():
+    plan = {"attacks": [{"name": "bsr", "surrogate": ["a", "b"], "settings": {"copies": 3}}]}
+    cell = {"attack": "bsr", "steps": 10, "surrogate": "a,b"}
+    assert tables.gradients(cell, plan) == "30"
+    assert tables.gradients({**cell, "surrogate": "c"}, plan) == "200"
+    assert tables.gradients({"attack": "mi-fgsm", "steps": 10}, plan) == "10"
+    assert tables.gradients({"attack": "cwa", "steps": 10, "surrogate": "a,b"}, plan) == "40"
+    assert tables.gradients({"attack": "clean"}, plan) == ""
+
+
+def test_gradients_are_those_of_the_page_of_attacks():
+    page = (FILE.parent.parent / "docs" / "attacks.md").read_text(encoding="utf-8")
+    for name in tables.GRADIENTS:
+        steps = tables.attacks.create(name).steps
+        found = tables.gradients({"attack": name, "steps": steps}, {"attacks": []})
+        shown = f"{found} K" if name == "svre" else "20 K" if name == "cwa" else found
+        assert f"| `{name}` | {shown} |" in page, name

@@ -161,10 +161,11 @@ def _label(axes: Axes, named: Sequence[tuple[str, tuple[float, float]]], gap: fl
 def attack_cost(axes: Axes, matrix: Mapping[str, Any]) -> None:
     """Success on unseen networks beside gradients an image."""
     named: list[tuple[str, tuple[float, float]]] = []
-    surrogates = list(dict.fromkeys(row[1] for row in matrix["rows"] if row[1]))
+    found = _costs(matrix)
+    surrogates = list(dict.fromkeys(row[1] for row in found))
     for surrogate, color, marker in zip(surrogates, COLORS, MARKERS, strict=False):
-        rows = [row for row in matrix["rows"] if row[1] == surrogate]
-        values = [(row[2], 100 - row[-1]) for row in rows]
+        rows = [row for row in found if row[1] == surrogate]
+        values = [row[2:] for row in rows]
         axes.plot(*zip(*values, strict=True), marker, color=color, label=f"on {surrogate}")
         named += [(row[0], point) for row, point in zip(rows, values, strict=True)]
     most = max(point[0] for _, point in named)
@@ -176,6 +177,20 @@ def attack_cost(axes: Axes, matrix: Mapping[str, Any]) -> None:
     )
     _label(axes, named)
     axes.legend(loc="lower right")
+
+
+def _costs(matrix: Mapping[str, Any]) -> list[tuple[str, str, float, float]]:
+    """Attack, surrogate, gradients an image and success in percent on networks it has not seen."""
+    if matrix["kind"] == "table":
+        return [(row[0], row[1], row[2], 100 - row[-1]) for row in matrix["rows"] if row[1]]
+    wrong: dict[tuple[str, str, float], list[float]] = {}
+    for cell in matrix["cells"]:
+        if cell["defense"] == "none" and cell.get("in_mean", True) and "surrogate" in cell:
+            nets = [tables.NAMES.get(net, net) for net in cell["surrogate"].split(",")]
+            cost = float(tables.gradients(cell, matrix["plan"]).replace(",", "") or "nan")
+            key = (cell.get("label") or cell["attack"], " + ".join(nets), cost)
+            wrong.setdefault(key, []).append(100 * (1 - cell["value"]))
+    return [(*key, sum(values) / len(values)) for key, values in wrong.items()]
 
 
 def radius(axes: Axes, *found: Mapping[str, Any]) -> None:

@@ -20,12 +20,13 @@ from typing import Any
 
 import numpy as np
 
+from nrpurify import attacks
 from nrpurify.results import read_run
 
 RESULTS = Path(__file__).parent.parent / "benchmarks" / "results"
 MARK = re.compile(r"(<!-- table: (.*?) -->\n)(.*?)(<!-- /table -->)", re.DOTALL)
 OPTIONS = {
-    "rows": "attack (the default), defense or victim; several with commas make several columns",
+    "rows": "attack (the default), defense, victim or gradients (of an image); several with commas",
     "columns": "defense (the default), victim, attack or metric",
     "attacks, defenses, victims, metrics, surrogates": "only these, in this order",
     "mean": "heading of a last column with the mean of all others",
@@ -54,7 +55,7 @@ NAMES = {
     "fast": "`fast`",
     "tiny": "`tiny`",
 }
-HEADINGS = {"attack": "images", "surrogate": "surrogate"}
+HEADINGS = {"attack": "images", "gradients": "gradients an image"}
 RESAMPLINGS = 2000
 KEY = ("attack", "label", "threat", "surrogate", "eps", "norm", "defense", "victim", "metric")
 Cell = Mapping[str, Any]
@@ -279,7 +280,11 @@ def view(content: Mapping[str, Any], **options: str) -> str:
         raise ValueError(f"no option {sorted(wrong)}; expected some of {sorted(known)}")
     rows = options.get("rows", "attack").split(",")
     columns = options.get("columns", "defense")
-    cells = [cell for cell in content["cells"] if cell.get("in_mean", True)]
+    cells: list[Cell] = [
+        {**cell, "gradients": gradients(cell, content["plan"])}
+        for cell in content["cells"]
+        if cell.get("in_mean", True)
+    ]
     cells = _chosen(cells, options)
     heads = _order(cells, columns, options)
     grid: dict[tuple[str, ...], dict[str, list[Cell]]] = {}
@@ -319,6 +324,57 @@ def caption(content: Mapping[str, Any]) -> str:
         f"nrpurify {content['versions']['nrpurify']}, torch {content['versions']['torch']}, "
         f"{content['created']}."
     )
+
+
+ONE_A_STEP = [
+    "fgsm",
+    "r-fgsm",
+    "i-fgsm",
+    "pgd",
+    "mi-fgsm",
+    "dim",
+    "fgsm-ti",
+    "mi-fgsm-ti",
+    "dim-ti",
+    "ni-fgsm",
+    "pi-fgsm",
+    "sgm",
+    "ghost",
+    "logit",
+    "tap",
+    "fsa",
+    "ssp",
+]
+GRADIENTS: dict[str, Callable[[int, Mapping[str, Any]], int]] = {
+    **{name: lambda steps, _: steps for name in ONE_A_STEP},
+    **{name: lambda steps, s: steps * s["copies"] for name in ("si-ni-fgsm", "ssa", "sia", "bsr")},
+    **{
+        name: lambda steps, s: steps * (s["samples"] + 1)
+        for name in ("vmi-fgsm", "vni-fgsm", "gra")
+    },
+    "admix": lambda steps, s: steps * s["copies"] * s["mixed"],
+    "pgn": lambda steps, s: steps * 2 * s["samples"],
+    "cwa": lambda steps, s: steps * 2 * s["members"],
+    "svre": lambda steps, s: steps * 5 * s["members"],
+    "fia": lambda steps, _: steps + 30,
+    "naa": lambda steps, _: steps + 30,
+    "ila": lambda steps, _: 2 * steps,
+}
+"""Gradients of an image by steps and settings, as docs/attacks.md has them."""
+
+
+def gradients(cell: Cell, plan: Mapping[str, Any]) -> str:
+    """How many gradients of an image its attack took; empty where that is not known."""
+    name = cell["attack"]
+    if "steps" not in cell or name not in GRADIENTS:
+        return ""
+    members = cell.get("surrogate", "").split(",")
+    settings = {key: one.default for key, one in attacks.get(name).settings.items()}
+    for one in plan["attacks"]:
+        same = list(one.get("surrogate", ())) == members
+        if one["name"] == name and same and one.get("label", "") == cell.get("label", ""):
+            settings |= one.get("settings", {})
+    return f"{GRADIENTS[name](cell['steps'], {**settings, 'members': len(members)}):,}"
 
 
 def _field(cell: Cell, name: str) -> str:
