@@ -226,3 +226,42 @@ def test_norms_that_cannot_be(options, message, images):
         attacks.noise(None, images, **options)
     with pytest.raises(InputError, match="norm is 'linf'; ddn supports l2"):
         attacks.ddn(None, images)
+
+
+class Viewing(nn.Module):
+    """A convolution and a line, with the view of many tutorials between them."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.conv, self.line, self.seen = nn.Conv2d(3, 4, 3, padding=1), nn.Linear(4 * 64, 5), []
+
+    def forward(self, images):
+        self.seen.append(images.is_contiguous())
+        return self.line(self.conv(images).view(len(images), -1))
+
+
+def test_a_model_that_takes_views_gets_contiguous_images():
+    model, images = Viewing(), torch.rand(2, 3, 8, 8)
+    found = attacks.pgd(model, images, torch.tensor([0, 1]), steps=3)
+    assert found.is_contiguous()
+    assert model.seen == [False, True, True, True]  # asked again once an attack
+    flat = nn.Sequential(model.conv, nn.Flatten(), model.line)
+    generator = torch.Generator()
+    one, two = (
+        attacks.mi_fgsm(network, images, torch.tensor([0, 1]), generator=generator.manual_seed(1))
+        for network in (model, flat)
+    )
+    torch.testing.assert_close(one, two, atol=1e-3, rtol=0)
+
+
+def test_other_errors_of_a_model_are_raised_at_once():
+    class Broken(Viewing):
+        def forward(self, images):
+            super().forward(images.contiguous())
+            raise RuntimeError("broken")
+
+    model = Broken()
+    with pytest.raises(RuntimeError, match="broken"):
+        attacks.fgsm(model, torch.rand(1, 3, 8, 8), torch.tensor([0]))
+    assert len(model.seen) == 1

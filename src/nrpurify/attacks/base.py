@@ -11,6 +11,7 @@ import inspect
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, fields
+from math import isfinite
 from typing import Any, ClassVar, Protocol, TypeVar, cast, dataclass_transform
 
 import torch
@@ -27,7 +28,7 @@ from nrpurify.attacks.info import AttackInfo
 from nrpurify.attacks.losses import Criterion, given_criterion
 from nrpurify.attacks.problem import AttackProblem
 from nrpurify.attacks.starts import GeneratorLike, per_image
-from nrpurify.attacks.surrogate import frozen
+from nrpurify.attacks.surrogate import for_convolutions, frozen
 from nrpurify.core.errors import AttackError, InputError
 from nrpurify.core.images import check_images
 from nrpurify.core.precision import Amp, at_least_fp32
@@ -172,6 +173,7 @@ class Attack:
             with frozen(model, *map(outside_inference, networks)):
                 if criterion is None and self.info.labels:
                     criterion = Criterion(predict_classes(model, clean, amp))
+                clean = for_convolutions(model, clean)
                 problem = AttackProblem(
                     model, clean, radii, norm, criterion, labels, generator, amp, callback
                 )
@@ -204,9 +206,9 @@ class Attack:
                 f"the attack {name} made {tuple(clean.shape)} into {shape}; expected the same shape"
             )
         found = found.detach().to(clean)
-        if not bool(found.isfinite().all()):
+        low, high = (float(value) for value in found.aminmax()) if len(found) else (0.0, 1.0)
+        if not (isfinite(low) and isfinite(high)):  # as it is where a single value is NaN
             raise AttackError(f"the attack {name} returned NaN or infinite values; expected images")
-        low, high = float(found.min()), float(found.max())
         if low < -TOLERANCE or high > 1 + TOLERANCE:
             raise AttackError(
                 f"the attack {name} returned values from {low:g} to {high:g}; expected [0, 1]: "
@@ -221,7 +223,7 @@ class Attack:
                 f"({problem.norm}); expected at most eps {float(radii[row]):g}: "
                 "return problem.project(images)"
             )
-        return problem.ball.cast(problem.project(found), dtype)
+        return problem.ball.cast(problem.project(found), dtype).contiguous()
 
 
 def _own(attack: Attack) -> bool:

@@ -163,7 +163,7 @@ def _middle(network: nn.Module, image: Tensor) -> str:
     layers = [(n, part) for n, part in network.named_modules() if isinstance(part, nn.Conv2d)]
     handles = [part.register_forward_hook(note(name)) for name, part in layers]
     try:
-        classify(network, image)
+        classify(network, image.contiguous())
     finally:
         for handle in handles:
             handle.remove()

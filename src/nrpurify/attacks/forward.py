@@ -151,6 +151,7 @@ class FeatureHooks:
 
         Behind several passes images are to be asked one by one: they come in calls of their own.
         """
+        images = images.contiguous()  # a model that is asked again would be recorded twice
         if self.extractor is not None:
             return logits(self.model, images), [(found, 1) for found in self.extractor(images)]
         with _recorded(self.model, zip(self.layers, self.num_passes, strict=True)) as calls:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from nrpurify.attacks.constraints import Eps, ball_around, per_sample
+from nrpurify.attacks.constraints import Eps, ball_around, norms, per_sample
 from nrpurify.attacks.gradient_log import counting, usable
 from nrpurify.core.errors import InputError
 from nrpurify.core.precision import at_least_fp32
@@ -101,9 +101,9 @@ def sign_gradient_ascent(
         gradient = gradient if smooth is None else smooth(gradient)
         if momentum:
             # normalized, so that steps of small and large gradients weigh the same
-            velocity = momentum * velocity + l1_normalized(gradient)
+            velocity.mul_(momentum).add_(l1_normalized(gradient))
             gradient = velocity
-        adversarial = ball.project(adversarial + size * ball.direction(gradient))
+        adversarial = ball.project(torch.addcmul(adversarial, size, ball.direction(gradient)))
         if callback is not None:
             callback(step, values)
     return ball.cast(adversarial, images.dtype)
@@ -132,6 +132,6 @@ def value_and_gradient(objective: Objective, images: Tensor) -> tuple[Tensor, Te
 
 def l1_normalized(gradient: Tensor) -> Tensor:
     """Each image's gradient, divided by the mean of its absolute values (MI-FGSM)."""
-    size = gradient.abs().mean((1, 2, 3), keepdim=True)
+    size = norms(gradient, 1).view(-1, 1, 1, 1) / gradient[0].numel()
     # the sum of finite values may overflow to infinity, which would divide all of them to zero
     return gradient / size.clamp(1e-20, torch.finfo(size.dtype).max)

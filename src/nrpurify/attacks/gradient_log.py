@@ -20,6 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from nrpurify.attacks.constraints import norms
 from nrpurify.core.errors import GradientWarning
 
 
@@ -174,13 +175,15 @@ def usable(gradient: Tensor, rows: Tensor | None = None, done: Tensor | None = N
         done: M booleans: images that have reached their goal, where zeros are no fault (the
             difference-of-logits ratio is constant there).
     """
+    if gradient.device.type == "cpu":  # where it costs no wait to look
+        largest = norms(gradient, torch.inf)
+        if bool((largest.isfinite() & (largest > 0)).all()):
+            return gradient
     finite = gradient.isfinite()
     attack = _running.get()
     if attack is not None:
         attack.add(gradient, finite, rows, done)
-    if gradient.device.type == "cpu" and bool(finite.all()):
-        return gradient
-    sizes = torch.where(finite, gradient, 0).abs().flatten(1).amax(1)
+    sizes = norms(torch.where(finite, gradient, 0), torch.inf)
     largest = torch.where(sizes > 0, sizes, 1).view(-1, 1, 1, 1)
     signed = torch.where(gradient.isnan(), 0, gradient.sign() * largest)
     return torch.where(finite, gradient, signed)

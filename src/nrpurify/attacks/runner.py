@@ -18,7 +18,7 @@ from nrpurify.attacks.gradient_log import log_gradients, report, tell
 from nrpurify.attacks.registry import AttackEntry
 from nrpurify.attacks.spec import settings_in_force
 from nrpurify.attacks.ssp import SelfSupervisedPerturbation, default_layer
-from nrpurify.attacks.surrogate import frozen
+from nrpurify.attacks.surrogate import ask, for_convolutions, frozen
 from nrpurify.attacks.trained import LOADERS, locate
 from nrpurify.attacks.wrappers import Ensemble
 from nrpurify.core.checkpoint import read_carded
@@ -308,16 +308,14 @@ def answer_and_gradient(network: nn.Module, images: Tensor, amp: Amp) -> list[Te
     found: list[Tensor] = []
 
     def objective(point: Tensor) -> Tensor:
-        if isinstance(network, FeatureExtractor):  # as SSP asks it
-            point = point.contiguous(memory_format=torch.channels_last)
         with autocast(point.device, amp):
-            answer = network(point.to(weight.dtype))
+            answer = ask(network, point.to(weight.dtype))
         found.extend([answer] if isinstance(answer, Tensor) else answer)
         return torch.stack([_weighted(one) for one in found]).sum(0)
 
     with frozen(network):
         try:
-            _, gradient = value_and_gradient(objective, images)
+            _, gradient = value_and_gradient(objective, for_convolutions(network, images))
         except (RuntimeError, ValueError):  # no gradient leads through it
             return [one.detach() for one in found]
     return [*(one.detach() for one in found), gradient]

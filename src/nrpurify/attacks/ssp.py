@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any, ClassVar
 
 import torch
@@ -56,12 +55,6 @@ class SelfSupervisedPerturbation(GradientAttack):
     momentum: float = 0.0
     diversity: float = 0.0
     smoothing: int = 0
-
-    def perturb(self, problem: AttackProblem) -> Tensor:
-        """Ascend the feature distance."""
-        # convolutions are faster on images whose channels lie side by side
-        clean = problem.clean.contiguous(memory_format=torch.channels_last)
-        return super().perturb(replace(problem, clean=clean))
 
     def first(self, problem: AttackProblem) -> Tensor:
         """The start; one generator is drawn from image after image."""
