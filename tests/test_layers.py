@@ -163,7 +163,8 @@ def test_a_command_imports_only_what_it_needs(command, options, tmp_path):
     own = sorted(name for name in found if name.partition(".")[0] == "nrpurify")
     assert "nrpurify.batch" in own
     assert len(own) <= BUDGETS[command], own
-    assert not {"sympy", "torchvision", "timm"} & set(found)  # each costs a third of a second
+    costly = {"sympy", "torchvision", "timm"} & set(found)  # each costs a third of a second
+    assert costly <= set(modules_after("import torch"))  # torch 2.6 imports sympy itself
 
 
 @pytest.mark.parametrize("package", ["results", "report"])

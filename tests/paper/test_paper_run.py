@@ -15,6 +15,7 @@ from nrpurify.evaluation.diagnostics import find_warnings
 from nrpurify.paper import SMOKE_WARNING, Bench, figure5, planned, run_all, run_experiment
 from nrpurify.paper import run as run_module
 from nrpurify.paper.catalogue import get
+from nrpurify.paper.grids import Cast
 from nrpurify.paper.planned import read_plan
 from nrpurify.paper.trained import spec, train_one
 from nrpurify.report import write_report
@@ -312,6 +313,14 @@ def test_a_users_own_victim(tmp_path):
     with pytest.raises(InputError, match="has one victim"):
         smoke("table1", tmp_path, victims=(spec, "efficientnet_lite0"))
     assert not any(warning["text"].startswith("--victim") for warning in result.run.warnings)
+
+
+def test_a_users_own_victim_is_attacked_itself_where_the_papers_was(tmp_path):
+    bench = Bench("smoke", tmp_path, victims=("mine",))
+    attacks = Cast.of(bench, read_plan("appendix-table1", "smoke")).attacks
+    assert attacks["Adversarial ε 16/255, authors' recipe"]["surrogate"] == ["mine"]
+    attacks = Cast.of(bench, read_plan("figure6", "smoke")).attacks
+    assert attacks["MI-FGSM"]["surrogate"] == ["tiny:Inc-v3"]
 
 
 def test_all_goes_on_after_a_failure(tmp_path, monkeypatch):

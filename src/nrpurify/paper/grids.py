@@ -132,7 +132,8 @@ class Cast:
 
 
 def _attack(bench: Bench, grid: Grid, line: Line) -> dict[str, Any] | None:
-    names = [bench.network(name, grid.small) for name in line.source]
+    own = dict(zip(grid.victims, bench.victims, strict=False)) if len(grid.victims) == 1 else {}
+    names = [own.get(name) or bench.network(name, grid.small) for name in line.source]
     learned = _learned(bench, line)
     if None in names or (learned is None and line.attack in LOADERS):
         return None
