@@ -13,7 +13,8 @@ from nrpurify.core.errors import GradientWarning, InputError
 from nrpurify.models.feature_distances import feature_distance
 from nrpurify.models.features import FeatureExtractor
 
-base, module = (import_module(f"nrpurify.attacks.{name}") for name in ("base", "ssp"))
+gradient_attack = import_module("nrpurify.attacks.gradient_attack")
+module = import_module("nrpurify.attacks.ssp")
 
 
 def seeded(seed=0):
@@ -254,7 +255,7 @@ def record(monkeypatch):
         calls.update(arguments)
         return images
 
-    monkeypatch.setattr(base, "sign_gradient_ascent", fake)
+    monkeypatch.setattr(gradient_attack, "sign_gradient_ascent", fake)
     return calls
 
 
