@@ -83,6 +83,35 @@ def test_the_example_runs_without_this_package(exported, purifier, tmp_path):
     assert "torch" not in EXAMPLE.read_text()
 
 
+def test_arithmetic_in_half_precision(purifier, quick_trace, tmp_path):
+    made = export(purifier, tmp_path / "half.onnx", sizes=SIZES, precision="fp16")
+    differences = [one.difference for one in made.parity]
+    assert 0.01 < max(differences) < 1 == made.tolerance
+    assert made.about["precision"] == "fp16"
+    graph = onnx.load(made.path).graph
+    assert graph.input[0].type.tensor_type.elem_type == onnx.TensorProto.FLOAT
+    convolved = {node.input[1] for node in graph.node if node.op_type == "Conv"}
+    kinds = {one.data_type for one in graph.initializer if one.name in convolved}
+    assert kinds == {onnx.TensorProto.FLOAT16}
+    large = run_onnx(made.path, torch.rand(1, 3, 900, 900))
+    assert large.isfinite().all()  # no sum overflows
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("x.onnx", {"precision": "int8"}, "int8 is not offered: it cost more than one point"),
+        ("x.onnx", {"precision": "fp8"}, "'fp8'; expected one of fp32, fp16"),
+        ("x.xml", {"precision": "fp16"}, "OpenVINO chooses its arithmetic"),
+        ("x.onnx", {"precision": "fp16", "model": "alexnet"}, "is not measured; take fp32"),
+    ],
+)
+def test_other_precisions_are_refused_in_words(purifier, tmp_path, name, options, message):
+    with pytest.raises(InputError, match=message):
+        export(purifier, tmp_path / name, **options)
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_file_that_differs_is_an_error_and_is_not_left(onnx_model, purifier, tmp_path):
     weights = onnx_model.graph.initializer
     place = max(range(len(weights)), key=lambda k: len(weights[k].raw_data))

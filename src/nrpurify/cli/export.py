@@ -50,6 +50,10 @@ def command(
             show_default="the file returns images",
         ),
     ] = None,
+    precision: Annotated[
+        str,
+        typer.Option(metavar="[fp32|fp16]", help="Of the arithmetic; fp16 for ONNX files on GPUs."),
+    ] = "fp32",
     plugin: PluginOption = None,
     json: Json = False,
 ) -> None:
@@ -63,7 +67,8 @@ def command(
     from nrpurify.export import export
 
     note("tracing and comparing; this takes a minute on one core")
-    made = export(purifier, out, format=None if format is None else format.value, model=model)
+    wanted = None if format is None else format.value
+    made = export(purifier, out, format=wanted, model=model, precision=precision)
     if json:
         print_json(made.to_dict())
         return

@@ -113,7 +113,10 @@ def _to_onnx(program: ExportedProgram, about: About, output: str) -> Any:
     assert made is not None
     model = made.model_proto
     _tidy(model)
-    _store_halves(model)
+    if about.get("precision") == "fp16":
+        model = _to_halves(model)
+    else:
+        _store_halves(model)
     model.producer_name, model.producer_version = "nrpurify", str(about["nrpurify"])
     entry = model.metadata_props.add()
     entry.key, entry.value = KEY, json.dumps(about)
@@ -152,6 +155,19 @@ def _tidy(model: Any) -> None:
         del node.metadata_props[:]
     del graph.metadata_props[:]
     del model.metadata_props[:]
+
+
+_FP32_ONLY = ("Cast", "Clip", "Div", "Gemm", "ReduceSum", "Sigmoid")
+"""Sums over an image overflow in half precision; the others cost nothing in fp32."""
+
+
+def _to_halves(model: Any) -> Any:
+    """Arithmetic in half precision, between an input and an output of float32."""
+    from onnxruntime.transformers import float16
+
+    blocked = [*float16.DEFAULT_OP_BLOCK_LIST, *_FP32_ONLY]
+    with _silence():
+        return float16.convert_float_to_float16(model, keep_io_types=True, op_block_list=blocked)
 
 
 def _store_halves(model: Any) -> None:

@@ -19,8 +19,8 @@ SIZES: tuple[Size, ...] = (
     *((1, 513, 65), (1, 88, 700), (1, 1100, 72), (1, 700, 513)),
 )
 """Other batches and odd sides than those of the trace, and images that the gate sees in pieces."""
-IMAGES = 0.01
-"""Largest difference of a purified image, in 255ths."""
+IMAGES = {"fp32": 0.01, "fp16": 1.0}
+"""Largest difference of a purified image, in 255ths, by the file's arithmetic."""
 LOGITS = 1e-3
 """Largest difference of logits, as a share of the largest one."""
 
@@ -60,7 +60,12 @@ def sample(size: Size) -> Tensor:
 
 @torch.inference_mode()
 def check_parity(
-    module: nn.Module, run: Callable[[Array], Array], *, logits: bool, sizes: Sequence[Size]
+    module: nn.Module,
+    run: Callable[[Array], Array],
+    *,
+    logits: bool,
+    sizes: Sequence[Size],
+    tolerance: float,
 ) -> list[Parity]:
     """Compare a file with the module that it was made of.
 
@@ -69,11 +74,12 @@ def check_parity(
         run: The same by the file.
         logits: Whether they are logits.
         sizes: Of the images to try.
+        tolerance: Largest difference.
 
     Raises:
         InputError: The module takes no images of that size.
-        ParityError: They differ by more than :data:`IMAGES` or :data:`LOGITS`, or the file takes
-            no images of that size.
+        ParityError: They differ by more than ``tolerance``, or the file takes no images of that
+            size.
     """
     found = []
     for size in sizes:
@@ -95,11 +101,11 @@ def check_parity(
         same = result.shape == expected.shape
         difference = (result - expected).abs().max().item() / scale if same else float("inf")
         found.append(Parity(size, difference))
-        if not difference <= (LOGITS if logits else IMAGES):
+        if not difference <= tolerance:
             raise ParityError(
                 f"the exported file differs from the purifier on images of {found[-1]}: by "
-                f"{_text(difference, logits)}; expected at most "
-                f"{_text(LOGITS if logits else IMAGES, logits)}. No file was written"
+                f"{_text(difference, logits)}; expected at most {_text(tolerance, logits)}. "
+                "No file was written"
             )
     return found
 
