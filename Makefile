@@ -34,8 +34,8 @@ $(VENV)/.browser: pyproject.toml | $(VENV)/.dev
 	touch $@
 
 test-versions: .venv-oldest/.dev .venv-newest/.dev
-	.venv-oldest/bin/pytest $(QUICK)
-	.venv-newest/bin/pytest $(QUICK)
+	.venv-oldest/bin/pytest -n $(WORKERS) --dist worksteal $(QUICK)
+	.venv-newest/bin/pytest -n $(WORKERS) --dist worksteal $(QUICK)
 
 .venv-oldest/.dev: pyproject.toml
 	python3.12 -m venv .venv-oldest

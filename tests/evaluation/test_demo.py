@@ -15,7 +15,7 @@ def test_demo_writes_page_and_results(photos, purifier_file, tmp_path, monkeypat
         "nrpurify.cli.demo_run.imagenet_classes", lambda: [f"class{i}" for i in range(1000)]
     )
     monkeypatch.setattr(
-        "nrpurify.evaluation.classification.imagenet_classes",
+        "nrpurify.models.victims.imagenet_classes",
         lambda: [f"class{i}" for i in range(1000)],
     )
     items, _ = read_labeled_folder(photos)

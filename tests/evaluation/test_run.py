@@ -123,9 +123,7 @@ def test_attacked_images_are_kept_rounded_or_not(recipe, tmp_path, rounding):
 
 
 def test_pictures_are_written_for_the_report(recipe, tmp_path, monkeypatch):
-    monkeypatch.setattr(
-        "nrpurify.evaluation.classification.imagenet_classes", lambda: ["red"] * 1000
-    )
+    monkeypatch.setattr("nrpurify.models.victims.imagenet_classes", lambda: ["red"] * 1000)
     run = run_plan(recipe, tmp_path / "run")
     assert len(run["strips"]) == 3
     panels = run["strips"][0]["panels"]
