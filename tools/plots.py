@@ -69,7 +69,7 @@ def against(axes: Axes, curves: Mapping[str, Any], place: int, fixed: int, acros
     ]
     axes.axhline(sum(clean) / len(clean), color=COLORS[-1], linestyle=":", label="no attack")
     axes.set(xlabel=across, ylabel="success rate, %", ylim=(0, 100))
-    axes.legend(ncols=2)
+    axes.legend(loc="lower center", bbox_to_anchor=(0.45, 1), ncols=3, columnspacing=1)
 
 
 def success_eps(axes: Axes, curves: Mapping[str, Any]) -> None:
