@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 import torchattack.ssp
 from timing import Bench, Work, arguments
@@ -26,19 +28,21 @@ def vgg_body() -> nn.Sequential:
     return nn.Sequential(*layers).eval()
 
 
-def plain(images: Tensor, body: nn.Module, steps: int) -> Work:
+def plain(
+    images: Tensor, body: Callable[[Tensor], Tensor], steps: int, eps: float = EPS
+) -> Callable[[], Tensor]:
     """Algorithm 1 as it is printed, in fp32."""
 
     def run() -> Tensor:
         clean = body(images).detach()
-        noise = torch.empty_like(images).uniform_(-EPS, EPS)
+        noise = torch.empty_like(images).uniform_(-eps, eps)
         adversarial = (images + noise).clamp(0, 1)
         for _ in range(steps):
             adversarial.requires_grad_(True)
             loss = F.mse_loss(body(adversarial), clean)
             (gradient,) = torch.autograd.grad(loss, adversarial)
             adversarial = adversarial.detach() + STEP * gradient.sign()
-            adversarial = images + (adversarial - images).clamp(-EPS, EPS)
+            adversarial = images + (adversarial - images).clamp(-eps, eps)
             adversarial = adversarial.clamp(0, 1)
         return adversarial
 

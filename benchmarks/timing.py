@@ -44,15 +44,18 @@ class Bench:
         self.environment = environment(args.threads)
         print(json.dumps(self.environment))
 
-    def row(self, case: str, sides: Mapping[str, Work], **facts: Any) -> dict[str, Any]:
+    def row(
+        self, case: str, sides: Mapping[str, Work], *, warm: bool = True, **facts: Any
+    ) -> dict[str, Any]:
         """Time the sides of one case in turn; the first side is ours.
 
         Args:
             case: What is done, in words.
             sides: The work of each side, by name.
+            warm: Run each side once before; not for work of minutes that loads all it needs.
             facts: What else is recorded, such as a final loss of each side.
         """
-        times = in_turn(sides, self.repeats)
+        times = in_turn(sides, self.repeats, warm=warm)
         row = {"case": case, "sides": {name: summary(taken) for name, taken in times.items()}}
         row |= {key: value() if callable(value) else value for key, value in facts.items()}
         self.rows.append(row)
@@ -103,9 +106,11 @@ def _line(value: object) -> str:
     return json.dumps(value, ensure_ascii=False)
 
 
-def in_turn(sides: Mapping[str, Work], repeats: int) -> dict[str, list[float]]:
-    """Seconds of each run of each side: A B C, A B C ..., after one uncounted run of each."""
-    for work in sides.values():
+def in_turn(
+    sides: Mapping[str, Work], repeats: int, *, warm: bool = True
+) -> dict[str, list[float]]:
+    """Seconds of each run of each side: A B C, A B C ..., after one uncounted run if ``warm``."""
+    for work in sides.values() if warm else ():
         work()
     times: dict[str, list[float]] = {name: [] for name in sides}
     for _ in range(repeats):
@@ -120,7 +125,9 @@ def in_turn(sides: Mapping[str, Work], repeats: int) -> dict[str, list[float]]:
 
 def summary(times: list[float]) -> dict[str, float]:
     """Median and quartiles in seconds, and the number of runs."""
-    low, median, high = statistics.quantiles(times, n=4, method="inclusive")
+    low, median, high = (
+        statistics.quantiles(times, n=4, method="inclusive") if len(times) > 1 else 3 * times
+    )
     return {"median": median, "low": low, "high": high, "runs": len(times)}
 
 
