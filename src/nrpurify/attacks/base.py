@@ -31,6 +31,7 @@ from nrpurify.attacks.starts import GeneratorLike, per_image
 from nrpurify.attacks.surrogate import for_convolutions, frozen
 from nrpurify.core.errors import AttackError, InputError
 from nrpurify.core.images import check_images
+from nrpurify.core.memory import keep_freed_memory
 from nrpurify.core.precision import Amp, at_least_fp32
 from nrpurify.core.registry import naming_plugin, near_matches
 
@@ -158,6 +159,7 @@ class Attack:
             InputError: Images, eps, labels, targets or a model's answer that cannot be used.
             AttackError: The attack's own code broke the budget, or returned no such images.
         """
+        keep_freed_memory()
         differentiable = self.info.needs in ("classifier", "features")
         with enable_attack_grad(images) if differentiable else nullcontext():
             if differentiable:

@@ -12,6 +12,7 @@ from torch import Generator, Tensor, nn
 
 from nrpurify.core.errors import InputError
 from nrpurify.core.images import as_floats, check_images, to_uint8
+from nrpurify.core.memory import keep_freed_memory
 from nrpurify.core.model_card import Card
 from nrpurify.core.precision import Amp, autocast
 from nrpurify.core.spec import hint_of_255
@@ -241,6 +242,7 @@ class Purifier(nn.Module):
     def _purify(
         self, images: Tensor, tile: int, halo: int | None, amp: Amp, executor: Executor | None
     ) -> Tensor:
+        keep_freed_memory()
         halo = self._halo(halo)
         with autocast(images.device, amp):
             if _is_large(images, tile, halo):
