@@ -113,6 +113,7 @@ TITLES = {
     "ssp": "SSP",
     "training": "Training",
     "startup": "Start-up",
+    "grid": "A grid",
     "export": "Exported files",
     "folders": "Folders",
 }
@@ -125,6 +126,7 @@ def performance_page() -> str:
         file = DOCS.parent / "benchmarks" / "results" / f"{name}.json"
         if file.exists():
             parts.append(_timings(title, json.loads(file.read_text(encoding="utf-8"))))
+    parts.append((DOCS.parent / "benchmarks" / "tried.md").read_text(encoding="utf-8"))
     return "\n".join(parts)
 
 
