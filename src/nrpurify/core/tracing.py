@@ -14,6 +14,8 @@ def exporting() -> bool:
 
 def in_functorch(tensor: Tensor) -> bool:
     """Whether a transformation of ``torch.func``, such as ``vmap`` or ``grad``, wraps a tensor."""
+    if torch.compiler.is_compiling():  # which cannot trace the question
+        return False
     return bool(torch._C._functorch.is_functorch_wrapped_tensor(tensor))
 
 
