@@ -3,12 +3,12 @@
 Processor time and not the clock's: other work on the machine disturbs it little.
 """
 
-import argparse
 import platform
-import statistics
 import time
+from functools import partial
 
 import torch
+from timing import arguments, in_turn, summary
 
 from nrpurify import defenses
 from nrpurify.attacks.transforms import gaussian_kernel, smoother
@@ -28,27 +28,22 @@ def photo() -> torch.Tensor:
 def once(defense: torch.nn.Module, image: torch.Tensor) -> float:
     start = time.process_time()
     defense(image)
-    return 1000 * (time.process_time() - start)
+    return time.process_time() - start
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--runs", type=int, default=12)
+    parser = arguments(__doc__)
+    parser.set_defaults(repeats=12, threads=1)
     args = parser.parse_args()
-    torch.set_num_threads(1)
-    print(f"torch {torch.__version__}, 1 thread, {platform.machine()}, "
-          f"{args.runs} runs in turn, milliseconds")  # fmt: skip
+    torch.set_num_threads(args.threads)
+    print(f"torch {torch.__version__}, {args.threads} thread(s), {platform.machine()}, "
+          f"{args.repeats} runs in turn, milliseconds")  # fmt: skip
     sides = {spec: defenses.make(spec) for spec in SPECS}
     sides |= {f"{name} (network)": build_purifier(name).eval() for name in DESIGNS}
     image = photo()
-    times: dict[str, list[float]] = {name: [] for name in sides}
-    for run in range(args.runs + 1):
-        for name, defense in sides.items():
-            taken = once(defense, image)
-            if run >= 1:
-                times[name].append(taken)
-    for name, values in times.items():
-        low, median, high = statistics.quantiles(values, n=4)
+    works = {name: partial(once, defense, image) for name, defense in sides.items()}
+    for name, taken in in_turn(works, args.repeats).items():
+        low, median, high = (1000 * summary(taken)[key] for key in ("low", "median", "high"))
         print(f"{name:20} {median:8.1f}  [{low:.1f}, {high:.1f}]")
 
 
