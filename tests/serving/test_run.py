@@ -17,7 +17,9 @@ import torch
 
 from nrpurify.core.errors import InputError
 from nrpurify.core.images import encode_png
+from nrpurify.serving import run as serving
 from nrpurify.serving.run import _announce, _free_port
+from nrpurify.serving.settings import ServeSettings
 
 DEFENSE = """
 import time
@@ -192,3 +194,35 @@ def test_the_command_gives_names_and_limits(monkeypatch, tmp_path):
     assert given["token_file"] == tmp_path / "token"
     assert given["port"] == 8000
     assert main(["serve", "--purifier", "fast", "--purifier", "fast"]) == 2
+
+
+def test_a_server_in_this_process(monkeypatch):
+    """What the command starts, without a network."""
+    made = []
+    monkeypatch.setattr(serving._Server, "run", lambda self: made.append(self.config))
+    monkeypatch.setattr(signal, "signal", lambda number, handler: None)
+    settings = ServeSettings(purifiers={"none": "none"}, victims={}, attack=False)
+    serving.run_server(settings, host="127.0.0.1", port=0, log_format="json")
+    assert (made[0].host, made[0].port, made[0].access_log) == ("127.0.0.1", 0, False)
+    assert made[0].timeout_graceful_shutdown > settings.answer_seconds
+    with pytest.raises(SystemExit):
+        serving._end(signal.SIGTERM, None)
+
+
+def test_workers_get_their_settings_by_the_environment(monkeypatch, tmp_path):
+    settings = ServeSettings(purifiers={"none": "none"}, victims={}, attack=False)
+    (tmp_path / "token").write_text(TOKEN)
+    seen = []
+
+    def worker(target, *, port, workers, factory, **options):
+        app = serving.app_from_environment()
+        seen.append((target.partition(":")[2], workers, factory, port > 0, app.title))
+
+    monkeypatch.setattr(serving.uvicorn, "run", worker)
+    monkeypatch.setattr(serving, "_announce", lambda *address: None)
+    monkeypatch.setattr(signal, "signal", lambda number, handler: None)
+    for name in ("PROMETHEUS_MULTIPROC_DIR", serving._SETTINGS, serving._LOGS, serving._PLUGINS):
+        monkeypatch.setenv(name, "")
+    monkeypatch.setenv(serving._TOKEN_FILE, "")
+    serving.run_server(settings, host="127.0.0.1", port=0, workers=2, token_file=tmp_path / "token")
+    assert seen == [("app_from_environment", 2, True, True, "nrpurify")]

@@ -1,3 +1,4 @@
+import json
 import logging
 import os
 import pickle
@@ -291,3 +292,17 @@ def test_no_download_when_another_process_was_first(tiny, monkeypatch):
     monkeypatch.setattr(Path, "is_file", late)
     assert weights.fetch("tiny") == file
     assert len(tiny.commands) == 1
+
+
+def test_the_command_names_what_is_damaged(monkeypatch, capsys):
+    from nrpurify.cli import main
+
+    states = {"alexnet": True, "vgg16": False, "u2netp": None}
+    monkeypatch.setattr(weights, "verify", states.get)
+    monkeypatch.setattr(weights, "cached", lambda name: name == "alexnet")
+    main(["weights", "verify"])
+    assert "whole" in capsys.readouterr().out
+    assert main(["weights", "verify", "vgg16", "u2netp", "--json"]) == 1
+    printed = capsys.readouterr()
+    assert json.loads(printed.out) == {"vgg16": "damaged", "u2netp": "not in the cache"}
+    assert "nrpurify weights fetch vgg16 u2netp" in printed.err

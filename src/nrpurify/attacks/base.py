@@ -31,8 +31,7 @@ from nrpurify.attacks.starts import GeneratorLike, per_image
 from nrpurify.attacks.surrogate import for_convolutions, frozen
 from nrpurify.core.errors import AttackError, InputError
 from nrpurify.core.images import check_images
-from nrpurify.core.memory import keep_freed_memory
-from nrpurify.core.precision import Amp, at_least_fp32
+from nrpurify.core.precision import Amp, at_least_fp32, keep_freed_memory
 from nrpurify.core.registry import naming_plugin, near_matches
 
 A = TypeVar("A", bound="Attack")

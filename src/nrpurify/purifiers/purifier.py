@@ -12,9 +12,8 @@ from torch import Generator, Tensor, nn
 
 from nrpurify.core.errors import InputError
 from nrpurify.core.images import as_floats, check_images, to_uint8
-from nrpurify.core.memory import keep_freed_memory
 from nrpurify.core.model_card import Card
-from nrpurify.core.precision import Amp, autocast
+from nrpurify.core.precision import Amp, autocast, keep_freed_memory
 from nrpurify.core.spec import hint_of_255
 from nrpurify.core.tracing import has_values
 from nrpurify.purifiers.gate import Gate

@@ -7,7 +7,7 @@ import pytest
 
 STEPS = """
 import resource, torch
-from nrpurify.core.memory import keep_freed_memory
+from nrpurify.core.precision import keep_freed_memory
 
 def faults():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
@@ -32,4 +32,6 @@ def test_memory_that_is_freed_is_used_again(own):
     command = [sys.executable, "-c", STEPS]
     done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
     before, after = map(int, done.stdout.split())
+    if not before:  # by chance another block lies behind those that are freed
+        pytest.skip("this process gives no memory back")
     assert after > before / 2 if own else after < before / 4
