@@ -1,5 +1,6 @@
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -58,6 +59,8 @@ def two_processes(*command):
     return [process.returncode for process in processes], problems
 
 
+# Gloo now and then aborts a process that ends after a gather (docs/upstream-faults.md).
+FAILED = {1, -signal.SIGABRT}
 CHANGES = '{"steps": 2, "losses": {"adversarial": 0.01, "pixel": 10}, "holdout": 0}'
 
 
@@ -78,12 +81,12 @@ def test_two_processes_keep_equal_weights_and_go_on_from_the_same_state(
     assert not (tmp_path / "1" / "purifier.safetensors").exists()
 
     codes, problems = two_processes(*command, "--resume")
-    assert codes == [1, 1]
+    assert set(codes) <= FAILED
     for text in problems:
         assert "InputError: the processes do not find the same state" in text
         assert "rank 0 has step 2, rank 1 has none; expected" in text
     codes, problems = two_processes(*command)
-    assert codes == [1, 1]
+    assert set(codes) <= FAILED
     assert "add --resume to go on with it" in problems[0]
     assert "rank 0 cannot start, see its own error, rank 1 has none" in problems[1]
     shutil.copy(tmp_path / "0" / "state.pt", tmp_path / "1" / "state.pt")
