@@ -23,7 +23,7 @@ from nrpurify.purifiers.tiling import apply_tiled, crop, pad_to_multiple, tile_s
 TILE = 1200
 HALO = 128
 AT_ONCE = 200_000
-"""Pixels of a batch that go through the network together, so that its features fit the caches."""
+"""Pixels of a batch that a CPU sends through the network together; features then fit its caches."""
 SMALLEST = 96
 """Below so many pixels a side, images lose accuracy behind the shipped purifiers."""
 
@@ -248,7 +248,9 @@ class Purifier(nn.Module):
                 return self._purify_tiled(images, tile, halo, amp, executor)
             height, width = images.shape[-2:]
             floats = as_floats(images) if images.dtype == torch.uint8 else images
-            parts = torch.split(floats, max(AT_ONCE // (height * width), 1))
+            on_cpu = images.device.type == "cpu"
+            count = AT_ONCE // (height * width) if on_cpu else len(images)
+            parts = torch.split(floats, max(count, 1))
             purified = [_like(self(part), images) for part in parts]
         return torch.cat(purified)
 
