@@ -1,6 +1,7 @@
 import pytest
 import torch
 
+from nrpurify.core.config import RecipeError
 from nrpurify.core.errors import InputError
 from nrpurify.core.progress import NO_VALUES, Progress
 from nrpurify.purifiers import Card, Design, Purifier, build_purifier, load_purifier
@@ -263,3 +264,67 @@ def test_micro_takes_multiples_of_16():
         Design("unshuffle-unet", {"widths": [48, 64, 96], "blocks": [1, 1, 1]}).build().multiple
         == 16
     )
+
+
+JOINT = {
+    "share": 1,
+    "eps": ["2/255", "4/255"],
+    "adversaries": [{"steps": [2, 2], "step_sizes": ["2/255"]}],
+}
+
+
+def test_joint_adversaries_are_made_through_the_purifier_as_it_is(trainer, monkeypatch):
+    run = trainer(joint=JOINT)
+    seen = []
+
+    def watched(purifier, clean, generator):
+        attacked = type(run.maker).make_through(run.maker, purifier, clean, generator)
+        seen.append((purifier, clean, attacked, weights(run)))
+        return attacked
+
+    monkeypatch.setattr(run.maker, "make_through", watched)
+    before = weights(run)
+    run.train_step()
+    run.train_step()
+    for _, clean, attacked, _ in seen:
+        assert 0 < (attacked - clean).abs().max() <= 4 / 255 + 1e-6
+        assert attacked.min() >= 0
+        assert attacked.max() <= 1
+    assert [purifier is run.purifier for purifier, *_ in seen] == [True, True]
+    assert same(before, seen[0][3])
+    assert not same(before, seen[1][3]), "the second attack is on the updated purifier"
+    assert all(weight.requires_grad for weight in run.purifier.network.parameters())
+
+
+def test_a_joint_attack_hurts_purified_features_more_than_a_blind_one(trainer):
+    run = trainer(joint=JOINT, variation={"flip": False})
+    noise = torch.Generator().manual_seed(3)
+    with torch.no_grad():  # a purifier that takes away most of its input's detail
+        for weight in run.purifier.network.parameters():
+            weight.add_(0.05 * torch.randn(weight.shape, generator=noise))
+    clean = run.cache.draw(2, 0, noise).clean if len(run.cache) else torch.rand(2, 3, 32, 32)
+    extractor = run.maker._extractor("vgg16", "conv3_3")
+
+    def distance(attacked):
+        features = [extractor(run.purifier(images))[0] for images in (attacked, clean)]
+        return float((features[0] - features[1]).abs().mean().detach())
+
+    through = run.maker.make_through(run.purifier, clean, torch.Generator().manual_seed(1))
+    blind = run.maker.make_through(torch.nn.Identity(), clean, torch.Generator().manual_seed(1))
+    assert distance(through) > distance(blind)
+
+
+def test_without_a_joint_share_nothing_is_drawn_for_it(trainer):
+    assert same_steps(trainer(folder="a"), trainer(folder="b", joint={**JOINT, "share": 0}))
+
+
+def same_steps(first, second):
+    return [first.train_step() for _ in range(3)] == [second.train_step() for _ in range(3)]
+
+
+@pytest.mark.parametrize("kind", ["noise", "cda", "clean"])
+def test_joint_adversaries_need_gradients(micro, kind):
+    with pytest.raises(
+        RecipeError, match=r"joint.adversaries.0.kind: is '\w+'; expected 'features'"
+    ):
+        micro.recipe(joint={**JOINT, "adversaries": [{"kind": kind}]})

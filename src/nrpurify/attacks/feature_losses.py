@@ -12,14 +12,14 @@ from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
-from torch import Generator, Tensor
+from torch import Generator, Tensor, nn
 
 from nrpurify.attacks.gradient import Objective
 from nrpurify.attacks.transforms import diverse_input
 from nrpurify.core.precision import Amp, autocast
 from nrpurify.core.scale import enlarged
 from nrpurify.models.feature_distances import feature_distance
-from nrpurify.models.features import FeatureExtractor, features_of
+from nrpurify.models.features import features_of
 
 Diversity = Callable[[], Callable[[Tensor], Tensor]]
 
@@ -36,13 +36,13 @@ def input_diversity(images: Tensor, probability: float, generator: Generator | N
     return lambda: diverse_input(images.shape, probability, generator)
 
 
-def _features(extractor: FeatureExtractor, images: Tensor, amp: Amp) -> tuple[Tensor, ...]:
+def _features(extractor: nn.Module, images: Tensor, amp: Amp) -> tuple[Tensor, ...]:
     with autocast(images.device, amp):
         return features_of(extractor, images)
 
 
 def _seen(
-    extractor: FeatureExtractor, transform: Callable[[Tensor], Tensor], images: Tensor, amp: Amp
+    extractor: nn.Module, transform: Callable[[Tensor], Tensor], images: Tensor, amp: Amp
 ) -> tuple[Tensor, ...]:
     """Features of transformed images; classifiers see enlarged ones enlarged."""
     shown = transform(images)
@@ -51,7 +51,7 @@ def _seen(
 
 
 def _compare(
-    extractor: FeatureExtractor,
+    extractor: nn.Module,
     reference: Tensor,
     name: str,
     sign: int,
@@ -73,7 +73,7 @@ def _compare(
 
 
 def feature_distortion(
-    extractor: FeatureExtractor,
+    extractor: nn.Module,
     images: Tensor,
     distance: str,
     diversity: Diversity = no_diversity,
@@ -84,7 +84,7 @@ def feature_distortion(
 
 
 def feature_matching(
-    extractor: FeatureExtractor,
+    extractor: nn.Module,
     targets: Tensor,
     distance: str,
     diversity: Diversity = no_diversity,
@@ -95,7 +95,7 @@ def feature_matching(
 
 
 def random_direction(
-    extractor: FeatureExtractor,
+    extractor: nn.Module,
     generator: Generator | None = None,
     diversity: Diversity = no_diversity,
     amp: Amp = False,
@@ -113,7 +113,7 @@ def random_direction(
 
 
 def negative_mean(
-    extractor: FeatureExtractor,
+    extractor: nn.Module,
     images: Tensor,
     diversity: Diversity = no_diversity,
     amp: Amp = False,
@@ -125,7 +125,7 @@ def negative_mean(
 
 
 def feature_transfer(
-    extractor: FeatureExtractor,
+    extractor: nn.Module,
     images: Tensor,
     targets: Tensor,
     diversity: Diversity = no_diversity,
@@ -162,14 +162,14 @@ def _along_each(pooled: list[Tensor], directions: list[Tensor]) -> Tensor:
     return torch.stack(parts).sum(0)
 
 
-def _directions(extractor: FeatureExtractor, images: Tensor, amp: Amp) -> list[Tensor]:
+def _directions(extractor: nn.Module, images: Tensor, amp: Amp) -> list[Tensor]:
     """Mean feature vectors, each less its own mean over channels and at length 1."""
     pooled = _pooled(_features(extractor, images, amp))
     return [F.normalize(p - p.mean(1, keepdim=True), dim=1) for p in pooled]
 
 
 def _component(
-    extractor: FeatureExtractor, directions: list[Tensor], diversity: Diversity, amp: Amp
+    extractor: nn.Module, directions: list[Tensor], diversity: Diversity, amp: Amp
 ) -> Objective:
     def objective(images: Tensor) -> Tensor:
         pooled = _pooled(_seen(extractor, diversity(), images, amp))

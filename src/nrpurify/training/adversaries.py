@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import torch
-from torch import Generator, Tensor
+from torch import Generator, Tensor, nn
 
 from nrpurify.attacks import feature_losses
 from nrpurify.attacks.cda import cda
@@ -17,6 +17,7 @@ from nrpurify.attacks.generator import GeneratorNet
 from nrpurify.attacks.gradient import Objective, sign_gradient_ascent
 from nrpurify.attacks.gradient_attack import GradientAttack
 from nrpurify.attacks.starts import Start, resolve_start
+from nrpurify.attacks.surrogate import frozen
 from nrpurify.attacks.trained import load_generator
 from nrpurify.attacks.transforms import gaussian_kernel, smoother
 from nrpurify.attacks.wrappers import Ensemble
@@ -81,6 +82,10 @@ def _weighted(weights: Sequence[float], generator: Generator) -> int:
     return int(torch.multinomial(shares, 1, generator=generator))
 
 
+def _draw_kind(kinds: Sequence[Adversary], generator: Generator) -> Adversary:
+    return kinds[_weighted([kind.weight for kind in kinds], generator)]
+
+
 @dataclass
 class AdversaryMaker:
     """Draws crops and perturbs them by the recipe's adversaries.
@@ -103,7 +108,7 @@ class AdversaryMaker:
     def draw(self, count: int, side: int, generator: Generator) -> Crops:
         """The part of :meth:`make` that comes before the attack: what a loader can do ahead."""
         recipe, kinds = self.recipe, self.recipe.adversaries
-        kind = kinds[_weighted([k.weight for k in kinds], generator)]
+        kind = _draw_kind(kinds, generator)
         layer = _pick(kind.layers, generator)
         square = recipe.square
         clean = random_crops(self.photos, count, side, recipe.resize, generator, square=square)
@@ -124,15 +129,36 @@ class AdversaryMaker:
         clean = clean.to(self.device).contiguous(memory_format=torch.channels_last)
         told: dict[str, object] = {"strengthen": kind.strengthen}
         if kind.kind == "classifier":
-            adversarial, settings = self._mislead(kind, clean, generator)
+            adversarial, settings = self._mislead(kind, clean, self.recipe.eps, generator)
             told |= {"kind": kind.kind, "networks": kind.networks, **settings}
             return Pair(clean, adversarial), told
         if kind.kind != "features":
             told["kind"] = kind.kind
             return Pair(clean, self._perturb(kind, clean, generator)), told
-        adversarial, settings = self._attack(kind, layer, clean, generator)
+        adversarial, settings = self._attack(kind, layer, clean, self.recipe.eps, generator)
         told |= {"network": kind.network, "layer": layer, **settings}
         return Pair(clean, adversarial), told
+
+    def make_through(self, purifier: nn.Module, clean: Tensor, generator: Generator) -> Tensor:
+        """Attack crops through the purifier by one of the recipe's ``joint`` adversaries.
+
+        Args:
+            purifier: As it is now; its gradients and mode are left as they were.
+            clean: N×3×S×S crops in [0, 1], on the maker's device.
+            generator: Of all that is random.
+
+        Returns:
+            N×3×S×S attacked crops, not yet purified.
+        """
+        joint = self.recipe.joint
+        least, greatest = joint.eps
+        kind = _draw_kind(joint.adversaries, generator)
+        eps = least + (greatest - least) * float(torch.rand((), generator=generator, device="cpu"))
+        if kind.kind == "classifier":
+            return self._mislead(kind, clean, eps, generator, purifier)[0]
+        layer = _pick(kind.layers, generator)
+        with frozen(purifier):
+            return self._attack(kind, layer, clean, eps, generator, purifier)[0]
 
     def _perturb(self, kind: Adversary, clean: Tensor, generator: Generator) -> Tensor:
         eps = self.recipe.eps
@@ -148,10 +174,16 @@ class AdversaryMaker:
         return clean
 
     def _mislead(
-        self, kind: Adversary, clean: Tensor, generator: Generator
+        self,
+        kind: Adversary,
+        clean: Tensor,
+        eps: float,
+        generator: Generator,
+        purifier: nn.Module | None = None,
     ) -> tuple[Tensor, dict[str, object]]:
         """Lead the mean logits of ``kind.networks`` away from their own prediction."""
         members = [self._classifier(name, any_size=True) for name in kind.networks]
+        model: nn.Module = members[0] if len(members) == 1 else Ensemble(*members)
         attack = Mislead(
             steps=random_integer(*kind.steps, generator),
             start=_pick(kind.starts, generator),
@@ -160,16 +192,22 @@ class AdversaryMaker:
             smoothing=15 * chance(kind.smoothing, generator),
         )
         adversarial = attack(
-            members[0] if len(members) == 1 else Ensemble(*members),
+            model if purifier is None else nn.Sequential(purifier, model),
             clean,
-            eps=self.recipe.eps,
+            eps=eps,
             generator=generator,
             amp=self.recipe.optimization.amp,
         )
         return adversarial, attack.settings()
 
     def _attack(
-        self, kind: Adversary, layer: str, clean: Tensor, generator: Generator
+        self,
+        kind: Adversary,
+        layer: str,
+        clean: Tensor,
+        eps: float,
+        generator: Generator,
+        purifier: nn.Module | None = None,
     ) -> tuple[Tensor, dict[str, object]]:
         goals = list(kind.goals.items())
         goal = goals[_weighted([weight for _, weight in goals], generator)][0]
@@ -179,10 +217,10 @@ class AdversaryMaker:
         smooth = chance(kind.smoothing, generator)
         steps = random_integer(*kind.steps, generator)
         step_size = _pick(kind.step_sizes, generator)
-        eps = self.recipe.eps
-        objective = self._objective(
-            goal, self._extractor(kind.network, layer), clean, distance, diversity, generator
-        )
+        extractor: nn.Module = self._extractor(kind.network, layer)
+        if purifier is not None:
+            extractor = nn.Sequential(purifier, extractor)
+        objective = self._objective(goal, extractor, clean, distance, diversity, generator)
         adversarial = sign_gradient_ascent(
             clean,
             objective,
@@ -207,7 +245,7 @@ class AdversaryMaker:
     def _objective(
         self,
         goal: str,
-        extractor: FeatureExtractor,
+        extractor: nn.Module,
         clean: Tensor,
         distance: str,
         diversity: float,

@@ -31,18 +31,17 @@ class Adversary:
     ``features``, the paper's, is made by all the settings below. ``classifier`` leads away from the
     own prediction of one classifier, or of the mean logits of several, in steps of eps / steps
     (I-FGSM, MI-FGSM, DIM, DIM-TI by momentum, diversity and smoothing); no label is used.
-    ``fgsm`` is one step of eps away
-    from what the classifier ``network`` says of the clean crop (FGSP). ``noise`` is Gaussian, held
-    within eps (GNP). ``cda`` is what a trained generator makes, clipped to eps: large structures,
-    much alike on all images. ``clean`` leaves crops as they are (SR).
+    ``fgsm`` is one step of eps away from what the classifier ``network`` says of the clean crop
+    (FGSP). ``noise`` is Gaussian, held within eps (GNP). ``cda`` is what a trained generator makes,
+    clipped to eps: large structures, much alike on all images. ``clean`` leaves crops as they are
+    (SR).
 
     Attributes:
         kind: ``features``, ``classifier``, ``fgsm``, ``noise``, ``cda`` or ``clean``.
         weight: Share of the batches, relative to the other kinds.
         network: A name that :func:`nrpurify.models.features.feature_extractor` takes; for ``fgsm``
-            one
-            that :func:`nrpurify.models.load_classifier` takes; for ``cda`` ``cda``, the package's
-            generator, or a file that ``nrpurify train-attack cda`` wrote.
+            one that :func:`nrpurify.models.load_classifier` takes; for ``cda`` ``cda``, the
+            package's generator, or a file that ``nrpurify train-attack cda`` wrote.
         networks: For ``classifier``: names that :func:`nrpurify.models.load_classifier` takes;
             several are attacked together, as an ensemble. Crops go into them as they are, so they
             must take any size.
@@ -96,6 +95,37 @@ class Adversary:
             problem = f"is {list(self.networks)} with kind {self.kind!r}; expected "
             problem += "at least one classifier's name for kind 'classifier', none for others"
             raise RecipeError((("networks",), problem))
+
+
+@dataclass(frozen=True)
+class JointTraining:
+    """Adversaries that see the purifier, as in joint adversarial training of a pre-processor.
+
+    They are made through the purifier as it is at that step, so they are never kept.
+
+    Attributes:
+        share: Share of the steps whose whole batch is attacked through the purifier; 0 for none.
+        eps: Least and greatest budget in (0, 1]; one is drawn a batch.
+        adversaries: The kinds, ``features`` or ``classifier``; each batch draws one by its weight.
+    """
+
+    share: float = 0.0
+    eps: tuple[float, float] = (1 / 255, 4 / 255)
+    adversaries: tuple[Adversary, ...] = (Adversary(steps=(3, 3), step_sizes=(2 / 255,)),)
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
+
+    def __post_init__(self) -> None:
+        check(
+            self,
+            share=SHARE,
+            eps=least_and_greatest(BUDGET),
+            adversaries=weights(lambda kinds: [kind.weight for kind in kinds]),
+        )
+        for number, kind in enumerate(self.adversaries):
+            if kind.kind not in ("features", "classifier"):
+                place = ("adversaries", str(number), "kind")
+                problem = f"is {kind.kind!r}; expected 'features' or 'classifier', whose gradients "
+                raise RecipeError((place, problem + "can run through the purifier"))
 
 
 @dataclass(frozen=True)

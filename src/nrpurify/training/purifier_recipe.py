@@ -19,7 +19,12 @@ from nrpurify.core.ranges import (
     weights,
 )
 from nrpurify.purifiers.strength import PLAIN, Strength
-from nrpurify.training.adversary_config import Adversary, Cache, PerturbationAugment
+from nrpurify.training.adversary_config import (
+    Adversary,
+    Cache,
+    JointTraining,
+    PerturbationAugment,
+)
 from nrpurify.training.optim import Optimization
 from nrpurify.training.recipe import TrainingRecipe
 
@@ -216,6 +221,7 @@ class Recipe(TrainingRecipe):
         holdout: Share of the photos kept for validation.
         seed: Of everything random.
         adversaries: The kinds of training attacks.
+        joint: Attacks through the purifier itself.
         checkpoint_every: Steps between resumable checkpoints.
         validation: What is measured on the held-out photos.
     """
@@ -234,6 +240,7 @@ class Recipe(TrainingRecipe):
     holdout: float = 0.02
     seed: int = 0
     adversaries: tuple[Adversary, ...] = (Adversary(),)
+    joint: JointTraining = field(default_factory=JointTraining)
     cache: Cache = field(default_factory=Cache)
     variation: PerturbationAugment = field(default_factory=PerturbationAugment)
     losses: Losses = Losses()

@@ -16,7 +16,7 @@ from torch import Generator, Tensor, nn
 from nrpurify.core.errors import DivergenceError, InputError
 from nrpurify.core.precision import autocast
 from nrpurify.core.progress import SILENT, Progress
-from nrpurify.core.random import seeded
+from nrpurify.core.random import chance, seeded
 from nrpurify.purifiers import Card, Gate, Purifier, Strength, build_purifier, save_purifier
 from nrpurify.training import losses
 from nrpurify.training.adversaries import AdversaryMaker, Crops, Pair
@@ -127,6 +127,9 @@ class PurifierTrainer:
             pair = self.cache.draw(recipe.batch, self.step, generator)
             pair = crop_pair(pair, recipe.crop, generator)
         pair = flip_pair(pair, generator) if recipe.variation.flip else pair
+        if recipe.joint.share and chance(recipe.joint.share, generator):
+            clean = self._place(pair.clean)
+            return Pair(clean, self.maker.make_through(self.purifier, clean, generator))
         pair = augment_perturbations(pair, recipe.variation, recipe.eps, generator)
         return Pair(*(self._place(part) for part in pair))
 
