@@ -59,3 +59,13 @@ def test_reference_has_all_public_names():
         if line.startswith(":::")
     ]
     assert sorted(shown) == sorted(nrpurify.__all__)
+
+
+def test_what_was_wanted_is_counted_in_right_answers():
+    """158 of 180 and 311 of 360 in the tables of three victims; 42 and 59 of 120 and 240 of two."""
+    wanted = pages.wanted
+    both = ["first-60", "next-120"]
+    assert wanted.accuracy(both, "clean", wanted.FAST) == pytest.approx(100 * 469 / 540)
+    assert wanted.accuracy(both, "dim 16, Lite0", wanted.FAST) == pytest.approx(100 * 101 / 360)
+    assert wanted.margin(["small-budget-180"], "ssp 4, VGG16") == "2.2"
+    assert wanted.ahead(["small-budget-180"]) == "3 of 3"

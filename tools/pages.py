@@ -22,6 +22,7 @@ from nrpurify import weights
 sys.path.insert(0, str(Path(__file__).parent))
 import paper_pages
 import tables
+import wanted
 
 DOCS = Path(__file__).parent.parent / "docs"
 ABOUT = {
@@ -153,6 +154,7 @@ def _ms(seconds: float) -> str:
     return f"{1000 * seconds:,.1f}" if seconds < 0.1 else f"{1000 * seconds:,.0f}"
 
 
+tables.DERIVED["wanted"] = wanted.table
 tables.DERIVED["paper-index"] = paper_pages.index
 tables.DERIVED["paper-networks"] = paper_pages.networks
 PAGES = {
