@@ -63,7 +63,7 @@ def command(
     surrogate: Annotated[
         list[str] | None,
         typer.Option(
-            help="The network attacked. ssp: vgg16, alexnet, timm:resnet50, FILE.py:FUNCTION ..."
+            help="The attacked network. ssp: vgg16, alexnet, timm:resnet50, FILE.py:FUNCTION ..."
             " Others: classifiers, several of them too; by default efficientnet_lite0."
         ),
     ] = None,
@@ -75,7 +75,7 @@ def command(
         str, typer.Option(help="Budget, as a fraction or a number; 3.0 is usual in ℓ2.")
     ] = "16/255",
     norm: Annotated[
-        NormChoice, typer.Option(help="Of the budget: linf or l2, both for images in [0, 1].")
+        NormChoice, typer.Option(help="Norm of the budget: linf or l2.")
     ] = NormChoice.LINF,
     preset: Annotated[str, typer.Option(help="Settings of the paper or the authors.")] = "paper",
     steps: Annotated[int | None, typer.Option(min=1, help="Iterations.")] = None,
@@ -107,7 +107,7 @@ def command(
         Path | None,
         typer.Option(
             help="CSV of true classes (ImageId,TrueLabel from 1 or image,label from 0); without"
-            " it, classifiers are led away from what they say of the clean images."
+            " it, attacks lead away from the classifier's own answers to the clean images."
         ),
     ] = None,
     targets: Annotated[

@@ -74,7 +74,7 @@ Labels = Annotated[
 Classes = Annotated[
     Path | None, typer.Option(help="Sub-folders' names in the order of the victims' classes.")
 ]
-Limit = Annotated[int | None, typer.Option(min=1, help="Use the first images only.")]
+Limit = Annotated[int | None, typer.Option(min=1, help="Use only the first images.")]
 ResumeRun = Annotated[bool, typer.Option("--resume", help="Go on with the run in OUT.")]
 
 
@@ -92,7 +92,7 @@ TrustPlan = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
 FramesOption = Annotated[
-    FramesChoice, typer.Option("--frames", help="Of animations and files with several pages.")
+    FramesChoice, typer.Option("--frames", help="For animations and files with several pages.")
 ]
 MaxPixels = Annotated[
     int, typer.Option(min=1, help="Larger images are refused before a pixel is decoded.")

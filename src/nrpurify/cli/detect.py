@@ -32,25 +32,25 @@ nrpurify detect photos/ --attacked attacked/ --false-alarms 0.05 --out scores.js
 def command(
     folder: Annotated[str, typer.Argument(metavar="SOURCE", help="An image, a folder or a glob.")],
     attacked: Annotated[
-        str | None, typer.Option(help="Attacked images; SOURCE is clean then, and a ROC is made.")
+        str | None, typer.Option(help="Attacked images, for a ROC curve; SOURCE must be clean.")
     ] = None,
     purifier: Annotated[str, typer.Option(help="A shipped purifier's name, or a file.")] = "fast",
     threshold: Annotated[
         float | None,
         typer.Option(
-            help="Scores from here on count as attacked.",
+            help="Scores of at least this count as attacked.",
             show_default="by --false-alarms; without --attacked a gate's 0",
         ),
     ] = None,
     false_alarms: Annotated[
-        float, typer.Option(help="Share of the clean images that may be called attacked.")
+        float, typer.Option(help="Share of clean images that may count as attacked.")
     ] = 0.05,
     out: Annotated[Path | None, typer.Option(help="JSON file.")] = None,
     device: Device = None,
     amp: AmpOption = AmpChoice.AUTO,
     json: Json = False,
 ) -> None:
-    """Score images by how attacked they look to a purifier.
+    """Score images: a high score means that the purifier takes an image for attacked.
 
     The score is the gate's logit or, for a purifier without a gate, the size of its correction.
     """

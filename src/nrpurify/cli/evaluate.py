@@ -44,7 +44,7 @@ _WITH_PLAN = frozenset(
     {"folder", "labels", "classes", "limit", "trained", "out", "resume", "seed", "device", "amp"}
     | {"plan", "plugin", "trust_plan", "json"}
 )
-"""Options that go with ``--plan``; the plan says all else."""
+"""Options that go with ``--plan``; the plan has all others."""
 
 
 def command(
@@ -81,7 +81,7 @@ def command(
     metric: Annotated[
         list[str] | None,
         typer.Option(
-            help="What is counted. May be repeated.",
+            help="The metric. May be repeated.",
             show_default=False,
         ),
     ] = None,
@@ -110,7 +110,7 @@ def command(
         str | None, typer.Option(help="Its layer (ssp, tap).", show_default="vgg16's conv3_3")
     ] = None,
     preset: Annotated[str, typer.Option(help="paper or authors.")] = "paper",
-    norm: Annotated[str, typer.Option(help="Of eps: linf, l2.")] = "linf",
+    norm: Annotated[str, typer.Option(help="Norm of eps: linf, l2.")] = "linf",
     eps: Annotated[
         str,
         typer.Option(help="Budget; tasks take several with commas."),
@@ -154,7 +154,7 @@ def command(
         ),
     ] = None,
     check_labels: Annotated[
-        bool, typer.Option(help="Refuse labels that the victims' answers to the first images deny.")
+        bool, typer.Option(help="Refuse labels that contradict the victims' answers.")
     ] = True,
     out: Annotated[
         Path | None,
@@ -170,7 +170,7 @@ def command(
     """Measure models on labeled images: clean, attacked, and behind each defense.
 
     Classifiers by default; detectors, segmenters and models of plug-ins with --task. With --plan,
-    all that a YAML file plans.
+    run a YAML plan.
     """
     load_plugin_option(plugin)
     given = {name for name in context.params if _was_given(context, name)}

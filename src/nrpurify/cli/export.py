@@ -52,7 +52,7 @@ def command(
     ] = None,
     precision: Annotated[
         str,
-        typer.Option(metavar="[fp32|fp16]", help="Of the arithmetic; fp16 for ONNX files on GPUs."),
+        typer.Option(metavar="[fp32|fp16]", help="Arithmetic; fp16 is for ONNX files on GPUs."),
     ] = "fp32",
     plugin: PluginOption = None,
     json: Json = False,

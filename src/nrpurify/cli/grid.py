@@ -77,8 +77,8 @@ def command(
 ) -> None:
     """Measure attacks x eps x defenses x victims from one plan: evaluate --plan.
 
-    RUN_DIR gets run.json, plan.yaml and all attacked images. Images that cannot be read are in
-    no number; they are listed, with exit code 1. A plan without a folder of images
+    RUN_DIR gets run.json, plan.yaml and all attacked images. Images that cannot be read are
+    left out and listed, with exit code 1. A plan without a folder of images
     takes the demo's 20 photographs.
     """
     load_plugin_option(plugin)

@@ -68,10 +68,12 @@ def list_command(json: Json = False) -> None:
 def run_command(
     name: Annotated[str, typer.Argument(help="A name from `nrpurify paper list`, or all.")],
     out: Annotated[Path, typer.Option(help="Folder of the run; for all, of their folders.")],
-    scale: Annotated[ScaleChoice, typer.Option(help="How much, on what.")] = ScaleChoice.SMOKE,
+    scale: Annotated[
+        ScaleChoice, typer.Option(help="Amount of work, and kind of data.")
+    ] = ScaleChoice.SMOKE,
     images: Annotated[Path | None, typer.Option(help="Labeled images.")] = None,
     labels: Annotated[
-        Path | None, typer.Option(help="Their CSV; without, one sub-folder a class.")
+        Path | None, typer.Option(help="Their CSV; by default one sub-folder a class.")
     ] = None,
     limit: Limit = None,
     scenes: Annotated[Path | None, typer.Option(help="Photos with objects.")] = None,
@@ -91,7 +93,7 @@ def run_command(
             help="CDA's generators by domain (imagenet, comics, paintings) or FFF's pattern (fff).",
         ),
     ] = None,
-    purifier: Annotated[str, typer.Option(help="What stands for NRP: a name or file.")] = "fast",
+    purifier: Annotated[str, typer.Option(help="In place of NRP: a name or file.")] = "fast",
     victim: Annotated[
         list[str] | None,
         typer.Option(

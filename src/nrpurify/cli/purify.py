@@ -104,15 +104,15 @@ def command(
     format: Annotated[
         Format | None,
         typer.Option(
-            help="Of the outputs. WebP is lossless; JPEG changes what was purified.",
+            help="Format of the outputs. WebP is lossless, JPEG is not.",
             show_default="the suffix of DST, else png",
         ),
     ] = None,
     tile: Annotated[
-        int, typer.Option(min=16, help="Side of the tiles in pixels that bound the memory.")
+        int, typer.Option(min=16, help="Side of the tiles in pixels; smaller needs less memory.")
     ] = 512,
     mode: Annotated[
-        Mode, typer.Option(help="dynamic: behind a random step, for adaptive attackers.")
+        Mode, typer.Option(help="dynamic: with a random step first, against adaptive attackers.")
     ] = Mode.STATIC,
     workers: Annotated[
         int | None,
@@ -134,7 +134,7 @@ def command(
     ] = Engine.THREADS,
     address: Annotated[
         str | None,
-        typer.Option(help="Of a Ray cluster.", show_default="one is started here"),
+        typer.Option(help="Address of a Ray cluster.", show_default="one is started here"),
     ] = None,
     server: Annotated[
         str | None,
@@ -145,11 +145,11 @@ def command(
         ),
     ] = None,
     codec: Annotated[
-        str, typer.Option(help="Of videos, as FFmpeg names it. All but ffv1 lose something.")
+        str, typer.Option(help="Codec of videos, by FFmpeg's name. Only ffv1 is lossless.")
     ] = "ffv1",
     column: Annotated[
         str | None,
-        typer.Option(help="Of the images in Parquet files.", show_default="image, or the only one"),
+        typer.Option(help="Column of a Parquet file.", show_default="image, or the only one"),
     ] = None,
     frames: FramesOption = FramesChoice.REFUSE,
     max_pixels: MaxPixels = MAX_PIXELS,

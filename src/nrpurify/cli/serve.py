@@ -136,8 +136,8 @@ def command(
     )
     if host not in _LOOPBACK:
         note(
-            "the server can be reached from other machines; docs/operations.md says what to put "
-            "before it (a token, TLS)"
+            "the server can be reached from other machines; protect it by a token and TLS, as "
+            "docs/operations.md describes"
         )
     run_server(
         settings,
