@@ -30,12 +30,15 @@ ABOUT = {
     "fff": ("attack", "the universal pattern of the attack FFF"),
     "fast": ("purifier", "the default purifier"),
     "tiny": ("purifier", "a purifier of a quarter of the cost of `fast`"),
+    "denoise-025": ("denoiser", "a denoiser for certificates, with the network of `tiny`"),
     "segnet-basic-camvid": ("segmenter", "SegNet-Basic for CamVid's 11 classes"),
 }
 LIMITS = {
     "attack": "Research on robustness. Use it on models that you are allowed to attack.",
     "purifier": "Attacks by those who do not know of it. An attacker who differentiates through it "
     "wins. It was trained on few photographs ([data](data.md)); measure on your own images first.",
+    "denoiser": "Randomized smoothing with Gaussian noise of standard deviation 0.25 "
+    "([certify](guides/certify.md)). It blurs images without noise: it is no defense by itself.",
     "segmenter": "A victim for experiments, too inaccurate for driving.",
 }
 

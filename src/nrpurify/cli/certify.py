@@ -29,7 +29,7 @@ from nrpurify.core.image_files import log_left_out
 
 EXAMPLES = """Examples:
 
-nrpurify certify images/ --labels images.csv --sigma 0.25 --limit 100 --out runs/certify
+nrpurify certify images/ --labels images.csv --limit 100 --out runs/certify
 
 nrpurify certify one-folder-per-class/ --victim timm:resnet50 --purifier mine.safetensors
 --sigma 0.5 --n 10000 --out runs/certify-050 --resume"""
@@ -45,7 +45,7 @@ def command(
     victim: Annotated[str, typer.Option(help="The classifier.")] = "efficientnet_lite0",
     purifier: Annotated[
         str, typer.Option(help="A shipped purifier's name, a file, or none.")
-    ] = "fast",
+    ] = "denoise-025",
     sigma: Annotated[
         float, typer.Option(help="Standard deviation of the noise, of [0, 1] images.")
     ] = 0.25,
