@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from nrpurify.batch import purify_folder
+from nrpurify.core.errors import InputError
 from nrpurify.batch.video import ClipGate
 from nrpurify.core.progress import NO_VALUES, Progress
 from nrpurify.purifiers import Purifier, Strength, build_purifier, load_purifier
@@ -131,7 +132,6 @@ def test_a_defense_may_change_the_size(tmp_path):
     ("make", "options", "words"),
     [
         (lambda path: path.write_bytes(b"no video"), {}, "cannot convert"),
-        (write_clip, {"codec": "nonsense"}, "codec is 'nonsense'"),
         (write_clip, {"max_pixels": 100}, "more than the limit of 100"),
     ],
 )
@@ -140,9 +140,24 @@ def test_clips_that_cannot_be(tmp_path, make, options, words):
     write_clip(tmp_path / "good.mkv", size=(8, 8))
     result = purified(f"{tmp_path}/*.mkv", tmp_path / "out", **options)
     assert words in result.failures[0][1]
-    assert result.items[1].status == ("failed" if "codec" in options else "done")
+    assert result.items[1].status == "done"
     assert not (tmp_path / "out" / "a.mkv").exists()
     assert not [path for path in (tmp_path / "out").iterdir() if path.name.startswith(".")]
+
+
+@pytest.mark.parametrize("codec", ["nonsense", "aac"])
+def test_an_unknown_encoder_is_refused_before_anything_is_written(tmp_path, codec):
+    clip = write_clip(tmp_path / "a.mkv", audio=False)
+    with pytest.raises(InputError, match=f"codec is '{codec}', which is not a video encoder"):
+        purified(clip, tmp_path / "out" / "b.mkv", codec=codec)
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_encoder_that_the_file_format_does_not_take_fails_that_file(tmp_path):
+    clip = write_clip(tmp_path / "a.mkv", audio=False)
+    result = purified(clip, tmp_path / "b.webm", codec="libx264")
+    assert "codec is 'libx264', which the file format does not take" in result.failures[0][1]
+    assert not (tmp_path / "b.webm").exists()
 
 
 def gated():

@@ -156,7 +156,7 @@ def test_changes_replace_top_level_settings():
     ],
 )
 def test_errors_name_the_place(values, message):
-    with pytest.raises(InputError, match=rf"the recipe cannot be used:\n(.|\n)*{message}"):
+    with pytest.raises(InputError, match=rf"these settings cannot be used:\n(.|\n)*{message}"):
         Recipe.from_dict(values)
 
 

@@ -135,6 +135,9 @@ def purify_folder(
     if column is not None:
         settings["column"] = column
     if codec != "ffv1":
+        from nrpurify.batch.video import check_codec  # PyAV only where somebody names a codec
+
+        check_codec(codec)
         settings["codec"] = codec
         _LOGGER.warning("the codec %s may change the purified values; ffv1 keeps them", codec)
     origins = {getattr(part, "origin", type(part).__module__) for part in defense.modules()}

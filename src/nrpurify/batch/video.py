@@ -121,6 +121,29 @@ def purify_video(
     return Parts(sink.frames)
 
 
+def check_codec(codec: str) -> None:
+    """Refuse an encoder that FFmpeg does not have, before any file is read.
+
+    Raises:
+        InputError: No video encoder has this name.
+        MissingExtraError: PyAV is not installed.
+    """
+    try:
+        from av.codec import Codec
+        from av.error import FFmpegError
+    except ImportError as error:
+        raise MissingExtraError("av", "video") from error
+    try:
+        known = Codec(codec, "w").type == "video"
+    except (FFmpegError, ValueError):
+        known = False
+    if not known:
+        raise InputError(
+            f"codec is {codec!r}, which is not a video encoder of this FFmpeg; expected ffv1, "
+            "libx264, libvpx-vp9 ..."
+        )
+
+
 def _create(target: Path) -> Any:
     import av
 
@@ -228,8 +251,8 @@ class _Sink:
             self._video = made.add_stream(codec, rate=rate)
         except (av.error.FFmpegError, ValueError) as error:
             raise InputError(
-                f"codec is {codec!r}, which FFmpeg or the file format does not have; expected "
-                "ffv1, libx264 ..."
+                f"codec is {codec!r}, which the file format does not take; expected ffv1, "
+                "libx264 ..., or another ending of the file"
             ) from error
         made.metadata.update(given.metadata)
         self._audio = {

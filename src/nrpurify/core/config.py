@@ -30,7 +30,7 @@ class RecipeError(InputError):
 
     def __init__(self, *problems: tuple[Place, str]) -> None:
         self.problems = problems
-        super().__init__("the recipe cannot be used:" + _rows(problems, dotted))
+        super().__init__("these settings cannot be used:" + _rows(problems, dotted))
 
 
 def dotted(place: Place) -> str:
