@@ -8,12 +8,12 @@ from nrpurify import attacks, defenses, models
 from nrpurify.attacks.spec import read_spec
 from nrpurify.models.detectors import detector_names
 from nrpurify.models.segmenters import SEGMENTERS
-from nrpurify.purifiers import DESIGNS
+from nrpurify.purifiers import DESIGNS, shipped
 
 NAMES = {
     "attacks": attacks.names(),
     "defenses": defenses.names(),
-    "purifiers": list(DESIGNS),
+    "purifiers": [*DESIGNS, *shipped()],
     "victims": models.names(),
     "detectors": detector_names(),
     "segmenters": SEGMENTERS.names(),

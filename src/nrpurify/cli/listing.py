@@ -69,13 +69,18 @@ def _shipped() -> list[str]:
 
 
 def _purifiers() -> Iterable[Row]:
-    from nrpurify.purifiers import DESIGNS
+    from nrpurify.purifiers import DESIGNS, load_purifier
     from nrpurify.purifiers.registry import PURIFIERS
 
     ready = _shipped()
     for name, design in DESIGNS.items():
         source = "shipped, trained" if name in ready else "a design, to be trained"
         yield {"name": name, "source": source, "settings": design.arguments}
+    for name in ready:
+        if name not in DESIGNS:  # weights of a design of another name, for another use
+            card = load_purifier(name).card
+            of = card.training["recipe"]["purifier"]
+            yield {"name": name, "source": f"shipped, trained; a {of}", "settings": card.arguments}
     yield from map(_row, map(PURIFIERS.get, PURIFIERS.foreign_names()))
 
 
