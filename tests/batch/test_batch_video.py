@@ -10,8 +10,8 @@ import torch
 from torch import nn
 
 from nrpurify.batch import purify_folder
-from nrpurify.core.errors import InputError
 from nrpurify.batch.video import ClipGate
+from nrpurify.core.errors import InputError
 from nrpurify.core.progress import NO_VALUES, Progress
 from nrpurify.purifiers import Purifier, Strength, build_purifier, load_purifier
 from nrpurify.purifiers.gate import Gate
