@@ -1,13 +1,11 @@
 """The Python blocks of README and the pages run, on small images; downloads of hubs are replaced.
 
-Other tests run those of docs/architecture.md and docs/interoperability.md, and the client of
-docs/operations.md.
+Other tests run those of docs/architecture.md and docs/interoperability.md, the client of
+docs/operations.md and the commands of README.
 """
 
 import json
 import re
-import shlex
-import subprocess
 import sys
 from pathlib import Path
 
@@ -210,18 +208,3 @@ def test_training(names):
         write_png(Path("photos") / f"more{index}.png", torch.rand(3, 96, 96))
     exec(block.replace("resume=True", "resume=False"), names)
     assert json.loads(Path("runs/mine/recipe.json").read_text())
-
-
-def readme_commands():
-    """Those of README that need no more than a photograph; tests/cli runs the kinds of others."""
-    text = (ROOT / "README.md").read_text("utf-8")
-    found = re.findall(r"^nrpurify (?:purify|list) .*", text, re.MULTILINE)
-    return [line.partition("  #")[0].strip() for line in found]
-
-
-@pytest.mark.parametrize("command", readme_commands())
-def test_readme_command(command, names):
-    words = [sys.executable, "-m", *shlex.split(command)]
-    done = subprocess.run(words, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr[-2000:]
-    assert "Traceback" not in done.stderr
