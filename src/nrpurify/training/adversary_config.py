@@ -48,7 +48,8 @@ class Adversary:
         layers: Layers to draw from, one a batch.
         goals: Weights of the objectives of :mod:`nrpurify.attacks.feature_losses`.
         distances: Distances of Eq. 1 to draw from.
-        starts: Starts R of Algorithm 1 to draw from.
+        starts: Starts R of Algorithm 1 to draw from. The steps of ``classifier`` reach the corners
+            of the ball from ``clean`` only.
         momentum: Probability that gradients are accumulated (decay 1).
         diversity: Probability that inputs are diversified (each step with probability 0.7).
         smoothing: Probability that gradients are filtered by the 15×15 Gaussian.
