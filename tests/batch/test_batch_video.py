@@ -1,5 +1,6 @@
 """Videos: frames, timestamps, audio, one gate a clip."""
 
+import sys
 from fractions import Fraction
 from itertools import pairwise
 
@@ -11,7 +12,7 @@ from torch import nn
 
 from nrpurify.batch import purify_folder
 from nrpurify.batch.video import ClipGate
-from nrpurify.core.errors import InputError
+from nrpurify.core.errors import InputError, MissingExtraError
 from nrpurify.core.progress import NO_VALUES, Progress
 from nrpurify.purifiers import Purifier, Strength, build_purifier, load_purifier
 from nrpurify.purifiers.gate import Gate
@@ -151,6 +152,13 @@ def test_an_unknown_encoder_is_refused_before_anything_is_written(tmp_path, code
     with pytest.raises(InputError, match=f"codec is '{codec}', which is not a video encoder"):
         purified(clip, tmp_path / "out" / "b.mkv", codec=codec)
     assert not (tmp_path / "out").exists()
+
+
+def test_a_named_encoder_needs_pyav(tmp_path, monkeypatch):
+    clip = write_clip(tmp_path / "a.mkv", audio=False)
+    monkeypatch.setitem(sys.modules, "av.codec", None)
+    with pytest.raises(MissingExtraError, match="video"):
+        purified(clip, tmp_path / "b.mkv", codec="libx264")
 
 
 def test_an_encoder_that_the_file_format_does_not_take_fails_that_file(tmp_path):
