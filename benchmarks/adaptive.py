@@ -56,6 +56,11 @@ def right(model: nn.Module, images: Tensor, labels: Tensor, amp: bool) -> Tensor
         return model(images).argmax(1) == labels
 
 
+def share(right: Tensor) -> float:
+    """In percent."""
+    return 100 * int(right.sum()) / len(right)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("images", type=Path)
@@ -81,13 +86,13 @@ def main() -> None:
         parts = list(zip(clean.split(args.batch), labels.split(args.batch), strict=True))
         start = torch.cat([right(whole, part, wanted, amp) for part, wanted in parts])
         for eps in args.eps:
-            left, row = start.clone(), [name, eps, 100 * float(start.float().mean())]
+            left, row = start.clone(), [name, eps, share(start)]
             for model, attack in stages(whole, hidden, eps / 255, args.steps):
                 for indices in batches(left, args.batch):
                     left[indices] = attacked_right(
                         model, attack, clean[indices], labels[indices], eps / 255, amp
                     )
-                row.append(100 * float(left.float().mean()))
+                row.append(share(left))
             rows.append(row)
             print(row, flush=True)
     write_table(

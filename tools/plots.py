@@ -210,6 +210,7 @@ PLOTS: dict[str, tuple[Draw, tuple[str, ...], tuple[float, float]]] = {
     "success-steps": (success_steps, ("curves",), (5.4, 3.6)),
     "attack-cost": (attack_cost, ("matrix-50",), (5.4, 4.6)),
     "strength": (strength, ("strength",), (5.4, 5.6)),
+    "certified": (radius, ("certify-025",), (5.4, 3.6)),
     "cost": (cost, ("first-60", "tiny", "speed"), (5.4, 4.2)),
 }
 

@@ -498,8 +498,9 @@ def readme() -> str:
         _, lites, lites_behind, _, xception, xception_behind, _ = rows[name]
         pairs = ((lites, lites_behind), (xception, xception_behind))
         lines.append([heading, *(_pair(*pair, strong=heading != "clean") for pair in pairs)])
-    title, clean, attacked = load("adaptive-20")["rows"][0]
-    lines.append([f"**{title}**", f"{clean} clean → **{attacked}**", ""])
+    name, eps, clean, *_, attacked = next(r for r in load("adaptive")["rows"] if r[0] == "fast")
+    title = f"**APGD {eps}/255 through `{name}` (EfficientNet-Lite0, 100 images)**"
+    lines.append([title, f"{clean:.1f} clean → **{attacked:.1f}**", ""])
     return markdown(["images and attack", "EfficientNet-Lite1/2/3, mean", "Xception"], lines)
 
 
