@@ -302,7 +302,7 @@ def test_a_joint_attack_hurts_purified_features_more_than_a_blind_one(trainer):
     with torch.no_grad():  # a purifier that takes away most of its input's detail
         for weight in run.purifier.network.parameters():
             weight.add_(0.05 * torch.randn(weight.shape, generator=noise))
-    clean = run.cache.draw(2, 0, noise).clean if len(run.cache) else torch.rand(2, 3, 32, 32)
+    clean = torch.rand(2, 3, 32, 32, generator=noise)
     extractor = run.maker._extractor("vgg16", "conv3_3")
 
     def distance(attacked):
