@@ -38,7 +38,7 @@ LIMITS = {
     "purifier": "Attacks by those who do not know of it. An attacker who differentiates through it "
     "wins. It was trained on few photographs ([data](data.md)); measure on your own images first.",
     "denoiser": "Randomized smoothing with Gaussian noise of standard deviation 0.25 "
-    "([certify](guides/certify.md)). It blurs images without noise: it is no defense by itself.",
+    "([certify](guides/certify.md)). It blurs images without noise, so do not use it as a defense.",
     "segmenter": "A victim for experiments, too inaccurate for driving.",
 }
 
