@@ -18,9 +18,11 @@ from nrpurify.paper.trained import OWN, base, budget, train_one
 
 @cache
 def read_values(name: str, scale: Scale) -> dict[str, Any]:
-    """What ``plans/NAME.yaml`` holds for a scale."""
+    """What ``plans/NAME.yaml``, or the plan that it names under ``same_as``, holds for a scale."""
     file = Path(str(resources.files("nrpurify.paper"))) / "plans" / f"{name}.yaml"
     values, _ = read_yaml(file)
+    if "same_as" in values:
+        return read_values(values["same_as"], scale)
     found: dict[str, Any] = at_scale(values, scale)
     return found
 
