@@ -274,7 +274,7 @@ def test_certify(run):
     out, _ = run(*words("certify"), "--limit", 2, "--n0", 4, "--n", 40, "--size", 96)
     found = json.loads(Path("runs/certify/certify.json").read_text())
     assert found["images"] == 2
-    assert found["settings"]["purifier"] == "fast"
+    assert found["settings"]["purifier"] == "denoise-025"
     assert Path("runs/certify/certify.svg").read_text().startswith("<svg")
     assert "l2 radius" in out
 
