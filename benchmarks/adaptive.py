@@ -67,7 +67,7 @@ def main() -> None:
     parser.add_argument("--labels", type=Path, required=True)
     parser.add_argument("--skip", type=int, default=0)
     parser.add_argument("--limit", type=int, default=100)
-    parser.add_argument("--purifiers", nargs="+", default=["fast", "tiny", "fast-robust"])
+    parser.add_argument("--purifiers", nargs="+", default=["fast", "tiny"])
     parser.add_argument("--victim", default="efficientnet_lite0")
     parser.add_argument("--eps", type=int, nargs="+", default=[1, 2, 4], help="in 255ths")
     parser.add_argument("--steps", type=int, default=50)

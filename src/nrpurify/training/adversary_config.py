@@ -124,7 +124,7 @@ class JointTraining:
         )
         for number, kind in enumerate(self.adversaries):
             if kind.kind not in ("features", "classifier"):
-                place = ("adversaries", str(number), "kind")
+                place = ("adversaries", number, "kind")
                 problem = f"is {kind.kind!r}; expected 'features' or 'classifier', whose gradients "
                 raise RecipeError((place, problem + "can run through the purifier"))
 
