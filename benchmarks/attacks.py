@@ -126,13 +126,15 @@ SPECS = {
 def main() -> None:
     parser = arguments(__doc__)
     parser.add_argument("--attacks", nargs="+", default=list(SPECS), choices=list(SPECS))
+    parser.add_argument("--networks", nargs="+", choices=list(NETWORKS), help="default: ResNet-18")
+    parser.add_argument("--sizes", nargs="+", type=int, help="images of a batch; default: 1 8")
     args = parser.parse_args()
     bench = Bench("attacks", args)
     half = bf16_is_fast(torch.device("cpu"))
-    for network in list(NETWORKS) if args.full else ["ResNet-18"]:
+    for network in args.networks or (list(NETWORKS) if args.full else ["ResNet-18"]):
         torch.manual_seed(0)
         model = Normalized(NETWORKS[network]()).eval()
-        for size in (1, 8, 32) if args.full else (1, 8):
+        for size in args.sizes or ((1, 8, 32) if args.full else (1, 8)):
             generator = torch.Generator().manual_seed(0)
             images = torch.rand(size, 3, 224, 224, generator=generator)
             with torch.no_grad():  # its own answers, or attacks that stop early would not begin

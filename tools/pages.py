@@ -114,6 +114,7 @@ method in `benchmarks/README.md`.
 TITLES = {
     "speed": "Purifiers and other defenses",
     "attacks": "Gradient attacks",
+    "attacks-large": "Gradient attacks on larger networks and batches",
     "ssp": "SSP",
     "training": "Training",
     "startup": "Start-up",

@@ -32,6 +32,7 @@ from nrpurify.attacks.surrogate import for_convolutions, frozen
 from nrpurify.core.errors import AttackError, InputError
 from nrpurify.core.images import check_images
 from nrpurify.core.precision import Amp, at_least_fp32, keep_freed_memory
+from nrpurify.core.random import check_generator
 from nrpurify.core.registry import naming_plugin, near_matches
 
 A = TypeVar("A", bound="Attack")
@@ -155,7 +156,8 @@ class Attack:
             Adversarial images of the same shape and dtype, within ``eps`` and [0, 1].
 
         Raises:
-            InputError: Images, eps, labels, targets or a model's answer that cannot be used.
+            InputError: Images, eps, labels, targets, generators or a model's answer that cannot be
+                used.
             AttackError: The attack's own code broke the budget, or returned no such images.
         """
         keep_freed_memory()
@@ -198,6 +200,8 @@ class Attack:
             raise InputError(f"targets were given; {self.info.name} takes none, leave them out")
         if isinstance(generator, Sequence):
             per_image(generator, count)
+        else:
+            check_generator(generator)
 
     def _checked(self, problem: AttackProblem, found: Tensor, dtype: torch.dtype) -> Tensor:
         name, clean = self.info.name, problem.clean

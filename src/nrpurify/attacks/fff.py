@@ -17,6 +17,7 @@ from nrpurify.attacks.surrogate import frozen
 from nrpurify.attacks.trained import load_pattern
 from nrpurify.core.errors import InputError
 from nrpurify.core.precision import at_least_fp32
+from nrpurify.core.random import check_generator
 from nrpurify.models.features import FeatureExtractor, features_of
 
 VIEW = 224
@@ -67,8 +68,9 @@ def fff_perturbation(
         3×H×W within ±``eps``, on the CPU.
 
     Raises:
-        InputError: A number out of its range.
+        InputError: A number out of its range, or a generator that is not on the CPU.
     """
+    check_generator(generator)
     bound = BOUND if eps is None else eps
     steps = STEPS if steps is None else steps
     step_size = STEP_SIZE if step_size is None else step_size

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Generator, Tensor
 
 from nrpurify.core.errors import InputError
+from nrpurify.core.random import check_generator
 
 
 @dataclass(frozen=True)
@@ -96,7 +97,11 @@ def random_targets(labels: Tensor, classes: int, generator: Generator | None = N
         labels: N class indices from 0.
         classes: How many there are, at least 2.
         generator: A CPU generator.
+
+    Raises:
+        InputError: Another generator.
     """
+    check_generator(generator)
     steps = torch.randint(1, classes, labels.shape, generator=generator, device="cpu")
     return (labels + steps.to(labels.device)) % classes
 

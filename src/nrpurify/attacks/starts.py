@@ -14,6 +14,7 @@ from torch import Generator, Tensor
 
 from nrpurify.attacks.constraints import Eps
 from nrpurify.core.errors import InputError
+from nrpurify.core.random import check_generator
 
 Start = Callable[[Tensor, Eps, Generator | None], Tensor]
 GeneratorLike = Generator | Sequence[Generator] | None
@@ -82,12 +83,15 @@ def per_image(source: GeneratorLike, count: int) -> list[Generator]:
     One generator gives a seed for each image, so that images get the same together and one by one.
 
     Raises:
-        InputError: Generators, but not ``count`` of them.
+        InputError: Generators, but not ``count`` of them, or something that is no CPU generator.
     """
     if isinstance(source, Sequence):
         if len(source) != count:
             raise InputError(f"{len(source)} generators for {count} images; expected one each")
+        for one in source:
+            check_generator(one)
         return list(source)
+    check_generator(source)
     draws = (torch.randint(2**62, (), generator=source, device="cpu") for _ in range(count))
     return [Generator().manual_seed(int(seed)) for seed in draws]
 

@@ -7,6 +7,8 @@ import hashlib
 import torch
 from torch import Generator
 
+from nrpurify.core.errors import InputError
+
 
 def derive_seed(seed: int, purpose: str, image: str = "") -> int:
     """A seed that depends on nothing but its arguments, so that no two draws go in step.
@@ -25,6 +27,24 @@ def derive_seed(seed: int, purpose: str, image: str = "") -> int:
 def derive_generator(seed: int, purpose: str, image: str = "") -> Generator:
     """A CPU generator with a :func:`derive_seed`."""
     return Generator().manual_seed(derive_seed(seed, purpose, image))
+
+
+def check_generator(generator: object) -> None:
+    """Check what a caller gave as ``generator``.
+
+    Raises:
+        InputError: It is neither None nor a generator on the CPU.
+    """
+    if generator is None or (isinstance(generator, Generator) and generator.device.type == "cpu"):
+        return
+    given = f"{generator!r}, of type {type(generator).__name__}"
+    if isinstance(generator, Generator):
+        given = f"on {generator.device}"
+    seed = generator if isinstance(generator, int) else 0
+    raise InputError(
+        f"generator is {given}; expected a generator on the CPU, such as "
+        f"torch.Generator().manual_seed({seed})"
+    )
 
 
 def random_integer(low: int, high: int, generator: Generator | None) -> int:

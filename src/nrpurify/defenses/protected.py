@@ -15,6 +15,7 @@ from torch import Generator, Tensor, nn
 from nrpurify.core.callables import call_with_rgb, check_callable
 from nrpurify.core.errors import InputError
 from nrpurify.core.preprocessing import Channels, Normalize, find_preprocessing
+from nrpurify.core.random import check_generator
 from nrpurify.core.scale import enlarged
 from nrpurify.defenses.arguments import Found, check_values, find_images
 from nrpurify.defenses.chain import passes_of
@@ -244,7 +245,7 @@ def protect(
         check: Refuse images outside of their range, see :class:`Protected`.
 
     Raises:
-        InputError: No such defense or mode, or a normalization that cannot be used.
+        InputError: No such defense or mode, or a normalization or generator that cannot be used.
 
     Examples:
         >>> model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 96 * 96, 10))
@@ -253,6 +254,7 @@ def protect(
         torch.Size([2, 10])
     """
     check_callable(model, "model")
+    check_generator(generator)
     found = find_preprocessing(mean, std, preprocessing)
     if found is None:
         _warn_of_normalization(model)

@@ -8,7 +8,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from nrpurify.core.errors import InputError
-from nrpurify.core.random import random_integer, uniform
+from nrpurify.core.random import check_generator, random_integer, uniform
 
 Combine = Literal["mean", "vote"]
 
@@ -25,12 +25,13 @@ class RandomDefense(nn.Module):
         generator: A CPU generator; None for torch's own.
 
     Raises:
-        InputError: Fewer than one pass, or another word for ``combine``.
+        InputError: Fewer than one pass, another word for ``combine``, or another generator.
     """
 
     def __init__(self, passes: int, combine: Combine, generator: Generator | None) -> None:
         super().__init__()
         check_passes(passes, combine)
+        check_generator(generator)
         self.passes, self.combine, self.generator = passes, combine, generator
 
     def defend_with_alpha(self, images: Tensor, alpha: Tensor) -> tuple[Tensor, Tensor]:

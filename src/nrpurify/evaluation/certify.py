@@ -27,7 +27,7 @@ from nrpurify.core.hashing import pixels_hash
 from nrpurify.core.images import load_batch
 from nrpurify.core.precision import Amp, arithmetic, autocast
 from nrpurify.core.progress import SILENT, Progress
-from nrpurify.core.random import derive_generator
+from nrpurify.core.random import check_generator, derive_generator
 from nrpurify.core.registry import origins_used
 from nrpurify.core.versions import versions
 from nrpurify.data.labels import LabeledImage
@@ -150,7 +150,11 @@ def certify(
         alpha: Probability of a wrong certificate.
         group: Noisy images that ``classify`` sees together.
         generator: Of the noise, on the CPU.
+
+    Raises:
+        InputError: Another generator.
     """
+    check_generator(generator)
 
     def count(samples: int) -> Tensor:
         total: Tensor | None = None

@@ -14,6 +14,7 @@ from nrpurify.core.errors import InputError
 from nrpurify.core.images import as_floats, check_images, to_uint8
 from nrpurify.core.model_card import Card
 from nrpurify.core.precision import Amp, autocast, keep_freed_memory
+from nrpurify.core.random import check_generator
 from nrpurify.core.spec import hint_of_255
 from nrpurify.core.tracing import has_values
 from nrpurify.purifiers.gate import Gate
@@ -355,6 +356,7 @@ class DynamicPurifier(nn.Module):
         generator: Generator | None = None,
     ) -> None:
         super().__init__()
+        check_generator(generator)
         for name, value in (("noise", noise), ("eps", eps)):
             if not 0 <= value <= 1:
                 raise InputError(
