@@ -9,9 +9,11 @@ the share of images for which its gate opens, and the median root mean square of
 import argparse
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
+from timing import write_table
 from torch import Tensor, nn
 
 from nrpurify import defenses
@@ -101,26 +103,34 @@ def main() -> None:
     parser.add_argument("--purifier", default="fast")
     parser.add_argument("--victims", nargs="+", default=[f"efficientnet_lite{k}" for k in (1, 2)])
     parser.add_argument("--batch", type=int, default=10)
+    parser.add_argument("--out", type=Path, help="write the JSON here and not to results/")
     args = parser.parse_args()
     purifier = load_purifier(args.purifier)
     victims: list[nn.Module] = [load_classifier(name) for name in args.victims]
     items = labeled_images(args.images, args.labels).items[: args.limit]
     images = load_batch([item.path for item in items], 224, crop=True)
     labels = torch.tensor([item.label for item in items])
-    print(f"{len(images)} images, {args.purifier} ({purifier.card.sha256[:8] or 'unhashed'}), "
-          f"{', '.join(args.victims)}, percent")  # fmt: skip
-    print("| shift | none | purified | difference, 95 % | gate opens | rms change, of 255 |")
-    print("| --- | --- | --- | --- | --- | --- |")
+    rows: list[list[Any]] = []
     for name, shift in SHIFTS.items():
         shifted = from_uint8(to_uint8(shift(images, seeded(0)).clamp(0, 1)))
         found = measure(purifier, victims, shifted, labels, args.batch)
         before, after, opens = (100 * float(found[k].mean()) for k in ("before", "after", "opens"))
         low, high = interval(100 * (found["after"] - found["before"]))
-        gate = f"{opens:.0f}" if purifier.gate else "–"
-        gain = f"{after - before:+.1f} ({low:+.1f} to {high:+.1f})"
-        change = f"{float(found['rms'].median()):.1f}"
-        cells = (name, f"{before:.1f}", f"{after:.1f}", gain, gate, change)
-        print(f"| {' | '.join(cells)} |", flush=True)
+        gate = round(opens) if purifier.gate else "–"
+        numbers = (before, after, [after - before, low, high], gate, float(found["rms"].median()))
+        rows.append([name, *(_rounded(number) for number in numbers)])
+        print(rows[-1], flush=True)
+    columns = {"shift": 0, "none": 1, f"`{args.purifier}`": 1, "difference": 1}
+    title = f"{len(images)} images, accuracy in percent, {', '.join(args.victims)}, "
+    title += f"weights {purifier.card.sha256[:8] or 'without a hash'}"
+    columns |= {"gate opens, %": 0, "change": 1}
+    write_table("benign", title, columns, rows, threads=torch.get_num_threads(), out=args.out)
+
+
+def _rounded(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_rounded(one) for one in value]
+    return round(value, 1) if isinstance(value, float) else value
 
 
 if __name__ == "__main__":

@@ -8,9 +8,11 @@ rounded to 8 bits. Accuracy is the mean of the victims, in percent.
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
+from timing import write_table
 from torch import Tensor
 
 from nrpurify.attacks.gradient import sign_gradient_ascent
@@ -61,6 +63,7 @@ def main() -> None:
     parser.add_argument("--surrogate", default="efficientnet_lite0")
     parser.add_argument("--victims", nargs="+", default=[f"efficientnet_lite{k}" for k in (1, 2)])
     parser.add_argument("--batch", type=int, default=10)
+    parser.add_argument("--out", type=Path, help="write the JSON here and not to results/")
     args = parser.parse_args()
     purifier = load_purifier(args.purifier)
     surrogate = load_classifier(args.surrogate)
@@ -79,10 +82,7 @@ def main() -> None:
             rows[f"MI-FGSM {level}/255{name}"] = torch.cat(
                 [transfer(surrogate, purifier, part, level / 255, weight) for part in chunks]
             )
-    print(f"{len(clean)} images, {args.purifier} ({purifier.card.sha256[:8]}), fp32, "
-          f"surrogate {args.surrogate}, victims {', '.join(args.victims)}")  # fmt: skip
-    print("| images | gate opens | none | purified | purified, gate=false |")
-    print("| --- | --- | --- | --- | --- |")
+    lines: list[list[Any]] = []
     ungated = load_purifier(args.purifier, gate=False)
     for name, attacked in rows.items():
         images = from_uint8(to_uint8(attacked))
@@ -91,8 +91,14 @@ def main() -> None:
             seen = [images, *(torch.cat([p(part) for part in images.split(args.batch)])
                               for p in (purifier, ungated))]  # fmt: skip
             hits = [torch.stack([v(x).argmax(1) == labels for v in victims]) for x in seen]
-        cells = [f"{100 * share.float().mean():.1f}" for share in (opens, *hits)]
-        print("|", " | ".join([name, *cells]), "|", flush=True)
+        opened_share, *accuracies = (100 * float(one.float().mean()) for one in (opens, *hits))
+        lines.append([name, round(opened_share), *(round(one, 1) for one in accuracies)])
+        print(lines[-1], flush=True)
+    columns = {"images": 0, "gate opens, %": 0, "none": 1, f"`{args.purifier}`": 1}
+    columns[f"`{args.purifier}:gate=false`"] = 1
+    title = f"{len(clean)} images, accuracy in percent, surrogate {args.surrogate}, "
+    title += f"{', '.join(args.victims)}, fp32, weights {purifier.card.sha256[:8]}"
+    write_table("gate", title, columns, lines, threads=torch.get_num_threads(), out=args.out)
 
 
 if __name__ == "__main__":
