@@ -83,7 +83,7 @@ def per_image(source: GeneratorLike, count: int) -> list[Generator]:
     One generator gives a seed for each image, so that images get the same together and one by one.
 
     Raises:
-        InputError: Generators, but not ``count`` of them, or something that is no CPU generator.
+        InputError: The number of generators is not ``count``, or one is not on the CPU.
     """
     if isinstance(source, Sequence):
         if len(source) != count:
