@@ -8,7 +8,7 @@ the budget or of [0, 1], of another shape, NaN or infinite.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, field, fields
 from math import isfinite
@@ -27,12 +27,11 @@ from nrpurify.attacks.gradient import (
 from nrpurify.attacks.info import AttackInfo
 from nrpurify.attacks.losses import Criterion, given_criterion
 from nrpurify.attacks.problem import AttackProblem
-from nrpurify.attacks.starts import GeneratorLike, per_image
+from nrpurify.attacks.starts import GeneratorLike, check_generators
 from nrpurify.attacks.surrogate import for_convolutions, frozen
 from nrpurify.core.errors import AttackError, InputError
 from nrpurify.core.images import check_images
 from nrpurify.core.precision import Amp, at_least_fp32, keep_freed_memory
-from nrpurify.core.random import check_generator
 from nrpurify.core.registry import naming_plugin, near_matches
 
 A = TypeVar("A", bound="Attack")
@@ -198,10 +197,7 @@ class Attack:
             )
         if targets is not None and not self.info.targeted:
             raise InputError(f"targets were given; {self.info.name} takes none, leave them out")
-        if isinstance(generator, Sequence):
-            per_image(generator, count)
-        else:
-            check_generator(generator)
+        check_generators(generator, count)
 
     def _checked(self, problem: AttackProblem, found: Tensor, dtype: torch.dtype) -> Tensor:
         name, clean = self.info.name, problem.clean

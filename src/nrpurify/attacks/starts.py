@@ -77,6 +77,18 @@ def resolve_start(start: str | Start) -> Start:
     return STARTS[start]
 
 
+def check_generators(source: GeneratorLike, count: int) -> None:
+    """Check what a caller gave for ``count`` images, without a draw.
+
+    Raises:
+        InputError: The number of generators is not ``count``, or one is not on the CPU.
+    """
+    if isinstance(source, Sequence) and len(source) != count:
+        raise InputError(f"{len(source)} generators for {count} images; expected one each")
+    for one in source if isinstance(source, Sequence) else [source]:
+        check_generator(one)
+
+
 def per_image(source: GeneratorLike, count: int) -> list[Generator]:
     """A generator for each of ``count`` images.
 
@@ -85,13 +97,9 @@ def per_image(source: GeneratorLike, count: int) -> list[Generator]:
     Raises:
         InputError: The number of generators is not ``count``, or one is not on the CPU.
     """
+    check_generators(source, count)
     if isinstance(source, Sequence):
-        if len(source) != count:
-            raise InputError(f"{len(source)} generators for {count} images; expected one each")
-        for one in source:
-            check_generator(one)
         return list(source)
-    check_generator(source)
     draws = (torch.randint(2**62, (), generator=source, device="cpu") for _ in range(count))
     return [Generator().manual_seed(int(seed)) for seed in draws]
 
