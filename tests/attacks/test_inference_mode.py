@@ -72,3 +72,10 @@ def test_weights_that_were_made_in_it_are_named(images):
         assert attacks.square(model, images, steps=2).shape == images.shape
     with pytest.raises(InputError, match=message):
         attacks.pgd(model, images)
+
+
+def test_an_attack_without_gradients_takes_weights_that_were_made_in_it(images, labels):
+    with torch.inference_mode():
+        model = nn.Sequential(nn.Conv2d(3, 5, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    found = attacks.square(model, images, labels, steps=3, generator=generator())
+    assert found.shape == images.shape

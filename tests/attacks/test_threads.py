@@ -25,7 +25,8 @@ def network():
 
 
 def state(net):
-    return [m.training for m in net.modules()], [w.requires_grad for w in net.parameters()]
+    weights = [(w.requires_grad, w.data_ptr(), w.stride()) for w in net.parameters()]
+    return [m.training for m in net.modules()], weights
 
 
 def test_the_last_block_gives_modes_and_flags_back():
@@ -49,6 +50,26 @@ def test_the_last_block_gives_modes_and_flags_back():
     assert state(net) == before
     assert other.training
     assert not surrogate._HELD
+
+
+def test_weights_of_convolutions_lie_channels_last_meanwhile():
+    net = network()
+    before, values = state(net), [weight.clone() for weight in net.parameters()]
+    with frozen(net):
+        assert net[0].weight.is_contiguous(memory_format=torch.channels_last)
+        for weight, value in zip(net.parameters(), values, strict=True):
+            torch.testing.assert_close(weight, value, rtol=0, atol=0)
+    assert state(net) == before
+
+
+def test_weights_that_cannot_be_laid_out_are_left_alone():
+    with torch.inference_mode():
+        made_in_it = nn.Conv2d(3, 4, 3)
+    for model in (made_in_it, nn.Conv2d(3, 4, 3, device="meta")):
+        before = [weight.requires_grad for weight in model.parameters()]
+        with frozen(model):
+            pass
+        assert [weight.requires_grad for weight in model.parameters()] == before
 
 
 def test_nested_blocks_and_errors():

@@ -1,4 +1,5 @@
 import copy
+from collections import OrderedDict
 
 import pytest
 import torch
@@ -58,6 +59,19 @@ def test_chain_and_hooks_agree(body, images, layers):
     hooked = FeatureExtractor(Wrapped(body), [f"body.{name}" for name in names])(images)
     assert len(chained) == len(names)
     torch.testing.assert_close(chained, hooked, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("layers", [("last",), ("relu", "last"), ("pool", "last")])
+def test_pooling_before_a_relu_changes_no_bit(images, layers):
+    parts = (nn.Conv2d(3, 8, 3), nn.ReLU(inplace=True), nn.MaxPool2d(2), nn.Conv2d(8, 4, 3))
+    body = nn.Sequential(OrderedDict(zip(("conv", "relu", "pool", "last"), parts, strict=True)))
+    found = []
+    for network, prefix in ((body, ""), (Wrapped(body), "body.")):
+        point = images.clone().requires_grad_(True)
+        kept = FeatureExtractor(network, [prefix + name for name in layers])(point)
+        (gradient,) = torch.autograd.grad(sum(one.square().sum() for one in kept), point)
+        found.append((*kept, gradient))
+    torch.testing.assert_close(*found, rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("wrap", [lambda chain: chain, Wrapped])

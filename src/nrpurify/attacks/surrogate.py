@@ -33,6 +33,8 @@ class _Held:
     users: int = 0
     views: bool = False
     """Whether the module takes views that channels-last tensors do not have."""
+    data: Tensor | None = None
+    """The weight's values as they lay in memory, where they lie channels last meanwhile."""
 
 
 @contextmanager
@@ -41,22 +43,28 @@ def frozen(*models: object) -> Iterator[None]:
 
     Blocks may be nested and run in several threads at once, also on models that share modules or
     weights: after the last of them, also after an error, each submodule has the ``training`` that
-    it had before the first, and each parameter its ``requires_grad``.
+    it had before the first, and each parameter its ``requires_grad`` and its place in memory.
+    Meanwhile weights of convolutions on the CPU lie channels last: otherwise each convolution of
+    such images copies its weights, forward and backward.
 
     Args:
         models: Modules; whatever else is given, such as a plain function, is left alone.
     """
     roots = [model for model in models if isinstance(model, nn.Module)]
     with _LOCK:
-        held = [_hold(module, module.training) for root in roots for module in root.modules()]
-        held += [
-            _hold(weight, weight.requires_grad) for root in roots for weight in root.parameters()
-        ]
+        modules = [module for root in roots for module in root.modules()]
+        # those made in inference mode never get a gradient, and their flags cannot be changed
+        weights = [w for root in roots for w in root.parameters() if not w.is_inference()]
+        held = [_hold(module, module.training) for module in modules]
+        held += [_hold(weight, weight.requires_grad) for weight in weights]
         for root in roots:  # setting what is set takes longer than looking
             if any(module.training for module in root.modules()):
                 root.eval()
-            if any(weight.requires_grad for weight in root.parameters()):
-                root.requires_grad_(False)
+        for weight in weights:
+            if weight.requires_grad:
+                weight.requires_grad_(False)
+        for module in modules:
+            _lay_out(module)
     try:
         yield
     finally:
@@ -71,6 +79,17 @@ def _hold(owner: nn.Module | nn.Parameter, before: bool) -> _Held:
     return held
 
 
+def _lay_out(module: nn.Module) -> None:
+    """Lay a held convolution's weight channels last; a subclass may need its own as it is."""
+    weight = module._parameters.get("weight") if type(module) is nn.Conv2d else None
+    held = None if weight is None else _HELD.get(id(weight))
+    if weight is None or held is None or held.data is not None:
+        return
+    if type(weight.data) is Tensor and weight.device.type == "cpu":
+        held.data = weight.data
+        weight.data = held.data.contiguous(memory_format=torch.channels_last)
+
+
 def _release(held: _Held) -> None:
     held.users -= 1
     if held.users:
@@ -81,6 +100,8 @@ def _release(held: _Held) -> None:
             held.owner.training = held.before
     else:
         held.owner.requires_grad_(held.before)
+        if held.data is not None:
+            held.owner.data = held.data
 
 
 def for_convolutions(model: object, images: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ def vgg16_body() -> nn.Sequential:
     for block, (count, width) in enumerate(((2, 64), (2, 128), (3, 256), (3, 512), (3, 512)), 1):
         for index in range(1, count + 1):
             body.add_module(f"conv{block}_{index}", nn.Conv2d(channels, width, 3, padding=1))
-            body.add_module(f"relu{block}_{index}", nn.ReLU())
+            body.add_module(f"relu{block}_{index}", nn.ReLU(inplace=True))
             channels = width
         body.add_module(f"pool{block}", nn.MaxPool2d(2))
     return body
@@ -28,7 +28,7 @@ def alexnet_body() -> nn.Sequential:
     inputs = 3
     for index, (outputs, size, stride, padding) in enumerate(shapes, 1):
         body.add_module(f"conv{index}", nn.Conv2d(inputs, outputs, size, stride, padding))
-        body.add_module(f"relu{index}", nn.ReLU())
+        body.add_module(f"relu{index}", nn.ReLU(inplace=True))
         if index <= 2:
             body.add_module(f"pool{index}", nn.MaxPool2d(3, 2))
         inputs = outputs
