@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image as PilImage
 
-from nrpurify.core import color_profiles, decoding
+from nrpurify.core import color_profiles, opening
 from nrpurify.core.errors import ImageError
 from nrpurify.core.image_files import SUFFIXES, find_images
 from nrpurify.core.images import load_batch, read_image, to_uint8
@@ -243,7 +243,7 @@ def test_one_gray_is_read_alike_at_every_depth(read, tmp_path):
         assert torch.allclose(image.rgb, torch.tensor(1 / 3))
 
 
-AVIF = ["x.avif"] if "AVIF" in decoding.formats() else []
+AVIF = ["x.avif"] if "AVIF" in opening.formats() else []
 """Pillow reads AVIF since 11.3."""
 
 
@@ -258,7 +258,7 @@ def test_further_formats(tmp_path, name):
 
 
 def test_nothing_else_is_ever_tried(written, monkeypatch):
-    assert set(decoding.formats()) <= {*decoding._PLUGINS, "HEIF"}
+    assert set(opening.formats()) <= {*opening._PLUGINS, "HEIF"}
     monkeypatch.setattr("subprocess.check_call", lambda *a, **k: pytest.fail("a program started"))
     with pytest.raises(ImageError, match="not an image"):
         read_image(written(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n"))
@@ -270,9 +270,9 @@ def test_heic_names_its_plug_in(written, monkeypatch):
         read_image(written(b"\0\0\0\x18ftypheic", "x.heic"))
 
 
-@pytest.mark.skipif(not decoding.has_heif(), reason="pillow-heif is not installed")
+@pytest.mark.skipif(not opening.has_heif(), reason="pillow-heif is not installed")
 def test_heic_is_read(tmp_path):
-    decoding.formats()
+    opening.formats()
     PilImage.new("RGB", (64, 64), (200, 100, 50)).save(tmp_path / "x.heic", quality=100)
     assert ".heic" in SUFFIXES
     assert read_image(tmp_path / "x.heic").rgb.shape == (3, 64, 64)
@@ -341,7 +341,7 @@ def test_srgb_profiles_leave_every_value_as_it_is(read):
 def test_a_header_is_read_without_its_profile(written, monkeypatch):
     path = written(png(8, 2, [bytes([230, 40, 40])], icc(profile())))
     monkeypatch.setattr(color_profiles.zlib, "decompressobj", None)  # bombs cost time
-    with decoding.open_picture(path) as picture:
+    with opening.open_picture(path) as picture:
         assert picture.size == (1, 1)
 
 

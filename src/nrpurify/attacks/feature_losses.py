@@ -16,7 +16,7 @@ from torch import Generator, Tensor, nn
 
 from nrpurify.attacks.gradient import Objective
 from nrpurify.attacks.transforms import diverse_input
-from nrpurify.core.precision import Amp, autocast
+from nrpurify.core.precision import Amp, at_least_fp32, autocast
 from nrpurify.core.scale import enlarged
 from nrpurify.models.feature_distances import feature_distance
 from nrpurify.models.features import features_of
@@ -65,7 +65,7 @@ def _compare(
         transform = diversity()
         if fixed is None or diversity is not no_diversity:
             with torch.no_grad():
-                fixed = _seen(extractor, transform, reference, amp)
+                fixed = tuple(map(at_least_fp32, _seen(extractor, transform, reference, amp)))
         features = _seen(extractor, transform, images, amp)
         return sign * feature_distance(features, fixed, name)
 

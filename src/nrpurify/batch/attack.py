@@ -19,7 +19,6 @@ from nrpurify.batch.classes import Classes
 from nrpurify.batch.jobs import FolderResult, Item, collect
 from nrpurify.batch.options import AttackOptions
 from nrpurify.batch.planning import Shard, Sources, plan_jobs
-from nrpurify.core.decoding import Frames
 from nrpurify.core.errors import InputError
 from nrpurify.core.hashing import file_hash
 from nrpurify.core.image_files import MAX_PIXELS, image_tensor_path
@@ -27,6 +26,7 @@ from nrpurify.core.image_tensors import save_image_tensor
 from nrpurify.core.images import Image, read_image, write_png
 from nrpurify.core.lock import alone
 from nrpurify.core.manifest import Job, Manifest, make_head
+from nrpurify.core.opening import Frames
 from nrpurify.core.precision import arithmetic
 from nrpurify.core.progress import SILENT, Progress
 from nrpurify.core.records import Head

@@ -24,12 +24,12 @@ from nrpurify.batch.pipeline import (
 )
 from nrpurify.batch.planning import Shard, Sources, plan_jobs
 from nrpurify.batch.work import Purification, Worker
-from nrpurify.core.decoding import Frames
 from nrpurify.core.errors import InputError
 from nrpurify.core.hashing import tensors_hash
 from nrpurify.core.image_files import MAX_PIXELS
 from nrpurify.core.lock import alone
 from nrpurify.core.manifest import Job, Manifest, make_head
+from nrpurify.core.opening import Frames
 from nrpurify.core.precision import Amp, arithmetic
 from nrpurify.core.progress import SILENT, Progress
 from nrpurify.core.versions import versions

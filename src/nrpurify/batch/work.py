@@ -18,10 +18,10 @@ from torch import Tensor, nn
 
 from nrpurify.batch.defend import defend_image, defend_together
 from nrpurify.batch.jobs import Item, image_generator
-from nrpurify.core.decoding import Frames, formats
 from nrpurify.core.hashing import file_hash
 from nrpurify.core.images import Image, read_image, write_image
 from nrpurify.core.manifest import Job
+from nrpurify.core.opening import Frames, formats
 from nrpurify.core.precision import Amp
 from nrpurify.defenses import reseed
 

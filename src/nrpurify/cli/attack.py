@@ -147,7 +147,7 @@ def command(
     load_plugin_option(plugin)
     from nrpurify.attacks import get
     from nrpurify.batch import MANIFEST, AttackOptions, attack_folder
-    from nrpurify.core.decoding import set_pixel_limit
+    from nrpurify.core.opening import set_pixel_limit
 
     started = time.monotonic()
     if floats:

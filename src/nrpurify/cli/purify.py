@@ -176,7 +176,7 @@ def command(
     """
     load_plugin_option(plugin)
     from nrpurify.batch import purify_folder
-    from nrpurify.core.decoding import set_pixel_limit
+    from nrpurify.core.opening import set_pixel_limit
 
     started = time.monotonic()
     set_pixel_limit(max_pixels)

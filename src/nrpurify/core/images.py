@@ -16,10 +16,11 @@ import torch
 from PIL import Image as PilImage
 from torch import Tensor
 
-from nrpurify.core.decoding import Frames, ImageSource, decode, naming_broken, reason
+from nrpurify.core.decoding import decode, naming_broken, reason
 from nrpurify.core.errors import ImageError, InputError
 from nrpurify.core.files import atomic_path
 from nrpurify.core.image_files import MAX_PIXELS
+from nrpurify.core.opening import Frames, ImageSource
 from nrpurify.core.tracing import has_values
 
 _TOLERANCE = 1e-6

@@ -10,9 +10,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from nrpurify.core.decoding import is_sideways, open_picture
+from nrpurify.core.decoding import is_sideways
 from nrpurify.core.errors import ImageError
 from nrpurify.core.images import read_image
+from nrpurify.core.opening import open_picture
 from nrpurify.data.masks_rle import Outline, draw_outlines
 
 _SLACK = 1.0

@@ -13,10 +13,11 @@ import torch
 from PIL import Image as PilImage
 from torch import Tensor
 
-from nrpurify.core.decoding import open_picture, raw_mode
+from nrpurify.core.decoding import raw_mode
 from nrpurify.core.errors import ImageError, InputError
 from nrpurify.core.image_files import find_images
 from nrpurify.core.images import read_image
+from nrpurify.core.opening import open_picture
 from nrpurify.models.segmenters import CAMVID_CLASSES
 
 IGNORED = -1

@@ -19,7 +19,7 @@ def mae(a: Tensor, b: Tensor) -> Tensor:
 
 def mse(a: Tensor, b: Tensor) -> Tensor:
     """Mean squared difference."""
-    return (a - b).square().flatten(1).mean(1)
+    return F.mse_loss(a, b, reduction="none").flatten(1).mean(1)
 
 
 def cosine(a: Tensor, b: Tensor) -> Tensor:

@@ -14,8 +14,9 @@ if TYPE_CHECKING:
         shipped,
     )
     from nrpurify.purifiers.convert import convert_checkpoint
+    from nrpurify.purifiers.dynamic import DynamicPurifier
     from nrpurify.purifiers.gate import Gate
-    from nrpurify.purifiers.purifier import DynamicPurifier, Purifier
+    from nrpurify.purifiers.purifier import Purifier
     from nrpurify.purifiers.registry import DESIGNS, Design, register_purifier
     from nrpurify.purifiers.strength import Strength
 
@@ -44,8 +45,9 @@ __getattr__, __dir__ = lazy_exports(
             *("DEFAULT", "build_purifier", "load_purifier", "save_purifier", "shipped"),
         ),
         "nrpurify.purifiers.convert": ("convert_checkpoint",),
+        "nrpurify.purifiers.dynamic": ("DynamicPurifier",),
         "nrpurify.purifiers.gate": ("Gate",),
-        "nrpurify.purifiers.purifier": ("DynamicPurifier", "Purifier"),
+        "nrpurify.purifiers.purifier": ("Purifier",),
         "nrpurify.purifiers.registry": ("DESIGNS", "Design", "register_purifier"),
         "nrpurify.purifiers.strength": ("Strength",),
     },

@@ -20,7 +20,7 @@ from starlette.responses import JSONResponse
 from starlette.staticfiles import StaticFiles
 
 import nrpurify
-from nrpurify.core.decoding import set_pixel_limit
+from nrpurify.core.opening import set_pixel_limit
 from nrpurify.serving.answers import Attacked, Limits, Models, Predicted, Purified, PurifierInfo
 from nrpurify.serving.attack import read_eps
 from nrpurify.serving.describe import UPLOAD, problems

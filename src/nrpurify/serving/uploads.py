@@ -11,9 +11,10 @@ from starlette.datastructures import Headers, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect, Request
 
-from nrpurify.core.decoding import open_picture, reason
+from nrpurify.core.decoding import reason
 from nrpurify.core.errors import ImageError
 from nrpurify.core.images import Image, read_image
+from nrpurify.core.opening import open_picture
 from nrpurify.serving.problems import BusyError, ClientGoneError, RequestError
 from nrpurify.serving.settings import ServeSettings
 
