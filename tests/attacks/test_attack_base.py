@@ -255,10 +255,20 @@ def test_a_model_that_takes_views_gets_contiguous_images():
     torch.testing.assert_close(one, two, atol=1e-3, rtol=0)
 
 
+def test_a_model_that_takes_views_can_be_attacked_inside_a_frozen_one():
+    model, images = Viewing(), torch.rand(2, 3, 8, 8)
+    weight = model.conv.weight.data_ptr()
+    with attacks.frozen(model):
+        for members in ((model,), (model, model)):
+            attacks.i_fgsm(attacks.Ensemble(*members), images, torch.tensor([0, 1]), steps=2)
+        attacks.i_fgsm(model, images, torch.tensor([0, 1]), steps=2)
+    assert model.conv.weight.data_ptr() == weight
+
+
 def test_other_errors_of_a_model_are_raised_at_once():
     class Broken(Viewing):
         def forward(self, images):
-            super().forward(images.contiguous())
+            self.seen.append(images.is_contiguous())
             raise RuntimeError("broken")
 
     model = Broken()

@@ -10,7 +10,7 @@ from torch import nn
 
 from nrpurify import attacks
 from nrpurify.attacks import surrogate
-from nrpurify.attacks.surrogate import frozen
+from nrpurify.attacks.surrogate import for_convolutions, frozen
 from nrpurify.interop import torch_model
 from nrpurify.models.features import FeatureExtractor
 
@@ -56,6 +56,7 @@ def test_weights_of_convolutions_lie_channels_last_meanwhile():
     net = network()
     before, values = state(net), [weight.clone() for weight in net.parameters()]
     with frozen(net):
+        for_convolutions(net, torch.rand(1, 3, 12, 10))
         assert net[0].weight.is_contiguous(memory_format=torch.channels_last)
         for weight, value in zip(net.parameters(), values, strict=True):
             torch.testing.assert_close(weight, value, rtol=0, atol=0)
@@ -68,7 +69,7 @@ def test_weights_that_cannot_be_laid_out_are_left_alone():
     for model in (made_in_it, nn.Conv2d(3, 4, 3, device="meta")):
         before = [weight.requires_grad for weight in model.parameters()]
         with frozen(model):
-            pass
+            for_convolutions(model, torch.rand(1, 3, 12, 10))
         assert [weight.requires_grad for weight in model.parameters()] == before
 
 

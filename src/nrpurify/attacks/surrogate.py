@@ -32,7 +32,7 @@ class _Held:
     before: bool
     users: int = 0
     views: bool = False
-    """Whether the module takes views that channels-last tensors do not have."""
+    """Whether it is or belongs to a module that takes views, which channels-last tensors lack."""
     data: Tensor | None = None
     """The weight's values as they lay in memory, where they lie channels last meanwhile."""
 
@@ -44,8 +44,6 @@ def frozen(*models: object) -> Iterator[None]:
     Blocks may be nested and run in several threads at once, also on models that share modules or
     weights: after the last of them, also after an error, each submodule has the ``training`` that
     it had before the first, and each parameter its ``requires_grad`` and its place in memory.
-    Meanwhile weights of convolutions on the CPU lie channels last: otherwise each convolution of
-    such images copies its weights, forward and backward.
 
     Args:
         models: Modules; whatever else is given, such as a plain function, is left alone.
@@ -63,8 +61,6 @@ def frozen(*models: object) -> Iterator[None]:
         for weight in weights:
             if weight.requires_grad:
                 weight.requires_grad_(False)
-        for module in modules:
-            _lay_out(module)
     try:
         yield
     finally:
@@ -77,17 +73,6 @@ def _hold(owner: nn.Module | nn.Parameter, before: bool) -> _Held:
     held = _HELD.setdefault(id(owner), _Held(owner, before))
     held.users += 1
     return held
-
-
-def _lay_out(module: nn.Module) -> None:
-    """Lay a held convolution's weight channels last; a subclass may need its own as it is."""
-    weight = module._parameters.get("weight") if type(module) is nn.Conv2d else None
-    held = None if weight is None else _HELD.get(id(weight))
-    if weight is None or held is None or held.data is not None:
-        return
-    if type(weight.data) is Tensor and weight.device.type == "cpu":
-        held.data = weight.data
-        weight.data = held.data.contiguous(memory_format=torch.channels_last)
 
 
 def _release(held: _Held) -> None:
@@ -108,20 +93,45 @@ def for_convolutions(model: object, images: Tensor) -> Tensor:
     """Images channels last where the model is a module with convolutions on the CPU.
 
     They take a fifth less time so. The memory format goes on through most layers and comes back
-    with the gradient.
+    with the gradient. Weights of a frozen model lie channels last too until it is thawed: otherwise
+    each convolution copies its own, forward and backward.
     """
     if images.device.type != "cpu" or not isinstance(model, nn.Module):
         return images
-    if not any(isinstance(module, nn.Conv2d) for module in model.modules()):
+    convolutions = [module for module in model.modules() if isinstance(module, nn.Conv2d)]
+    if not convolutions:
         return images
+    with _LOCK:
+        for module in convolutions:
+            if type(module) is nn.Conv2d:  # the forward of a subclass may need weights as they are
+                _lay_out(module.weight)
     return images.contiguous(memory_format=torch.channels_last)
+
+
+def _lay_out(weight: Tensor) -> None:
+    held = _HELD.get(id(weight))
+    if held is None or held.data is not None or held.views:
+        return
+    if type(weight.data) is Tensor:
+        held.data = weight.data
+        weight.data = weight.data.contiguous(memory_format=torch.channels_last)
+
+
+def _put_back(model: nn.Module | nn.Parameter) -> None:
+    """Let the weights of a model lie as before :func:`for_convolutions`, until it is thawed."""
+    assert isinstance(model, nn.Module)
+    with _LOCK:
+        for weight in model.parameters():
+            held = _HELD.get(id(weight))
+            if held is not None and held.data is not None:
+                weight.data, held.data, held.views = held.data, None, True
 
 
 def ask(model: Callable[[Tensor], Any], images: Tensor) -> Any:
     """What a model answers to images, however they lie in memory.
 
-    A frozen model that takes views, such as ``x.view(len(x), -1)``, which channels-last images do
-    not have, is asked again with contiguous ones, and gets those until it is thawed.
+    A frozen model that takes views, such as ``x.view(len(x), -1)``, which channels-last tensors do
+    not have, is asked again with contiguous images and weights, and gets those until it is thawed.
     """
     held = _HELD.get(id(model))
     if held is not None and held.views:
@@ -129,9 +139,10 @@ def ask(model: Callable[[Tensor], Any], images: Tensor) -> Any:
     try:
         return model(images)
     except RuntimeError as error:
-        if held is None or images.is_contiguous() or _NO_VIEW not in str(error):
+        if held is None or held.views or _NO_VIEW not in str(error):
             raise
         held.views = True
+        _put_back(held.owner)
         return model(images.contiguous())
 
 
