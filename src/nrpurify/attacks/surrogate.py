@@ -117,9 +117,8 @@ def _lay_out(weight: Tensor) -> None:
         weight.data = weight.data.contiguous(memory_format=torch.channels_last)
 
 
-def _put_back(model: nn.Module | nn.Parameter) -> None:
+def _put_back(model: nn.Module) -> None:
     """Let the weights of a model lie as before :func:`for_convolutions`, until it is thawed."""
-    assert isinstance(model, nn.Module)
     with _LOCK:
         for weight in model.parameters():
             held = _HELD.get(id(weight))
@@ -130,8 +129,8 @@ def _put_back(model: nn.Module | nn.Parameter) -> None:
 def ask(model: Callable[[Tensor], Any], images: Tensor) -> Any:
     """What a model answers to images, however they lie in memory.
 
-    A frozen model that takes views, such as ``x.view(len(x), -1)``, which channels-last tensors do
-    not have, is asked again with contiguous images and weights, and gets those until it is thawed.
+    Channels-last tensors have no views such as ``x.view(len(x), -1)``. A frozen model that takes
+    one is asked again with contiguous images and weights, and gets those until it is thawed.
     """
     held = _HELD.get(id(model))
     if held is not None and held.views:
@@ -139,10 +138,11 @@ def ask(model: Callable[[Tensor], Any], images: Tensor) -> Any:
     try:
         return model(images)
     except RuntimeError as error:
-        if held is None or held.views or _NO_VIEW not in str(error):
+        views = _NO_VIEW in str(error)
+        if not views or not isinstance(model, nn.Module) or held is None or held.views:
             raise
         held.views = True
-        _put_back(held.owner)
+        _put_back(model)
         return model(images.contiguous())
 
 
