@@ -51,6 +51,14 @@ def detector():
 
 def segmenter():
     return nn.Conv2d(3, 2, 1), ("road", "rest")
+
+class Viewing(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv, self.linear = nn.Conv2d(3, 8, 3), nn.Linear(8 * 6 * 6, 4)
+
+    def forward(self, images):
+        return self.linear(self.conv(images).view(len(images), -1))
 """
 
 
@@ -183,6 +191,29 @@ def test_detectors_and_segmenters_come_from_files_too(file, images):
     assert segmenter(images).shape[:2] == (len(images), 2)
     with pytest.raises(InputError, match="returned a str; expected a Segmenter"):
         load_segmenter("mine.py:words")
+
+
+@pytest.mark.parametrize(
+    ("load", "spec"),
+    [
+        (models.load_classifier, "squeezenet1_1"),
+        (models.load_classifier, "xception_ridge"),
+        (models.load_classifier, "torchvision:resnet18"),
+        (load_detector, "coco_ssd"),
+        (load_segmenter, "segnet-basic-camvid"),
+    ],
+)
+def test_convolutions_of_known_models_lie_channels_last(load, spec):
+    model = load(spec, pretrained=False)
+    weights = [weight for weight in model.parameters() if weight.ndim == 4]
+    assert weights
+    assert all(w.is_contiguous(memory_format=torch.channels_last) for w in weights)
+
+
+def test_a_model_of_ones_own_may_take_views(file):
+    victim = models.load_classifier(f"{file}:Viewing")
+    assert victim.network.conv.weight.is_contiguous()
+    assert victim(torch.rand(2, 3, 8, 8)).shape == (2, 4)
 
 
 def test_several_specs_in_one_text():

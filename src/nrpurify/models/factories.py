@@ -6,13 +6,17 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
+
+import torch
+from torch import nn
 
 from nrpurify.core.errors import InputError
 from nrpurify.core.plugins import file_sha256, load_factory
 from nrpurify.core.registry import Entry, Registry, near_matches
 from nrpurify.core.spec import is_factory_spec, parse_one
 
+_Module = TypeVar("_Module", bound=nn.Module)
 Libraries = Mapping[str, Callable[..., Any]]
 """Builders by the name before the colon, such as ``torchvision``; they take the name behind it."""
 
@@ -28,6 +32,25 @@ class Source:
     def is_foreign(self) -> bool:
         """Whether somebody else wrote it."""
         return not self.entry.is_own
+
+
+def ready(model: _Module, device: torch.device | str | None, *, foreign: bool = False) -> _Module:
+    """A model on its device, in eval mode, without weight gradients.
+
+    Weights of convolutions are laid channels last, so that these take less time. A foreign model
+    keeps its own order, since it may flatten what a convolution returns by ``x.view``.
+
+    Args:
+        model: Of any kind.
+        device: Where to put it; None leaves it where it is.
+        foreign: Whether neither this package nor a library that it knows wrote the network.
+    """
+    if not foreign:
+        for module in model.modules():
+            if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
+                weight = module.weight
+                weight.data = weight.data.contiguous(memory_format=torch.channels_last)
+    return model.to(device).eval().requires_grad_(False)
 
 
 def find_source(name: str, registry: Registry[Any], libraries: Libraries, kind: str) -> Source:

@@ -25,7 +25,7 @@ from nrpurify.core.preprocessing import Channels, find_preprocessing
 from nrpurify.core.registry import Entry
 from nrpurify.core.spec import convert, parse_fraction, parse_one
 from nrpurify.models.classifier import Classifier
-from nrpurify.models.factories import Source, find_source
+from nrpurify.models.factories import Source, find_source, ready
 from nrpurify.models.heads import RIDGE, RIDGE_SIDE, load_head
 from nrpurify.models.registry import VICTIMS
 from nrpurify.models.state import load_checkpoint
@@ -86,10 +86,11 @@ def load_classifier(
     """
     if not isinstance(model, str):
         return as_classifier(model).to(device)
-    return _from_spec(model, pretrained).to(device).eval().requires_grad_(False)
+    classifier, source = _from_spec(model, pretrained)
+    return ready(classifier, device, foreign=source.is_foreign)
 
 
-def _from_spec(spec: str, pretrained: bool) -> Classifier:
+def _from_spec(spec: str, pretrained: bool) -> tuple[Classifier, Source]:
     link = parse_one(spec, "victim")
     name = link.name
     if name.endswith(".onnx") and not name.startswith("onnx:"):
@@ -114,7 +115,7 @@ def _from_spec(spec: str, pretrained: bool) -> Classifier:
     classifier = _changed(classifier, common)
     if "checkpoint" in common and pretrained:
         load_checkpoint(classifier.network, Path(common["checkpoint"]), spec)
-    return classifier
+    return classifier, source
 
 
 def _without_classes(name: str) -> str:

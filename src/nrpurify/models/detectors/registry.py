@@ -10,7 +10,7 @@ from nrpurify.core.errors import InputError
 from nrpurify.core.registry import Registry
 from nrpurify.models.detectors.detector import Detector
 from nrpurify.models.detectors.zoo import AnyDetector, as_detector, torchvision_detector
-from nrpurify.models.factories import make_model
+from nrpurify.models.factories import make_model, ready
 
 DETECTORS: Registry[Any] = Registry(
     "detector", package="nrpurify.models.detectors", group="nrpurify.detectors"
@@ -78,4 +78,4 @@ def load_detector(
         )
     detector = made if isinstance(made, Detector | AnyDetector) else as_detector(made, name=name)
     detector.name, detector.source_sha256 = name, source.sha256
-    return detector.to(device).eval().requires_grad_(False)
+    return ready(detector, device, foreign=source.is_foreign)

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from nrpurify.core.errors import InputError
-from nrpurify.models.factories import make_model
+from nrpurify.models.factories import make_model, ready
 from nrpurify.models.segmenters.camvid import segnet_of_file
 from nrpurify.models.segmenters.registry import SEGMENTERS
 from nrpurify.models.segmenters.segmenter import Segmenter, as_segmenter
@@ -37,7 +37,7 @@ def load_segmenter(
     """
     spec = str(name)
     if spec not in SEGMENTERS and (spec.endswith(".safetensors") or Path(spec).is_file()):
-        return segnet_of_file(Path(spec)).to(device).eval().requires_grad_(False)
+        return ready(segnet_of_file(Path(spec)), device)
     made, source = make_model(
         spec,
         SEGMENTERS,
@@ -54,4 +54,4 @@ def load_segmenter(
             "names of its classes"
         )
     made.name, made.source_sha256 = spec, source.sha256
-    return made.to(device).eval().requires_grad_(False)
+    return ready(made, device, foreign=source.is_foreign)
