@@ -20,6 +20,8 @@ FULL = {
     "8 × 299²": (8, 299, 299),
     "1 × 12 megapixels": (1, 3000, 4000),
 }
+OTHERS = ("micro", "fast-rrdb", "resg", "unet", "nrp")
+"""Designs without shipped weights."""
 DEFENSES = ("jpeg:quality=75", "tvm:weight=30", "median:size=3")
 
 
@@ -56,7 +58,7 @@ def main() -> None:
             images = torch.rand(count, 3, height, width)
             sides = {name: purify(name, images, amp) for name in args.designs}
             if args.full and size == "1 × 224²":
-                sides["nrp"] = purify("nrp", images, amp)
+                sides |= {name: purify(name, images, amp) for name in OTHERS}
             sides["ResNet-50"] = network(classifier, images, amp)
             if not amp:
                 sides |= {spec: _defense(spec, images) for spec in DEFENSES}

@@ -84,42 +84,26 @@ def success_steps(axes: Axes, curves: Mapping[str, Any]) -> None:
     axes.set_xticks([2, 5, 10, 20])
 
 
-def strength(axes: Axes, found: Mapping[str, Any]) -> None:
-    """Accuracy behind ``fast`` by its strength, an attack a row."""
-    rows = found["rows"][::-1]
-    places = range(len(rows))
-    for i, row in enumerate(rows):
-        axes.plot([min(row[1:]), max(row[1:])], [i, i], color=GRID, linewidth=2, zorder=0)
-    names = ["as shipped", "2.5 and 2.1 for all images", "1 and 1"]
-    for column, name, color, marker in zip((1, 2, 3), names, COLORS, MARKERS, strict=False):
-        values = [row[column] for row in rows]
-        axes.plot(values, places, marker, color=color, label=name)
-    names = [row[0].replace("SqueezeNet + MobileNet", "ensemble") for row in rows]
-    axes.set_yticks(list(places), names)
-    axes.set(xlabel="accuracy, %", xlim=(0, 100))
-    axes.legend(loc="lower center", bbox_to_anchor=(0.4, 1), ncols=3, columnspacing=1)
-
-
 TIMES = {
-    "JPEG 75": "jpeg:quality=75",
-    "JPEG 50": "jpeg:quality=75",
-    "JPEG 20": "jpeg:quality=75",
-    "TVM 30": "tvm:weight=30",
-    "TVM 10": "tvm:weight=30",
-    "median 3": "median:size=3",
-    "`fast`": "fast",
-    "`tiny`": "tiny",
+    "jpeg:quality=75": "jpeg:quality=75",
+    "jpeg:quality=50": "jpeg:quality=75",
+    "jpeg:quality=20": "jpeg:quality=75",
+    "tvm:weight=30": "tvm:weight=30",
+    "tvm:weight=10": "tvm:weight=30",
+    "median": "median:size=3",
+    "fast": "fast",
+    "tiny": "tiny",
 }
 """Whose time stands for whose: a setting of the same transformation changes it little."""
 
 
-def cost(axes: Axes, first: Mapping[str, Any], small: Mapping[str, Any], speed: Any) -> None:
+def cost(axes: Axes, found: Mapping[str, Any], speed: Mapping[str, Any]) -> None:
     """Mean accuracy under attacks at 16/255, and on clean images, beside the time of an image."""
     sides = speed["rows"][0]["sides"]
     points = []
-    for name, spec in TIMES.items():
-        found = small if name == "`tiny`" else first
-        points.append((name.strip("`"), 1000 * sides[spec]["median"], *_means(found, name)))
+    for defense, timed in TIMES.items():
+        name = tables.NAMES[defense].strip("`")
+        points.append((name, 1000 * sides[timed]["median"], *_means(found, defense)))
     axes.set(xscale="log", xlabel="ms an image", ylabel="accuracy, %", ylim=(0, 100))
     axes.set_xlim(1, 200)
     axes.set_xticks([1, 10, 100], ["1", "10", "100"])
@@ -130,16 +114,17 @@ def cost(axes: Axes, first: Mapping[str, Any], small: Mapping[str, Any], speed: 
     x = [point[1] for point in points]
     axes.plot(x, [point[2] for point in points], MARKERS[1], color=COLORS[2], label="clean")
     axes.plot(x, [point[3] for point in points], MARKERS[0], color=COLORS[0], label="at 16/255")
-    _, attacked = _means(first, "none")
+    _, attacked = _means(found, "none")
     axes.axhline(attacked, color=COLORS[-1], linestyle=":", label="no defense, at 16/255")
     axes.legend(loc="lower right")
 
 
-def _means(found: Mapping[str, Any], name: str) -> tuple[float, float]:
-    """Clean accuracy, and the mean over attacks at 16/255."""
-    column = [one["name"] for one in found["columns"]].index(name)
-    attacked = [row[column] for row in found["rows"] if " 16," in row[0]]
-    return found["rows"][0][column], sum(attacked) / len(attacked)
+def _means(found: Mapping[str, Any], defense: str) -> tuple[float, float]:
+    """Clean accuracy, and the mean over attacks at 16/255, in percent."""
+    cells = [cell for cell in found["cells"] if cell["defense"] == defense]
+    clean = [100 * cell["value"] for cell in cells if cell["attack"] == "clean"]
+    attacked = [100 * cell["value"] for cell in cells if round(255 * cell.get("eps", 0)) == 16]
+    return sum(clean) / len(clean), sum(attacked) / len(attacked)
 
 
 def _label(axes: Axes, named: Sequence[tuple[str, tuple[float, float]]], gap: float = 4.6) -> None:
@@ -209,9 +194,8 @@ PLOTS: dict[str, tuple[Draw, tuple[str, ...], tuple[float, float]]] = {
     "success-eps": (success_eps, ("curves",), (5.4, 3.6)),
     "success-steps": (success_steps, ("curves",), (5.4, 3.6)),
     "attack-cost": (attack_cost, ("matrix-50",), (5.4, 4.6)),
-    "strength": (strength, ("strength",), (5.4, 5.6)),
     "certified": (radius, ("certify-025",), (5.4, 3.6)),
-    "cost": (cost, ("first-60", "tiny", "speed"), (5.4, 4.2)),
+    "cost": (cost, ("transformations", "speed"), (5.4, 4.2)),
 }
 
 

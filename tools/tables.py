@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from nrpurify import attacks
+from nrpurify.purifiers import build_purifier, load_purifier, shipped
 from nrpurify.results import read_run
 
 RESULTS = Path(__file__).parent.parent / "benchmarks" / "results"
@@ -43,6 +44,7 @@ NAMES = {
     "mobilenet_v1_025": "MobileNetV1",
     "squeezenet1_1": "SqueezeNet",
     "resnet50_thin_ridge": "ResNet-50 thin",
+    "xception": "Xception",
     "xception_ridge": "Xception",
     "vgg16": "VGG16",
     "alexnet": "AlexNet",
@@ -52,7 +54,9 @@ NAMES = {
     "tvm:weight=30": "TVM 30",
     "tvm:weight=10": "TVM 10",
     "median": "median 3",
+    "rp:low=232,high=248,passes=3": "R&P",
     "fast": "`fast`",
+    "fast:coarse=1,fine=1": "`fast`, strength 1",
     "tiny": "`tiny`",
 }
 HEADINGS = {"attack": "images", "gradients": "gradients an image"}
@@ -490,18 +494,40 @@ def _best(values: Sequence[Sequence[float | None]], where: str) -> set[tuple[int
 # Tables that join several results
 
 
+def rows(result: str) -> list[str]:
+    """The attacked images of a kept run, as its table calls them."""
+    return list(dict.fromkeys(_field(cell, "attack") for cell in load(result)["cells"]))
+
+
+def value(result: str, images: str, defense: str, victims: str, metric: str = "") -> float:
+    """Percent, the mean of a kept run's victims but the surrogate.
+
+    Args:
+        result: Name of the kept run.
+        images: As its table calls them, such as ``mi-fgsm 16, Lite0``.
+        defense: Its spec.
+        victims: How their names begin; empty for all.
+        metric: Where there are several.
+    """
+    found = [
+        100 * cell["value"]
+        for cell in load(result)["cells"]
+        if _field(cell, "attack") == images
+        and cell["defense"] == defense
+        and cell["victim"].startswith(victims)
+        and cell.get("in_mean", True)
+        and metric in ("", cell["metric"])
+    ]
+    return float(np.mean(found))
+
+
 def readme() -> str:
-    """README's table: a part of ``families``, and the attacker who sees the purifier."""
-    cells = load("families")["cells"]
+    """README's table: a part of ``results``, and the attacker who sees the purifier."""
     lines = []
     for heading, name in README_ROWS.items():
         line = [heading]
-        for victim in ("efficientnet_lite", "xception"):
-            chosen = [c for c in cells if _field(c, "attack") == name and victim in c["victim"]]
-            bare, behind = (
-                float(np.mean([100 * cell["value"] for cell in chosen if cell["defense"] == one]))
-                for one in ("none", "fast")
-            )
+        for victims in ("efficientnet_lite", "xception"):
+            bare, behind = (value("results", name, one, victims) for one in ("none", "fast"))
             line.append(_pair(bare, behind, strong=heading != "clean"))
         lines.append(line)
     name, eps, clean, *_, attacked = next(r for r in load("adaptive")["rows"] if r[0] == "fast")
@@ -520,9 +546,38 @@ README_ROWS = {
 }
 
 
+def purifiers() -> str:
+    """The designs, their parameters, and their time beside ResNet-50's in each precision."""
+    times = {row["case"]: row["sides"] for row in load("speed")["rows"]}
+    lines = []
+    for name, what in PURIFIERS.items():
+        purifier = load_purifier(name) if name in shipped() else build_purifier(name)
+        count = sum(weight.numel() for weight in purifier.parameters())
+        ratios = [
+            sides[name]["median"] / sides["ResNet-50"]["median"]
+            for sides in (times[f"1 × 224², {precision}"] for precision in ("fp32", "bf16"))
+        ]
+        shown = f"`{name}`" + ("" if name in shipped() else " (design)")
+        lines.append([shown, what, f"{count / 1e6:.1f} M", *(f"{one:.2f} ×" for one in ratios)])
+    heads = ["purifier", "network", "parameters", "time for 224², ResNet-50 = 1, fp32", "bf16"]
+    return markdown(heads, lines)
+
+
+PURIFIERS = {
+    "fast": "residual U-Net behind pixel-unshuffle 4, a shallow stage behind pixel-unshuffle 2, "
+    "a gate",
+    "tiny": "the U-Net alone, smaller, and a gate",
+    "micro": "smaller still: what `tiny` grew from",
+    "fast-rrdb": "4 RRDBs behind pixel-unshuffle",
+    "resg": "an attacker's purifier of Table 3",
+    "unet": "an attacker's purifier of Table 3",
+    "nrp": "the paper's 23 RRDBs at full resolution",
+}
+
+
 def _pair(bare: float, behind: float, strong: bool) -> str:
     text = f"{behind:.1f}"
     return f"{bare:.1f} → **{text}**" if strong and behind > bare else f"{bare:.1f} → {text}"
 
 
-DERIVED: dict[str, Callable[[], str]] = {"readme": readme}
+DERIVED: dict[str, Callable[[], str]] = {"readme": readme, "purifiers": purifiers}
