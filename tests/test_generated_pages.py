@@ -71,18 +71,19 @@ def test_what_was_wanted_is_counted_from_right_answers():
     }
     asked = 3 * content["images"]["n"]
     bare, behind = (sum(hits[one, victim] for victim in victims) for one in ("none", "fast"))
-    assert pages.wanted.clean_cost("efficientnet") == f"{100 * (bare - behind) / asked:.1f}"
+    shown = f"{100 * (bare - behind) / asked:.1f}".replace("-", "−")
+    assert pages.wanted.clean_cost("efficientnet") == shown
     for eps in (4, 8, 16):
         images = f"ssp {eps}, VGG16"
         assert images in pages.tables.rows("transformations")
         best = max(
             pages.tables.value("transformations", images, spec, "")
-            for spec in content_defenses()
+            for spec in measured_defenses()
             if spec.partition(":")[0] in ("jpeg", "tvm", "median", "rp")
         )
         behind = pages.tables.value("transformations", images, "fast", "")
         assert pages.wanted.margin(images) == pytest.approx(behind - best)
 
 
-def content_defenses():
+def measured_defenses():
     return {cell["defense"] for cell in pages.tables.load("transformations")["cells"]}

@@ -104,8 +104,8 @@ def test_purify_counts_its_passes():
     assert network.calls == 1  # 10 <= 8 + 2·1
     purifier.purify(torch.rand(1, 3, 10, 11), tile=8)
     assert network.calls == 1 + 2
-    purifier.purify(torch.rand(9, 3, 200, 300))
-    assert network.calls == 1 + 2 + 3  # 3 images at a time have at most 200,000 pixels
+    purifier.purify(torch.rand(9, 3, 400, 600))
+    assert network.calls == 1 + 2 + 3  # 3 images at a time have at most 800,000 pixels
 
 
 @pytest.mark.parametrize(
