@@ -227,7 +227,7 @@ def static(content: Mapping[str, Any]) -> str:
     for i, row in enumerate(content["rows"]):
         cells = []
         for j, (column, value) in enumerate(zip(columns, row, strict=True)):
-            text = _text(value, column.get("digits", 1), column.get("unit", ""))
+            text = number(value, column.get("digits", 1), column.get("unit", ""))
             cells.append(f"**{text}**" if (i, j) in bold else text)
         lines.append(cells)
     table = markdown([column["name"] for column in columns], lines)
@@ -265,13 +265,14 @@ def markdown(heading: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return "".join(f"| {' | '.join(row)} |\n" for row in (heading, rule, *rows))
 
 
-def _text(value: Any, digits: int = 1, unit: str = "") -> str:
+def number(value: Any, digits: int = 1, unit: str = "") -> str:
+    """A number, or one with its interval, as tables show it; texts stay as they are."""
     if value is None:
         return ""
     if isinstance(value, str):
         return value
     if isinstance(value, list):
-        texts = [_text(one, digits) for one in value]
+        texts = [number(one, digits) for one in value]
         return " to ".join(texts) if len(texts) == 2 else f"{texts[0]} ({texts[1]} to {texts[2]})"
     text = f"{value:,}" if isinstance(value, int) else f"{value:.{digits}f}"
     return text.replace("-", "−") + unit
@@ -465,7 +466,7 @@ def _gain(cells: Sequence[Cell], base: Sequence[Cell], options: Mapping[str, str
     if ours is None or theirs is None or len(ours) != len(theirs):
         return "–"
     ends = interval(ours - theirs)
-    return _text(
+    return number(
         [100 * float((ours - theirs).mean()), *(100 * end for end in ends)],
         int(options.get("digits", 1)),
     )
@@ -546,19 +547,21 @@ README_ROWS = {
 }
 
 
+def time_ratio(name: str, case: str) -> str:
+    """Time of a purifier in ResNet-50's, in a case of ``speed``."""
+    (sides,) = [row["sides"] for row in load("speed")["rows"] if row["case"] == case]
+    return f"{sides[name]['median'] / sides['ResNet-50']['median']:.2f} ×"
+
+
 def purifiers() -> str:
     """The designs, their parameters, and their time beside ResNet-50's in each precision."""
-    times = {row["case"]: row["sides"] for row in load("speed")["rows"]}
     lines = []
     for name, what in PURIFIERS.items():
         purifier = load_purifier(name) if name in shipped() else build_purifier(name)
         count = sum(weight.numel() for weight in purifier.parameters())
-        ratios = [
-            sides[name]["median"] / sides["ResNet-50"]["median"]
-            for sides in (times[f"1 × 224², {precision}"] for precision in ("fp32", "bf16"))
-        ]
+        ratios = [time_ratio(name, f"1 × 224², {precision}") for precision in ("fp32", "bf16")]
         shown = f"`{name}`" + ("" if name in shipped() else " (design)")
-        lines.append([shown, what, f"{count / 1e6:.1f} M", *(f"{one:.2f} ×" for one in ratios)])
+        lines.append([shown, what, f"{count / 1e6:.1f} M", *ratios])
     heads = ["purifier", "network", "parameters", "time for 224², ResNet-50 = 1, fp32", "bf16"]
     return markdown(heads, lines)
 

@@ -16,7 +16,7 @@ HARD = ("fgsm", "mi-fgsm", "dim", "dim-ti")
 def clean_cost(victims: str) -> str:
     """Points of clean accuracy."""
     bare, behind = (tables.value("results", "clean", one, victims) for one in ("none", FAST))
-    return f"{bare - behind:.1f}".replace("-", "−")
+    return tables.number(bare - behind)
 
 
 def kept(victims: str, eps: int) -> str:
@@ -44,8 +44,8 @@ def share(result: str, images: str, victims: str, metric: str = "") -> float:
     return 100 * (behind - bare) / (clean - bare)
 
 
-def least_share(attacks: Sequence[str], surrogate: str, victims: str) -> str:
-    """The least such share of several attacks, and the greatest."""
+def least_to_most(attacks: Sequence[str], surrogate: str, victims: str) -> str:
+    """The least and the greatest share that ``fast`` gives back under several attacks."""
     shares = [share("results", f"{one} 16, {surrogate}", victims) for one in attacks]
     return f"{min(shares):.0f} to {max(shares):.0f} %"
 
@@ -54,10 +54,8 @@ def margin(images: str, result: str = "transformations", metric: str = "") -> fl
     """Points between ``fast`` and the best input transformation."""
     specs = {cell["defense"] for cell in tables.load(result)["cells"]}
     others = {spec for spec in specs if spec != "none" and spec.partition(":")[0] not in OWN}
-    behind, *rest = (
-        tables.value(result, images, spec, "", metric) for spec in (FAST, *sorted(others))
-    )
-    return behind - max(rest)
+    best = max(tables.value(result, images, spec, "", metric) for spec in others)
+    return tables.value(result, images, FAST, "", metric) - best
 
 
 OWN = (FAST, "tiny")
@@ -76,14 +74,6 @@ def given_back(result: str, metric: str) -> str:
     return ", ".join(f"{one:.0f} %" for one in shares)
 
 
-def time(name: str) -> str:
-    """Time of 8 images of 224 pixels in bf16, beside ResNet-50's."""
-    (sides,) = [
-        row["sides"] for row in tables.load("speed")["rows"] if row["case"] == "8 × 224², bf16"
-    ]
-    return f"{sides[name]['median'] / sides['ResNet-50']['median']:.2f} ×"
-
-
 def table() -> str:
     """What was wanted, the threshold, and a column for each family of victims."""
     both = (LITES, XCEPTION)
@@ -95,21 +85,22 @@ def table() -> str:
         found = [factor(attacks, surrogate, victims) for victims in both]
         what = f"success of {len(attacks)} attacks at 16, {surrogate}"
         rows.append([what, f"falls by {wanted_factor} times (Lites)", *found])
-        found = [least_share(attacks, surrogate, victims) for victims in both]
+        found = [least_to_most(attacks, surrogate, victims) for victims in both]
         what = f"each of these {len(attacks)}: given back of what it took"
         rows.append([what, "at least 60 % (Xception)", *found])
     rows.append(["attacks with `fast` ahead of each transformation", "all", ahead(), ""])
     for images in ("ssp 4, VGG16", f"mi-fgsm 4, {ENSEMBLE}", "mi-fgsm 4, Lite0"):
         what = f"{images}: points ahead of the best"
-        rows.append([what, "at least 3", f"{margin(images):.1f}", ""])
+        rows.append([what, "at least 3", tables.number(margin(images)), ""])
     for name, wanted, result, metric in (
         ("coco-ssd", 80, "detect-64", "mAP50"),
         ("SegNet-Basic", 90, "segment-117", "pixel accuracy"),
     ):
         what = f"{name}, SSP 16 and CDA 16: given back"
         rows.append([what, f"at least {wanted} %", given_back(result, metric), ""])
-    points = f"{margin('cda 8', 'detect-64', 'mAP50'):.1f}"
+    points = tables.number(margin("cda 8", "detect-64", "mAP50"))
     rows.append(["coco-ssd, CDA 8: points ahead of the best", "more than 0", points, ""])
     for name, most in (("fast", "1.3"), ("tiny", "0.33")):
-        rows.append([f"time of `{name}`, ResNet-50 = 1", f"at most {most} ×", time(name), ""])
+        taken = tables.time_ratio(name, "8 × 224², bf16")
+        rows.append([f"time of `{name}`, ResNet-50 = 1", f"at most {most} ×", taken, ""])
     return tables.markdown(["goal", "wanted", "EfficientNet-Lites", "Xception"], rows)

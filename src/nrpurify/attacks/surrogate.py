@@ -129,8 +129,8 @@ def _put_back(model: nn.Module) -> None:
 def ask(model: Callable[[Tensor], Any], images: Tensor) -> Any:
     """What a model answers to images, however they lie in memory.
 
-    Channels-last tensors have no views such as ``x.view(len(x), -1)``. A frozen model that takes
-    one is asked again with contiguous images and weights, and gets those until it is thawed.
+    Channels-last tensors have no views such as ``x.view(len(x), -1)``. A frozen model that needs
+    them is asked again. From then until it is thawed, images and weights are contiguous.
     """
     held = _HELD.get(id(model))
     if held is not None and held.views:

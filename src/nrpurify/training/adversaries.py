@@ -283,7 +283,6 @@ class AdversaryMaker:
             from nrpurify.models import load_classifier
 
             classifier = load_classifier(name, device=self.device)
-            classifier.to(memory_format=torch.channels_last)
             if any_size:
                 classifier.input_size = None
             self._classifiers[key] = classifier
