@@ -46,7 +46,7 @@ def main() -> None:
             "all public names": fresh("import torch", names),
             "purify one image": fresh("import torch", f"{purify}, '--overwrite'])"),
         }
-        bench.row("a fresh process; all but the first beyond import torch", sides)
+        bench.row("a fresh process; all rows but the first come on top of import torch", sides)
         bench.write()
 
 

@@ -181,7 +181,7 @@ def test_evaluate(run, monkeypatch):
     out, _ = run(*words("evaluate"), "--steps", 1, "--victim", "squeezenet1_1")
     found = json.loads(Path("results.json").read_text())
     assert found["settings"]["attack"] == "dim-ti"
-    assert found["settings"]["surrogate"] == "timm:resnet50"
+    assert found["settings"]["surrogate"] == "efficientnet_lite0"
     assert set(found["mean"]) == {"clean", "attacked", "purified", "purified_clean"}
     assert f"{100 * found['mean']['purified']:.1f}" in out
     assert found["mean"]["clean"] >= 1 / 3  # the labels are those of the photographs

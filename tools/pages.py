@@ -29,7 +29,7 @@ ABOUT = {
     "cda": ("attack", "the generator of the attack CDA, 2 residual blocks"),
     "fff": ("attack", "the universal pattern of the attack FFF"),
     "fast": ("purifier", "the default purifier"),
-    "tiny": ("purifier", "a purifier of a quarter of the cost of `fast`"),
+    "tiny": ("purifier", "a smaller purifier, with 0.2 to 0.5 of `fast`'s time"),
     "denoise-025": ("denoiser", "a denoiser for certificates, with the network of `tiny`"),
     "segnet-basic-camvid": ("segmenter", "SegNet-Basic for CamVid's 11 classes"),
 }
@@ -108,8 +108,9 @@ def _short(value: Any) -> Any:
 PERFORMANCE_INTRO = """# Performance
 
 Medians of runs in turn, with quartiles; smaller is better. *Ratio* is to the first row of a table.
-`make bench` measures, on an idle machine. The JSON of these tables is in `benchmarks/results/`, the
-method in `benchmarks/README.md`.
+`make bench` measures, on an idle machine. The sections come from several machines, so times compare
+within one section alone. The JSON of these tables is in `benchmarks/results/`, the method in
+`benchmarks/README.md`.
 """
 TITLES = {
     "speed": "Purifiers and other defenses",

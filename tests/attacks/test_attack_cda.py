@@ -148,6 +148,11 @@ def test_a_constant_generator_leads_to_the_nearest_face_of_the_box(images):
     torch.testing.assert_close(cda(Constant(0.52), near), torch.full_like(near, 0.52))
 
 
+def test_a_plain_function_is_a_generator_as_well(images):
+    brighter = cda(lambda batch: batch + 1, images, eps=0.1)
+    torch.testing.assert_close(brighter, (images + 0.1).clamp(max=1))
+
+
 def test_smoothing_is_a_3x3_gaussian_of_sigma_1():
     spot = torch.zeros(1, 3, 7, 7)
     spot[..., 3, 3] = 1

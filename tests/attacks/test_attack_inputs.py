@@ -81,6 +81,12 @@ def test_models_that_are_no_classifiers(name, model, message, images, labels):
         get(name).function(model, images, labels)
 
 
+@pytest.mark.parametrize("name", GRADIENT)
+def test_no_model(name, images, labels):
+    with pytest.raises(InputError, match=r"the model is a NoneType; .* expected a module"):
+        get(name).function(None, images, labels)
+
+
 def test_other_answers(images):
     with pytest.raises(InputError, match="answered dict to 3 images"):
         i_fgsm(lambda x: {"logits": x}, images)
@@ -89,9 +95,9 @@ def test_other_answers(images):
 
 
 @pytest.mark.parametrize("name", [n for n in GRADIENT if "steps" in get(n).settings])
-@pytest.mark.parametrize("steps", [0, -3])
+@pytest.mark.parametrize("steps", [0, -3, 2.5, "3"])
 def test_steps(name, steps, classifier, images):
-    with pytest.raises(InputError, match=f"steps is {steps}; expected at least 1"):
+    with pytest.raises(InputError, match=f"steps is {steps!r}; expected at least 1"):
         get(name).function(classifier, images, steps=steps)
 
 

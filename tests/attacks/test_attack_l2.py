@@ -1,16 +1,19 @@
 """ℓ2 budgets: closed forms on linear models, other packages, 8-bit values."""
 
+import pickle
+
 import pytest
 import torch
 from torch import nn
 
-from nrpurify.attacks import get, mi_fgsm, pgd
+from nrpurify.attacks import get, mi_fgsm, names, pgd
 from nrpurify.attacks.apgd import APGDCE, APGDDLR
 from nrpurify.attacks.constraints import round_within
 from nrpurify.attacks.losses import Criterion
 from nrpurify.attacks.problem import AttackProblem
 from nrpurify.attacks.restarts import Watch
 from nrpurify.attacks.runner import AttackSpec
+from nrpurify.attacks.step_size import StepSize
 from nrpurify.core.errors import InputError
 from nrpurify.core.images import from_uint8, to_uint8
 from nrpurify.core.spec import parse_eps
@@ -163,3 +166,38 @@ def test_a_spec_has_a_norm():
     assert AttackSpec("pgd", eps=3.0, norm="l2").described()["step_size"] == 2.5 * 3.0 / 10
     with pytest.raises(InputError, match="norm is 'linf'; ddn supports l2"):
         AttackSpec("ddn").check()
+
+
+class Unit(nn.Module):
+    """A linear model: every step of an ℓ2 attack goes the same way."""
+
+    def forward(self, images):
+        two = images.flatten(1).mean(1, keepdim=True)
+        return torch.cat([two, -two], 1)
+
+
+WITH_A_STEP = [
+    name
+    for name in names()
+    if issubclass(get(name).attack, StepSize) and "step_size" in get(name).settings
+]
+
+
+@pytest.mark.parametrize("preset", ["paper", "authors"])
+@pytest.mark.parametrize("name", ["i-fgsm", "pgd", "dim", "mi-fgsm", "logit"])
+def test_no_preset_takes_steps_of_linf_in_l2(name, preset):
+    images = torch.full((1, 3, 8, 8), 0.5)
+    attacked = get(name).function(
+        Unit(), images, torch.tensor([0]), eps=1.0, norm="l2", preset=preset, generator=seeded()
+    )
+    assert float((attacked - images).flatten().norm()) > 0.9
+
+
+@pytest.mark.parametrize("name", WITH_A_STEP)
+def test_equal_settings_take_equal_steps(name):
+    attack = get(name).attack.create()
+    copied = pickle.loads(pickle.dumps(attack))  # as a worker process gets it
+    assert copied == attack
+    assert copied.length(3.0, "l2") == attack.length(3.0, "l2") >= 3 / attack.steps
+    given = type(attack).create(step_size=0.3)
+    assert given.length(3.0, "l2") == given.length(3.0) == 0.3

@@ -95,6 +95,11 @@ def test_near_matches(name, near):
         get(name)
 
 
+def test_several_names_in_one_are_told():
+    with pytest.raises(InputError, match="no attack 'ssp,cda'; these are 2 names; give each by"):
+        get("ssp,cda")
+
+
 def test_a_name_like_none_lists_all():
     with pytest.raises(InputError, match=r"noise, fgsm, r-fgsm"):
         get("xyzzy")

@@ -243,7 +243,7 @@ def test_presets_are_pinned():
 
 def test_settings_override_the_preset():
     found = SelfSupervisedPerturbation.create("authors", steps=3, distance=None)
-    assert found.settings() == {**PINNED["authors"], "steps": 3}
+    assert found.in_force() == {**PINNED["authors"], "steps": 3}
     with pytest.raises(InputError, match=r"no preset 'fast'; expected one of paper, authors"):
         SelfSupervisedPerturbation.create("fast")
 

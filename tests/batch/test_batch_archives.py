@@ -156,7 +156,8 @@ def table(values, kind):
     ).replace_schema_metadata({"huggingface": "{}"})
 
 
-STRUCT = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+STRUCT_FIELDS = [("bytes", pa.binary()), ("path", pa.string())]
+STRUCT = pa.struct(STRUCT_FIELDS)
 
 
 def test_parquet_of_structs_as_datasets_has_them(tmp_path):
@@ -175,6 +176,68 @@ def test_parquet_of_structs_as_datasets_has_them(tmp_path):
     assert images[4] is None
     assert images[69]["path"] == "69.png"
     assert pixel(images[69]["bytes"]) == [255 - 69, 255, 0]
+
+
+def made_of(values, tmp_path, kind=STRUCT):
+    pq.write_table(table(values, kind), tmp_path / "x.parquet")
+    result = purified(tmp_path / "x.parquet", tmp_path / "y.parquet")
+    return result, pq.read_table(tmp_path / "y.parquet").column("image").to_pylist()
+
+
+def test_parquet_rows_with_a_path_alone_fail(tmp_path):
+    values = [
+        {"bytes": encoded(1), "path": "a.jpg"},
+        {"bytes": None, "path": "imgs/b.png"},
+        {"bytes": None, "path": None},
+    ]
+    result, images = made_of(values, tmp_path)
+    assert result.parts == 1
+    [(_, reason)] = result.failures
+    assert "row 1: only the path 'imgs/b.png' is stored" in reason
+    assert "embed the images" in reason
+    assert images[1] is None
+    assert images[2] == values[2]
+
+
+@pytest.mark.parametrize("path", ["", ".", "/", "..", "a/..", "\0"])
+def test_parquet_rows_whose_path_names_no_file_keep_it(tmp_path, path):
+    values = [{"bytes": encoded(1), "path": path}, {"bytes": encoded(2), "path": "b.jpg"}]
+    result, images = made_of(values, tmp_path)
+    assert (result.parts, result.failures) == (2, [])
+    assert [image["path"].removesuffix(".png") for image in images] == [path, "b"]
+
+
+def test_parquet_paths_of_another_type_are_kept(tmp_path):
+    kind = pa.struct([("bytes", pa.binary()), ("path", pa.int64())])
+    result, images = made_of([{"bytes": encoded(1), "path": 5}], tmp_path, kind)
+    assert (result.parts, result.failures) == (1, [])
+    assert images[0]["path"] == 5
+
+
+def test_a_parquet_path_that_is_no_text_fails_its_row_only(tmp_path):
+    ends = pa.py_buffer(np.array([0, 1, 2], np.int32).tobytes())
+    paths = pa.StringArray.from_buffers(2, ends, pa.py_buffer(b"\xffb"))  # no UTF-8
+    content = pa.array([encoded(1), encoded(2)])
+    given = pa.table({"image": pa.StructArray.from_arrays([content, paths], ["bytes", "path"])})
+    pq.write_table(given, tmp_path / "x.parquet")
+    result = purified(tmp_path / "x.parquet", tmp_path / "y.parquet")
+    assert result.parts == 1
+    assert "row 0: cannot process 'row-0'" in result.failures[0][1]
+    images = pq.read_table(tmp_path / "y.parquet").column("image").to_pylist()
+    assert images[0] is None
+    assert images[1]["path"] == "b.png"
+
+
+def test_a_broken_image_where_nothing_may_be_null(tmp_path):
+    fields = [pa.field(name, kind, nullable=False) for name, kind in STRUCT_FIELDS]
+    schema = pa.schema([pa.field("image", pa.struct(fields), nullable=False)])
+    values = [{"bytes": b"no", "path": "a.png"}, {"bytes": encoded(1), "path": "b.png"}]
+    given = pa.table([pa.array(values, pa.struct(fields))], schema=schema)
+    pq.write_table(given, tmp_path / "x.parquet")
+    result = purified(tmp_path / "x.parquet", tmp_path / "y.parquet")
+    assert (result.parts, len(result.failures)) == (1, 1)
+    images = pq.read_table(tmp_path / "y.parquet").column("image").to_pylist()
+    assert images[0] == {"bytes": b"", "path": ""}
 
 
 def test_parquet_of_bytes(tmp_path):

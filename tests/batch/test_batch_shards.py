@@ -23,7 +23,7 @@ from nrpurify.batch.work import _Budget, image_size
 from nrpurify.core.errors import InputError
 from nrpurify.core.manifest import Job
 from nrpurify.core.progress import NO_VALUES, Progress
-from nrpurify.purifiers import build_purifier
+from nrpurify.purifiers import Purifier, build_purifier
 
 
 @pytest.fixture
@@ -73,6 +73,22 @@ def test_workers_and_batches_change_no_byte(folder, options):
     assert [name for name, _ in statuses(other)] == names
     assert statuses(other) == statuses(first)
     assert torch.get_num_threads() == 1
+
+
+@pytest.mark.parametrize("error", [MemoryError("no memory"), ValueError("one image at a time")])
+def test_a_batch_that_fails_is_made_image_by_image(folder, monkeypatch, error):
+    _, expected = purified(folder, "a", batch=1)
+    whole = Purifier.purify
+
+    def purify(self, images, **options):
+        if len(images) > 1:
+            raise error
+        return whole(self, images, **options)
+
+    monkeypatch.setattr(Purifier, "purify", purify)
+    result, found = purified(folder, "b", batch=2)
+    assert found == expected
+    assert result.count("failed") == 1  # 05.png, which is broken
 
 
 @pytest.mark.parametrize("spec", ["noise", "rp:low=40,high=50", "nips-r3"])

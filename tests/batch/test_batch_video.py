@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from nrpurify.batch import purify_folder
+from nrpurify.batch import purify_folder, video
 from nrpurify.batch.video import ClipGate
 from nrpurify.core.errors import InputError, MissingExtraError
 from nrpurify.core.progress import NO_VALUES, Progress
@@ -144,6 +144,32 @@ def test_clips_that_cannot_be(tmp_path, make, options, words):
     assert result.items[1].status == "done"
     assert not (tmp_path / "out" / "a.mkv").exists()
     assert not [path for path in (tmp_path / "out").iterdir() if path.name.startswith(".")]
+
+
+def test_giant_frames_are_refused_before_any_is_decoded(tmp_path, monkeypatch):
+    clip = write_clip(tmp_path / "a.mkv")
+    monkeypatch.setattr(video, "_events", lambda *_: pytest.fail("was decoded"))
+    result = purified(clip, tmp_path / "b.mkv", max_pixels=32 * 24 - 1)
+    assert "a frame has 32×24 pixels, more than the limit of 767" in result.failures[0][1]
+
+
+def test_ffmpeg_itself_takes_no_memory_for_a_giant_frame(tmp_path):
+    clip = write_clip(tmp_path / "a.mkv", size=(2048, 1024), times=[0], audio=False)
+    result = purified(clip, tmp_path / "b.mkv", max_pixels=1000)
+    assert "far more than the limit of 1,000 pixels" in result.failures[0][1]
+    with pytest.raises(av.error.FFmpegError), video._open(clip, 1000) as given:
+        next(given.decode(video=0))
+
+
+def test_frames_that_grow_on_the_way_are_refused(tmp_path):
+    parts = [
+        write_clip(tmp_path / f"{side}.ts", size=(side, side), audio=False, codec="libx264")
+        for side in (32, 48)
+    ]
+    joined = tmp_path / "a.mov"
+    joined.write_bytes(b"".join(part.read_bytes() for part in parts))
+    result = purified(joined, tmp_path / "b.mkv", max_pixels=48 * 48 - 1)
+    assert "a frame has 48×48 pixels, more than the limit of 2,303" in result.failures[0][1]
 
 
 @pytest.mark.parametrize("codec", ["nonsense", "aac"])

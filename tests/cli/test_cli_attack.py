@@ -240,6 +240,39 @@ def test_one_file_into_one_file(run, photos, tmp_path):
     assert not (tmp_path / "manifest.jsonl").exists()
 
 
+def test_one_file_is_made_again_with_overwrite(run, photos, tmp_path):
+    args = ("attack", photos / "a.png", tmp_path / "x.png", *QUICK, "--save-tensors")
+    (tmp_path / "x.safetensors").write_bytes(b"mine")
+    code, _, err = run(*args)
+    assert code == 2
+    assert f"'{tmp_path / 'x.safetensors'}' is there already; use --overwrite" in err
+    assert not (tmp_path / "x.png").exists()
+    assert run(*args, "--overwrite")[0] == 0
+    made = contents(tmp_path)
+    code, _, err = run(*args, "--eps", "8/255")
+    assert code == 2
+    assert f"'{tmp_path / 'x.png'}' is there already; use --overwrite" in err
+    assert contents(tmp_path) == made
+    assert run(*args, "--eps", "8/255", "--overwrite")[0] == 0
+    again = contents(tmp_path)
+    assert {name for name in made if made[name] != again[name]} == {
+        Path("x.png"),
+        Path("x.safetensors"),
+    }
+
+
+def test_a_surrogate_without_layers_names_them(run, photos, tmp_path):
+    file = tmp_path / "mine.py"
+    file.write_text(
+        "from torch import nn\n\n\ndef build():\n"
+        "    return nn.Sequential(nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten())\n"
+    )
+    code, _, err = run("attack", photos, tmp_path / "out", "--surrogate", f"{file}:build")
+    assert code == 2
+    assert "(--layer, in a plan layer); expected one of " in err
+    assert "network.0, network.1" in err
+
+
 def test_a_destination_that_cannot_be(run, photos, tmp_path):
     (tmp_path / "file").touch()
     code, _, err = run("attack", photos, tmp_path / "file" / "out", *QUICK)

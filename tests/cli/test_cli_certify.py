@@ -48,9 +48,20 @@ def test_a_folder_is_certified(run, tmp_path):
 
 @pytest.mark.parametrize(
     ("args", "message"),
-    [(("--sigma", 0), "sigma is 0.0; expected"), (("--classes", "x"), "leave it or --labels out")],
+    [
+        (("--sigma", 0), "sigma is 0.0; expected"),
+        (("--classes", "x"), "leave it or --labels out"),
+        (("--plugin", "absent.py"), "absent.py"),
+    ],
 )
 def test_bad_options_are_named(run, args, message):
     code, _, err = run(*args)
     assert code == 2
     assert message in err
+
+
+def test_images_without_labels_name_both_ways(photos, tmp_path, capsys):
+    (photos / "sub" / "c.png").unlink()
+    for command in ("certify", "evaluate"):
+        assert main([command, str(photos), "--out", str(tmp_path / "out")]) == 2
+        assert "(--labels FILE.csv, in plans and Python: labels)" in capsys.readouterr().err

@@ -18,3 +18,23 @@ def test_scores_of_a_folder(run, photos, tiny_file, tmp_path):
     assert code == 1
     assert "2 of 2 at or above 0.00" in err
     assert "a.png" in err
+
+
+def test_names_in_both_folders_are_counted(run, photos, photo, tiny_file, tmp_path):
+    given = ("detect", photos, "--purifier", tiny_file, "--device", "cpu", "--attacked")
+    for name in ("a.png", "b.png", "other.png"):  # attacks make PNG files of JPEG files
+        photo(tmp_path / "attacked" / name)
+    code, _, err = run(*given, tmp_path / "attacked")
+    assert code == 0, err
+    assert "2 of the 3 attacked images have the name of a clean one" in err
+    for name in ("a.png", "b.png"):
+        (tmp_path / "attacked" / name).unlink()
+    code, _, err = run(*given, tmp_path / "attacked", "--quiet")
+    assert code == 0
+    assert "warning: no attacked image has the name of a clean one" in err
+
+
+def test_detect_loads_plugins(run, photos, tmp_path):
+    code, _, err = run("detect", photos, "--plugin", tmp_path / "absent.py")
+    assert code == 2
+    assert "absent.py" in err

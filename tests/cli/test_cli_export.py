@@ -19,3 +19,7 @@ def test_what_cannot_be_exported(run, tmp_path):
     code, _, errors = run("export", "jpeg", "--out", str(tmp_path / "x.onnx"))
     assert code == 2
     assert "JPEG works outside of torch" in errors
+    code, _, errors = run("export", "fast", "--out", str(tmp_path / "tiny.foo"))
+    assert code == 2
+    assert "tiny.foo'; expected a name that ends in .onnx (onnx) or" in errors
+    assert "takes a minute" not in errors

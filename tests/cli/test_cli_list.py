@@ -1,14 +1,22 @@
 """``nrpurify list``."""
 
 import json
+import sys
+from pathlib import Path
 
 import pytest
 
 from nrpurify import attacks, defenses, models
+from nrpurify.attacks.registry import ATTACKS
 from nrpurify.attacks.spec import read_spec
+from nrpurify.defenses.registry import DEFENSES
+from nrpurify.evaluation.metrics import METRICS
+from nrpurify.evaluation.tasks import TASKS
 from nrpurify.models.detectors import detector_names
+from nrpurify.models.registry import VICTIMS
 from nrpurify.models.segmenters import SEGMENTERS
 from nrpurify.purifiers import DESIGNS, shipped
+from nrpurify.purifiers.registry import PURIFIERS
 
 NAMES = {
     "attacks": attacks.names(),
@@ -43,6 +51,31 @@ def test_settings_are_shown_as_specs_take_them(run, monkeypatch):
             if value is not None:
                 text = str(value).lower() if isinstance(value, bool) else value
                 assert read_spec(f"{row['name']}:{name}={text}")[1] == {name: value}
+
+
+def test_plugins_of_a_file_are_listed(run, no_plugins):
+    before = set(sys.modules)
+    file = Path(__file__).parents[1] / "plugins" / "example" / "nrpurify_example.py"
+    entries = {
+        "attacks": (ATTACKS, "one-color"),
+        "defenses": (DEFENSES, "posterize"),
+        "victims": (VICTIMS, "brightest-channel"),
+        "purifiers": (PURIFIERS, "two-convolutions"),
+        "tasks": (TASKS, "retrieve"),
+        "metrics": (METRICS, "recall"),
+    }
+    try:
+        for kind, (_, name) in entries.items():
+            code, text, err = run("list", kind, "--plugin", file, "--json")
+            assert code == 0, err
+            (row,) = [row for row in json.loads(text) if row["name"] == name]
+            assert "distilled head" not in row["source"]
+    finally:
+        for registry, name in entries.values():
+            registry.forget(name)
+        for name in set(sys.modules) - before:
+            if "nrpurify_example" in name:
+                del sys.modules[name]
 
 
 def test_an_unknown_kind_names_the_known_ones(run):

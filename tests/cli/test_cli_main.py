@@ -1,16 +1,20 @@
 import io
 import json
+import re
 import runpy
 import subprocess
 import sys
 
 import pytest
+import typer
 from hypothesis import given
 from hypothesis import strategies as st
 
 import nrpurify
 from nrpurify.cli import main
+from nrpurify.cli.app import app
 from nrpurify.cli.common import (
+    PLAN_HELP,
     AmpChoice,
     eps_option,
     note,
@@ -20,8 +24,19 @@ from nrpurify.cli.common import (
     resolve_device,
 )
 from nrpurify.core.errors import InputError
+from nrpurify.evaluation import shipped_plans
 
-COMMANDS = ("demo", "attack", "purify", "train", "evaluate", "certify", "list", "weights fetch")
+
+def all_commands(command, words=()):
+    """The command line of each command, without groups of commands."""
+    children = getattr(command, "commands", {})
+    if not children:
+        yield " ".join(words)
+    for name in children:
+        yield from all_commands(children[name], (*words, name))
+
+
+COMMANDS = tuple(all_commands(typer.main.get_command(app)))
 
 SEES_TORCH = """
 import sys
@@ -43,7 +58,7 @@ def test_help_does_not_import_torch():
 def test_every_help_shows_an_example(run, command):
     code, out, _ = run(*command.split(), "--help")
     assert code == 0
-    assert f"nrpurify {command.split()[0]}" in out.split("Example")[1]
+    assert f"nrpurify {command}" in " ".join(out.split("Example")[1].split())
 
 
 @pytest.mark.parametrize("command", ["demo", "attack", "purify", "train", "evaluate"])
@@ -52,6 +67,40 @@ def test_every_command_takes_seed_device_and_json(run, monkeypatch, command):
     _, out, _ = run(command, "--help")
     for flag in ("--seed", "--device", "--json"):
         assert flag in out
+
+
+def panels(run, monkeypatch, command):
+    """The options in each panel of a help page."""
+    monkeypatch.setenv("COLUMNS", "120")
+    found = {}
+    for line in run(*command.split(), "--help")[1].splitlines():
+        if line.startswith("╭─ "):
+            options = found.setdefault(line.split()[1], [])
+        elif flags := re.match(r"│ \*? *(--[\w-]+)", line):
+            options.append(flags[1])
+    return found
+
+
+def test_options_stand_in_the_panel_of_what_they_belong_to(run, monkeypatch):
+    train = panels(run, monkeypatch, "train")
+    assert "--steps" in train["Options"]
+    assert train["Data"] == ["--data", "--out", "--resume"]
+    paper = panels(run, monkeypatch, "paper run")
+    assert "--steps" in paper["Options"]
+    assert {"--images", "--labels", "--scenes", "--annotations", "--frames", "--masks"} <= {
+        *paper["Data"]
+    }
+    assert paper["Attack"] == ["--trained"]
+    assert "--steps" in panels(run, monkeypatch, "attack")["Attack"]
+
+
+@pytest.mark.parametrize("command", ["evaluate", "grid"])
+def test_help_names_all_shipped_plans(run, monkeypatch, command):
+    monkeypatch.setenv("COLUMNS", "200")
+    assert PLAN_HELP in run(command, "--help")[1]
+    assert set(shipped_plans()) <= set(re.findall(r"\w+", PLAN_HELP))
+    if command == "grid":
+        assert "recipe" not in run(command, "--help")[1]
 
 
 @pytest.mark.parametrize("command", ["", "attack", "weights", "weights fetch", "train-attack cda"])

@@ -155,9 +155,6 @@ def test_files_that_no_manifest_lists_are_never_replaced(run, photos, tmp_path, 
         assert code == 2
         assert "is there already and no manifest of nrpurify lists it, so not even" in err
         assert mine.read_bytes() == b"mine"
-        code, _, err = run("purify", photos / "a.png", mine, "--purifier", tiny_file, *extra)
-        assert code == 2
-        assert "is a file; expected sources and then a destination" in err
     assert [path.name for path in mine.parent.iterdir()] == ["a.png"]
 
 
@@ -259,7 +256,7 @@ def test_several_sources_and_the_last_argument(run, photos, photo, tmp_path, tin
     assert f": {out}" in err
     assert set(pixels_of(out)) == {"a.png", "b.png"}
     before = pixels_of(photos)
-    for paths in ((photos / "a.png",), (photos / "a.png", photos / "b.jpg")):
+    for paths in ((photos / "a.png",), (photos / "sub", photos / "a.png", photos / "b.jpg")):
         code, _, err = run("purify", *paths, *args, "--overwrite")
         assert code == 2
         assert "expected sources and then a destination" in err
@@ -391,6 +388,30 @@ def test_one_file_into_one_file(run, photos, tmp_path, tiny_file):
     assert not (tmp_path / "manifest.jsonl").exists()
 
 
+def test_one_file_is_made_again_with_overwrite(run, photos, photo, tmp_path, tiny_file):
+    args = ("purify", photos / "b.jpg", tmp_path / "x.png", "--purifier", tiny_file)
+    assert run(*args)[0] == 0
+    before = read(tmp_path / "x.png")
+    photo(photos / "b.jpg", 9)
+    code, _, err = run(*args)
+    assert code == 2
+    assert f"the destination '{tmp_path / 'x.png'}' is there already; use --overwrite (in" in err
+    assert (read(tmp_path / "x.png") == before).all()
+    code, _, err = run(*args, "--overwrite")
+    assert code == 0
+    assert "1 purified" in err
+    assert (read(tmp_path / "x.png") != before).any()
+    source = (photos / "b.jpg").read_bytes()
+    code, _, err = run("purify", photos / "b.jpg", photos / "b.jpg", *args[3:], "--overwrite")
+    assert code == 2
+    assert "would replace a source image" in err
+    assert (photos / "b.jpg").read_bytes() == source
+    (tmp_path / "note.txt").write_text("mine")
+    code, _, err = run("purify", photos / "b.jpg", tmp_path / "note.txt", "--overwrite")
+    assert code == 2
+    assert (tmp_path / "note.txt").read_text() == "mine"
+
+
 def test_sources_are_never_replaced(run, photos, tiny_file):
     before = (photos / "a.png").read_bytes()
     code, _, err = run("purify", photos, photos, "--overwrite", "--purifier", tiny_file)
@@ -403,7 +424,7 @@ def test_a_destination_that_is_a_file(run, photos, tmp_path, tiny_file):
     (tmp_path / "note.txt").write_text("mine")
     code, _, err = run("purify", photos, tmp_path / "note.txt", "--purifier", tiny_file)
     assert code == 2
-    assert "is a file; expected sources and then a destination" in err
+    assert "is a file; expected a folder for the outputs" in err
     inside = run("purify", photos, tmp_path / "note.txt" / "out", "--purifier", tiny_file)
     assert inside[0] == 2
     assert "cannot write a manifest" in inside[2]

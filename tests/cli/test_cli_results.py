@@ -10,6 +10,7 @@ import pytest
 from nrpurify import weights
 from nrpurify.cli.common import print_wide_table
 from nrpurify.cli.demo_run import demo_plan
+from nrpurify.cli.plans import show_tables
 from nrpurify.evaluation import DataSpec, EvaluationPlan, PlannedAttack, summarize
 from nrpurify.results import Result, Run
 
@@ -218,6 +219,38 @@ def test_a_table_too_wide_for_the_terminal_becomes_several(monkeypatch, capsys):
     monkeypatch.setenv("COLUMNS", "5")
     print_wide_table(header, rows)
     print_wide_table(["", "x"], [])
+
+
+def test_each_part_of_a_wide_table_says_what_its_rows_are(monkeypatch, capsys):
+    def cell(name, threat, defense, value, **settings):
+        about = {"attack": "pgd", "threat": threat, "eps": 16 / 255, "steps": 3, "draws": 1}
+        return {
+            **{"id": name, "task": "classify", "metric": "accuracy", "victim": "v", **about},
+            **{"defense": defense, "value": value, "settings": settings},
+            "surrogate": "efficientnet_lite0" if threat == "oblivious transfer" else None,
+        }
+
+    cells = [
+        cell("a", "oblivious transfer", "none", 0.11, in_mean=False),
+        cell("b", "oblivious transfer", "jpeg:quality=75", 0.12, in_mean=False),
+        cell("c", "BPDA", "jpeg:quality=75", 0.125),
+        cell("d", "full gradient", "none", 0.0),
+        cell("e", "full gradient", "jpeg:quality=75", 0.375),
+        cell("f", "BPDA", "tvm:weight=30", 0.25),
+    ]
+    warning = {"kind": "no gradient", "text": "zeros", "cells": ["e"]}
+    monkeypatch.setenv("COLUMNS", "80")
+    show_tables({"cells": cells, "warnings": [warning]})
+    text = capsys.readouterr().out
+    assert max(map(len, text.splitlines()[:-1])) <= 80
+    first, second = text.split("┏")[1:]  # one for each part
+    for part in (first, second):
+        assert part.count("16/255") == 3
+        assert part.count("pgd, 3") == 3
+        assert all(word in part for word in ("BPDA", "gradient", "oblivious"))
+    assert (first.count("–"), second.count("–")) == (3, 2)
+    assert "37.5 †" in first
+    assert text.splitlines()[-1].startswith("† an upper bound only")
 
 
 def test_a_result_that_cannot_be_written_is_noticed_before_the_work(run, tmp_path, monkeypatch):

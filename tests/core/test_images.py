@@ -1,3 +1,4 @@
+import io
 import struct
 import warnings
 import zlib
@@ -19,6 +20,7 @@ from nrpurify.core.images import (
     to_uint8,
     write_png,
 )
+from nrpurify.core.opening import open_picture
 
 COLOR = (200, 100, 50)
 
@@ -160,6 +162,23 @@ def test_limit_is_inclusive_and_silences_the_warning_of_pillow(save, monkeypatch
     assert read_image(path, max_pixels=600).rgb.shape == (3, 20, 30)
     assert warnings.filters == filters
     assert PilImage.MAX_IMAGE_PIXELS == 400
+
+
+def test_opening_never_swaps_the_filters_of_other_threads(save, monkeypatch):
+    path = save(plain(size=(30, 20)))
+    monkeypatch.setattr(PilImage, "MAX_IMAGE_PIXELS", 400)
+    filters = warnings.filters
+    with open_picture(path) as picture:
+        assert warnings.filters is filters
+        assert picture.size == (30, 20)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "BMP", "GIF", "PPM"])
+def test_no_format_is_opened_with_a_warning(kind, monkeypatch):
+    file = io.BytesIO()
+    plain(size=(30, 20)).save(file, kind)
+    monkeypatch.setattr(PilImage, "MAX_IMAGE_PIXELS", 400)
+    assert read_image(file.getvalue()).rgb.shape == (3, 20, 30)
 
 
 def test_hard_limit_of_pillow_becomes_an_image_error(save, monkeypatch):

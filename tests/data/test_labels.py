@@ -133,7 +133,7 @@ def test_digit_folders_are_the_class(tmp_path):
     [
         (["1/a.png", "01/b.png"], "same number"),
         (["a.png"], "no images in sub-folders"),
-        (["cat/n.txt"], "no images in sub-folders"),
+        (["cat/n.txt"], r"no images in sub-folders; .* or a table of labels \(--labels FILE.csv"),
     ],
 )
 def test_wrong_class_folders(tmp_path, files, message):

@@ -170,6 +170,19 @@ def test_a_model_of_one_channel_is_named(images):
     protect(lambda x: gray(x.mean(1, keepdim=True)), Halve())(images)
 
 
+def test_the_first_advice_fits_what_is_out_of_range(images):
+    for given, said in (
+        ({}, "clamp"),
+        ({"mean": 0.5, "std": 0.5}, "clamp"),
+    ):
+        protected = protect(lambda x: x, Halve(), **given)
+        for values in (images - 0.05, images + 0.1):
+            with pytest.raises(InputError, match=r"expected \[0, 1\]: a little outside.*" + said):
+                protected(values)
+        with pytest.raises(InputError, match=r"expected \[0, 1\]: (pass images|this model)"):
+            protected(images * 4 - 2)
+
+
 def test_the_check_can_be_left_out(images):
     free = protect(lambda x: x, Halve(), check=False)
     assert torch.equal(free(images * 9), images * 4.5)
@@ -184,13 +197,34 @@ def test_the_check_can_be_left_out(images):
         (Victim, {}, r"model is the class Victim; expected an object of it: Victim\(...\)"),
         ("resnet", {}, "model is a str; expected a module or function"),
         (lambda x: x, {"defense": Halve}, "defense is the class Halve"),
-        (lambda x: x, {"defense": 3}, "defense is a int"),
+        (lambda x: x, {"defense": 3}, "defense is a int; expected .* or a name such as 'fast'"),
+        (lambda x: x, {"defense": None}, "defense is None; expected .* or a name such as 'fast'"),
         (as_classifier(Victim(), mean=0.5, std=0.2), {"mean": 0.5, "std": 0.2}, "normalizes its"),
     ],
 )
 def test_arguments_that_cannot_be(model, given, said):
     with pytest.raises(InputError, match=said):
         protect(model, **{"defense": Halve(), **given})
+
+
+@pytest.mark.parametrize("defense", ["jpeg", None, 3])
+def test_names_are_for_protect(defense, images):
+    for put in (lambda x: Protected(Victim(), x), attacks.BPDA):
+        with pytest.raises(InputError, match=r"defense is .*; expected a module or function"):
+            put(defense)
+    with pytest.raises(InputError, match=r"protect\(\) takes names"):
+        Protected(Victim(), defense)
+    with pytest.raises(InputError, match=r"BPDA\(nrpurify\.defenses\.make\(name\)\)"):
+        attacks.BPDA(defense)
+    with pytest.raises(InputError, match="surrogate is a str"):
+        attacks.BPDA(Halve(), "jpeg")
+    with pytest.raises(InputError, match="model is a str"):
+        MajorityVote("resnet50", 3)
+    with pytest.raises(InputError, match="model is a str"):
+        attacks.EOT("resnet50", 3)
+    halved = Protected(lambda x: x, lambda x: x / 2)
+    assert torch.equal(halved(images), images / 2)
+    assert torch.equal(attacks.BPDA(lambda x: x / 2)(images), images / 2)
 
 
 def test_a_model_of_a_library_without_normalization_warns():

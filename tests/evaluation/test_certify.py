@@ -1,5 +1,7 @@
 import json
 import math
+import warnings
+from dataclasses import replace
 
 import numpy
 import pytest
@@ -20,7 +22,9 @@ from nrpurify.evaluation.certify import (
     certify,
     certify_images,
     lower_bound,
+    noise_sigmas,
 )
+from nrpurify.purifiers import Card
 
 
 @pytest.mark.parametrize("alpha", [0.001, 0.05])
@@ -194,3 +198,37 @@ def test_abstentions_count_as_wrong():
 def test_plans_name_what_is_out_of_range(change):
     with pytest.raises(InputError, match=f"{next(iter(change))} is .*; expected"):
         CertifyPlan(**change)
+
+
+def test_a_classifier_that_answers_nan_gets_no_certificate():
+    with pytest.raises(InputError, match="answered NaN to a noisy image"):
+        certify(
+            lambda images: torch.full((len(images), 10), torch.nan),
+            torch.rand(3, 8, 8),
+            sigma=0.25,
+            n0=10,
+            n=20,
+        )
+
+
+@pytest.mark.parametrize(
+    ("sigma", "warns"), [(0.25, False), (0.5, True)], ids=["as trained", "another"]
+)
+def test_a_purifier_of_another_sigma_is_named(items, tmp_path, sigma, warns):
+    plan = replace(PLAN, purifier="denoise-025", sigma=sigma, n0=1, n=1)
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        certify_images(items[:1], plan, tmp_path / "run")
+    said = [str(one.message) for one in seen]
+    assert bool(said) == warns
+    if warns:
+        assert "denoise-025 was trained for noise of sigma 0.25; sigma is 0.5" in said[0]
+
+
+def test_a_purifier_of_other_adversaries_has_no_sigma():
+    adversaries = [{"kind": "noise", "std": 0.1}, {"kind": "features", "std": 0.05}]
+    assert noise_sigmas(Card("x", "y", training={"recipe": {"adversaries": adversaries}})) == []
+    assert noise_sigmas(Card("x", "y", training={"recipe": {"adversaries": adversaries[:1]}})) == [
+        0.1
+    ]
+    assert noise_sigmas(Card("x", "y")) == []

@@ -51,7 +51,23 @@ def test_gradients_of_zeros_or_nan(white, zero, broken):
     found = find_warnings([white(settings={"zero": zero, "broken": broken})])
     assert [w["kind"] for w in found] == ["no gradient"]
     assert "25%" in found[0]["text"]
+    assert "0%" not in found[0]["text"]
+    assert ("zeros" in found[0]["text"]) == bool(zero)
+    assert ("NaN" in found[0]["text"]) == bool(broken)
+    both = find_warnings([white(settings={"zero": 1.0, "broken": 0.5})])[0]["text"]
+    assert "zeros at up to 100% and one of NaN or infinite values at up to 50% of the" in both
     assert kinds(white(settings={"zero": 0.0, "broken": 0.0})) == []
+
+
+def test_gradients_met_on_the_way(black):
+    for zero, broken, said in (
+        (2, 0, "a gradient of zeros at up to 2 of 6 images:"),
+        (0, 1, "a gradient with NaN or infinite entries at up to 1 of 6 images:"),
+        (2, 1, "of zeros at up to 2 and one with NaN or infinite entries at up to 1 of 6 images:"),
+    ):
+        met = {"gradients": {"images": 6, "zero": zero, "not_finite": broken}}
+        (found,) = find_warnings([black(settings=met)])
+        assert said in found["text"]
 
 
 def test_black_box_beats_white_box(white, black):

@@ -2,6 +2,7 @@ import pytest
 import torch
 from torch import nn
 
+from nrpurify.attacks import create, pgd
 from nrpurify.core.errors import InputError
 from nrpurify.evaluation import Tally, check_budget, evaluate
 from nrpurify.evaluation.batches import Batch
@@ -135,3 +136,112 @@ def test_logits_that_are_not_finite_are_no_class(purifier, said):
     batch = BATCH if purifier is brighten else Batch(CLEAN / 2, LABELS, list("abcd"))
     with pytest.raises(InputError, match=said):
         evaluate([batch], {"u": Undecided()}, attack=darken, purifier=purifier, eps=0.1)
+
+
+def test_victims_and_purifier_run_in_eval_mode_and_get_their_modes_back():
+    victim = nn.Sequential(
+        nn.BatchNorm2d(3), nn.Dropout(0.9), nn.Flatten(), nn.Linear(CLEAN[0].numel(), 2)
+    )
+    purifier = nn.Dropout(0.9)
+    before = {name: value.clone() for name, value in victim.state_dict().items()}
+    counts = evaluate(
+        [BATCH], {"u": victim}, attack=lambda batch: batch.images, purifier=purifier, eps=0.1
+    )
+    assert len(set(counts["u"].correct.values())) == 1
+    assert victim.training
+    assert victim[1].training
+    assert purifier.training
+    assert all(torch.equal(before[name], value) for name, value in victim.state_dict().items())
+
+
+def test_an_attack_may_follow_gradients():
+    linear = nn.Sequential(nn.Flatten(), nn.Linear(12, 2))
+
+    def step(batch):
+        images = batch.images.clone().requires_grad_()
+        loss = nn.functional.cross_entropy(linear(images), batch.labels)
+        (gradient,) = torch.autograd.grad(loss, images)
+        return (images + 0.1 * gradient.sign()).clamp(0, 1)
+
+    seen = []
+    given = {"attack": step, "purifier": brighten, "eps": 0.1 + 1e-6}
+    given["observe"] = lambda views, logits: seen.append(views.images["attacked"].requires_grad)
+    for mode in (torch.enable_grad, torch.no_grad):
+        with mode():
+            evaluate([BATCH], {"mine": linear}, **given)
+    with torch.inference_mode():
+        inside = BATCH._replace(images=CLEAN.clone(), labels=LABELS.clone())
+        evaluate([inside], {"mine": linear}, **given)
+    assert seen == [False] * 3
+
+
+def test_pairs_of_images_and_labels_are_batches():
+    loader = torch.utils.data.DataLoader(list(zip(CLEAN, LABELS, strict=True)), batch_size=3)
+    seen = []
+    given = {"attack": darken, "purifier": brighten, "eps": 0.1}
+    given["observe"] = lambda views, logits: seen.append(views.names)
+    assert evaluate(loader, {"b": Brightness()}, **given)["b"].correct["clean"] == 3
+    assert seen == [["image 1", "image 2", "image 3"], ["image 4"]]
+    assert evaluate([(CLEAN, LABELS)], {"b": Brightness()}, **given)["b"].total == 4
+
+
+def test_a_purifier_may_be_a_name():
+    named = run(purifier="median:size=3")
+    assert named.correct == run(purifier=nn.Identity()).correct | {
+        "purified": named.correct["purified"]
+    }
+    with pytest.raises(InputError, match="no defense 'fats'; did you mean fast"):
+        run(purifier="fats")
+
+
+def test_a_purifier_of_several_passes_gets_them():
+    class Passes(nn.Module):
+        passes, combine = 3, "mean"
+
+        def __init__(self):
+            super().__init__()
+            self.sizes = []
+
+        def forward(self, images):
+            self.sizes.append(len(images))
+            return images
+
+    several, seen = Passes(), []
+    tally = run(purifier=several, observe=lambda views, _: seen.append(views.images["purified"]))
+    assert 3 in several.sizes
+    assert tally.correct["purified"] == tally.correct["attacked"]
+    assert seen[0].shape == CLEAN.shape
+
+
+FULL = {"attack": darken, "purifier": brighten, "eps": 0.1}
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"eps": None}, r"evaluate\(\) of images in memory: missing .*'eps'.*; expected evaluate"),
+        ({"epss": 1}, r"evaluate\(\) of images in memory: .*unexpected keyword argument 'epss'"),
+        ({"eps": 8}, r"eps is 8; expected a number from 0 to 1; write 8 of 255 as 8/255"),
+        ({"eps": "8/255"}, "eps is '8/255'; expected a number"),
+        ({"victims": Brightness()}, r"victims is a Brightness; expected .*\{'mine': model\}"),
+        ({"victims": {"b": "resnet50"}}, "the victim b is a str; expected a module or function"),
+        ({"attack": create("pgd")}, r"attack .*expected .*lambda batch: attack\(model, batch"),
+        ({"attack": pgd}, r"attack .*expected .*lambda batch: attack\(model, batch"),
+        ({"attack": "pgd"}, r"attack is a str; expected .*lambda batch"),
+        ({"attack": lambda batch: None}, r"attack returned a NoneType; expected .*\(4, 3, 2, 2\)"),
+        ({"attack": lambda batch: batch.images[:2]}, r"returned \(2, 3, 2, 2\); expected"),
+        ({"data": [CLEAN]}, r"the batches hold a Tensor; expected Batch\(images, labels, names\)"),
+        ({"data": BATCH}, "the batches hold a Tensor; expected Batch"),
+        ({"data": [(CLEAN, [0, 1, 1, 1])]}, "the batches hold a tuple of Tensor, list; expected"),
+        ({"data": [(CLEAN, LABELS[:2])]}, r"labels of shape \(2,\) .* 4 images"),
+        ({"data": [(CLEAN, LABELS.float())]}, r"labels of shape \(4,\) and torch.float32"),
+        ({"data": [(CLEAN * 255, LABELS)]}, "divide uint8 values by 255"),
+        ({"data": 3}, "3 given; expected a plan"),
+    ],
+)
+def test_calls_that_cannot_be(changes, said):
+    given = {"data": [BATCH], "victims": {"b": Brightness()}, **FULL, **changes}
+    if given["eps"] is None:
+        del given["eps"]
+    with pytest.raises(InputError, match=said):
+        evaluate(given.pop("data"), given.pop("victims"), **given)

@@ -4,19 +4,20 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import nn
 
 from nrpurify import attacks
 from nrpurify.core.config import to_yaml
 from nrpurify.core.errors import InputError
 from nrpurify.evaluation import (
+    DataSpec,
     EvaluationPlan,
     PlannedAttack,
     RecipeError,
     plan_from_dict,
     read_plan,
 )
-from nrpurify.evaluation.plan import SCORE_BASED
-from nrpurify.evaluation.plan_checks import check_plan, distance
+from nrpurify.evaluation.plan_checks import check_plan, distance, is_score_based
 from nrpurify.evaluation.plan_parser import shipped_plans
 
 GOOD = """\
@@ -178,6 +179,50 @@ def test_python_recipes_are_checked_too():
         check_plan(EvaluationPlan(victims=("a",), attacks=(PlannedAttack("noise", eps=(16,)),)))
 
 
+def function(images):
+    return images
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda: PlannedAttack("pgd", threat="gray-box"), "threat: 'gray-box' given; expected one"),
+        (lambda: PlannedAttack("pgd", threat="score based"), "did you mean score-based"),
+        (lambda: PlannedAttack("pgd", norm="l1"), r"norm: 'l1' given; did you mean"),
+        (lambda: PlannedAttack("noise", eps=8 / 255), r"eps: 0\.03.* given; .* eps=\(8/255,\)"),
+        (lambda: PlannedAttack("noise", eps=("8/255",)), r"eps\.0: '8/255' given; expected a num"),
+        (
+            lambda: PlannedAttack("fgsm", surrogate="vgg16"),
+            r"surrogate: 'vgg16' given; .*\('vgg16',\)",
+        ),
+        (lambda: PlannedAttack("pgd", steps=2.5), "steps: 2.5 given; expected a whole number"),
+        (lambda: PlannedAttack("pgd", draws=True), "draws: True given; expected a whole number"),
+        (lambda: PlannedAttack("pgd", settings={1: 2}), "settings: .* given; expected a mapping"),
+        (lambda: PlannedAttack(function), "name: <function .*register_attack"),
+        (lambda: EvaluationPlan(attacks=PlannedAttack("noise")), "attacks: PlannedAttack.*tuple"),
+        (lambda: EvaluationPlan(attacks=("noise",)), r"attacks\.0: 'noise' given; expected a Pl"),
+        (lambda: EvaluationPlan(attacks=(function,)), r"attacks\.0: <function .*register_attack"),
+        (lambda: EvaluationPlan(victims="mine"), r"victims: 'mine' given; .*=\('mine',\)"),
+        (lambda: EvaluationPlan(victims=(function,)), r"victims\.0: <function .*models=\{"),
+        (lambda: EvaluationPlan(data="nips"), r"data: 'nips' given; .*DataSpec\('photos'"),
+        (lambda: EvaluationPlan(data=DataSpec(Path("x"))), r"folder: .*Path\('x'\) given; .* text"),
+        (lambda: EvaluationPlan(defenses=("none", nn.Identity())), r"defenses\.1: Id.*register_d"),
+        (lambda: EvaluationPlan(plugins="mine.py"), r"plugins: 'mine.py' given; expected a tuple"),
+        (lambda: EvaluationPlan(amp="on"), "amp: 'on' given; expected true or false, or 'auto'"),
+        (lambda: EvaluationPlan(batch="4", seed=None), r"seed: None given.*\n.*batch: '4' given"),
+    ],
+)
+def test_values_of_the_wrong_kind_are_named_where_they_are_given(make, said):
+    with pytest.raises(RecipeError, match=said):
+        make()
+
+
+def test_lists_and_whole_numbers_do_too():
+    attack = PlannedAttack("pgd", eps=[1, 0.5], step_size=1, threat="BPDA")
+    plan = EvaluationPlan(attacks=[attack], victims=["a"], defenses=["none"], amp=True)
+    check_plan(plan)
+
+
 @given(st.integers(1, 255))
 def test_fractions_are_read_as_they_are_meant(number):
     assert distance(f"{number}/255") == number / 255
@@ -216,5 +261,6 @@ def test_hostile_files_get_a_short_message_with_a_line(tmp_path, text, message):
 
 
 def test_attacks_that_see_scores_only():
-    found = {name for name in attacks.names() if attacks.get(name).info.needs == "scores"}
-    assert found == set(SCORE_BASED)
+    found = [name for name in attacks.names() if is_score_based(name)]
+    assert found == ["square", "simba", "nes", "hopskipjump"]
+    assert not is_score_based("nothing")

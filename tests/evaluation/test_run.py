@@ -15,12 +15,14 @@ from nrpurify.core.config import RecipeError
 from nrpurify.core.errors import InputError
 from nrpurify.core.images import load_batch, read_image
 from nrpurify.core.records import read_records
-from nrpurify.data.labels import read_labeled_folder
+from nrpurify.data.labels import LabeledImage, read_labeled_folder
+from nrpurify.defenses import protect
 from nrpurify.evaluation import (
     DataSpec,
     EvaluationPlan,
     EvaluationProgress,
     PlannedAttack,
+    Samples,
     check_budget,
     compact_table,
     plan_from_dict,
@@ -434,6 +436,58 @@ def test_items_take_the_place_of_a_folder(recipe, photos, tmp_path):
     assert run["images"]["n"] == 2
     assert run["images"]["folder"] == "1"
     assert load_batch([items[2].path], 32, crop=True).shape == (1, 3, 32, 32)
+
+
+@pytest.mark.parametrize(
+    ("items", "said"),
+    [
+        (
+            [(torch.rand(3, 32, 32), 3)],
+            r"items\[0\] is a tuple; expected LabeledImages .* or Samples",
+        ),
+        ([LabeledImage("a.png", 3)], r"items\[0\] has the path 'a.png', a str; expected a Path"),
+        ("photos", r"items\[0\] is a str; expected LabeledImages"),
+        (3, "items is a int; expected LabeledImages"),
+    ],
+)
+def test_items_of_another_kind_are_named(recipe, items, said):
+    with pytest.raises(InputError, match=said):
+        run_plan(recipe, items=items)
+
+
+def test_samples_of_the_user(recipe, photos):
+    found, _ = read_labeled_folder(photos)
+    paths, labels = [item.path for item in found], [item.label for item in found]
+
+    def read(index):
+        return load_batch([paths[index]], 32, crop=True)[0], labels[index]
+
+    recipe = replace(recipe, attacks=(), data=DataSpec())
+    samples = Samples(paths, read, {"labels": labels}, size=32)
+    assert one(run_plan(recipe, items=samples), defense="none", victim="a")["value"] == 1.0
+    for identity in ({}, {"labels": labels[1:]}):
+        with pytest.raises(InputError, match=r"identity .*'labels'.* the class of each of the 6"):
+            run_plan(recipe, items=Samples(paths, read, identity, size=32))
+
+
+def test_models_are_given_by_name(recipe):
+    with pytest.raises(InputError, match=r"models is a Function; expected .*\{'mine': model\}"):
+        run_plan(recipe, models=Function(torch.ones_like))
+
+
+def test_a_protected_victim_is_named(recipe):
+    victims = {"mine": protect(Function(colors), "median")}
+    recipe = replace(recipe, victims=("mine", "b"), attacks=())
+    run = run_plan(recipe, models=victims)
+    (said,) = [w["text"] for w in run.warnings if "protected already" in w["text"]]
+    assert "mine is protected already, so median is a second defense in front of it" in said
+    run = run_plan(replace(recipe, defenses=("none",)), models=victims)
+    assert not any("protected already" in warning["text"] for warning in run.warnings)
+
+
+def colors(images):
+    scores = images.mean((2, 3))
+    return torch.cat([scores, scores.new_full((len(scores), 997), -1.0)], 1)
 
 
 @pytest.mark.parametrize(

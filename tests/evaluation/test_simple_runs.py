@@ -132,7 +132,9 @@ def test_csv_with_gaps_and_a_broken_image(photos, plan, tmp_path):
 def test_labels_off_by_one_are_noticed_first(photos, plan):
     for index in (2, 1, 0):
         (photos / str(index)).rename(photos / str(index + 1))
-    with pytest.raises(InputError, match=r"0 of 12 answers .* labels -1 it were 12"):
+    with pytest.raises(
+        InputError, match=r"0 of 12 answers .* one lower, 12 would be: .*--no-check"
+    ):
         evaluate_folder(photos, plan)
     outcome = evaluate_folder(photos, replace(plan, check_labels=False))
     assert outcome.result["mean"]["clean"] == 0
@@ -150,7 +152,10 @@ def test_one_lucky_answer_does_not_make_labels_right():
     guesses = labels - 1
     guesses[7] = 7
     assert "1 of 32 answers" in label_doubt(guesses, labels, 1000)
-    assert "with labels -1 it were 31, so they count from 1" in label_doubt(guesses, labels, 1000)
+    doubt = (
+        "one lower, 31 would be: the labels count from 1 and were read as if they counted from 0"
+    )
+    assert doubt in label_doubt(guesses, labels, 1000)
     assert label_doubt(labels, labels, 1000) is None
     guesses[:8] = labels[:8]
     assert label_doubt(guesses, labels, 1000) is None

@@ -9,13 +9,14 @@ from torch import nn
 
 from nrpurify.core.errors import InputError
 from nrpurify.core.images import read_image, write_png
+from nrpurify.data.labels import LabeledImage
 from nrpurify.data.masks import CAMVID
 from nrpurify.defenses.randomness import RandomDefense
 from nrpurify.defenses.registry import DEFENSES, register_defense
 from nrpurify.evaluation import DataSpec, EvaluationPlan, EvaluationProgress, PlannedAttack, prepare
 from nrpurify.evaluation import run as run_plan
-from nrpurify.evaluation.segmentation import table_of
-from nrpurify.evaluation.tasks import TASKS
+from nrpurify.evaluation.segmentation import Segment, table_of
+from nrpurify.evaluation.tasks import TASKS, Samples
 from nrpurify.models.segmenters import CAMVID_CLASSES, as_segmenter
 
 NOISE = PlannedAttack("noise", eps=(16 / 255,))
@@ -293,3 +294,19 @@ def test_built_in_tasks_and_their_defaults():
     assert TASKS.create("segment").default_victims == ("segnet-basic-camvid",)
     with pytest.raises(InputError, match="did you mean segment"):
         run_plan(EvaluationPlan(task="segmnt"))
+
+
+def test_masks_of_the_user_are_measured(frames):
+    straight = measured(frames, "segment", attacks=())
+    opened = Segment().open(frames)
+    known = Segment().fit({"mine": model("segment")["mine"]}, opened, frames)
+    own = Samples(opened.paths, known.read, {"masks": "mine"})
+    for data in (DataSpec(), frames):
+        run = run_plan(plan(data, "segment", attacks=()), items=own, models=model("segment"))
+        assert values(run, "mIoU") == values(straight, "mIoU")
+
+
+def test_labeled_images_are_for_classifiers(frames):
+    items = [LabeledImage(path, 0) for path in Segment().open(frames).paths]
+    with pytest.raises(InputError, match="items holds LabeledImages, whose labels are classes of"):
+        run_plan(plan(frames, "segment"), items=items, models=model("segment"))

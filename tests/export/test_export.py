@@ -205,7 +205,7 @@ def test_specs_with_strength(purifier, tmp_path):
 @pytest.mark.parametrize(
     ("name", "format", "message"),
     [
-        ("x.pth", None, "has no format's ending; expected onnx, openvino, pt2"),
+        ("x.pth", None, r"x.pth'; expected a name that ends in .onnx \(onnx\) or .xml \(openvino"),
         ("x.onnx", "openvino", "openvino needs a name in .xml"),
         ("x.onnx", "tf", "the format is 'tf'"),
     ],

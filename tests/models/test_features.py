@@ -214,7 +214,7 @@ def test_classifiers_are_extractors_too():
         "torchvision:squeezenet1_1", "network.features.0", pretrained=False
     )
     assert extractor(torch.rand(1, 3, 32, 32))[0].shape[:2] == (1, 64)
-    with pytest.raises(InputError, match="no layer given for 'mobilenet_v1_025'"):
+    with pytest.raises(InputError, match=r"for 'mobilenet_v1_025' \(--layer.* one of net"):
         feature_extractor("mobilenet_v1_025", pretrained=False)
     with pytest.raises(InputError, match="vgg61"):
         feature_extractor("vgg61", "conv1")

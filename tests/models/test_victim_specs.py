@@ -1,6 +1,7 @@
 """Anyone's model is a victim: specs of libraries and of the user's files, with settings."""
 
 import pickle
+import zipfile
 
 import pytest
 import torch
@@ -118,6 +119,14 @@ def test_checkpoints_that_do_not_fit_or_run_code(file, tmp_path):
         models.load_classifier(f"{file}:build:checkpoint=code.pt")
     with pytest.raises(InputError, match=r"no file 'absent\.pt'"):
         models.load_classifier(f"{file}:build:checkpoint=absent.pt")
+    with (
+        zipfile.ZipFile("part.pt") as given,
+        zipfile.ZipFile("bomb.pt", "w", zipfile.ZIP_DEFLATED) as bomb,
+    ):
+        for name in given.namelist():
+            bomb.writestr(name, given.read(name))
+    with pytest.raises(WeightsError, match=r"bomb\.pt: .* is compressed"):
+        models.load_classifier(f"{file}:build:checkpoint=bomb.pt")
 
 
 def test_settings_of_libraries(tmp_path):
@@ -228,3 +237,16 @@ def test_one_network_under_several_names():
     assert same_network("xception", "xception_ridge")
     assert not same_network("a.py:build", "b.py:build")
     assert not same_network("timm:resnet50:checkpoint=a.pt", "timm:resnet50")
+
+
+def test_a_neighbor_that_is_not_found_says_where_to_look(tmp_path, monkeypatch):
+    (tmp_path / "own_network.py").write_text(SOURCE)
+    (tmp_path / "victim.py").write_text("from own_network import build\n")
+    (tmp_path / "other.py").write_text("import no_such_module\n")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(PluginError, match=f"own_network.*set PYTHONPATH={tmp_path}"):
+        models.load_classifier("victim.py:build")
+    with pytest.raises(PluginError, match=r"No module named 'no_such_module'$"):
+        models.load_classifier("other.py:build")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert models.load_classifier("victim.py:build").num_classes is None

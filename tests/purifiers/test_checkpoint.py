@@ -6,6 +6,7 @@ import pytest
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import save_file
+from torch import nn
 
 from nrpurify.core.errors import InputError, WeightsError
 from nrpurify.core.hashing import tensors_hash
@@ -18,6 +19,7 @@ from nrpurify.purifiers import (
     checkpoint,
     convert_checkpoint,
     load_purifier,
+    register_purifier,
     save_purifier,
     shipped,
 )
@@ -254,11 +256,15 @@ def test_wrong_shapes_are_named(tmp_path):
 
 
 def test_unknown_names_say_what_there_is(tmp_path):
-    with pytest.raises(InputError, match=r"no purifier 'nofile\.safetensors'; expected .* a file"):
-        load_purifier("nofile.safetensors")
+    for path in ("nofile.safetensors", "runs/mine", Path("runs", "x.pt")):
+        said = f"no purifier '{path}': there is no such file; expected .* a file"
+        with pytest.raises(InputError, match=said):
+            load_purifier(path)
+    with pytest.raises(InputError, match=r"no purifier 'fats'; expected .* a file"):
+        load_purifier("fats")
     with pytest.raises(InputError, match=r"resg is a design: train it first"):
         load_purifier("resg")
-    with pytest.raises(InputError, match="no purifier"):
+    with pytest.raises(InputError, match=r"no purifier '.*': it is a folder; .* purifier\.safet"):
         load_purifier(tmp_path)
 
 
@@ -435,3 +441,28 @@ def test_a_shipped_purifier_notes_small_images_once(tmp_path, caplog):
     save_purifier(tiny, tmp_path / "mine.safetensors")
     load_purifier(tmp_path / "mine.safetensors")(torch.rand(1, 3, 32, 32))
     assert len(caplog.messages) == 1
+
+
+@register_purifier("shifted", source="a test")
+class Shifted(nn.Module):
+    """A network with a buffer that its files leave out."""
+
+    multiple, radius = 1, 1
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.contrast = nn.Parameter(torch.ones(1))
+        self.register_buffer("mean", torch.tensor([0.4, 0.5, 0.6]).view(3, 1, 1), persistent=False)
+
+    def forward(self, images):
+        return self.mean + self.contrast * (images - self.mean)
+
+
+def test_buffers_that_are_in_no_file_are_built_again(tmp_path, images):
+    purifier = build_purifier("shifted")
+    torch.nn.init.constant_(purifier.network.contrast, 0.5)
+    save_purifier(purifier, tmp_path / "s.safetensors")
+    before = torch.random.get_rng_state()
+    loaded = load_purifier(tmp_path / "s.safetensors", device="cpu")
+    torch.testing.assert_close(loaded(images), purifier(images))
+    assert torch.equal(torch.random.get_rng_state(), before)

@@ -159,3 +159,12 @@ def test_an_error_in_a_thread_is_raised():
 
     with ThreadPoolExecutor(2) as threads, pytest.raises(ZeroDivisionError):
         apply_tiled(broken, torch.rand(1, 3, 40, 40), tile=8, halo=0, executor=threads)
+
+
+@pytest.mark.parametrize("side", [40, 400])
+@pytest.mark.parametrize("given", [{"tile": 0}, {"tile": -5}, {"halo": -5}])
+def test_tiles_without_pixels_are_refused_at_any_size(small, side, given):
+    images = torch.rand(1, 3, side, side)
+    for work in (small.purify, small.score):
+        with pytest.raises(InputError, match="expected tile >= 1 and halo >= 0"):
+            work(images, **given)

@@ -4,6 +4,8 @@ import asyncio
 import base64
 import io
 import json
+import threading
+import weakref
 
 import numpy as np
 import pytest
@@ -14,6 +16,7 @@ from nrpurify.attacks import ssp
 from nrpurify.core.hashing import pixels_hash
 from nrpurify.core.images import encode_png, from_uint8, to_uint8
 from nrpurify.core.random import derive_generator
+from nrpurify.serving import service
 from nrpurify.serving.answers import ClassScore, Prediction
 from nrpurify.serving.attack import KNOWS, summary
 
@@ -107,7 +110,7 @@ async def test_attacks_that_find_no_place_are_refused(engine, asking, png, held_
 
 
 async def test_an_attack_that_takes_too_long_says_so_in_its_stream(engine, asking, png, held_back):
-    async with asking(engine, attack_seconds=0.1) as client:
+    async with asking(engine, attack_seconds=0.5) as client:
         answer = await client.post("/v1/attack?steps=1", content=png, headers=EVENTS)
         kind, problem = events(answer.text)[-1]
         assert (kind, problem["status"]) == ("problem", 504)
@@ -190,6 +193,126 @@ async def test_a_client_that_leaves_frees_its_place(engine, asking, png, held_ba
         held_back.set()
         assert (await first).status_code == 200
         assert 'status="499"' in (await client.get("/metrics")).text
+
+
+@pytest.fixture
+def slow_decoder(monkeypatch):
+    """Holds all decoding back until it is set; tells how many images are decoded."""
+    gate, decode = threading.Event(), service.decode_image
+    gate.count = 0
+
+    def waits(content, max_pixels):
+        gate.count += 1
+        assert gate.wait(10)
+        return decode(content, max_pixels)
+
+    monkeypatch.setattr(service, "decode_image", waits)
+    yield gate
+    gate.set()
+
+
+@pytest.mark.parametrize("headers", [PNG, EVENTS])
+async def test_an_upload_is_decoded_in_a_place(engine, asking, png, until, slow_decoder, headers):
+    async with asking(engine, attack_places=1) as client:
+
+        async def post():
+            return await client.post("/v1/attack?steps=1", content=png, headers=headers)
+
+        posted = [asyncio.create_task(post()) for _ in range(8)]
+        await until(lambda: sum(task.done() for task in posted) == 7)
+        assert slow_decoder.count == 1
+        assert client.service.attacks.held == 1
+        assert client.service.memory.used == len(png)
+        slow_decoder.set()
+        answers = [await task for task in posted]
+        assert sorted(answer.status_code for answer in answers) == [200] + [503] * 7
+
+
+@pytest.mark.parametrize("headers", [PNG, EVENTS])
+async def test_only_small_images_wait_for_an_attack(engine, asking, held_back, until, headers):
+    alive, decode = weakref.WeakSet(), service.decode_image
+
+    def watched(content, max_pixels):
+        image = decode(content, max_pixels)
+        alive.add(image.pixels)
+        return image
+
+    async with asking(engine, attack_places=3) as client:
+        large = encode_png(torch.zeros(3, 300, 450))
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(service, "decode_image", watched)
+            posts = [
+                client.post("/v1/attack?steps=1", content=large, headers=headers) for _ in range(3)
+            ]
+            posted = [asyncio.create_task(post) for post in posts]
+            await until(lambda: client.service.attacks.waiting == 2)
+            await until(lambda: client.service.memory.used == 0)
+            assert not alive
+            held_back.set()
+            assert [(await task).status_code for task in posted] == [200] * 3
+
+
+@pytest.mark.parametrize("headers", [PNG, EVENTS])
+async def test_a_client_may_leave_while_its_upload_is_decoded(
+    engine, asking, png, until, slow_decoder, headers
+):
+    async with asking(engine, attack_places=1) as client:
+        leave = asyncio.Event()
+        app = client._transport.app
+        task = asyncio.create_task(call(app, "/v1/attack?steps=1", png, headers, leave))
+        await until(lambda: slow_decoder.count == 1)
+        leave.set()
+        await asyncio.wait_for(task, 5)
+        await until(lambda: client.service.attacks.held == 0)
+        assert client.service.memory.used == 0
+        slow_decoder.set()
+        assert (await client.post("/v1/attack?steps=1", content=png, headers=PNG)).is_success
+
+
+@pytest.mark.parametrize("headers", [PNG, EVENTS])
+async def test_decoding_has_a_time_limit(engine, asking, png, slow_decoder, headers):
+    async with asking(engine, answer_seconds=0.05) as client:
+        answer = await client.post("/v1/attack?steps=1", content=png, headers=headers)
+        assert answer.status_code == 504
+        assert "smaller image" in answer.json()["detail"]
+        slow_decoder.set()
+
+
+@pytest.mark.parametrize("path", ["/v1/attack?steps=1", "/v1/purify"])
+async def test_uploads_of_clients_that_left_wait_nowhere(
+    engine, asking, png, until, slow_decoder, path
+):
+    async with asking(engine, small_pixels=1) as client:
+        app, codec = client._transport.app, client.service._large.codec
+        first = asyncio.create_task(client.post(path, content=png, headers=PNG))
+        await until(lambda: slow_decoder.count == 1)
+        lane = client.service.attacks if "attack" in path else client.service._large.lane
+        for _ in range(3):
+            leave = asyncio.Event()
+            task = asyncio.create_task(call(app, path, png, PNG, leave))
+            await until(lambda: lane.held == 2)
+            await asyncio.sleep(0.02)
+            leave.set()
+            await task
+            await until(lambda: lane.held == 1)
+        assert codec._work_queue.qsize() == 0
+        slow_decoder.set()
+        assert (await first).is_success
+
+
+@pytest.mark.parametrize("headers", [PNG, EVENTS])
+async def test_a_broken_image_is_refused_with_its_status(client, png, headers):
+    answer = await client.post("/v1/attack?steps=1", content=png[:-30], headers=headers)
+    assert answer.status_code == 422
+    assert "cannot be read" in answer.json()["detail"]
+    assert client.service.attacks.held == 0
+
+
+async def test_a_victim_that_is_named_twice_is_asked_once(client, png):
+    answer = await client.post(
+        "/v1/attack?steps=1&victim=small&victim=small", content=png, headers=PNG
+    )
+    assert [one["victim"] for one in answer.json()["answers"]["clean"]] == ["small"]
 
 
 def test_the_summary_counts_classifiers():

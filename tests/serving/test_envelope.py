@@ -2,8 +2,12 @@
 
 import json
 import logging
+import re
 
+import httpx2
 import pytest
+from starlette.applications import Starlette
+from starlette.routing import Mount, Route
 
 from nrpurify.core.errors import InputError
 from nrpurify.serving.envelope import JsonFormatter
@@ -57,6 +61,49 @@ async def test_the_token_guards_api_and_metrics(engine, asking, png):
         answer = await client.post("/v1/purify", content=png, headers=headers)
         assert answer.status_code == 200
         assert (await client.get("/metrics", headers=headers)).status_code == 200
+
+
+async def _get(app, path):
+    async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app)) as client:
+        return (await client.get(f"http://server{path}")).status_code
+
+
+async def _asgi(app, root_path, path):
+    """What uvicorn makes of a path behind a prefix."""
+    transport = httpx2.ASGITransport(app, root_path=root_path)
+    async with httpx2.AsyncClient(transport=transport) as client:
+        return (await client.get(f"http://server{root_path}{path}")).status_code
+
+
+async def test_the_token_guards_behind_a_prefix(engine, asking):
+    async with asking(engine, token=TOKEN) as client:
+        app = client._transport.app
+        mounted = Starlette(routes=[Mount("/nr", app)])
+        for path, status in (
+            ("/v1/models", 401),
+            ("/v1/purifiers", 401),
+            ("/metrics", 401),
+            ("/", 200),
+            ("/app.js", 200),
+            ("/healthz", 200),
+            ("/openapi.json", 200),
+        ):
+            assert await _get(mounted, f"/nr{path}") == status
+            assert await _asgi(app, "/nr", path) == status
+            assert await _asgi(app, "/v1", path) == status
+
+
+async def test_only_the_page_and_the_probes_need_no_token(engine, asking):
+    async with asking(engine, token=TOKEN) as client:
+        app = client._transport.app
+        paths = {route.path for route in app.routes if isinstance(route, Route)}
+        open_to_all = {path for path in paths if await _get(app, path) != 401}
+        assert open_to_all == {"/healthz", "/readyz", "/openapi.json"}
+        page = (await client.get("/")).text
+        for name in ("", *re.findall(r'(?:src|href)="([^"#]+)"', page), "examples/cat.webp"):
+            assert (await client.get(f"/{name}")).status_code == 200
+        for path in ("/nothing", "//v1/models", "/v1", "/metrics/", "/healthz%0A", "/x/../metrics"):
+            assert await _get(app, path) == 401
 
 
 async def test_pages_of_other_sites_cannot_post(client, png):

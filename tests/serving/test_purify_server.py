@@ -1,6 +1,8 @@
 """``nrpurify purify --server``: files as on this machine, with manifest, retries and resume."""
 
 import json
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import numpy as np
 import pytest
@@ -8,6 +10,7 @@ import torch
 from PIL import Image as PilImage
 
 from nrpurify.cli import main
+from nrpurify.core.errors import InputError
 from nrpurify.core.images import write_png
 from nrpurify.serving import client as module
 from nrpurify.serving.client import ServerPurifier
@@ -101,6 +104,100 @@ def test_a_server_that_is_not_there_ends_the_command_with_a_line(
     assert waits == sorted(waits)
     assert main([*words, "127.0.0.1:8000"]) == 2
     assert "http://127.0.0.1:8000" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "127.0.0.1:8000",
+        "ftp://127.0.0.1",
+        "http://",
+        "http://:80",
+        "http://127.0.0.1:99999",
+        "http://127.0.0.1:abc",
+        "http://[::1",
+        "http://[zz]:9",
+        "http://a..b",
+        f"http://{'x' * 70}",
+        "http://a b",
+        "http://127.0.0.1/a b",
+        "http://127.0.0.1/\u00fc",
+    ],
+)
+def test_addresses_are_checked_before_a_server_is_asked(address, monkeypatch):
+    monkeypatch.setattr(ServerPurifier, "_ask", None)
+    with pytest.raises(InputError) as caught:
+        ServerPurifier(address)
+    assert repr(address) in str(caught.value)
+    assert "such as http://127.0.0.1:8000" in str(caught.value)
+
+
+def test_an_ipv6_address_needs_no_port(monkeypatch):
+    listed = b'[{"name": "fast", "sha256": "0", "precision": "fp32"}]'
+    monkeypatch.setattr(ServerPurifier, "_ask", lambda *args, **options: listed)
+    with ServerPurifier("http://[fe80::12]")._connection() as connection:
+        assert (connection.host, connection.port) == ("fe80::12", 80)
+
+
+@pytest.fixture
+def foreign():
+    """A server of something else: its address, and what it answers."""
+    answer = {"status": 200, "body": b"", "headers": {}}
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(answer["status"])
+            for name, value in answer["headers"].items():
+                self.send_header(name, value)
+            self.end_headers()
+            self.wfile.write(answer["body"])
+
+        def log_message(self, *args):
+            pass
+
+    server = HTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}", answer
+    server.shutdown()
+    thread.join(10)
+    server.server_close()
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"<html></html>",
+        b"\xff\xfe",
+        b"[]",
+        b"{}",
+        b"null",
+        b"7",
+        b'["fast"]',
+        b'[{"name": "fast"}]',
+        b'[["fast"]]',
+        b"[" * 100_000,
+    ],
+)
+def test_other_servers_are_named(foreign, body, photos, tmp_path, capsys):
+    address, answer = foreign
+    answer["body"] = body
+    assert main(["purify", str(photos), f"{tmp_path}/out/", "--server", address]) == 2
+    told = capsys.readouterr().err.replace("\n", " ")
+    assert address in told
+    assert "no server of nrpurify serve" in told
+
+
+@pytest.mark.parametrize("status", [301, 404])
+def test_refusals_of_other_servers_name_the_address(foreign, status):
+    address, answer = foreign
+    answer |= {"status": status, "body": b"<html></html>", "headers": {"Location": "http://x/"}}
+    with pytest.raises(InputError, match="no server of nrpurify serve") as caught:
+        ServerPurifier(address)
+    assert address in str(caught.value)
+    assert str(status) in str(caught.value)
+    assert ("http://x/" in str(caught.value)) == (status == 301)
 
 
 def test_names_and_options_are_checked_first(address, photos, tmp_path, capsys):

@@ -14,6 +14,7 @@ import time
 import httpx2
 import pytest
 import torch
+import uvicorn
 
 from nrpurify.core.errors import InputError
 from nrpurify.core.images import encode_png
@@ -155,6 +156,14 @@ def test_the_address_of_several_workers_is_told_when_connections_are_taken():
         assert told.get(timeout=10) == f"http://127.0.0.1:{port}"
         with pytest.raises(InputError, match=f"cannot listen on 127.0.0.1:{port}"):
             _free_port("127.0.0.1", port)
+
+
+@pytest.mark.parametrize("host", ["a..b", "x" * 70, "name.invalid"])
+def test_a_host_that_is_no_address_is_named(host):
+    config = uvicorn.Config(lambda *args: None, host=host, port=1, lifespan="off", log_config=None)
+    for start in (serving._Server(config, print).run, lambda: _free_port(host, 1)):
+        with pytest.raises(InputError, match=f"cannot listen on {host}:1; .* --host"):
+            start()
 
 
 @pytest.mark.slow

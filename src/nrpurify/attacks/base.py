@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, field, fields
 from math import isfinite
+from numbers import Integral, Real
 from typing import Any, ClassVar, Protocol, TypeVar, cast, dataclass_transform
 
 import torch
@@ -39,12 +40,12 @@ TOLERANCE = 1e-5
 """Rounding errors of arithmetic that a result may show before it is projected."""
 PRESETS = ("paper", "authors")
 """The paper's own tables, and the attack's published code; every attack knows both."""
+_COUNT = (
+    lambda value: isinstance(value, Integral) and int(value) >= 1,
+    "at least 1, a whole number",
+)
 RANGES: dict[str, tuple[Callable[[Any], bool], str]] = {
-    "steps": (lambda value: value >= 1, "at least 1"),
-    "restarts": (lambda value: value >= 1, "at least 1"),
-    "copies": (lambda value: value >= 1, "at least 1"),
-    "samples": (lambda value: value >= 1, "at least 1"),
-    "blocks": (lambda value: value >= 1, "at least 1"),
+    **dict.fromkeys(("steps", "restarts", "copies", "samples", "blocks"), _COUNT),
     "radius": (lambda value: value > 0, "more than 0"),
     "start_share": (lambda value: 0 < value <= 1, "a value in (0, 1]"),
     "momentum": (lambda value: value >= 0, "0 or more"),
@@ -77,8 +78,8 @@ class Attack:
         """Check settings of common names; subclasses check their own and call this."""
         for name, (fits, expected) in RANGES.items():
             value = getattr(self, name, None)
-            if value is not None and not fits(value):
-                raise InputError(f"{name} is {value}; expected {expected}")
+            if value is not None and not (isinstance(value, Real) and fits(value)):
+                raise InputError(f"{name} is {value!r}; expected {expected}")
 
     def perturb(self, problem: AttackProblem) -> Tensor:
         """Return adversarial images of the shape of ``problem.clean``, within its budget."""
@@ -115,6 +116,10 @@ class Attack:
     def settings(self) -> dict[str, Any]:
         """All settings by name."""
         return {one.name: getattr(self, one.name) for one in fields(cast(Any, self))}
+
+    def in_force(self, norm: str = "linf") -> dict[str, Any]:
+        """The settings as they act under a norm, where an attack derives one from others."""
+        return self.settings()
 
     def __call__(
         self,
@@ -170,6 +175,11 @@ class Attack:
             clean = at_least_fp32(images.detach())
             self._check(norm, targets, generator, len(clean))
             radii = per_sample(eps, clean, norm=norm)
+            if self.info.needs in ("classifier", "scores") and not callable(model):
+                raise InputError(
+                    f"the model is a {type(model).__name__}; {self.info.name} expected a module "
+                    "or a function of N×3×H×W images"
+                )
             criterion = given_criterion(clean, labels, targets) if self.info.labels else None
             networks = [value for value in vars(self).values() if isinstance(value, nn.Module)]
             with frozen(model, *map(outside_inference, networks)):

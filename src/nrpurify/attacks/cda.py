@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -48,13 +50,14 @@ class CDA(Attack):
         return problem.project(made.to(clean.dtype))
 
 
-def generated(network: torch.nn.Module, images: Tensor) -> Tensor:
+def generated(network: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
     """The network's unbounded answer to N×3×H×W images, in at least fp32.
 
     Raises:
         InputError: The answer has another shape.
     """
-    weight = next(network.parameters(), images)
+    weights = network.parameters() if isinstance(network, torch.nn.Module) else iter(())
+    weight = next(weights, images)
     answer: Tensor = network(images.to(weight.dtype))
     if answer.shape != images.shape:
         raise InputError(

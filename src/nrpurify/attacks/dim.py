@@ -24,16 +24,18 @@ class DIM(GradientAttack):
     Attributes:
         steps: Number of steps.
         step_size: In (0, 1], one value or one an image; by default eps / steps.
+        linf_step: The default in ℓ∞; with one, ℓ2 takes 2.5 eps / steps.
         momentum: Decay of the accumulated gradients.
         diversity: Probability of a transformed input, for each image and step.
     """
 
     presets: ClassVar = {
-        "authors": {"steps": 20, "step_size": 1 / 255, "momentum": 0.0, "diversity": 0.5},
+        "authors": {"steps": 20, "linf_step": 1 / 255, "momentum": 0.0, "diversity": 0.5},
     }
 
     steps: int = 10
     step_size: Eps | None = None
+    linf_step: float | None = None
     momentum: float = 1.0
     diversity: float = 0.7
 

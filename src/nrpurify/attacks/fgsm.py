@@ -50,12 +50,14 @@ class IFGSM(GradientAttack):
     Attributes:
         steps: Number of steps.
         step_size: In (0, 1], one value or one an image; by default eps / steps.
+        linf_step: The default in ℓ∞; with one, ℓ2 takes 2.5 eps / steps.
     """
 
-    presets: ClassVar = {"authors": {"steps": 20, "step_size": 1 / 255}}
+    presets: ClassVar = {"authors": {"steps": 20, "linf_step": 1 / 255}}
 
     steps: int = 10
     step_size: Eps | None = None
+    linf_step: float | None = None
 
 
 @register_attack("pgd", source="Madry et al., 2018")
@@ -67,7 +69,8 @@ class PGD(GradientAttack):
 
     Attributes:
         steps: Number of steps.
-        step_size: In (0, 1], one value or one an image; in ℓ2 by default 2.5 eps / steps.
+        step_size: In (0, 1], one value or one an image; by default 2/255, in ℓ2
+            2.5 eps / steps.
         start: ``uniform``, or another name in :data:`nrpurify.attacks.starts.STARTS`.
         targeted: Whether ``targets`` are expected; None for whether they are there.
 
@@ -76,9 +79,10 @@ class PGD(GradientAttack):
     """
 
     steps: int = 10
-    step_size: Eps | None = 2 / 255
+    step_size: Eps | None = None
     start: str | Start = "uniform"
     targeted: bool | None = None
+    linf_step = 2 / 255
 
     def objective(self, problem: AttackProblem) -> Objective:
         """The cross entropy."""

@@ -13,13 +13,14 @@ from nrpurify.attacks.forward import Transform, cross_entropy
 from nrpurify.attacks.gradient import Objective, sign_gradient_ascent
 from nrpurify.attacks.problem import AttackProblem
 from nrpurify.attacks.starts import Start
+from nrpurify.attacks.step_size import StepSize
 from nrpurify.attacks.transforms import diverse_input, gaussian_kernel, smoother
 
 GROWTH = 330 / 299
 """How far input diversity enlarges images: to 330 pixels from Inception's 299, as published."""
 
 
-class GradientAttack(Attack):
+class GradientAttack(StepSize, Attack):
     """Gradient steps up a loss; FGSM, PGD, MI-FGSM, DIM and their kin are settings of it.
 
     The attributes below are constants here, since they have no annotation. A subclass makes one a
@@ -27,7 +28,8 @@ class GradientAttack(Attack):
 
     Attributes:
         steps: Number of gradient steps.
-        step_size: In units of [0, 1] images, one value or one an image; None for eps / steps.
+        step_size: In units of [0, 1] images, one value or one an image; None for the default.
+        linf_step: The default in ℓ∞; None for eps / steps.
         start: A name in :data:`nrpurify.attacks.starts.STARTS`, or a function.
         start_share: Share of eps that a random start may use.
         momentum: Decay of accumulated gradients, 0 for none.
@@ -83,15 +85,6 @@ class GradientAttack(Attack):
         return problem.start(self.start, self.start_share)
 
     def length(self, eps: Eps, norm: str = "linf") -> Eps:
-        """The step size in force.
-
-        A start of random signs has used up its share of ``eps``. A default step size is one for ℓ∞
-        and would be tiny in ℓ2; there it is 2.5 eps / steps, which reaches all of the ball.
-        """
-        if self.step_size is not None:
-            default = type(self).step_size
-            if norm == "linf" or default is None or self.step_size is not default:
-                return self.step_size
-            return 2.5 * eps / self.steps
-        used = self.start_share if self.start == "sign" else 0.0
-        return (1 - used) * eps / self.steps
+        """The step size in force; a start of random signs has used up its share of ``eps``."""
+        used = self.start_share if self.start == "sign" and self.step_size is None else 0.0
+        return super().length((1 - used) * eps, norm)

@@ -23,14 +23,16 @@ class Logit(MomentumAttack):
 
     Attributes:
         steps: Number of steps.
-        step_size: In (0, 1], one value or one an image.
+        step_size: In (0, 1], one value or one an image; by default 2/255, in ℓ2
+            2.5 eps / steps.
         momentum: Decay of the accumulated gradients.
         diversity: Probability of an input-diversity draw (DIM) for each image and gradient.
         smoothing: Odd side of the Gaussian filter of the gradient (TI), 0 for none.
     """
 
     steps: int = 300
-    step_size: Eps | None = 2 / 255
+    step_size: Eps | None = None
+    linf_step = 2 / 255
     diversity: float = 0.7
     smoothing: int = 5
 

@@ -11,11 +11,12 @@ from nrpurify.attacks.losses import Criterion
 from nrpurify.attacks.problem import AttackProblem
 from nrpurify.attacks.registry import register_attack
 from nrpurify.attacks.restarts import Attempt, Watch, best_of
+from nrpurify.attacks.step_size import StepSize
 from nrpurify.core.errors import InputError
 
 
 @register_attack("nes", source="Ilyas et al., 2018", needs="scores")
-class NES(Attack):
+class NES(StepSize, Attack):
     """Gradient steps along an estimate by natural evolution strategies, with antithetic noise.
 
     The estimate is the mean of noise times the loss there, over pairs of noise and its negative.
@@ -26,14 +27,16 @@ class NES(Attack):
         steps: Number of steps.
         early_stop: Leave an image alone as soon as it is misclassified (targeted: classified as
             the target). False goes on to the greatest loss.
-        step_size: Length of a step, one value or one an image; in ℓ2 by default 2.5 eps / steps.
+        step_size: Length of a step, one value or one an image; by default 0.01, in ℓ2
+            2.5 eps / steps.
         samples: Even number of queries for one estimate.
         deviation: σ of the noise, in units of [0, 1] images.
     """
 
     steps: int = 200
     early_stop: bool = True
-    step_size: Eps = 0.01
+    step_size: Eps | None = None
+    linf_step = 0.01
     samples: int = 50
     deviation: float = 0.001
 
@@ -82,10 +85,8 @@ class NES(Attack):
         return Attempt(best, best_values, reached)
 
     def sizes(self, problem: AttackProblem) -> Tensor:
-        """The step sizes N×1×1×1; the default is one for ℓ∞, in ℓ2 it is 2.5 eps / steps."""
-        given = self.step_size
-        if problem.norm == "l2" and given is type(self).step_size:
-            given = 2.5 * problem.radii / self.steps
+        """The step sizes N×1×1×1."""
+        given = self.length(problem.radii, problem.norm)
         return per_sample(given, problem.clean, "step_size", problem.norm)
 
     def estimate(

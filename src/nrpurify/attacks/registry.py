@@ -137,12 +137,12 @@ class AttackEntry:
         return self.attack.create(preset, **settings)
 
     def defaults(self, preset: str = "paper") -> dict[str, Any]:
-        """The settings of a preset.
+        """The settings of a preset as they act in ℓ∞.
 
         Raises:
             InputError: No such preset.
         """
-        return self.create(preset).settings()
+        return self.create(preset).in_force()
 
 
 def names() -> list[str]:

@@ -13,11 +13,11 @@ from torch import Generator, Tensor, nn
 from nrpurify import models, weights
 from nrpurify.attacks import registry
 from nrpurify.attacks.gradient import value_and_gradient
-from nrpurify.attacks.gradient_attack import GradientAttack
 from nrpurify.attacks.gradient_log import log_gradients, report, tell
 from nrpurify.attacks.registry import AttackEntry
 from nrpurify.attacks.spec import settings_in_force
 from nrpurify.attacks.ssp import SelfSupervisedPerturbation, default_layer
+from nrpurify.attacks.step_size import StepSize
 from nrpurify.attacks.surrogate import ask, for_convolutions, frozen
 from nrpurify.attacks.trained import LOADERS, locate
 from nrpurify.attacks.wrappers import Ensemble
@@ -152,9 +152,9 @@ class AttackSpec:
         """
         entry = self.entry
         given = typed_settings(entry, self.settings)
-        found = settings_in_force(entry, self.preset, given)
+        found = settings_in_force(entry, self.preset, given, self.norm)
         attack = entry.create(self.preset, **given)
-        if isinstance(attack, GradientAttack):
+        if isinstance(attack, StepSize):
             found["step_size"] = attack.length(self.eps, self.norm)
         found.pop("layer", None)
         layers = network.layers if isinstance(network, FeatureExtractor) else self.layers

@@ -20,7 +20,9 @@ def spec_settings(entry: AttackEntry) -> dict[str, Any]:
     return {name: value for name, value in entry.defaults().items() if name not in OF_THE_CALL}
 
 
-def settings_in_force(entry: AttackEntry, preset: str, given: Mapping[str, Any]) -> dict[str, Any]:
+def settings_in_force(
+    entry: AttackEntry, preset: str, given: Mapping[str, Any], norm: str = "linf"
+) -> dict[str, Any]:
     """The settings of a preset with ``given`` over them, and the number of steps of any attack.
 
     Raises:
@@ -28,7 +30,7 @@ def settings_in_force(entry: AttackEntry, preset: str, given: Mapping[str, Any])
     """
     attack = entry.create(preset, **given)
     steps = {"steps": attack.steps} if hasattr(attack, "steps") else {}  # 1 is no setting of FGSM
-    own = {name: value for name, value in attack.settings().items() if name not in OF_THE_CALL}
+    own = {name: value for name, value in attack.in_force(norm).items() if name not in OF_THE_CALL}
     return {**steps, **own}
 
 

@@ -33,7 +33,7 @@ class SelfSupervisedPerturbation(GradientAttack):
         distance: Δ of Eq. 1, a name in :data:`nrpurify.models.feature_distances.DISTANCES`.
         start: R of Algorithm 1, a name in :data:`nrpurify.attacks.starts.STARTS` or a callable.
         steps: T, number of iterations.
-        step_size: κ, in units of [0, 1] images.
+        step_size: κ, in units of [0, 1] images; by default 0.01, in ℓ2 2.5 eps / steps.
         momentum: Decay of accumulated gradients, 0 for none (not in the paper).
         diversity: Probability of an input-diversity draw at each step, 0 for none (not in it).
         smoothing: Size of the Gaussian filter of the gradient, 0 for none (not in it).
@@ -51,7 +51,8 @@ class SelfSupervisedPerturbation(GradientAttack):
     distance: str = "mae"
     start: str | Start = "uniform"
     steps: int = 100
-    step_size: Eps | None = 0.01
+    step_size: Eps | None = None
+    linf_step = 0.01
     momentum: float = 0.0
     diversity: float = 0.0
     smoothing: int = 0

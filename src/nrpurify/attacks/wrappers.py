@@ -15,6 +15,8 @@ from torch import Tensor, nn
 from nrpurify.attacks.surrogate import classify
 from nrpurify.core.errors import InputError
 
+_DEFENSE = "a module or function; by its name: BPDA(nrpurify.defenses.make(name))"
+
 
 class _Substitute(torch.autograd.Function):
     """Forward the second tensor, hand the gradient to the first."""
@@ -43,13 +45,16 @@ class BPDA(nn.Module):
             attacker); None for that of the identity.
 
     Raises:
-        InputError: When called: the defense changes the shape, and the surrogate differently.
+        InputError: No module or function, such as the name of a defense; when called: the defense
+            changes the shape, and the surrogate differently.
     """
 
     def __init__(self, defense: nn.Module, surrogate: nn.Module | None = None) -> None:
         super().__init__()
-        self.defense = defense
-        self.surrogate = surrogate or nn.Identity()
+        from nrpurify.core.callables import as_module  # a command that wraps nothing loads less
+
+        self.defense = as_module(defense, "defense", _DEFENSE)
+        self.surrogate = nn.Identity() if surrogate is None else as_module(surrogate, "surrogate")
 
     def forward(self, images: Tensor) -> Tensor:
         """What the defense makes of the images."""
@@ -79,7 +84,7 @@ class EOT(nn.Module):
         draws: Old name of ``eot_samples``.
 
     Raises:
-        InputError: Fewer than one draw.
+        InputError: Fewer than one draw, or no module or function.
     """
 
     def __init__(
@@ -96,6 +101,9 @@ class EOT(nn.Module):
         samples = draws if eot_samples is None else eot_samples
         if samples is None or samples < 1:
             raise InputError(f"eot_samples is {samples}; expected at least 1")
+        from nrpurify.core.callables import check_callable  # as in BPDA
+
+        check_callable(model, "model")
         self.model, self.eot_samples, self.batched = model, samples, batched
 
     def each(self, images: Tensor) -> Tensor:

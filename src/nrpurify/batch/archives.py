@@ -195,7 +195,7 @@ def purify_parquet(
     """Purify the encoded images in a column of a Parquet file; other columns are copied.
 
     An image that fails becomes null, or empty where the column takes no null, so that rows stay
-    aligned.
+    aligned. Structs with a path and no bytes fail too: the image is not in this file.
 
     Args:
         source: A Parquet file. Images are binary values, or structs of ``bytes`` and ``path`` as
@@ -221,21 +221,24 @@ def purify_parquet(
     parts, count = Parts(), 0
     suffix = OUTPUT_SUFFIXES[worker.work.format]
 
-    def work(row: tuple[int, Any]) -> tuple[Any, str]:
-        index, value = row
-        content = value.get("bytes") if isinstance(value, dict) else value
-        if content is None:
-            return value, ""
-        name = PurePosixPath((isinstance(value, dict) and value.get("path")) or f"row-{index}")
+    def work(row: tuple[int, Any]) -> _Row:
+        index, scalar = row
+        name = PurePosixPath(f"row-{index}")
         try:
-            found = purify_bytes(worker, content, name, place / str(index))
+            value = scalar.as_py()
+            fields = value if isinstance(value, dict) else {"bytes": value}
+            path = fields.get("path")
+            if path and isinstance(path, str):
+                name = PurePosixPath(path)
+            if fields["bytes"] is None:
+                _check_no_path(path)
+                return _Row(value)
+            found: Any = purify_bytes(worker, fields["bytes"], name, place / str(index))
+            if isinstance(value, dict):
+                found = {**value, "bytes": found, "path": _renamed(path, suffix)}
+            return _Row(found, made=True)
         except Exception as error:  # whatever one image does, the others are made
-            return None, f"row {index}: {_reason(error, name)}"
-        if not isinstance(value, dict):
-            return found, ""
-        path = value.get("path")
-        path = path and str(PurePosixPath(path).with_suffix(suffix))
-        return {**value, "bytes": found, "path": path}, ""
+            return _Row(None, error=f"row {index}: {_reason(error, name)}")
 
     try:
         with pq.ParquetFile(source) as given:
@@ -246,14 +249,13 @@ def purify_parquet(
             kind = _compression(given)
             with pq.ParquetWriter(target, schema, compression=kind) as made:
                 for batch in given.iter_batches(batch_size=_ROWS):
-                    rows = list(enumerate(batch.column(index).to_pylist(), count))
+                    rows = list(enumerate(batch.column(index), count))
                     values = []
-                    for value, why in in_order(pool, work, rows, window):
-                        values.append(empty if why else value)
-                        if why:
-                            parts.failed.append(f"{source.name}: {why}")
-                        elif value is not None:
-                            parts.done += 1
+                    for row in in_order(pool, work, rows, window):
+                        values.append(empty if row.error else row.value)
+                        parts.done += row.made
+                        if row.error:
+                            parts.failed.append(f"{source.name}: {row.error}")
                     count += len(rows)
                     images = pa.array(values, type=schema.field(index).type)
                     columns = [*batch.columns]
@@ -265,6 +267,29 @@ def purify_parquet(
             raise
         raise ImageError(f"cannot read {str(source)!r}: {_line(error)}") from error
     return parts
+
+
+@dataclass(frozen=True)
+class _Row:
+    """What becomes of a row: its value, and whether an image was made of it, or why not."""
+
+    value: Any
+    made: bool = False
+    error: str = ""
+
+
+def _check_no_path(path: Any) -> None:
+    if path:
+        raise ImageError(
+            f"only the path '{path}' is stored, and no image; embed the images in the file"
+        )
+
+
+def _renamed(path: Any, suffix: str) -> Any:
+    """A path with another suffix; what names no file, such as ``/``, as it is."""
+    if not isinstance(path, str) or PurePosixPath(path).name in ("", ".."):
+        return path
+    return str(PurePosixPath(path).with_suffix(suffix))
 
 
 def _compression(given: Any) -> str:
@@ -298,7 +323,11 @@ def _holds_images(kind: Any) -> bool:
 def _empty(field: Any) -> Any:
     import pyarrow as pa
 
-    return {"bytes": b"", "path": None} if pa.types.is_struct(field.type) else b""
+    if not pa.types.is_struct(field.type):
+        return b""
+    index = field.type.get_field_index("path")
+    takes_null = index < 0 or field.type.field(index).nullable
+    return {"bytes": b"", "path": None if takes_null else ""}
 
 
 def _line(error: Exception) -> str:

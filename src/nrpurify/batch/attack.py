@@ -59,12 +59,11 @@ def attack_folder(
 
     Args:
         source: See :func:`nrpurify.batch.plan_jobs`.
-        dst: A folder; or for one source file a name in .png that does not exist, which gets no
-            manifest.
+        dst: A folder; or for one source file a name in .png, which gets no manifest.
         options: The attack.
         recursive: Search sub-folders.
-        overwrite: Make outputs again, also those of other settings or sources. Files that the
-            manifest does not list are never replaced.
+        overwrite: Make outputs again, also those of other settings or sources, and a file
+            ``dst``. Files in a folder that its manifest does not list are never replaced.
         floats: Also write the unrounded values, see :mod:`nrpurify.core.image_tensors`.
         frames: Of files with several frames or pages: ``refuse`` them, or read the ``first``.
         max_pixels: Larger images are failed items.
@@ -80,7 +79,7 @@ def attack_folder(
         AssertionError: The attack left its budget.
     """
     part = Shard.parse(shard)
-    plan = plan_jobs(source, dst, recursive=recursive)
+    plan = plan_jobs(source, dst, recursive=recursive, overwrite=overwrite)
     plan.check_shard(part)
     if plan.format != "png":
         raise InputError(f"{str(dst)!r}: attacked images are PNG files; expected a name in .png")
@@ -177,23 +176,23 @@ class _Run:
                 readable.append((job, self._read(job)))
             except Exception as error:  # whatever one file does, the others are attacked
                 items.append(Item.failed(job, error))
-        for _, group in groupby(readable, key=lambda pair: pair[1].rgb.shape):
+        for _, group in groupby(readable, key=lambda pair: pair[1].pixels.shape):
             items += self._attack_group(list(group))
         return items
 
     def _attack_group(self, group: list[tuple[Job, Image]]) -> list[Item]:
-        clean = torch.stack([image.rgb for _, image in group]).to(self.options.device)
         try:
+            clean = torch.stack([image.rgb for _, image in group]).to(self.options.device)
             with log_gradients() as log:
                 attacked = self.runner(clean, self._classes(group))
+            check_budget(clean, attacked, self.options.eps, self.options.norm)
         except AssertionError:  # a fault of the attack, not of a file
             raise
         except Exception as error:  # out of memory, or too small for the surrogate
             return [Item.failed(job, error) for job, _ in group]
-        check_budget(clean, attacked, self.options.eps, self.options.norm)
         counts = log.images or [GradientCount()] * len(group)
         return [
-            self._write(job, image, one.cpu(), count)
+            self._write(job, image, one, count)
             for (job, image), one, count in zip(group, attacked, counts, strict=True)
         ]
 
@@ -208,9 +207,10 @@ class _Run:
         return None if classes is None else torch.tensor([classes.of(job) for job, _ in group])
 
     def _write(self, job: Job, image: Image, attacked: torch.Tensor, count: GradientCount) -> Item:
-        rounded = round_within(attacked, image.rgb, self.options.eps, self.options.norm)
-        change = float((rounded - image.rgb).abs().max())
         try:
+            attacked = attacked.cpu()
+            rounded = round_within(attacked, image.rgb, self.options.eps, self.options.norm)
+            change = float((rounded - image.rgb).abs().max())
             self.manifest.begin(job)
             write_png(job.output, rounded, image.alpha)
             if self.manifest.floats:
@@ -220,6 +220,6 @@ class _Run:
             if self.options.norm == "l2":
                 facts["l2"] = float((rounded - image.rgb).norm())
             self.manifest.record(job, linf=change, float_linf=unrounded, facts=facts)
-        except (InputError, OSError) as error:
+        except Exception as error:  # whatever one file does, the others are attacked
             return Item.failed(job, error)
         return Item(job, "done", change=change)

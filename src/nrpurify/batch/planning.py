@@ -12,9 +12,9 @@ from pathlib import Path
 from nrpurify.core.errors import InputError
 from nrpurify.core.image_files import CONTAINERS, ImageFile, LeftOut, output_paths, search_images
 from nrpurify.core.images import OUTPUT_SUFFIXES
-from nrpurify.core.manifest import Job
+from nrpurify.core.manifest import REPLACE_FILE, Job
 from nrpurify.core.random import derive_seed
-from nrpurify.core.records import MANIFEST, Records, read_records
+from nrpurify.core.records import MANIFEST, Records, leads_out, read_records
 
 Sources = str | Path | Sequence[str | Path]
 
@@ -98,7 +98,12 @@ class JobPlan:
 
 
 def plan_jobs(
-    source: Sources, dst: str | Path, *, recursive: bool, format: str | None = None
+    source: Sources,
+    dst: str | Path,
+    *,
+    recursive: bool,
+    overwrite: bool = False,
+    format: str | None = None,
 ) -> JobPlan:
     """List what to read and where to write, without touching anything.
 
@@ -109,9 +114,10 @@ def plan_jobs(
             :func:`nrpurify.core.image_files.search_images`; or several, of which those without an
             image are left out.
         dst: The folder of the outputs, whose files are no sources; with one source file also a
-            name in .png, .webp, .jpg or .jpeg that does not exist, or for a file of many images
-            one in .mkv, .mp4, .tar or .parquet.
+            name in .png, .webp, .jpg or .jpeg, or for a file of many images one in .mkv, .mp4,
+            .tar or .parquet.
         recursive: Search sub-folders, whose structure is kept.
+        overwrite: ``dst`` may name a file that is there.
         format: png, webp or jpeg; None for the suffix of ``dst``, else png.
 
     Raises:
@@ -121,7 +127,7 @@ def plan_jobs(
     sources = [source] if isinstance(source, str | Path) else list(source)
     target = Path(dst)
     found, left_out = _search(sources, recursive)
-    single = _named_file(sources, str(dst))
+    single = _named_file(sources, str(dst), overwrite)
     format = _format(format, target if single else None)
     if single:
         jobs = [Job(found[0].path, found[0].relative, target)]
@@ -154,13 +160,17 @@ def _search(
             continue
         left_out += scan.left_out
         for file in scan.files:
+            if leads_out(file.relative.as_posix()):  # no manifest may list its output
+                reason = "on Windows its name would lead out of a folder; give it another name"
+                left_out.append(LeftOut(file.path, reason))
+                continue
             files.setdefault((os.path.realpath(file.path), file.relative), file)
     if not files:
         raise InputError(f"none of the {len(sources)} sources has an image; {left_out[0].reason}")
     return list(files.values()), left_out
 
 
-def _named_file(sources: Sequence[str | Path], dst: str) -> bool:
+def _named_file(sources: Sequence[str | Path], dst: str, overwrite: bool) -> bool:
     """Whether ``dst`` names one output rather than a folder."""
     path = Path(dst)
     container = CONTAINERS.get(Path(sources[0]).suffix.lower())
@@ -175,11 +185,8 @@ def _named_file(sources: Sequence[str | Path], dst: str) -> bool:
         raise InputError(f"{dst!r}: expected a name in {_CONTAINER_SUFFIXES[container]}")
     if not container and path.suffix.lower() not in _FORMATS:
         raise InputError(f"{dst!r}: expected a name in {', '.join(sorted(_FORMATS))}")
-    if os.path.lexists(path):
-        raise InputError(
-            f"{dst!r} is there already and no manifest of nrpurify lists it; move it away or "
-            "choose another name"
-        )
+    if os.path.lexists(path) and not overwrite:
+        raise InputError(f"the destination {dst!r} is there already{REPLACE_FILE}")
     return True
 
 

@@ -74,13 +74,13 @@ def purify_folder(
 
     Args:
         source: See :func:`nrpurify.batch.plan_jobs`.
-        dst: A folder; or for one source file a name in .png, .webp, .jpg or .jpeg that does not
-            exist, which gets no manifest.
+        dst: A folder; or for one source file a name in .png, .webp, .jpg or .jpeg, which gets no
+            manifest.
         defense: A purifier or another module from images to images, on ``device``. Memory is
             bounded by tiles for purifiers, also as parts of a chain. One pass of a random one.
         recursive: Search sub-folders.
-        overwrite: Make outputs again, also those of other settings or sources. Files that the
-            manifest does not list are never replaced.
+        overwrite: Make outputs again, also those of other settings or sources, and a file
+            ``dst``. Files in a folder that its manifest does not list are never replaced.
         tile: Side of the tiles in pixels.
         mode: ``static``, or ``dynamic``: behind a random step (appendix B.1).
         seed: Of all that is random; each image has its own, see
@@ -118,7 +118,7 @@ def purify_folder(
         if value is not None and value < 1:
             raise InputError(f"{name} is {value}; expected at least 1")
     part = Shard.parse(shard)
-    plan = plan_jobs(source, dst, recursive=recursive, format=format)
+    plan = plan_jobs(source, dst, recursive=recursive, overwrite=overwrite, format=format)
     plan.check_shard(part)
     if plan.format == "jpeg":
         _LOGGER.warning("JPEG changes the purified values; PNG and WebP keep them")

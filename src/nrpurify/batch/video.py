@@ -99,15 +99,16 @@ def purify_video(
     except ImportError as error:
         raise MissingExtraError("av", "video") from error
     try:
-        total = _count(source)
+        limit = worker.work.max_pixels
+        total = _count(source, limit)
         clip = _with_gate_of_clip(worker, source, place, total)
 
         def work(event: av.VideoFrame | av.Packet[Any]) -> av.VideoFrame | av.Packet[Any]:
             return event if isinstance(event, av.Packet) else _purified(clip, event, place)
 
-        with av.open(str(source)) as given, _create(target) as made:
+        with _open(source, limit) as given, _create(target) as made:
             sink = _Sink(given, made, codec)
-            for event in in_order(pool, work, _events(given, worker.work.max_pixels), window):
+            for event in in_order(pool, work, _events(given, limit), window):
                 if sink.take(event):
                     progress(sink.frames, total)
             sink.close()
@@ -156,34 +157,57 @@ def _create(target: Path) -> Any:
         ) from error
 
 
-def _picture(container: Any) -> Any:
-    """The first picture stream."""
+def _open(source: Path, max_pixels: int) -> Any:
+    """Open a video; FFmpeg, which may decode a frame here, takes no memory for a giant one."""
+    import av
+
+    return av.open(str(source), options=_decoder_options(max_pixels))
+
+
+def _decoder_options(max_pixels: int) -> dict[str, str]:
+    """FFmpeg's own limit, which counts margins and padding too; the exact one is ours."""
+    return {"max_pixels": str(min(2 * max_pixels + 2**20, 2**31 - 1))}
+
+
+def _picture(container: Any, max_pixels: int) -> Any:
+    """The first picture stream; its size is checked and nothing is decoded yet."""
     if not container.streams.video:
         raise ImageError(f"cannot read {container.name!r}: it has no pictures")
     stream = container.streams.video[0]
+    context = stream.codec_context
+    if not context.width * context.height:
+        raise ImageError(
+            f"cannot read {container.name!r}: FFmpeg finds no size of its frames, or one that is "
+            f"far more than the limit of {max_pixels:,} pixels (--max-pixels)"
+        )
+    _check_size(container, context, max_pixels)
+    context.options = _decoder_options(max_pixels)
     stream.thread_type = "AUTO"
     return stream
 
 
-def _count(source: Path) -> int:
-    """How many frames there are: FFmpeg's packets, of which none is decoded."""
-    import av
+def _check_size(container: Any, frame: Any, max_pixels: int) -> None:
+    if frame.width * frame.height > max_pixels:
+        raise ImageError(
+            f"cannot read {container.name!r}: a frame has {frame.width}×{frame.height} "
+            f"pixels, more than the limit of {max_pixels:,} (--max-pixels)"
+        )
 
-    with av.open(str(source)) as container:
-        return sum(packet.size > 0 for packet in container.demux(_picture(container)))
+
+def _count(source: Path, max_pixels: int) -> int:
+    """How many frames there are: FFmpeg's packets, of which none is decoded."""
+    with _open(source, max_pixels) as container:
+        stream = _picture(container, max_pixels)
+        return sum(packet.size > 0 for packet in container.demux(stream))
 
 
 def _events(given: Any, max_pixels: int) -> Iterator[av.VideoFrame | av.Packet[Any]]:
     """Decoded frames and packets of audio, in the order of the file."""
-    stream = _picture(given)
+    stream = _picture(given, max_pixels)
     for packet in given.demux([stream, *given.streams.audio]):
         if packet.stream.index == stream.index:
             for frame in packet.decode():
-                if frame.width * frame.height > max_pixels:
-                    raise ImageError(
-                        f"cannot read {given.name!r}: a frame has {frame.width}×{frame.height} "
-                        f"pixels, more than the limit of {max_pixels:,} (--max-pixels)"
-                    )
+                _check_size(given, frame, max_pixels)  # it may grow on the way
                 yield frame
         elif packet.size:
             yield packet
@@ -225,7 +249,7 @@ def _with_gate_of_clip(worker: Worker, source: Path, place: Path, total: int) ->
             gates.append(ClipGate(module.gate))
             module.gate = gates[-1]  # type: ignore[assignment]
     step = max(total // _SAMPLES, 1)
-    with av.open(str(source)) as container:
+    with _open(source, work.max_pixels) as container:
         events = _events(container, work.max_pixels)
         frames = (event for event in events if isinstance(event, av.VideoFrame))
         for frame in islice(frames, 0, None, step):
@@ -244,7 +268,7 @@ class _Sink:
         import av
 
         self.frames = 0
-        self._given, self._made = _picture(given), made
+        self._given, self._made = given.streams.video[0], made
         self._early: list[Any] = []
         rate = self._given.average_rate or Fraction(25)
         try:

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from PIL import Image as PilImage
 from torch import Tensor, nn
 
 from nrpurify.batch.defend import defend_image, defend_together
@@ -21,7 +20,7 @@ from nrpurify.batch.jobs import Item, image_generator
 from nrpurify.core.hashing import file_hash
 from nrpurify.core.images import Image, read_image, write_image
 from nrpurify.core.manifest import Job
-from nrpurify.core.opening import Frames, formats
+from nrpurify.core.opening import Frames, identify
 from nrpurify.core.precision import Amp
 from nrpurify.defenses import reseed
 
@@ -143,7 +142,7 @@ class Worker:
         shape, work = images[0].pixels.shape, self.work
         if not (len(images) == self.batch > 1) or self._agree.get(shape) is False:
             return alone
-        with self.defense() as defense, suppress(RuntimeError):  # out of memory
+        with self.defense() as defense, suppress(Exception):  # out of memory, or it takes no batch
             found = defend_together(
                 defense,
                 images,
@@ -184,8 +183,8 @@ def copied(defense: nn.Module) -> nn.Module | None:
 
 def image_size(path: Path) -> tuple[int, int]:
     """Width and height as the header of an image file has them; zeros where it cannot be read."""
-    with suppress(Exception), PilImage.open(path, formats=formats()) as picture:
-        return picture.size  # decoders raise nearly anything; reading the file will tell
+    with suppress(Exception), path.open("rb") as file:
+        return identify(file).size  # decoders raise nearly anything; reading the file will tell
     return 0, 0
 
 

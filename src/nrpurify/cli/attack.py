@@ -17,6 +17,7 @@ from nrpurify.cli.common import (
     Json,
     MaxPixels,
     NormChoice,
+    Overwrite,
     Paths,
     PluginOption,
     Recursive,
@@ -118,10 +119,7 @@ def command(
     limit: Annotated[
         int | None, typer.Option(min=1, help="Attack the first images only, by name.")
     ] = None,
-    overwrite: Annotated[
-        bool,
-        typer.Option("--overwrite", help="Make outputs of other settings or sources again."),
-    ] = False,
+    overwrite: Overwrite = False,
     save_tensors: Annotated[
         bool, typer.Option("--save-tensors", help="Also write unrounded values, NAME.safetensors.")
     ] = False,

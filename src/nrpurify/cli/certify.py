@@ -15,7 +15,9 @@ from nrpurify.cli.common import (
     Json,
     Labels,
     Limit,
+    PluginOption,
     Seed,
+    load_plugin_option,
     note,
     print_json,
     print_table,
@@ -58,12 +60,14 @@ def command(
     seed: Seed = 0,
     device: Device = None,
     amp: AmpOption = AmpChoice.AUTO,
+    plugin: PluginOption = None,
     json: Json = False,
 ) -> None:
     """Certify a classifier behind a purifier by randomized smoothing (l2 radii).
 
     OUT gets certify.json, certify.svg and a line for each image.
     """
+    load_plugin_option(plugin)
     from nrpurify.data.labels import labeled_images, read_labeled_folder
     from nrpurify.evaluation.certify import CertifyPlan, certify_images
     from nrpurify.report.certified import draw_certified

@@ -39,9 +39,9 @@ A module has ``EXAMPLES`` and either ``command``, a function, or ``app`` with co
 """
 
 _PANELS = {
-    "Data": "plan labels annotations masks targets recursive size longest limit batch group "
-    "attacked classes save_tensors overwrite out resume frames max_pixels",
-    "Models": "task victims victim metric purifier defense strength passes mean std",
+    "Data": "plan images labels classes scenes annotations masks data targets recursive size "
+    "longest limit batch group attacked save_tensors overwrite out resume frames max_pixels",
+    "Models": "task victims victim metric checkpoints purifier defense strength passes mean std",
     "Attack": "name attack surrogate layer norm eps preset steps step_size restarts trained uint8 "
     "float",
     "Checks": "check_labels",
@@ -52,7 +52,8 @@ _METAVARS = {
     "NAME": "name metric norm attack surrogate layer preset victims victim purifier defense device "
     "recipe",
     "TASK": "task",
-    "PATH": "labels classes annotations masks targets attacked out data trained warm_start",
+    "PATH": "images labels classes scenes annotations masks targets attacked out data checkpoints "
+    "trained warm_start",
 }
 _PANEL_OF = {name: panel for panel, names in _PANELS.items() for name in names.split()}
 _METAVAR_OF = {name: metavar for metavar, names in _METAVARS.items() for name in names.split()}

@@ -7,7 +7,7 @@ import logging
 import os
 import sys
 import unicodedata
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
@@ -59,6 +59,14 @@ Device = Annotated[
 ]
 AmpOption = Annotated[
     AmpChoice, typer.Option("--amp", help="bf16 arithmetic; auto: where the hardware has it.")
+]
+PlanSeed = Annotated[int | None, typer.Option(min=0, help=SEED_HELP, show_default="the plan's")]
+PLAN_HELP = "A YAML file, or a shipped plan: demo, quick or transfer."
+Overwrite = Annotated[
+    bool,
+    typer.Option(
+        "--overwrite", help="Make outputs of other settings or sources again; replace a file DST."
+    ),
 ]
 Trained = Annotated[
     list[str] | None,
@@ -227,42 +235,73 @@ _FRAME = 3
 """What the lines of a table and the space beside them take of a column."""
 
 
-def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print a table on stdout; a narrow terminal wraps all cells but those of the first column."""
-    table = Table()
+def print_table(
+    header: Sequence[str], rows: Sequence[Sequence[str]], widths: Sequence[int] = ()
+) -> None:
+    """Print a table on stdout; a narrow terminal wraps all cells but those of the first column.
+
+    Args:
+        header: The headings.
+        rows: As long as the header.
+        widths: Of the first columns; where it breaks cells, there are lines between rows.
+    """
+    broken = any(
+        len(cell) > width for row in rows for cell, width in zip(row, widths, strict=False)
+    )
+    table = Table(show_lines=broken)
     for index, name in enumerate(header):
-        table.add_column(name, overflow="fold", no_wrap=index == 0)
+        width = widths[index] if index < len(widths) else None
+        table.add_column(name, overflow="fold", width=width, no_wrap=index == 0 and not broken)
     for row in rows:
         table.add_row(*map(printable, row))
     Console(markup=False, highlight=False).print(table)
 
 
-def print_wide_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+def print_wide_table(header: Sequence[str], rows: Sequence[Sequence[str]], keys: int = 1) -> None:
     """Print a table as several of fewer columns where the terminal would break its cells.
 
-    Each of them begins with the first column; rows that are empty in its columns are left out.
+    Each of them begins with the columns that say what a row is; where these leave no room, their
+    cells break at spaces. Rows that are empty in all other columns are left out.
+
+    Args:
+        header: The headings.
+        rows: As long as the header.
+        keys: How many of the first columns say what a row is; empty ones are left out.
     """
-    for columns in _fitting(header, rows, Console().width):
-        kept = [[row[index] for index in (0, *columns)] for row in rows]
-        print_table(
-            [header[index] for index in (0, *columns)], [row for row in kept if any(row[1:])]
-        )
-
-
-def _fitting(
-    header: Sequence[str], rows: Sequence[Sequence[str]], width: int
-) -> Iterator[list[int]]:
-    """The columns behind the first, in groups that fit beside it; headings may break at spaces."""
-    needed = [
-        _FRAME + max(map(len, (*header[index].split(), *(row[index] for row in rows), "")))
-        for index in range(len(header))
+    columns = range(len(header))
+    whole = [_FRAME + _longest([*header[k].split(), *(row[k] for row in rows)]) for k in columns]
+    words = [
+        _FRAME + _longest(w for row in (header, *rows) for w in row[k].split()) for k in columns
     ]
+    named = [k for k in range(keys) if k == 0 or any(row[k] for row in rows)]
+    room = Console().width - 1
+    widest = max(whole[keys:], default=0)
+    least = whole if sum(whole[k] for k in named) + widest <= room else words
+    room -= sum(least[k] for k in named)
+    for group in _fitting(columns[keys:], whole, room):
+        spare = max(0, room - sum(whole[k] for k in group))
+        widths = []
+        for k in named:
+            more = min(spare, whole[k] - least[k])
+            widths.append(least[k] + more - _FRAME)
+            spare -= more
+        shown = [*named, *group]
+        kept = [[row[k] for k in shown] for row in rows if any(row[k] for k in group)]
+        print_table([header[k] for k in shown], kept, widths)
+
+
+def _longest(texts: Iterable[str]) -> int:
+    return max(map(len, texts), default=0)
+
+
+def _fitting(columns: Iterable[int], needed: Sequence[int], room: int) -> Iterator[list[int]]:
+    """The columns in groups that fit into the room, at least one in each."""
     group: list[int] = []
-    for index in range(1, len(header)):
-        if group and needed[0] + sum(needed[k] for k in (*group, index)) + 1 > width:
+    for k in columns:
+        if group and sum(needed[one] for one in (*group, k)) > room:
             yield group
             group = []
-        group.append(index)
+        group.append(k)
     yield group
 
 
@@ -270,20 +309,21 @@ Paths = Annotated[
     list[str],
     typer.Argument(
         metavar="SRC... DST",
-        help="Images, folders or globs; then a folder, or for one image the name of a new file.",
+        help="Images, folders or globs; then a folder, or for one image the name of a file.",
         show_default=False,
     ),
 ]
 
 
 def split_paths(paths: Sequence[str]) -> tuple[list[str], str]:
-    """Sources and destination: the last path, which must be a folder or new, or be ``-``.
+    """Sources and destination: the last path, which for several sources is no file.
 
     Raises:
-        InputError: The last path is a file, as when a shell glob ends the command.
+        InputError: It is one, as when a shell glob ends the command, or the only path.
     """
     *sources, last = paths
-    if not sources or (last != "-" and os.path.lexists(last) and not Path(last).is_dir()):
+    is_file = last != "-" and os.path.lexists(last) and not Path(last).is_dir()
+    if not sources or (is_file and len(sources) > 1):
         raise InputError(
             f"the last path, {last!r}, {'is a file' if sources else 'is the only one'}; expected "
             "sources and then a destination: a folder, a name that ends in /, or a new name"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,6 +13,9 @@ from nrpurify.cli.common import (
     AmpOption,
     Device,
     Json,
+    PluginOption,
+    complain,
+    load_plugin_option,
     note,
     print_json,
     print_table,
@@ -20,7 +24,7 @@ from nrpurify.cli.common import (
     show_progress,
 )
 from nrpurify.core.files import check_writable, write_json
-from nrpurify.core.image_files import find_images
+from nrpurify.core.image_files import ImageFile, find_images
 
 EXAMPLES = """Examples:
 
@@ -48,23 +52,29 @@ def command(
     out: Annotated[Path | None, typer.Option(help="JSON file.")] = None,
     device: Device = None,
     amp: AmpOption = AmpChoice.AUTO,
+    plugin: PluginOption = None,
     json: Json = False,
 ) -> None:
     """Score images: a high score means that the purifier takes an image for attacked.
 
     The score is the gate's logit or, for a purifier without a gate, the size of its correction.
     """
+    load_plugin_option(plugin)
     from nrpurify.evaluation.detect import detect
     from nrpurify.purifiers import load_purifier
 
     if out is not None:
         check_writable(out)
+    files = find_images(folder, recursive=True)
+    known = find_images(attacked, recursive=True) if attacked else []
+    if attacked:
+        _tell_names(files, known)
     where = resolve_device(device)
     with show_progress() as progress:
         found = detect(
-            find_images(folder, recursive=True),
+            files,
             load_purifier(purifier, device=where),
-            attacked=find_images(attacked, recursive=True) if attacked else (),
+            attacked=known,
             threshold=threshold,
             false_alarms=false_alarms,
             amp=resolve_amp(amp),
@@ -82,6 +92,19 @@ def command(
         note(text)
     if found.broken:
         raise typer.Exit(1)
+
+
+def _tell_names(files: Sequence[ImageFile], attacked: Sequence[ImageFile]) -> None:
+    """Say how many attacked images have a clean one's name, as those have that `attack` made."""
+    names = {file.relative.with_suffix("") for file in files}
+    both = sum(file.relative.with_suffix("") in names for file in attacked)
+    if both:
+        note(f"{both} of the {len(attacked)} attacked images have the name of a clean one")
+    else:
+        complain(
+            "warning: no attacked image has the name of a clean one; the curve may tell two kinds "
+            "of photos apart, not clean ones from attacked"
+        )
 
 
 def _show(result: dict[str, Any]) -> None:

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from nrpurify.cli.common import (
+    PLAN_HELP,
     AmpChoice,
     AmpOption,
     Classes,
@@ -55,9 +56,7 @@ def command(
             metavar="[DIR]", help="Images, or one sub-folder for each class.", show_default=False
         ),
     ] = None,
-    plan: Annotated[
-        str | None, typer.Option(metavar="PLAN", help="A YAML file, or a shipped plan: quick.")
-    ] = None,
+    plan: Annotated[str | None, typer.Option(metavar="PLAN", help=PLAN_HELP)] = None,
     labels: Labels = None,
     classes: Classes = None,
     victims: Annotated[

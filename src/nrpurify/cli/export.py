@@ -66,7 +66,6 @@ def command(
     load_plugin_option(plugin)
     from nrpurify.export import export
 
-    note("tracing and comparing; this takes a minute on one core")
     wanted = None if format is None else format.value
     made = export(purifier, out, format=wanted, model=model, precision=precision)
     if json:

@@ -10,14 +10,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from nrpurify.cli.common import (
+    PLAN_HELP,
     AmpChoice,
     Classes,
     Device,
     Json,
     Labels,
     Limit,
+    PlanSeed,
     PluginOption,
-    RecipeSeed,
     Trained,
     TrustPlan,
     load_plugin_option,
@@ -41,9 +42,7 @@ nrpurify grid my.yaml --out runs/mine --images photos/ --labels photos.csv --res
 
 
 def command(
-    recipe: Annotated[
-        str, typer.Argument(metavar="PLAN", help="A YAML file, or quick, transfer or demo.")
-    ],
+    recipe: Annotated[str, typer.Argument(metavar="PLAN", help=PLAN_HELP)],
     out: Annotated[Path, typer.Option(metavar="RUN_DIR", help="Folder of the run.")],
     resume: Annotated[
         bool, typer.Option("--resume", help="Keep what is finished in RUN_DIR and do the rest.")
@@ -61,14 +60,14 @@ def command(
     classes: Classes = None,
     limit: Limit = None,
     trained: Trained = None,
-    seed: RecipeSeed = None,
+    seed: PlanSeed = None,
     device: Device = None,
     amp: Annotated[
         AmpChoice | None,
         typer.Option(
             "--amp",
             help="bf16 arithmetic; auto: where the hardware has it.",
-            show_default="plan's",
+            show_default="the plan's",
         ),
     ] = None,
     plugin: PluginOption = None,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from nrpurify.cli.common import Json, print_json, print_table
+from nrpurify.cli.common import Json, PluginOption, load_plugin_option, print_json, print_table
 
 if TYPE_CHECKING:
     from nrpurify.core.registry import Entry, Registry
@@ -17,7 +17,9 @@ EXAMPLES = """Examples:
 
 nrpurify list attacks
 
-nrpurify list defenses --json"""
+nrpurify list defenses --json
+
+nrpurify list attacks --plugin mine.py"""
 
 Row = dict[str, Any]
 
@@ -85,13 +87,18 @@ def _purifiers() -> Iterable[Row]:
 
 
 def _victims() -> Iterable[Row]:
-    from nrpurify import models, weights
+    from nrpurify import weights
+    from nrpurify.models.registry import VICTIMS
 
-    for name in models.names():
+    foreign = VICTIMS.foreign_names()
+    for name in VICTIMS.names():
+        if name in foreign:
+            continue
         known = name in weights.names()
         body = f"{name.removesuffix('_ridge')}, with a distilled head"
         source = weights.get(name).origin if known else body
         yield {"name": name, "source": source, "settings": {}}
+    yield from map(_row, map(VICTIMS.get, foreign))
     common = dict.fromkeys(("mean", "std", "size", "checkpoint"))
     for name, source in _OTHER_VICTIMS.items():
         yield {"name": name, "source": source, "settings": common}
@@ -167,6 +174,7 @@ _ROWS: dict[Kind, Callable[[], Iterable[Row]]] = {
 
 def command(
     kind: Annotated[Kind, typer.Argument(help="What to list.", show_default=False)],
+    plugin: PluginOption = None,
     json: Json = False,
 ) -> None:
     """List attacks, defenses, models, tasks or metrics, with their sources and settings.
@@ -174,6 +182,7 @@ def command(
     Settings are shown with their defaults (those of the preset paper for attacks). They are given
     as in pgd:steps=40,step_size=2/255.
     """
+    load_plugin_option(plugin)
     rows = list(_ROWS[kind]())
     if json:
         print_json(rows)

@@ -51,7 +51,7 @@ class ScaleChoice(StrEnum):
     FULL = "full"
 
 
-@app.command("list")
+@app.command("list", epilog="Example:\n\nnrpurify paper list --json")
 def list_command(json: Json = False) -> None:
     """List the tables and figures, what each measured, and what a run costs."""
     from nrpurify.paper import get, names
@@ -73,15 +73,19 @@ def run_command(
     ] = ScaleChoice.SMOKE,
     images: Annotated[Path | None, typer.Option(help="Labeled images.")] = None,
     labels: Annotated[
-        Path | None, typer.Option(help="Their CSV; by default one sub-folder a class.")
+        Path | None,
+        typer.Option(
+            help="CSV of the labels of --images.", show_default="one sub-folder for each class"
+        ),
     ] = None,
     limit: Limit = None,
     scenes: Annotated[Path | None, typer.Option(help="Photos with objects.")] = None,
     annotations: Annotated[
-        Path | None, typer.Option(help="Their COCO JSON file, or folder of YOLO text files.")
+        Path | None,
+        typer.Option(help="Of --scenes: a COCO JSON file, or a folder of YOLO text files."),
     ] = None,
-    frames: Annotated[Path | None, typer.Option(help="Street scenes.")] = None,
-    masks: Annotated[Path | None, typer.Option(help="Their class masks.")] = None,
+    frames: Annotated[Path | None, typer.Option(metavar="PATH", help="Street scenes.")] = None,
+    masks: Annotated[Path | None, typer.Option(help="Class masks of --frames.")] = None,
     data: Annotated[Path | None, typer.Option(help="Unlabeled photos to train on.")] = None,
     checkpoints: Annotated[
         Path | None, typer.Option(help="Finished trainings: NAME/purifier.safetensors.")
@@ -101,7 +105,9 @@ def run_command(
             "May be given several times."
         ),
     ] = None,
-    steps: Annotated[int | None, typer.Option(min=1, help="Training steps.")] = None,
+    steps: Annotated[
+        int | None, typer.Option(min=1, help="Steps of trainings.", rich_help_panel="Options")
+    ] = None,
     resume: ResumeRun = False,
     seed: Seed = 0,
     device: Device = None,

@@ -73,11 +73,15 @@ def show_accuracy(result: Mapping[str, Any]) -> None:
 
 
 def show_tables(run: Run) -> None:
-    """Print a table for each metric, in percent."""
-    from nrpurify.evaluation.table import tables
+    """Print a table for each metric, in percent, and what the mark † in them means."""
+    from nrpurify.evaluation.table import MARK, tables
+    from nrpurify.results.misjudged import MISJUDGED
 
-    for header, rows in tables(run):
-        print_wide_table(header, rows)
+    found = tables(run)
+    for (header, rows), keys in found:
+        print_wide_table(header, rows, keys)
+    if any(cell.endswith(MARK) for (_, rows), _ in found for row in rows for cell in row):
+        typer.echo(f"{MARK.strip()} {MISJUDGED}")
 
 
 def end(run: Run) -> None:

@@ -23,6 +23,7 @@ from nrpurify.cli.common import (
     FramesOption,
     Json,
     MaxPixels,
+    Overwrite,
     Paths,
     PluginOption,
     Recursive,
@@ -97,10 +98,7 @@ def command(
         ),
     ] = None,
     recursive: Recursive = False,
-    overwrite: Annotated[
-        bool,
-        typer.Option("--overwrite", help="Make outputs of other settings or sources again."),
-    ] = False,
+    overwrite: Overwrite = False,
     format: Annotated[
         Format | None,
         typer.Option(

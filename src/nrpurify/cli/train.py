@@ -51,7 +51,9 @@ def command(
         str | None,
         typer.Option(help="A purifier of the same design, or one that can grow, to begin from."),
     ] = None,
-    steps: Annotated[int | None, typer.Option(min=0, help="Number of steps.")] = None,
+    steps: Annotated[
+        int | None, typer.Option(min=0, help="Number of steps.", rich_help_panel="Options")
+    ] = None,
     seed: RecipeSeed = None,
     changes: Annotated[
         list[str] | None,

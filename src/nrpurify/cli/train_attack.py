@@ -31,7 +31,14 @@ app = typer.Typer(no_args_is_help=True, help="Train the attacks that learn: cda 
 Steps = Annotated[int | None, typer.Option(min=1, help="Number of steps.")]
 
 
-@app.command("cda")
+@app.command(
+    "cda",
+    epilog="""Examples:
+
+nrpurify train-attack cda photos/ --out runs/cda
+
+nrpurify train-attack cda photos/ --out runs/cda --resume""",
+)
 def train_cda(
     photos: Annotated[
         Path, typer.Argument(help="Folder of photos, searched recursively; needs no labels.")
@@ -65,7 +72,10 @@ def train_cda(
         print_json({**result, "metrics": run.metrics})
 
 
-@app.command("convert")
+@app.command(
+    "convert",
+    epilog="Example:\n\nnrpurify train-attack convert netG_0.pth --out cda-mine.safetensors",
+)
 def convert(
     source: Annotated[
         Path, typer.Argument(metavar="FILE", help="A generator of CDA's authors (.pth).")
@@ -82,7 +92,10 @@ def convert(
         print_json({"generator": str(out), **card.arguments, "sha256": card.sha256})
 
 
-@app.command("fff")
+@app.command(
+    "fff",
+    epilog="Example:\n\nnrpurify train-attack fff --out fff.safetensors --recipe fff-paper",
+)
 def train_fff(
     out: Annotated[Path, typer.Option(help="The file to write.")] = Path("fff.safetensors"),
     recipe: Annotated[str, typer.Option(help="A shipped recipe's name, or a file.")] = "fff",

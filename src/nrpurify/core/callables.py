@@ -23,23 +23,32 @@ class Function(nn.Module):
         return self.function(*args, **kwargs)
 
 
-def check_callable(given: object, name: str) -> None:
-    """Raise InputError unless ``given`` is a module or function; a class is neither."""
+def check_callable(given: object, name: str, expected: str = "a module or function") -> None:
+    """Raise InputError unless ``given`` is a module or function; a class is neither.
+
+    Args:
+        given: What was given.
+        name: What messages call it.
+        expected: What they say is expected.
+    """
     if isinstance(given, type):
         raise InputError(
             f"{name} is the class {given.__name__}; expected an object of it: {given.__name__}(...)"
         )
     if not callable(given):
-        raise InputError(f"{name} is a {type(given).__name__}; expected a module or function")
+        kind = "None" if given is None else f"a {type(given).__name__}"
+        raise InputError(f"{name} is {kind}; expected {expected}")
 
 
-def as_module(given: Callable[..., Any], name: str) -> nn.Module:
-    """The module itself, or a function as one.
+def as_module(
+    given: Callable[..., Any], name: str, expected: str = "a module or function"
+) -> nn.Module:
+    """The module itself, or a function as one; the arguments are those of :func:`check_callable`.
 
     Raises:
         InputError: Neither of the two.
     """
-    check_callable(given, name)
+    check_callable(given, name, expected)
     return given if isinstance(given, nn.Module) else Function(given)
 
 

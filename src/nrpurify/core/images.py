@@ -24,6 +24,8 @@ from nrpurify.core.opening import Frames, ImageSource
 from nrpurify.core.tracing import has_values
 
 _TOLERANCE = 1e-6
+_LITTLE = 0.1
+"""What steps and resizing add to pixels; normalization adds more."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,8 +64,9 @@ def read_image(
     in the log; the EXIF orientation is applied. `max_pixels` (H·W) is compared with the header
     before any pixel is decoded. Pillow keeps its own hard limit of twice
     ``PIL.Image.MAX_IMAGE_PIXELS``; between one and two times that value only `max_pixels`
-    decides, so its warning is silenced. `frames` says what becomes of animations and of files
-    with several pages: ``refuse``, or read the ``first``.
+    decides, and its warning is left out (Pillow 13 has it still as it decodes TIFF files).
+    `frames` says what becomes of animations and of files with several pages: ``refuse``, or
+    read the ``first``.
 
     Raises:
         ImageError: the file is missing, broken, truncated, too large, animated or not an image.
@@ -272,6 +275,8 @@ def _range_advice(low: float, high: float, advice: str) -> str:
         return "remove NaN and infinite values"
     if low >= -_TOLERANCE and high > 2:
         return "divide uint8 values by 255"
+    if low >= -_LITTLE and high <= 1 + _LITTLE:
+        return "a little outside, so a clamp(0, 1) is missing, before any normalization"
     return advice
 
 

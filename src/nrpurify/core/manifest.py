@@ -31,6 +31,9 @@ from nrpurify.core.records import (
 )
 from nrpurify.core.versions import versions
 
+REPLACE_FILE = "; use --overwrite (in Python: overwrite=True) to replace it, or choose another name"
+"""Ends the error about a destination that is one file and is there."""
+
 
 def make_head(
     settings: Mapping[str, Any],
@@ -122,14 +125,14 @@ class Manifest:
         Raises:
             InputError: An output is there and no manifest lists it, or the manifest cannot be read
                 or written. Without ``overwrite``: other settings or other sources made the
-                outputs.
+                outputs, or the one file is there.
         """
         manifest = cls(folder, json.loads(json.dumps(head)), floats=floats, name=name)
-        if folder is not None:
-            manifest.records = read_records(folder) or Records()
-        manifest._check_unlisted(jobs)
         if folder is None:
+            manifest._check_unlisted(() if overwrite else jobs)
             return manifest
+        manifest.records = read_records(folder) or Records()
+        manifest._check_unlisted(jobs)
         if not overwrite:
             manifest._check_settings()
             manifest._check_sources(jobs)
@@ -280,11 +283,16 @@ class Manifest:
                 taken.append(image_tensor_path(job.output))
             for path in taken:
                 if os.path.lexists(path) and not path.is_dir():
-                    raise InputError(
-                        f"{str(path)!r} is there already and no manifest of nrpurify lists it, so "
-                        "not even --overwrite replaces it (purify of version 0.1.0 wrote none); "
-                        "move it away or choose another destination"
-                    )
+                    raise InputError(f"{str(path)!r} is there already{self._way_out}")
+
+    @property
+    def _way_out(self) -> str:
+        if self.folder is None:
+            return REPLACE_FILE
+        return (
+            " and no manifest of nrpurify lists it, so not even --overwrite replaces it (purify of "
+            "version 0.1.0 wrote none); move it away or choose another destination"
+        )
 
     def _check_settings(self) -> None:
         for run in {entry["run"] for entry in self.records.files.values()} - {self.run}:

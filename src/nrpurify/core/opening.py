@@ -6,7 +6,6 @@ import importlib
 import importlib.util
 import io
 import struct
-import warnings
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import BinaryIO, Literal
 
 from PIL import Image as PilImage
+from PIL import UnidentifiedImageError
 
 from nrpurify.core.errors import ImageError
 from nrpurify.core.image_files import MAX_PIXELS
@@ -86,14 +86,49 @@ def open_picture(
         ImageError: More pixels than ``max_pixels``, or several frames that are refused.
         OSError: The file is missing, broken or no image. Decoders raise other errors too.
     """
-    with warnings.catch_warnings(), _opened(path) as file:
-        warnings.simplefilter("ignore", PilImage.DecompressionBombWarning)
+    with _opened(path) as file:
         stream, packed = _without_text(file)
-        with PilImage.open(stream, formats=formats()) as picture:
+        with identify(stream) as picture:
             if packed is not None:
                 picture.info[PACKED] = packed
             _check_header(picture, path, max_pixels, frames)
             yield picture
+
+
+def identify(file: BinaryIO) -> PilImage.Image:
+    """What ``PIL.Image.open`` does, for :func:`formats`, without its warning of many pixels.
+
+    Only for all threads at once could that warning be silenced. Of TIFF files Pillow 13 has it
+    later too, when it decodes them.
+
+    Raises:
+        DecompressionBombError: More than twice ``PIL.Image.MAX_IMAGE_PIXELS``.
+        UnidentifiedImageError: A broken file, or none of these formats. Decoders raise other
+            errors too.
+    """
+    start = file.read(16)
+    for name in formats():
+        factory, accept = PilImage.OPEN[name]
+        accepted = accept is None or accept(start)
+        if not accepted or isinstance(accepted, str):  # a text says what Pillow was built without
+            continue
+        file.seek(0)
+        try:
+            picture = factory(file, "")
+        except (SyntaxError, IndexError, TypeError, struct.error):  # so Pillow's formats say no
+            continue
+        _check_hard_limit(picture)
+        return picture
+    raise UnidentifiedImageError("cannot identify the image file")
+
+
+def _check_hard_limit(picture: PilImage.Image) -> None:
+    limit, pixels = PilImage.MAX_IMAGE_PIXELS, picture.width * picture.height
+    if limit is not None and pixels > 2 * limit:
+        raise PilImage.DecompressionBombError(
+            f"Image size ({pixels} pixels) exceeds limit of {2 * limit} pixels, could be "
+            "decompression bomb DOS attack."
+        )
 
 
 def _opened(source: ImageSource) -> BinaryIO:

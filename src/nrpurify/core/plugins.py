@@ -209,7 +209,18 @@ def _naming(name: str) -> Iterator[None]:
     except InputError:
         raise
     except Exception as error:
-        raise PluginError(f"{name} failed on import: {type(error).__name__}: {error}") from error
+        told = f"{name} failed on import: {type(error).__name__}: {error}"
+        raise PluginError(told + _neighbor_advice(name, error)) from error
+
+
+def _neighbor_advice(name: str, error: Exception) -> str:
+    """What to do where a file imports its neighbor, which Python does not look for there."""
+    missing = (getattr(error, "name", None) or "").partition(".")[0]
+    folder = Path(name).resolve().parent
+    beside = any((folder / part).exists() for part in (f"{missing}.py", missing))
+    if not (isinstance(error, ModuleNotFoundError) and _is_file_spec(name) and missing and beside):
+        return ""
+    return f"; it lies beside the file, so set PYTHONPATH={folder}"
 
 
 def _version(module: str) -> str:

@@ -7,7 +7,8 @@ source folder), ``path`` (the source, relative to the folder), ``source_sha256``
 with unrounded values ``float_sha256`` and ``float_linf``; where gradients led nowhere, ``gradient``
 with the counts of :class:`nrpurify.attacks.gradient_log.GradientCount`. Of several lines for one
 output the last counts. A line without ``sha256`` stands for an output that was begun, one with
-``removed`` for one that another took the place of.
+``removed`` for one that another took the place of. An output that may lead out of the folder, on
+this system or on another, is refused: outputs are replaced and removed by these lines.
 
 A shard of a run has a file of its own, ``manifest-1-of-4.jsonl``, so that no two machines write
 to one file. Readers see all files of a folder as one manifest.
@@ -20,7 +21,7 @@ import os
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import Any
 
 from nrpurify.core.errors import InputError
@@ -118,7 +119,9 @@ def read_records_file(path: Path) -> Records | None:
         InputError: It cannot be read.
     """
     try:
-        return _read_lines(path.read_text(encoding="utf-8")) if path.exists() else None
+        return _read_lines(path) if path.exists() else None
+    except InputError:
+        raise
     except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise InputError(
             f"{str(path)!r} is not a manifest of nrpurify ({str(error)[:80]}); move it away or "
@@ -149,14 +152,35 @@ def _still_holds(path: Path, older: Mapping[str, Any], newer: Mapping[str, Any])
     )
 
 
-def _read_lines(text: str) -> Records:
+def leads_out(output: str) -> bool:
+    """Whether a path may name something outside of its folder, here or on Windows, or no file.
+
+    A backslash parts folders on Windows and is a letter elsewhere: ``a\\b.png`` stays inside in
+    either reading, ``a\\..\\..\\b.png`` leads out in one.
+    """
+    path = PureWindowsPath(output)  # it knows both kinds of slashes
+    return bool(path.anchor) or ".." in path.parts or not path.name or "\0" in output
+
+
+def _check_output(output: str, where: str) -> None:
+    if leads_out(output):
+        raise InputError(
+            f"{where}: the output {output!r} may lead out of the folder; expected a path below it, "
+            "such as 'a/b.png', without drive and '..'; remove that entry, or move the manifest "
+            "away"
+        )
+
+
+def _read_lines(path: Path) -> Records:
     records = Records()
-    for line in text.split("\n")[:-1]:  # a last line without an end was cut off by a kill
+    lines = path.read_text(encoding="utf-8").split("\n")
+    for number, line in enumerate(lines[:-1], 1):  # a last line without an end: cut off by a kill
         values = dict(json.loads(line))
         if "id" in values:
             records.runs[str(values["id"])] = {part: dict(values[part]) for part in PARTS}
             continue
         output = str(values.pop("output"))
+        _check_output(output, f"{str(path)!r}, line {number}")
         if values.get("removed"):
             records.files.pop(output, None)
             records.removed.add(output)
@@ -169,13 +193,19 @@ def _read_lines(text: str) -> Records:
 
 
 def read_old(path: Path) -> Records | None:
-    """Read the manifest of version 0.1.0; None where there is none."""
+    """Read the manifest of version 0.1.0; None where there is none.
+
+    Raises:
+        InputError: An output may lead out of the folder.
+    """
     try:
         found = read_json(path)
         head = _cache_head(found) if "head" in found else {p: dict(found[p]) for p in PARTS}
         files = {str(name): dict(entry) for name, entry in found["files"].items()}
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return None  # absent, or of another program
+    for name in files:
+        _check_output(name, repr(str(path)))
     run = head_id(head)
     return Records({run: head}, {name: {**entry, "run": run} for name, entry in files.items()})
 

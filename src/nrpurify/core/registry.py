@@ -140,6 +140,8 @@ def _default(found: dataclasses.Field[Any]) -> Any:
 class naming_plugin:  # noqa: N801 - a context manager, named as one
     """While the block runs, unexpected errors become a PluginError that names the plug-in.
 
+    An InputError stays one, and names it too.
+
     Args:
         name: Of the entry.
         origin: The module that registered it.
@@ -152,7 +154,9 @@ class naming_plugin:  # noqa: N801 - a context manager, named as one
         """Nothing to prepare."""
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        """Raise PluginError in place of an error that no code here raises on purpose."""
+        """Raise an error that names the plug-in in its place."""
+        if type(error) is InputError:
+            raise InputError(f"{self.name} of the plug-in {self.origin}: {error}") from error
         if isinstance(error, Exception) and not isinstance(error, NrpurifyError):
             raise PluginError(
                 f"{self.name} of the plug-in {self.origin} failed: {type(error).__name__}: {error}"
@@ -162,6 +166,9 @@ class naming_plugin:  # noqa: N801 - a context manager, named as one
 def near_matches(name: str, known: Iterable[str]) -> str:
     """``did you mean a, b?`` for an unknown name; the known names where none is near."""
     names = list(known)
+    parts = [part.strip() for part in name.split(",")]
+    if len(parts) > 1 and set(parts) <= set(names):
+        return f"these are {len(parts)} names; give each by itself"
     lowered = {one.lower(): one for one in names}
     if near := difflib.get_close_matches(name[:80].lower(), lowered, cutoff=0.5):
         return f"did you mean {', '.join(lowered[one] for one in near)}?"

@@ -149,7 +149,10 @@ def _link(text: str, spec: str, kind: str) -> Link:
     for part in _split(rest, ",") if rest else ():
         key, equals, value = (_plain(piece.strip()) for piece in part.partition("="))
         if not (key and equals and value):
-            raise InputError(f"{name}: {part!r} is no setting; expected NAME=VALUE")
+            raise InputError(
+                f"{name}: {part!r} is no setting; expected NAME=VALUE; another {kind} is a spec of "
+                "its own"
+            )
         if key in settings:
             raise InputError(f"{name}: {key} is given twice")
         settings[key] = value

@@ -225,7 +225,8 @@ def read_labeled_folder(
     ]
     if not items:
         raise InputError(
-            f"{str(folder)!r} has no images in sub-folders; expected one sub-folder per class"
+            f"{str(folder)!r} has no images in sub-folders; expected one sub-folder per class, or "
+            "a table of labels (--labels FILE.csv, in plans and Python: labels)"
         )
     return items, names
 

@@ -13,12 +13,13 @@ from torch import Generator, Tensor, nn
 from nrpurify.core.callables import as_module
 from nrpurify.core.errors import InputError
 from nrpurify.core.registry import MISSING, Entry, near_matches
-from nrpurify.core.spec import Link, convert, is_file, parse
+from nrpurify.core.spec import Link, convert, is_file, parse, split_specs
 from nrpurify.defenses.chain import Chain
 from nrpurify.defenses.checked import Checked
 from nrpurify.defenses.registry import DEFENSES
 from nrpurify.defenses.trained import purifier
 from nrpurify.purifiers import load_purifier, shipped
+from nrpurify.purifiers.checkpoint import is_path, no_file
 from nrpurify.purifiers.registry import design_names
 
 _GENERATOR = "generator"
@@ -46,6 +47,16 @@ def get(name: str) -> Entry[nn.Module]:
     if name in shipped() or is_file(name):
         info = {"source": "by the method of Naseer et al., 2020"}
         return Entry(name, partial(purifier, name), info)
+    several = split_specs(name)
+    if len(several) > 1 and {*several} & {*names(), *shipped()}:
+        raise InputError(
+            f"no defense {name!r}; for {len(several)} defenses repeat --defense (in a plan write a "
+            f"list), or join them to one chain by +: {'+'.join(several)}"
+        )
+    if is_path(name):
+        raise InputError(
+            f"no defense {name!r}: {no_file(name)}; expected a name or a purifier's file"
+        )
     hint = f" ({name} is a purifier's design: train it first)" if name in design_names() else ""
     near = near_matches(name, [*names(), *shipped()])
     raise InputError(f"no defense {name!r}{hint}; {near} (or a purifier's file)")
@@ -97,7 +108,8 @@ def as_defense(given: str | Path | Callable[[Tensor], Tensor]) -> nn.Module:
     """
     if isinstance(given, Path):
         return make(str(given)) if is_exported(str(given)) else load_purifier(given)
-    return make(given) if isinstance(given, str) else as_module(given, "defense")
+    expected = "a module or function, a file, or a name such as 'fast'"
+    return make(given) if isinstance(given, str) else as_module(given, "defense", expected)
 
 
 def make(spec: str, *, device: torch.device | str | None = None, seed: int = 0) -> nn.Module:
@@ -140,6 +152,8 @@ def _build(link: Link, seed: int) -> nn.Module:
     try:
         made = entry.make(**arguments)
     except InputError as error:
+        if not entry.is_own:  # it has the plug-in's name
+            raise
         raise InputError(f"{link.name}: {error}") from error
     if entry.is_own:
         return made

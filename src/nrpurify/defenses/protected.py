@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
-from nrpurify.core.callables import call_with_rgb, check_callable
+from nrpurify.core.callables import as_module, call_with_rgb, check_callable
 from nrpurify.core.errors import InputError
 from nrpurify.core.preprocessing import Channels, Normalize, find_preprocessing
 from nrpurify.core.random import check_generator
@@ -52,7 +52,8 @@ class Protected(nn.Module):
             ``torch.compile`` and ``torch.func``.
 
     Raises:
-        InputError: Passes or a combination that cannot be used; when called: no images or images
+        InputError: No module or function (names are for :func:`protect`), passes or a combination
+            that cannot be used; when called: no images or images
             out of their range, NaN or infinite values from the defense, several passes of a model
             that does not return N×classes, or an answer that cannot be brought back, see
             :func:`nrpurify.defenses.geometry.bring_back`.
@@ -78,6 +79,7 @@ class Protected(nn.Module):
     ) -> None:
         super().__init__()
         check_callable(model, "model")
+        module = as_module(defense, "defense", "a module or function; protect() takes names too")
         check_passes(passes, combine)
         if images not in ("unit", "normalized"):
             raise InputError(f"images is {images!r}; expected 'unit' or 'normalized'")
@@ -86,7 +88,7 @@ class Protected(nn.Module):
                 "images='normalized' needs the normalization to undo; give mean= and std=, or "
                 "preprocessing="
             )
-        self.defense = defense
+        self.defense = module
         self.model = model
         self.normalize = normalize
         self.passes, self.combine = passes, combine
@@ -194,6 +196,7 @@ class MajorityVote(nn.Module):
 
     def __init__(self, model: nn.Module, passes: int) -> None:
         super().__init__()
+        check_callable(model, "model")
         if passes < 1:
             raise InputError(f"passes is {passes}; expected at least 1")
         self.model, self.passes = model, passes

@@ -122,7 +122,8 @@ class Adversaries:
 def attack_settings(attack: PlannedAttack) -> dict[str, Any]:
     """What the attack did, defaults filled in, as plain values."""
     entry = attack_spec(attack).entry
-    chosen = settings_in_force(entry, attack.preset, typed_settings(entry, attack.given))
+    given = typed_settings(entry, attack.given)
+    chosen = settings_in_force(entry, attack.preset, given, attack.norm)
     plain = {
         name: value if isinstance(value, str | int | float | bool | None) else str(value)
         for name, value in chosen.items()

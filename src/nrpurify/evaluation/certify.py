@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import math
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -31,7 +32,7 @@ from nrpurify.core.random import check_generator, derive_generator
 from nrpurify.core.registry import origins_used
 from nrpurify.core.versions import versions
 from nrpurify.data.labels import LabeledImage
-from nrpurify.purifiers import Purifier, load_purifier
+from nrpurify.purifiers import Card, Purifier, load_purifier
 from nrpurify.weights import weights_hash
 
 RADII = (0.0, 0.125, 0.25, 0.375, 0.5, 0.75, 1.0, 1.5, 2.0)
@@ -152,7 +153,7 @@ def certify(
         generator: Of the noise, on the CPU.
 
     Raises:
-        InputError: Another generator.
+        InputError: Another generator, or a classifier that answers NaN.
     """
     check_generator(generator)
 
@@ -163,6 +164,8 @@ def certify(
             noise = torch.randn((size, *image.shape), generator=generator, device="cpu")
             noisy = image + sigma * noise.to(image)
             logits = in_fixed_groups(classify, group, noisy)
+            if logits.isnan().any():  # whose largest is class 0
+                raise InputError("the classifier answered NaN to a noisy image; expected logits")
             found = logits.argmax(1).bincount(minlength=logits.shape[1]).cpu()
             total = found if total is None else total + found
         assert total is not None
@@ -240,6 +243,9 @@ def certify_images(
         resume: Keep the finished images of a run with the same settings in ``out``.
         progress: Sees the images done.
 
+    Warns:
+        UserWarning: The purifier was trained against noise of another sigma.
+
     Raises:
         InputError: No image that can be read, a run in ``out`` without ``resume``, or one with
             other settings.
@@ -248,6 +254,8 @@ def certify_images(
     with origins_used() as origins:
         victim = models.load_classifier(plan.victim).to(device)
         purifier = load_purifier(plan.purifier, device=device) if plan.purifier else None
+    if purifier is not None:
+        _warn_of_sigma(purifier.card, plan.sigma)
     settings = {
         **asdict(plan),
         "purifier_sha256": purifier.card.sha256 if purifier else None,
@@ -286,6 +294,30 @@ def certify_images(
         raise InputError(f"none of the {len(items)} images can be read: {certified.broken[:1]}")
     write_json(Path(out) / SUMMARY, certified.summary())
     return certified
+
+
+def noise_sigmas(card: Card) -> list[float]:
+    """Standard deviations of the noise that a purifier was trained against.
+
+    Args:
+        card: The purifier's; of one with other adversaries too, or none, the list is empty.
+    """
+    adversaries = (card.training.get("recipe") or {}).get("adversaries") or []
+    if any(one.get("kind") != "noise" for one in adversaries):
+        return []
+    return sorted({float(one["std"]) for one in adversaries})
+
+
+def _warn_of_sigma(card: Card, sigma: float) -> None:
+    known = noise_sigmas(card)
+    if known and sigma not in known:
+        trained = ", ".join(f"{one:g}" for one in known)
+        warnings.warn(
+            f"{card.name} was trained for noise of sigma {trained}; sigma is {sigma:g}, which it "
+            "does not remove as well: certify with its own, or train one "
+            "(docs/training.md, recipe denoise)",
+            stacklevel=3,
+        )
 
 
 @dataclass

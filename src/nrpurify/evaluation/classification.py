@@ -8,8 +8,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from nrpurify.core.config import RecipeError, at
-from nrpurify.core.errors import ImageError
+from nrpurify.core.config import RecipeError, at, shown
+from nrpurify.core.errors import ImageError, InputError
 from nrpurify.core.image_files import LeftOut, log_left_out
 from nrpurify.core.images import load_batch
 from nrpurify.data.labels import LabeledImage, labeled_images, read_labeled_folder
@@ -47,7 +47,14 @@ class Classify(Task):
     ) -> dict[str, dict[str, Any]]:
         """Compare labels with what the undefended victims say of the first images."""
         first, _ = samples.batch(0, FIRST, device, class_labels=True)
-        highest = max(samples.identity["labels"])
+        labels = samples.identity.get("labels")
+        if not isinstance(labels, list | tuple) or len(labels) < len(samples):
+            raise InputError(
+                f"the samples' identity has the 'labels' {shown(labels)}; expected a list of the "
+                f"class of each of the {len(samples)} images: Samples(paths, read, "
+                "{'labels': [0, ...]})"
+            )
+        highest = max(labels)
         found = check_labels(victims, first, highest, chance=data.check_labels)
         return {name: {"classes": count} for name, count in found.items()}
 

@@ -75,10 +75,12 @@ def _no_gradient(cells: Sequence[Cell]) -> Iterator[Warned]:
     for (defense, threat), group in _by(bad, "defense", "threat"):
         zero = max(cell["settings"]["zero"] for cell in group)
         broken = max(cell["settings"]["broken"] for cell in group)
+        useless = _both(
+            zero, broken, "of zeros at up to {:.0%}", "of NaN or infinite values at up to {:.0%}"
+        )
         text = (
-            f"{threat} through {defense} met a gradient of zeros at up to {zero:.0%} of the probed "
-            f"images and one of NaN or infinite values at up to {broken:.0%}: its numbers say "
-            "nothing about robustness; use BPDA, EOT with bpda, or score-based attacks"
+            f"{threat} through {defense} met a gradient {useless} of the probed images: its "
+            "numbers say nothing about robustness; use BPDA, EOT with bpda, or score-based attacks"
         )
         yield _warn("no gradient", text, group)
 
@@ -90,12 +92,21 @@ def _lost_gradient(cells: Sequence[Cell]) -> Iterator[Warned]:
         zero = max(cell["settings"]["gradients"]["zero"] for cell in group)
         broken = max(cell["settings"]["gradients"]["not_finite"] for cell in group)
         images = group[0]["settings"]["gradients"]["images"]
+        useless = _both(
+            zero, broken, "of zeros at up to {}", "with NaN or infinite entries at up to {}"
+        )
         text = (
-            f"{attack} ({threat}) met a gradient of zeros at up to {zero} of {images} images and "
-            f"one with NaN or infinite entries at up to {broken}: images that survive say nothing "
-            "about robustness; attack another surrogate, or one whose logits are not saturated"
+            f"{attack} ({threat}) met a gradient {useless} of {images} images: images that "
+            "survive say nothing about robustness; attack another surrogate, or one whose logits "
+            "are not saturated"
         )
         yield _warn("no gradient", text, group)
+
+
+def _both(zero: float, broken: float, zeros: str, breaks: str) -> str:
+    """What was met of two kinds of useless gradients; one that was not is left out."""
+    met = [text.format(count) for text, count in ((zeros, zero), (breaks, broken)) if count]
+    return " and one ".join(met)
 
 
 def _black_box_wins(cells: Sequence[Cell]) -> Iterator[Warned]:

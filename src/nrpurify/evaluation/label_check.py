@@ -55,7 +55,7 @@ def check_labels(
         text = f"label {highest} (counted from 0); {name} has classes 0 to {classes[name] - 1}"
         raise RecipeError((_PLACE, text))
     if chance and (doubt := label_doubt(guesses, batch.labels, classes[name])):
-        text = f"{doubt} (data.check_labels: false goes on all the same)"
+        text = f"{doubt} (--no-check-labels, in a plan data.check_labels: false, goes on)"
         raise RecipeError((_PLACE, text))
     return classes
 
@@ -87,9 +87,9 @@ def label_doubt(guesses: Tensor, labels: Tensor, classes: int) -> str | None:
     better = total >= _LEAST and right < _FEW * total and shifted > _MANY * total
     if better or (chance and not at_chance(shifted, total, classes)):
         return (
-            f"{found}; with labels {shift:+d} it were {shifted}, so they count from {counted} and "
-            f"were read as if from {said}; 'ImageId,TrueLabel' is the header of labels from 1, "
-            "'image,label' of those from 0"
+            f"{found}; with each label one {'lower' if shift < 0 else 'higher'}, {shifted} would "
+            f"be: the labels count from {counted} and were read as if they counted from {said}; "
+            "'ImageId,TrueLabel' is the header of labels from 1, 'image,label' of those from 0"
         )
     if chance:
         return f"{found}, no better than chance: are the labels those of the victims' classes?"

@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Literal
 
 from nrpurify.core.groups import GROUP
 from nrpurify.core.precision import Amp
+from nrpurify.evaluation.kinds import check_kinds
 
 Threat = Literal[
     "oblivious transfer",
@@ -20,8 +21,6 @@ Threat = Literal[
 ]
 OWN_PURIFIER = ("surrogate purifier", "surrogate purifier + BPDA")
 """Threats with a purifier of the attacker's own."""
-SCORE_BASED = ("square", "simba", "nes", "hopskipjump")
-"""Attacks that see scores only, no gradient."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +39,9 @@ class DataSpec:
         size: classify: side in pixels, short side resized, center cropped.
         longest: detect, instances: images are scaled down to this longer side; None leaves them.
         check_labels: classify: refuse to run when the undefended victims are no better than chance.
+
+    Raises:
+        RecipeError: A value of another kind, such as one text where a tuple of them goes.
     """
 
     folder: str = ""
@@ -52,6 +54,9 @@ class DataSpec:
     longest: int | None = None
     check_labels: bool = True
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
+
+    def __post_init__(self) -> None:
+        check_kinds(self)
 
 
 @dataclass(frozen=True)
@@ -80,6 +85,9 @@ class PlannedAttack:
         attacked: A folder of attacked images made before, under the names of the images; nothing
             is attacked then.
         label: A free name, which all results of the attack carry; decides no value.
+
+    Raises:
+        RecipeError: A value of another kind, such as one number for ``eps``, or no such threat.
     """
 
     name: str = ""
@@ -100,6 +108,9 @@ class PlannedAttack:
     attacked: str = ""
     label: str = ""
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
+
+    def __post_init__(self) -> None:
+        check_kinds(self)
 
     @property
     def transfers(self) -> bool:
@@ -143,6 +154,9 @@ class EvaluationPlan:
             they are judged by run in fp32.
         plugins: Modules or files whose decorators add attacks, defenses, victims, tasks or metrics.
 
+    Raises:
+        RecipeError: A value of another kind, such as one text where a tuple of them goes.
+
     Examples:
         >>> from nrpurify.evaluation.plan import PlannedAttack
         >>> plan = nrpurify.EvaluationPlan(
@@ -169,6 +183,9 @@ class EvaluationPlan:
     amp: Amp = "auto"
     plugins: tuple[str, ...] = ()
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
+
+    def __post_init__(self) -> None:
+        check_kinds(self)
 
     def to_dict(self) -> dict[str, Any]:
         """All settings as plain values, from which :func:`plan_from_dict` makes the same."""

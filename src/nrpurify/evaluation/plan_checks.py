@@ -16,13 +16,7 @@ from nrpurify.core.errors import InputError
 from nrpurify.core.registry import near_matches
 from nrpurify.core.spec import parse_eps, parse_fraction
 from nrpurify.evaluation.metrics import METRICS
-from nrpurify.evaluation.plan import (
-    OWN_PURIFIER,
-    SCORE_BASED,
-    DataSpec,
-    EvaluationPlan,
-    PlannedAttack,
-)
+from nrpurify.evaluation.plan import OWN_PURIFIER, DataSpec, EvaluationPlan, PlannedAttack
 from nrpurify.evaluation.tasks import TASKS, Task
 
 Problem = tuple[Place, str]
@@ -72,6 +66,11 @@ def distance(value: object, norm: object = "linf") -> float:
     if not 0 < length < float("inf"):
         raise InputError(f"{given}; expected an ℓ2 length above 0, such as 3.0")
     return length
+
+
+def is_score_based(name: object) -> bool:
+    """Whether a name is that of an attack that sees scores only, no gradient."""
+    return name in registry.names() and registry.get(str(name)).info.needs == "scores"
 
 
 def _numbers(plan: EvaluationPlan) -> Iterator[Problem]:
@@ -193,12 +192,13 @@ def _setting_problems(attack: PlannedAttack, entry: AttackEntry) -> Iterator[tup
 
 
 def _threat_problems(attack: PlannedAttack, entry: AttackEntry) -> Iterator[tuple[str, str]]:
-    threat = attack.threat
-    if attack.name in SCORE_BASED and threat == "oblivious transfer":
+    threat, scores = attack.threat, entry.info.needs == "scores"
+    if scores and threat == "oblivious transfer":
         pass  # made on a surrogate's scores
-    elif (attack.name in SCORE_BASED) != (threat == "score-based"):
-        which = "go with" if attack.name in SCORE_BASED else "are the only ones for"
-        yield "threat", f"{threat} given; {', '.join(SCORE_BASED)} {which} score-based"
+    elif scores != (threat == "score-based"):
+        which = "go with" if scores else "are the only ones for"
+        every = ", ".join(filter(is_score_based, registry.names()))
+        yield "threat", f"{threat} given; {every} {which} score-based"
     elif threat != "oblivious transfer" and entry.surrogate != "classifier":
         yield "threat", f"{threat} needs an attack on classifiers; {attack.name} is none"
     if (threat == "EOT") != (attack.draws > 1):
@@ -216,10 +216,12 @@ def _target_problems(attack: PlannedAttack, entry: AttackEntry) -> Iterator[tupl
 
 
 def _surrogate_problems(attack: PlannedAttack, entry: AttackEntry) -> Iterator[tuple[str, str]]:
+    is_scored = entry.info.needs == "scores"
     needed = attack.transfers and entry.surrogate == "classifier"
     allowed = needed or entry.surrogate == "features"
     if needed and not attack.surrogate:
-        yield "surrogate", "none given; a transfer needs a network that is attacked"
+        text = "none given; a transfer needs a network that is attacked"
+        yield "surrogate", text + (", or threat 'score-based'" if is_scored else "")
     if attack.surrogate and not allowed:
         yield "surrogate", f"given; {attack.name} with {attack.threat} has none, leave it out"
     if len(attack.surrogate) > 1 and entry.surrogate == "features":

@@ -11,8 +11,8 @@ from typing import Any
 from nrpurify.core.config import Gathered, Marks, Place, RecipeError, find_recipe, read_yaml, shown
 from nrpurify.core.errors import InputError, MissingExtraError
 from nrpurify.evaluation.networks import name_problems
-from nrpurify.evaluation.plan import SCORE_BASED, EvaluationPlan, PlannedAttack
-from nrpurify.evaluation.plan_checks import check_plan, distance
+from nrpurify.evaluation.plan import EvaluationPlan, PlannedAttack
+from nrpurify.evaluation.plan_checks import check_plan, distance, is_score_based
 
 Problems = list[tuple[Place, str]]
 _ATTACK_FIELDS = frozenset(one.name for one in fields(PlannedAttack))
@@ -125,7 +125,7 @@ def _plain_attack(attack: Any, place: Place, problems: Problems) -> Any:
     if not isinstance(attack, dict):
         return attack
     plain = _listed(_with_settings(attack, place, problems), "eps", "surrogate", "layer")
-    if plain.get("name") in SCORE_BASED:
+    if is_score_based(plain.get("name")):
         plain.setdefault("threat", "score-based")
     if plain.get("attacked"):
         plain.setdefault("eps", [])

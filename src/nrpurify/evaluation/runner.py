@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +20,7 @@ from nrpurify.core.progress import SILENT, Progress
 from nrpurify.core.registry import origins_used
 from nrpurify.core.versions import versions
 from nrpurify.data.labels import LabeledImage
+from nrpurify.defenses import Protected
 from nrpurify.evaluation.classification import open_labeled
 from nrpurify.evaluation.execution import Evaluation
 from nrpurify.evaluation.made_before import MadeBefore
@@ -60,7 +61,9 @@ def run(
     Args:
         plan: A plan, a shipped one's name, or a YAML file.
         out: A folder; None keeps nothing on disk.
-        items: Labeled images, or samples of any task, in place of the plan's data.
+        items: In place of the plan's data: for ``classify`` files with their classes, each a
+            :class:`~nrpurify.data.labels.LabeledImage`; for any task
+            :class:`~nrpurify.evaluation.tasks.Samples`, which may read images from anywhere.
         models: The user's own models, modules or functions, by the names that the plan's victims
             and surrogates have.
         resume: Go on in a folder that holds a run.
@@ -116,6 +119,10 @@ def prepare(
         raise InputError("shared work needs a folder (out, --out)")
     folder = None if out is None else _enter(Path(out), resume or shared)
     watch = progress if isinstance(progress, EvaluationProgress) else PlainProgress(progress)
+    if not isinstance(models, Mapping | None):
+        raise InputError(
+            f"models is a {type(models).__name__}; expected models by name: {{'mine': model}}"
+        )
     own = models or {}
     with origins_used() as origins:
         plan, task, samples, made = _open(plan, items, own)
@@ -183,17 +190,51 @@ def _samples(task: Task, plan: EvaluationPlan, items: Items | None) -> Samples:
     if isinstance(items, Samples):
         return items
     if items is not None:
+        _check_items(items, task)
         return open_labeled(plan.data, items)
     if not plan.data.folder:
         raise RecipeError((("data", "folder"), "is missing; expected a folder of images"))
     return task.open(plan.data)
 
 
+def _check_items(items: object, task: Task) -> None:
+    expected = "expected LabeledImages (a Path and a class from 0) or Samples"
+    if not isinstance(items, Sequence):
+        raise InputError(f"items is a {type(items).__name__}; {expected}")
+    for index, item in enumerate(items):
+        if not isinstance(item, LabeledImage):
+            raise InputError(
+                f"items[{index}] is a {type(item).__name__}; {expected}; tensors go into "
+                "evaluate(batches, {'mine': model}, ...)"
+            )
+        if not isinstance(item.path, Path):
+            kind = type(item.path).__name__
+            raise InputError(
+                f"items[{index}] has the path {item.path!r}, a {kind}; expected a Path"
+            )
+    if not task.class_labels:
+        raise InputError(
+            f"items holds LabeledImages, whose labels are classes of images; {task.name} takes "
+            "Samples"
+        )
+
+
 def _notes(plan: EvaluationPlan, samples: Samples, networks: Networks) -> list[str]:
     side = shorter_side(samples.paths)
     side = side if samples.size is None else min(samples.size, side)
     notes = small_images_notes(side, (networks.defense(name) for name in plan.defenses))
+    notes += _protected_twice(plan, networks)
     if plan.rounding == "uint8":
         budgets = {eps for a in plan.attacks if a.norm == "linf" for eps in a.eps}
         notes += [text for eps in sorted(budgets) for text in lost_by_rounding(eps)]
     return notes
+
+
+def _protected_twice(plan: EvaluationPlan, networks: Networks) -> Iterator[str]:
+    defenses = ", ".join(name for name in plan.defenses if name != "none")
+    for name, victim in networks.victims.items():
+        if defenses and any(isinstance(module, Protected) for module in victim.modules()):
+            yield (
+                f"{name} is protected already, so {defenses} is a second defense in front of it; "
+                "defenses=('none',) measures it as it is"
+            )

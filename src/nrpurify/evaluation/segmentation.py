@@ -48,8 +48,12 @@ class Segment(Task):
         return _samples(Path(data.folder).name, pairs[: data.limit], problems, data.limit, None)
 
     def fit(self, victims: Mapping[str, nn.Module], samples: Samples, data: DataSpec) -> Samples:
-        """Read all masks once; those that do not fit the victims' classes are left out."""
-        if not samples.labeled:
+        """Read all masks once; those that do not fit the victims' classes are left out.
+
+        Samples of the caller's own are as they are: their masks are int64 H×W, with class numbers
+        from 0 and :data:`~nrpurify.data.masks.IGNORED` for void.
+        """
+        if not samples.labeled or samples.read(0)[1] is not None:
             return samples
         known = {_names(victim) for victim in victims.values()}
         if len(known) > 1:

@@ -6,32 +6,41 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from nrpurify.results import variants
+from nrpurify.results.misjudged import misjudged
 
+MISSING, MARK = "–", " †"
+"""Stands for a mean of nothing, and behind an upper bound."""
 Table = tuple[list[str], list[list[str]]]
 """A header, and rows."""
 
 
-def tables(run: Mapping[str, Any]) -> list[Table]:
+def tables(run: Mapping[str, Any]) -> list[tuple[Table, int]]:
     """A table for each metric, in percent: attacks × defenses, for classification.
 
     Tasks of other kinds have a row for each defense and a column for each attack, as the paper.
 
     Args:
         run: As :func:`nrpurify.evaluation.run` returns it.
+
+    Returns:
+        Each table, and how many of its first columns say what a row is.
     """
     metrics = dict.fromkeys((cell["task"], cell["metric"]) for cell in run["cells"])
     found = []
     for task, metric in metrics:
         cells = [cell for cell in run["cells"] if (cell["task"], cell["metric"]) == (task, metric)]
         if task == "classify":
-            found.append(compact_table({"cells": cells}, metric))
+            found.append((compact_table({**run, "cells": cells}, metric), _TITLES))
         else:
-            found.append(_by_defense(cells, metric))
+            found.append((_by_defense(cells, metric), 1))
     return found
 
 
 def compact_table(run: Mapping[str, Any], metric: str = "accuracy") -> Table:
     """One metric in percent, mean over the victims; a surrogate's own cell is in no mean.
+
+    A mean of values of which one is an upper bound only has the mark †, see
+    :mod:`nrpurify.results.misjudged`.
 
     Args:
         run: As :func:`nrpurify.evaluation.run` returns it.
@@ -42,16 +51,22 @@ def compact_table(run: Mapping[str, Any], metric: str = "accuracy") -> Table:
     """
     cells = [cell for cell in run["cells"] if cell["metric"] == metric]
     defenses = list(dict.fromkeys(cell["defense"] for cell in cells))
-    rows: dict[tuple[str, ...], dict[str, list[float]]] = {}
+    rows: dict[tuple[str, ...], dict[str, list[Mapping[str, Any]]]] = {}
     for cell, variant in zip(cells, variants(cells), strict=True):
         row = rows.setdefault(_title(cell, variant), {})
-        values = row.setdefault(cell["defense"], [])
+        counted = row.setdefault(cell["defense"], [])
         if cell["settings"].get("in_mean", True):
-            values.append(cell["value"])
+            counted.append(cell)
+    bounds = misjudged(cells, run.get("warnings") or ())
     body = [
-        [*title, *(_mean(row.get(name, [])) for name in defenses)] for title, row in rows.items()
+        [*title, *(_mean(row.get(name, []), bounds) for name in defenses)]
+        for title, row in rows.items()
     ]
     return [f"{metric}, %", "surrogate", "eps", "threat", *defenses], body
+
+
+_TITLES = 4
+"""The first columns of a compact table."""
 
 
 def _title(cell: Mapping[str, Any], variant: str) -> tuple[str, ...]:
@@ -67,8 +82,11 @@ def _budget(cell: Mapping[str, Any]) -> str:
     return f"ℓ2 {cell['eps']:g}" if cell.get("norm") == "l2" else f"{cell['eps'] * 255:.4g}/255"
 
 
-def _mean(values: list[float]) -> str:
-    return f"{100 * sum(values) / len(values):.1f}" if values else ""
+def _mean(cells: Sequence[Mapping[str, Any]], bounds: set[str]) -> str:
+    if not cells:
+        return MISSING
+    mean = sum(cell["value"] for cell in cells) / len(cells)
+    return f"{100 * mean:.1f}{MARK if any(cell['id'] in bounds for cell in cells) else ''}"
 
 
 def _by_defense(cells: Sequence[Mapping[str, Any]], metric: str) -> Table:
@@ -79,7 +97,7 @@ def _by_defense(cells: Sequence[Mapping[str, Any]], metric: str) -> Table:
     for cell, variant in zip(cells, names, strict=True):
         row = f"{cell['victim']}, {cell['defense']}" if several else cell["defense"]
         rows.setdefault(row, {})[_column(cell, variant)] = f"{100 * cell['value']:.1f}"
-    body = [[name, *(row.get(column, "") for column in columns)] for name, row in rows.items()]
+    body = [[name, *(row.get(column, MISSING) for column in columns)] for name, row in rows.items()]
     return [f"{metric}, %", *columns], body
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -19,6 +20,8 @@ from nrpurify.export.parity import IMAGES, LOGITS, SIZES, Parity, Size, check_pa
 from nrpurify.export.program import load_defense, load_model, trace
 from nrpurify.models import Classifier
 from nrpurify.purifiers import Purifier
+
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -101,6 +104,7 @@ def export(
     check_writable(path)
     defense = load_defense(purifier)
     classifier = None if model is None else load_model(model)
+    _LOG.info("tracing and comparing; this takes a minute on one core")
     module, program = trace(defense, classifier)
     about = {**_describe(defense, classifier), "precision": precision}
     tolerance = IMAGES[precision] if classifier is None else LOGITS

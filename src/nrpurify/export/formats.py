@@ -39,9 +39,9 @@ def find_format(path: Path, format: str | None) -> str:
     names = {suffix: name for name, suffix in SUFFIX.items()}
     found = format or names.get(path.suffix.lower(), "")
     if found not in SUFFIX:
-        given = f"the format is {found!r}" if found else f"{str(path)!r} has no format's ending"
-        raise InputError(f"{given}; expected {', '.join(SUFFIX)} and a file ending in "
-                         f"{', '.join(SUFFIX.values())}")  # fmt: skip
+        given = f"the format is {found!r}" if found else f"the file is {str(path)!r}"
+        known = [f"{suffix} ({name})" for name, suffix in SUFFIX.items()]
+        raise InputError(f"{given}; expected a name that ends in {' or '.join(known)}")
     if path.suffix.lower() != SUFFIX[found]:
         raise InputError(f"the file is {str(path)!r}; {found} needs a name in {SUFFIX[found]}")
     return found

@@ -140,12 +140,16 @@ def this_thread_only(hook: Hook) -> Hook:
 
 def check_layers(network: nn.Module, layers: tuple[str, ...]) -> None:
     """Raise InputError unless every one of ``layers`` is a submodule of ``network``."""
-    known = [name for name, _ in network.named_modules(remove_duplicate=False) if name]
+    known = _layer_names(network)
     if not layers:
         raise InputError(f"no layer given; expected one of {', '.join(known)}")
     for layer in layers:
         if layer not in known:
             raise InputError(f"no layer {layer!r} in the network; {near_matches(layer, known)}")
+
+
+def _layer_names(network: nn.Module) -> list[str]:
+    return [name for name, _ in network.named_modules(remove_duplicate=False) if name]
 
 
 def features_of(extractor: Callable[[Tensor], object], images: Tensor) -> tuple[Tensor, ...]:
@@ -209,7 +213,11 @@ def feature_extractor(
             f"a layer, {', '.join(models.names())}, timm:NAME or torchvision:NAME"
         )
     if layers is None:
-        raise InputError(f"no layer given for {name!r}; name one, for instance a block's output")
+        network = models.load_classifier(name, pretrained=False)
+        raise InputError(
+            f"no layer given for {name!r} (--layer, in a plan layer); expected one of "
+            f"{', '.join(_layer_names(network))}"
+        )
     if name not in BODIES:
         return FeatureExtractor(models.load_classifier(name, pretrained=pretrained), layers)
     body = BODIES.get(name).make()

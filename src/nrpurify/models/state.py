@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from nrpurify.core.errors import InputError, WeightsError
+from nrpurify.core.torch_files import load_state
 
 _WRAPPERS = ("state_dict", "model_state_dict", "model")
 _PREFIX = "module."
@@ -47,7 +47,9 @@ def _read(file: Path) -> dict[str, Tensor]:
         if file.suffix == ".safetensors":
             found: Any = load_file(file)
         else:
-            found = torch.load(file, map_location="cpu", weights_only=True)
+            found = load_state(file)
+    except WeightsError:
+        raise
     except Exception as error:  # unpickling raises anything
         reason = str(error).strip().splitlines()[0] if str(error).strip() else ""
         raise WeightsError(

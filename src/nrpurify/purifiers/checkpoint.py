@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 from importlib import resources
 from pathlib import Path
@@ -102,6 +103,10 @@ def load_purifier(
         with torch.device("meta"):
             network = plan.build()
         fill(network, tensors)
+        if any(buffer.is_meta for buffer in network.buffers()):  # one that files leave out
+            with torch.random.fork_rng(devices=[]):
+                network = plan.build()
+            fill(network, tensors)
         own = Strength.from_tensor(factors)
         decides = _read_gate(of_gate) if gate else None
         purifier = Purifier(network, card, own, decides)
@@ -131,6 +136,21 @@ def ready(purifier: Purifier, device: torch.device | str | None = None) -> Purif
     return purifier.to(device).eval().requires_grad_(False)
 
 
+def is_path(source: str | Path) -> bool:
+    """Whether what was given is the path of a file or folder by its form, and no name."""
+    text = str(source)
+    endings = (".safetensors", ".onnx", ".xml", ".pt", ".pth")
+    return isinstance(source, Path) or Path(text).name != text or text.lower().endswith(endings)
+
+
+def no_file(source: str | Path) -> str:
+    """Why a path is not that of a purifier's file."""
+    with suppress(OSError):  # too long for a path
+        if Path(source).is_dir():
+            return "it is a folder; name a file in it, such as purifier.safetensors"
+    return "there is no such file"
+
+
 def _locate(source: str | Path) -> Path:
     names = shipped()
     if str(source) in names:
@@ -144,6 +164,8 @@ def _locate(source: str | Path) -> Path:
             )
         return path
     hint = f" ({source} is a design: train it first)" if str(source) in design_names() else ""
+    if is_path(source):
+        hint = f": {no_file(source)}"
     raise InputError(
         f"no purifier {str(source)!r}{hint}; expected {', '.join(names) or 'no name'} or a file"
     )

@@ -7,8 +7,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from nrpurify.core.archive_size import check_size
 from nrpurify.core.errors import WeightsError
+from nrpurify.core.torch_files import load_state
 from nrpurify.purifiers.checkpoint import build_purifier, ready
 from nrpurify.purifiers.purifier import Purifier
 
@@ -33,8 +33,7 @@ def convert_checkpoint(source: str | Path, name: str) -> Purifier:
     purifier = build_purifier(name)
     needed = sum(tensor.nbytes for tensor in purifier.network.state_dict().values())
     try:
-        check_size(Path(source), ROOM * needed)
-        given = torch.load(source, map_location="cpu", weights_only=True)
+        given = load_state(Path(source), ROOM * needed)
     except WeightsError:
         raise
     except Exception as error:

@@ -14,7 +14,7 @@ from nrpurify.purifiers.strength import window_mean
 from nrpurify.purifiers.tiling import pad_to_multiple, spans
 
 BLOCK = 2
-"""Pixel blocks of this side become channels first."""
+"""Pixel blocks of this side are the first layer's pixels."""
 SIDE = 512
 """Images are seen in pieces of about this side, so that memory is bounded."""
 _STEP, _HALO = 8, 16
@@ -56,12 +56,24 @@ class Gate(nn.Module):
         for rows, keep_rows in _pieces(images.shape[2]):
             for columns, keep_columns in _pieces(images.shape[3]):
                 part, result = (given[..., rows, columns] for given in (images, purified))
-                found = self.features(_shown(as_floats(part, purified.dtype), result))
+                found = self._features(_shown(as_floats(part, purified.dtype), result))
                 found = found[..., keep_rows, keep_columns]
                 total = total + found.sum((2, 3))
                 area += found.shape[2] * found.shape[3]
         logits: Tensor = self.last(total / area)
         return logits.flatten()
+
+    def _features(self, shown: Tensor) -> Tensor:
+        """The layers on :func:`_shown`; the first one sees pixel blocks as channels.
+
+        A convolution of the blocks is one of the pixels at stride :data:`BLOCK` with the weights in
+        another order, so that the blocks need not be made.
+        """
+        first: nn.Conv2d = self.features[0]  # type: ignore[assignment]
+        weight = F.pixel_shuffle(first.weight, BLOCK)
+        found = F.conv2d(shown, weight, first.bias, BLOCK, BLOCK)
+        result: Tensor = self.features[1:](found)
+        return result
 
 
 def _pieces(length: int) -> Iterator[tuple[slice, slice]]:
@@ -77,4 +89,4 @@ def _shown(images: Tensor, purified: Tensor) -> Tensor:
     """What the gate looks at: no image as such, so that it learns nothing of what is in them."""
     detail = images - window_mean(images, 3)
     parts = torch.cat([_DETAIL * detail, _CORRECTION * (purified - images)], 1)
-    return F.pixel_unshuffle(pad_to_multiple(parts, BLOCK), BLOCK)
+    return pad_to_multiple(parts, BLOCK)

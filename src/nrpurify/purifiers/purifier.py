@@ -16,7 +16,7 @@ from nrpurify.core.precision import Amp, autocast, keep_freed_memory
 from nrpurify.core.tracing import has_values
 from nrpurify.purifiers.gate import Gate
 from nrpurify.purifiers.strength import PLAIN, WINDOW, Strength, apply_strength
-from nrpurify.purifiers.tiling import apply_tiled, crop, pad_to_multiple, tile_shape
+from nrpurify.purifiers.tiling import apply_tiled, check_tiles, crop, pad_to_multiple, tile_shape
 
 TILE = 1200
 HALO = 128
@@ -96,6 +96,7 @@ class Purifier(nn.Module):
         self.card = card
         self.scale = int(getattr(network, "scale", 1))
         self._as_is = strength == PLAIN
+        self._columns = 1 if strength.coarse == strength.fine else 2
         if self.scale != 1 and not self._as_is:
             raise InputError(f"a network that enlarges images was given {strength}; it takes 1")
         self.register_buffer("strength", strength.to_tensor())
@@ -125,10 +126,11 @@ class Purifier(nn.Module):
         return purified.contiguous().to(images.dtype)  # as images are: mixed formats take longer
 
     def _factors(self, images: Tensor, purified: Tensor) -> Tensor:
+        strength = self.strength[: self._columns]
         if self.gate is None:
-            return self.strength
+            return strength
         share: Tensor = self.gate(images, purified).to(purified.dtype)
-        return 1 + share[:, None] * (self.strength - 1)
+        return 1 + share[:, None] * (strength - 1)
 
     @torch.no_grad()
     def purify(
@@ -154,7 +156,7 @@ class Purifier(nn.Module):
             executor: Threads that share the tiles; by default this one does all of them.
 
         Raises:
-            InputError: Images that are not N×3×H×W in [0, 1].
+            InputError: Images that are not N×3×H×W in [0, 1], or a tile without pixels.
         """
         check_images(images)
         return self._purify(images, tile, halo, amp, executor)
@@ -221,7 +223,7 @@ class Purifier(nn.Module):
         check_images(images)
         if self.scale != 1:
             raise InputError(f"{self.card.name} enlarges images; it has no correction to judge by")
-        halo = self._halo(halo)
+        halo = self._halo(tile, halo)
         with autocast(images.device, amp):
             if _is_large(images, tile, halo):
                 purified = self._network_tiled(images, tile, halo, amp, None)
@@ -233,14 +235,17 @@ class Purifier(nn.Module):
         correction = (purified.clamp(0, 1) - images).float().flatten(1)
         return 255 * correction.square().mean(1).sqrt()
 
-    def _halo(self, halo: int | None) -> int:
-        return min(int(self.network.radius), HALO) if halo is None else halo  # type: ignore[arg-type]
+    def _halo(self, tile: int, halo: int | None) -> int:
+        if halo is None:
+            halo = min(int(self.network.radius), HALO)  # type: ignore[arg-type]
+        check_tiles(tile, halo)
+        return halo
 
     def _purify(
         self, images: Tensor, tile: int, halo: int | None, amp: Amp, executor: Executor | None
     ) -> Tensor:
         keep_freed_memory()
-        halo = self._halo(halo)
+        halo = self._halo(tile, halo)
         with autocast(images.device, amp):
             if _is_large(images, tile, halo):
                 return self._purify_tiled(images, tile, halo, amp, executor)

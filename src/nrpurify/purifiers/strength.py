@@ -75,12 +75,13 @@ def apply_strength(images: Tensor, purified: Tensor, factors: Tensor) -> Tensor:
     Args:
         images: In [0, 1].
         purified: What a network made of them.
-        factors: Coarse and fine factor, of all images or, N×2, of each.
+        factors: Coarse and fine factor, of all images or, N×2, of each; or one column for both.
     """
-    coarse, fine = factors.to(images.dtype).reshape(-1, 2, 1, 1, 1).unbind(1)
+    *coarse, fine = factors.to(images.dtype).view(-1, factors.shape[-1], 1, 1, 1).unbind(1)
     correction = purified - images
-    smooth = window_mean(correction, WINDOW)
-    strong = fine * correction + (coarse - fine) * smooth
+    strong = fine * correction
+    for factor in coarse:
+        strong = strong + (factor - fine) * window_mean(correction, WINDOW)
     limit = correction.abs().clamp(min=REACH)
     changed: Tensor = images + strong.clamp(-limit, limit)
     return changed
@@ -93,11 +94,28 @@ def window_mean(x: Tensor, side: int) -> Tensor:
     """
     height, width = (_inside(length, side, x) for length in x.shape[2:])
     reach = side // 2
-    total = at_least_fp32(F.pad(x, (reach, reach, reach, reach)))
-    for axis in (3, 2):
-        length = x.shape[axis]
-        total = reduce(torch.add, (total.narrow(axis, first, length) for first in range(side)))
+    padded = at_least_fp32(F.pad(x, (reach, reach, reach, reach)))
+    total = _window_sums(_window_sums(padded, 3, side), 2, side)
     return (total / (height[:, None] * width)).to(x.dtype)
+
+
+def _window_sums(x: Tensor, axis: int, side: int) -> Tensor:
+    """Sums of ``side`` neighbors along an axis, by sums of 1, 2, 4 and so on that are put together.
+
+    They take two additions for windows of 3, and three for windows of 5.
+    """
+    length = x.shape[axis] - side + 1
+    parts: list[Tensor] = []
+    sums, width, done = x, 1, 0
+    while True:
+        if side & width:
+            parts.append(sums.narrow(axis, done, length))
+            done += width
+        if done == side:
+            return reduce(torch.add, parts)
+        rest = sums.shape[axis] - width
+        sums = sums.narrow(axis, 0, rest) + sums.narrow(axis, width, rest)
+        width *= 2
 
 
 def _inside(length: int, side: int, like: Tensor) -> Tensor:

@@ -21,6 +21,16 @@ LEAST = 32
 should not end at a width of 1, where a piece has no neighbors left."""
 
 
+def check_tiles(tile: int, halo: int) -> None:
+    """Refuse tiles without pixels.
+
+    Raises:
+        InputError: ``tile`` is not positive or ``halo`` negative.
+    """
+    if tile < 1 or halo < 0:
+        raise InputError(f"tile is {tile} and halo {halo}; expected tile >= 1 and halo >= 0")
+
+
 def tile_sizes(length: int, tile: int) -> list[int]:
     """Cut ``length`` into tiles of ``tile``; a last one below :data:`LEAST` joins the one before.
 
@@ -104,8 +114,7 @@ def apply_tiled(
         InputError: ``tile`` is not positive or ``halo`` negative.
     """
     high, wide = (tile, tile) if isinstance(tile, int) else tile
-    if min(high, wide) < 1 or halo < 0:
-        raise InputError(f"tile is {tile} and halo {halo}; expected tile >= 1 and halo >= 0")
+    check_tiles(min(high, wide), halo)
     high, wide, halo = _on_grid(multiple, high, wide, halo)
     height, width = (scale * side for side in images.shape[2:])
     result = images.new_empty(len(images), 3, height, width, dtype=dtype)

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 
 from nrpurify.report.matrix import matrix
 from nrpurify.report.paper_claims import PaperClaims, read_claims
-from nrpurify.report.run import MISJUDGED, Run
+from nrpurify.report.run import Run
 from nrpurify.report.summary import sentence
 from nrpurify.report.tables import TextCell, TextTable, name_of, text_tables
+from nrpurify.results.misjudged import MISJUDGED
 
 
 def render_markdown(run: Run) -> str:

@@ -12,13 +12,9 @@ from nrpurify import results
 from nrpurify.core.errors import InputError
 from nrpurify.report.environment import eps_text
 from nrpurify.report.specs import shown
-from nrpurify.report.threats import WHITE_BOX
 from nrpurify.results import RUN_FILE, Result, variants
+from nrpurify.results.misjudged import misjudged
 from nrpurify.results.reader import check_objects, load_run
-
-MISJUDGING = ("no gradient", "black box beats white box", "survives large eps")
-"""Kinds of warnings that leave of a white-box attack's value no more than an upper bound."""
-MISJUDGED = "an upper bound only: gradients are masked or the attack was too weak, see the warnings"
 
 
 @dataclass(frozen=True)
@@ -123,10 +119,10 @@ def parse_run(raw: Any) -> Run:
 def _warned(cells: Sequence[Cell], warnings: Sequence[Mapping[str, Any]]) -> Iterator[Cell]:
     """The cells with the warnings about each."""
     sets = [set(warning["cells"] or []) for warning in warnings]
+    failed = misjudged(cells, warnings)
     for cell in cells:
         mine = [place for place, ids in enumerate(sets) if cell.id in ids]
-        failed = any(warnings[place]["kind"] in MISJUDGING for place in mine)
-        yield replace(cell, warned=tuple(mine), misjudged=failed and cell.threat in WHITE_BOX)
+        yield replace(cell, warned=tuple(mine), misjudged=cell.id in failed)
 
 
 def _showable(raw: Any) -> Any:

@@ -21,11 +21,12 @@ from nrpurify.report.matrix import NO_DEFENSE, Matrix, matrix
 from nrpurify.report.page import Strip
 from nrpurify.report.paper_claims import read_claims
 from nrpurify.report.paper_comparison import compare_with_paper
-from nrpurify.report.run import MISJUDGED, Cell, Run
+from nrpurify.report.run import Cell, Run
 from nrpurify.report.summary import sentence
 from nrpurify.report.svg import draw, legend
 from nrpurify.report.tables import name_of
 from nrpurify.report.threats import rank
+from nrpurify.results.misjudged import MISJUDGED
 
 
 @dataclass(frozen=True)

@@ -18,9 +18,6 @@ THREATS = {
 }
 """Heading, and what the attacker knows or does, by threat."""
 
-WHITE_BOX = ("BPDA", FULL, EOT)
-"""Threats that follow a gradient through the defense or around it."""
-
 _TRANSFERS = (OBLIVIOUS, "surrogate purifier", "surrogate purifier + BPDA")
 
 

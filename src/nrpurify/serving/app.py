@@ -35,6 +35,8 @@ from nrpurify.serving.uploads import MEDIA_TYPES
 
 mimetypes.add_type("image/webp", ".webp")  # Python 3.11 does not know it
 _LOGGER = logging.getLogger("nrpurify.serving")
+PUBLIC = ("", "/", "/healthz", "/readyz", "/openapi.json")
+"""Paths that need no token, beside the files of the page; the first leads to the second."""
 _ABOUT = (
     "Purifies images: the network in front of a vision model that makes adversarial examples "
     "harmless to attackers who do not know of it."
@@ -58,7 +60,8 @@ def create_app(
 
     Args:
         settings: Models and limits.
-        token: Bearer token that ``/v1`` and ``/metrics`` ask for; None for none.
+        token: Bearer token that all paths ask for, but the page's and :data:`PUBLIC`; None for
+            none.
         engine: Models that are loaded already.
         on_failure: Called if the models cannot be loaded.
     """
@@ -89,7 +92,9 @@ def create_app(
         redoc_url=None,
     )
     app.state.service = service
-    app.add_middleware(Envelope, metrics=metrics, token=token)
+    folder = Path(str(resources.files("nrpurify.serving"))) / "page"
+    page = {f"/{file.relative_to(folder).as_posix()}" for file in folder.rglob("*")}
+    app.add_middleware(Envelope, metrics=metrics, token=token, public={*PUBLIC, *page})
     app.add_exception_handler(RequestError, _on_problem)
     app.add_exception_handler(HTTPException, _on_http_error)
     app.add_exception_handler(RequestValidationError, _on_invalid)
@@ -97,7 +102,6 @@ def create_app(
     _add_images(app, service)
     if settings.attack:
         _add_attack(app, service)
-    folder = Path(str(resources.files("nrpurify.serving"))) / "page"
     app.mount("/", StaticFiles(directory=folder, html=True), name="page")
     return app
 
@@ -265,17 +269,13 @@ def _add_attack(app: FastAPI, service: Service) -> None:
             raise RequestError(422, f"steps is {steps}; this server takes {own.max_steps} at most")
         name = known(purifier, own.purifiers, "purifier")
         chosen = list(own.victims) if victim is None else [one for one in victim if one]
-        victims = [known(one, own.victims, "victim") for one in chosen]
-        image = await service.read_attack_image(request)
-
-        def work(tell: Callable[[Any], None]) -> Any:
-            return service.attack(
-                image, eps=budget, steps=steps, purifier=name, victims=victims, tell=tell
-            )
-
+        victims = [known(one, own.victims, "victim") for one in dict.fromkeys(chosen)]
+        job = await service.begin_attack(
+            request, eps=budget, steps=steps, purifier=name, victims=victims
+        )
         if "text/event-stream" in request.headers.get("accept", ""):
-            return await EventStream.begin(work, request_id(request.scope))
-        found = await in_time(request, work(lambda _: None), own.attack_seconds + 1)
+            return EventStream(job, request_id(request.scope))
+        found = await in_time(request, job.task, own.attack_seconds + 1)
         return JSONResponse(found.model_dump())
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import http.client
 import json
 import random
+import re
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import SplitResult, quote, urlsplit
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +24,9 @@ _TIMEOUT = 600.0
 """Seconds; the server answers within limits of its own."""
 _ROOM = 2**20
 """Bytes of an answer beside 16 a pixel."""
+_NOT_OURS = (ValueError, TypeError, KeyError, RecursionError)
+"""What reading the JSON of another server raises."""
+_FOREIGN = "expected the address that nrpurify serve printed; this is no server of nrpurify serve"
 
 
 class ServerPurifier(nn.Module):
@@ -31,7 +35,7 @@ class ServerPurifier(nn.Module):
     A request is repeated after 503, a lost connection or no connection, with growing pauses.
 
     Args:
-        address: ``http://`` or ``https://``, host and port.
+        address: ``http://`` or ``https://``, host, port and the prefix of a proxy.
         purifier: One of the server's; None for its default.
         token: Bearer token; None for none.
         tries: Most requests for an image.
@@ -53,23 +57,17 @@ class ServerPurifier(nn.Module):
     ) -> None:
         super().__init__()
         self._address, self._token, self._tries = address.rstrip("/"), token, tries
-        parts = urlsplit(self._address)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise InputError(
-                f"--server is {address!r}; expected an address such as http://127.0.0.1:8000"
-            )
-        listed = json.loads(self._ask("GET", "/v1/purifiers", tries=min(tries, _FIRST_TRIES)))
-        known = {one["name"]: one for one in listed}
+        self._parts = _split(address)
+        listed = self._ask("GET", "/v1/purifiers", tries=min(tries, _FIRST_TRIES))
+        known = _by_name(listed)
+        if not known:
+            raise InputError(f"{address} answered without a list of purifiers; {_FOREIGN}")
         name = purifier or next(iter(known))
         if name not in known:
             raise InputError(
                 f"{address} has no purifier {name!r}; expected one of {', '.join(known)}"
             )
-        self.about = {
-            "server_purifier": name,
-            "server_sha256": known[name]["sha256"],
-            "server_precision": known[name]["precision"],
-        }
+        self.about = {"server_purifier": name, **known[name]}
 
     @torch.no_grad()
     def forward(self, images: Tensor) -> Tensor:
@@ -100,15 +98,19 @@ class ServerPurifier(nn.Module):
             wait = pause * random.uniform(1, 1.5)
             try:
                 with self._connection() as connection:
-                    where = urlsplit(self._address).path + path
+                    where = self._parts.path.rstrip("/") + path
                     connection.request(method, where, body, self._headers)
-                    answer = connection.getresponse()
-                    content = answer.read(room)
+                    with connection.getresponse() as answer:
+                        content = answer.read(room)
                 if answer.status == 200:
                     return content
                 reason = _detail(content) or f"status {answer.status}"
+                if 300 <= answer.status < 400:
+                    where = answer.headers.get("Location", "")[:300]
+                    raise InputError(f"{self._address}: {reason}, leads to {where!r}; {_FOREIGN}")
                 if answer.status in (401, 403, 404):
-                    raise InputError(f"{self._address}: {reason}")
+                    advice = "" if _detail(content) else f"; {_FOREIGN}"
+                    raise InputError(f"{self._address}: {reason}{advice}")
                 if answer.status != 503:
                     raise ImageError(f"{self._address}: {reason}")
                 wait = max(wait, _seconds(answer.headers.get("Retry-After")))
@@ -134,18 +136,50 @@ class ServerPurifier(nn.Module):
     @contextmanager
     def _connection(self) -> Iterator[http.client.HTTPConnection]:
         """A new connection; it follows no redirect, which would get the token."""
-        parts = urlsplit(self._address)
+        parts = self._parts
         secure = parts.scheme == "https"
         kind = http.client.HTTPSConnection if secure else http.client.HTTPConnection
-        with closing(kind(parts.hostname or "", parts.port, timeout=_TIMEOUT)) as connection:
+        # without a port, the connection would look for one in an IPv6 address
+        port = kind.default_port if parts.port is None else parts.port
+        with closing(kind(parts.hostname or "", port, timeout=_TIMEOUT)) as connection:
             yield connection
+
+
+def _split(address: str) -> SplitResult:
+    """The parts of an address to which a connection can be made.
+
+    Raises:
+        InputError: It is none.
+    """
+    try:
+        parts = urlsplit(address)
+        host, _, _ = (parts.hostname or "").encode("idna"), parts.port, parts.path.encode("ascii")
+        valid = parts.scheme in ("http", "https") and bool(host)
+    except ValueError:
+        valid = False
+    if not valid or re.search(r"[\x00-\x20\x7f]", address):
+        raise InputError(
+            f"--server is {address!r}; expected an address such as http://127.0.0.1:8000"
+        )
+    return parts
+
+
+def _by_name(content: bytes) -> dict[str, dict[str, str]]:
+    """What a manifest tells of each purifier of a server; empty for another server's answer."""
+    try:
+        return {
+            str(one["name"]): {f"server_{key}": str(one[key]) for key in ("sha256", "precision")}
+            for one in json.loads(content)
+        }
+    except _NOT_OURS:
+        return {}
 
 
 def _detail(content: bytes) -> str:
     try:
         found: Any = json.loads(content)
         return str(found["detail"])[:300]
-    except (ValueError, KeyError, TypeError):
+    except _NOT_OURS:
         return ""
 
 

@@ -8,9 +8,11 @@ import logging
 import re
 import time
 import uuid
+from collections.abc import Collection
 from typing import Any
 
 from h11 import LocalProtocolError
+from starlette._utils import get_route_path
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -19,8 +21,6 @@ from nrpurify.serving.problems import CLIENT_GONE, RequestError
 
 LOGGER = logging.getLogger("nrpurify.serving")
 _ID = re.compile(r"[A-Za-z0-9_.-]{1,64}")
-_GUARDED = ("/v1/", "/metrics")
-"""Paths that need the token, where there is one."""
 SECURITY_HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
     "img-src 'self' blob: data:; connect-src 'self'; form-action 'none'; base-uri 'none'; "
@@ -49,11 +49,15 @@ class Envelope:
     Args:
         app: The application.
         metrics: Counts requests.
-        token: Bearer token of ``/v1`` and ``/metrics``; None for none.
+        token: Bearer token; None for none.
+        public: Paths that need no token, as routes see them: without the prefix of a mount or
+            of a proxy.
     """
 
-    def __init__(self, app: ASGIApp, *, metrics: Metrics, token: str | None) -> None:
-        self.app, self.metrics = app, metrics
+    def __init__(
+        self, app: ASGIApp, *, metrics: Metrics, token: str | None, public: Collection[str]
+    ) -> None:
+        self.app, self.metrics, self._public = app, metrics, public
         self._token = None if token is None else token.encode()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -81,10 +85,10 @@ class Envelope:
             self._record(scope, answer)
 
     def _refuses(self, scope: Scope) -> RequestError | None:
-        headers, path = Headers(scope=scope), str(scope["path"])
+        headers = Headers(scope=scope)
         if headers.get("sec-fetch-site") == "cross-site" and scope["method"] != "GET":
             return RequestError(403, "the request comes from a page of another site", close=True)
-        if self._token is None or not path.startswith(_GUARDED):
+        if self._token is None or get_route_path(scope) in self._public:
             return None
         scheme, _, given = headers.get("authorization", "").partition(" ")
         sent = given.strip().encode("utf-8", "replace")

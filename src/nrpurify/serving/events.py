@@ -1,4 +1,4 @@
-"""Server-sent events of a job that tells its progress."""
+"""A job that tells its progress, and server-sent events of it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import asyncio
 import json
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
 
 from pydantic import BaseModel
 from starlette.responses import StreamingResponse
@@ -17,37 +18,31 @@ from nrpurify.serving.problems import RequestError
 _LOGGER = logging.getLogger("nrpurify.serving")
 _BEAT = 10.0
 """Seconds after which an idle stream sends a comment, so that proxies keep it."""
-Work = Callable[[Callable[[BaseModel], None]], Awaitable[BaseModel]]
-"""Starts a job that calls its argument, from any thread, with its progress."""
+Result = TypeVar("Result", bound=BaseModel)
 
 
-class EventStream(StreamingResponse):
-    """``progress`` events, then one ``result`` or one ``problem``. Its job ends with it.
+@dataclass(frozen=True)
+class Begun(Generic[Result]):
+    """A job that has told its first progress.
 
-    Args:
+    Attributes:
         task: The job.
         queue: Its progress; None at its end.
         first: The first progress, taken already.
-        request_id: For problems.
     """
 
-    def __init__(
-        self,
-        task: asyncio.Task[BaseModel],
-        queue: asyncio.Queue[BaseModel | None],
-        first: BaseModel,
-        request_id: str,
-    ) -> None:
-        self._task, self._queue, self._request_id = task, queue, request_id
-        super().__init__(
-            self._events(first),
-            media_type="text/event-stream",
-            headers={"X-Accel-Buffering": "no"},
-        )
+    task: asyncio.Task[Result]
+    queue: asyncio.Queue[BaseModel | None]
+    first: BaseModel
 
     @classmethod
-    async def begin(cls, work: Work, request_id: str) -> EventStream:
+    async def begin(
+        cls, work: Callable[[Callable[[BaseModel], None]], Awaitable[Result]]
+    ) -> Begun[Result]:
         """Start a job and wait for its first progress.
+
+        Args:
+            work: Calls its argument, from any thread, with its progress.
 
         Raises:
             RequestError: The job was refused before it began.
@@ -58,7 +53,7 @@ class EventStream(StreamingResponse):
         def tell(item: BaseModel | None) -> None:
             loop.call_soon_threadsafe(queue.put_nowait, item)
 
-        task: asyncio.Task[BaseModel] = asyncio.ensure_future(work(tell))
+        task: asyncio.Task[Result] = asyncio.ensure_future(work(tell))
         task.add_done_callback(lambda _: tell(None))
         try:
             first = await queue.get()
@@ -68,13 +63,30 @@ class EventStream(StreamingResponse):
         if first is None:
             task.result()  # raises why it was refused
             raise AssertionError("the job ended without progress")
-        return cls(task, queue, first, request_id)
+        return cls(task, queue, first)
 
-    async def _events(self, first: BaseModel) -> AsyncIterator[str]:
-        yield _event("progress", first.model_dump())
+
+class EventStream(StreamingResponse):
+    """``progress`` events, then one ``result`` or one ``problem``. Its job ends with it.
+
+    Args:
+        job: Has begun.
+        request_id: For problems.
+    """
+
+    def __init__(self, job: Begun[Any], request_id: str) -> None:
+        self._job, self._request_id = job, request_id
+        super().__init__(
+            self._events(),
+            media_type="text/event-stream",
+            headers={"X-Accel-Buffering": "no"},
+        )
+
+    async def _events(self) -> AsyncIterator[str]:
+        yield _event("progress", self._job.first.model_dump())
         while True:
             try:
-                item = await asyncio.wait_for(self._queue.get(), _BEAT)
+                item = await asyncio.wait_for(self._job.queue.get(), _BEAT)
             except TimeoutError:
                 yield ": waiting\n\n"
                 continue
@@ -82,7 +94,7 @@ class EventStream(StreamingResponse):
                 break
             yield _event("progress", item.model_dump())
         try:
-            yield _event("result", self._task.result().model_dump())
+            yield _event("result", self._job.task.result().model_dump())
         except RequestError as problem:
             yield _event("problem", problem.to_dict(self._request_id))
         except Exception:
@@ -95,7 +107,7 @@ class EventStream(StreamingResponse):
         try:
             await super().__call__(scope, receive, send)
         finally:
-            self._task.cancel()
+            self._job.task.cancel()
 
 
 def _event(name: str, values: Any) -> str:

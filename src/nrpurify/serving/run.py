@@ -152,7 +152,7 @@ class _Server(uvicorn.Server):
         """Listen."""
         try:
             await super().startup(sockets)
-        except SystemExit:  # uvicorn's way to say that it cannot listen
+        except (SystemExit, UnicodeError):  # uvicorn cannot listen; the host cannot be a name
             raise _in_use(self.config.host, self.config.port) from None
         if self.started:
             self._told(_written(self.servers[0].sockets[0].getsockname()))
@@ -190,7 +190,7 @@ def _free_port(host: str, port: int) -> int:
         free.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             free.bind((host, port))
-        except OSError:
+        except (OSError, UnicodeError):
             raise _in_use(host, port) from None
         found: int = free.getsockname()[1]
         return found
@@ -209,7 +209,10 @@ def _announce(host: str, port: int, started: Callable[[str], None]) -> None:
 
 
 def _in_use(host: str, port: int) -> InputError:
-    return InputError(f"cannot listen on {host}:{port}; it may be in use: choose another --port")
+    return InputError(
+        f"cannot listen on {host}:{port}; the port may be in use: choose another --port, or the "
+        "host may be no address of this machine: give --host 127.0.0.1 or 0.0.0.0"
+    )
 
 
 def _written(address: tuple[Any, ...]) -> str:

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, TypeVar
 
 import torch
 from starlette.requests import Request
+from torch import Tensor
 
 from nrpurify.core.images import Image, encode_png
 from nrpurify.serving.answers import Attacked, Prediction, Progress
 from nrpurify.serving.attack import AttackJob, AttackStoppedError, reduced, run_attack
 from nrpurify.serving.engine import OVERHEAD, Engine, PurifiedImage
+from nrpurify.serving.events import Begun
 from nrpurify.serving.lane import Lane
 from nrpurify.serving.metrics import Metrics
 from nrpurify.serving.problems import ClientGoneError, RequestError
@@ -33,10 +35,15 @@ class _Track:
 
     lane: Lane
     codec: ThreadPoolExecutor
+    free: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """Held while the thread works: the executor's queue would keep uploads of cancelled tasks."""
 
     async def code(self, function: Callable[..., T], *args: Any) -> T:
         """Run a codec in its thread."""
-        return await asyncio.get_running_loop().run_in_executor(self.codec, function, *args)
+        await self.free.acquire()
+        loop, call = asyncio.get_running_loop(), self.codec.submit(function, *args)
+        call.add_done_callback(lambda _: loop.call_soon_threadsafe(self.free.release))
+        return await asyncio.wrap_future(call)
 
 
 @dataclass(frozen=True)
@@ -187,56 +194,69 @@ class Service:
             image = await track.code(decode_image, content, self.settings.max_pixels)
             return await work(image, track)
 
-    async def read_attack_image(self, request: Request) -> Image:
-        """The upload of ``/v1/attack``, decoded.
+    async def begin_attack(
+        self, request: Request, *, eps: float, steps: int, purifier: str, victims: Sequence[str]
+    ) -> Begun[Attacked]:
+        """Answer ``/v1/attack``: the attack holds a place, and its image is small.
+
+        If its task is cancelled, the attack ends at its next step.
+
+        Args:
+            request: Its upload is read.
+            eps: Budget in units of [0, 1].
+            steps: Iterations.
+            purifier: One of the server's.
+            victims: Those of the server whose predictions are wanted.
 
         Raises:
-            RequestError: It cannot be taken, or no place is free.
+            RequestError: The upload cannot be taken, or was not decoded in ``answer_seconds``; of
+                the task, 504 after ``attack_seconds``.
+            BusyError: No place is free.
+            ClientGoneError: The client closed the connection.
         """
+        own = self.settings
         _ = self.loaded
         self.attacks.check_room()
-        async with uploaded_image(request, self.settings, self.memory) as content:
-            return await self._large.code(decode_image, content, self.settings.max_pixels)
+        async with uploaded_image(request, own, self.memory) as content:
 
-    async def attack(
+            def work(tell: Callable[[Progress], None]) -> Awaitable[Attacked]:
+                return self._attack(content, eps, steps, purifier, victims, tell)
+
+            return await in_time(request, Begun.begin(work), own.answer_seconds)
+
+    async def _attack(
         self,
-        image: Image,
-        *,
+        content: bytes,
         eps: float,
         steps: int,
         purifier: str,
         victims: Sequence[str],
         tell: Callable[[Progress], None],
     ) -> Attacked:
-        """Wait for an attack; if the caller is cancelled, the attack ends at its next step.
-
-        Args:
-            image: Decoded.
-            eps: Budget in units of [0, 1].
-            steps: Iterations.
-            purifier: One of the server's.
-            victims: Those of the server whose predictions are wanted.
-            tell: Called in this thread and in the worker's.
-
-        Raises:
-            RequestError: 413, or 504 after ``attack_seconds``.
-            BusyError: No place is free.
-        """
-        small = await self._large.code(reduced, image, self.settings)
-        job = AttackJob(small, eps, steps, purifier, victims, tell)
-        cost = small.shape[1] * small.shape[2] * steps
+        own = self.settings
         with self.attacks.place():
-            tell(Progress(stage="waiting", step=0, steps=steps))
             try:
-                async with asyncio.timeout(self.settings.attack_seconds):
-                    found: Attacked = await self.attacks.do("attack", job, cost)
-                    return found
+                async with asyncio.timeout(own.attack_seconds):
+                    small = await self._large.code(_small_image, content, own)
+                    del content  # the attack takes longer than its upload may stay
+                    tell(Progress(stage="waiting", step=0, steps=steps))
+                    return await self._wait(AttackJob(small, eps, steps, purifier, victims, tell))
             except TimeoutError:
-                raise too_slow(self.settings.attack_seconds, "take fewer steps") from None
-            except AttackStoppedError:
-                raise ClientGoneError from None
-            finally:
-                job.stop.set()
+                raise too_slow(own.attack_seconds, "take fewer steps") from None
+
+    async def _wait(self, job: AttackJob) -> Attacked:
+        try:
+            cost = job.image.shape[1] * job.image.shape[2] * job.steps
+            found: Attacked = await self.attacks.do("attack", job, cost)
+            return found
+        except AttackStoppedError:
+            raise ClientGoneError from None
+        finally:
+            job.stop.set()
+
+
+def _small_image(content: bytes, settings: ServeSettings) -> Tensor:
+    return reduced(decode_image(content, settings.max_pixels), settings)
 
 
 async def _image_job(lane: Lane, method: str, names: Any, image: Image) -> Any:
@@ -250,7 +270,7 @@ def too_slow(seconds: float, advice: str) -> RequestError:
     return RequestError(504, f"no answer within {seconds:g} s; {advice}, or try again later")
 
 
-async def in_time(request: Request, work: Coroutine[Any, Any, T], seconds: float) -> T:
+async def in_time(request: Request, work: Awaitable[T], seconds: float) -> T:
     """Wait for work while the client is there.
 
     Args:

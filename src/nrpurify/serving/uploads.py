@@ -80,8 +80,9 @@ async def uploaded_image(
         taken += count
 
     try:
-        body = await _body(request, settings, take)
-        content = await _field(request.headers, body) if kind.startswith("multipart") else body
+        content = await _body(request, settings, take)
+        if kind.startswith("multipart"):
+            content = await _field(request.headers, content)
         if _kind_of(content) is None:
             raise RequestError(415, _not_an_image(content))
         yield content

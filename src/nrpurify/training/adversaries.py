@@ -198,7 +198,7 @@ class AdversaryMaker:
             generator=generator,
             amp=self.recipe.optimization.amp,
         )
-        return adversarial, attack.settings()
+        return adversarial, attack.in_force()
 
     def _attack(
         self,

@@ -19,6 +19,7 @@ from nrpurify.core.errors import InputError, NrpurifyError, WeightsError
 from nrpurify.core.files import atomic_path, read_json, write_json
 from nrpurify.core.hashing import content_hashes
 from nrpurify.core.lock import locked_at_once
+from nrpurify.core.torch_files import load_state
 
 MADE_AGAIN = "delete it, and it is made again"
 
@@ -228,9 +229,7 @@ class RunFolder:
 
     def _read(self) -> dict[str, Any]:
         with self.reading_state():
-            state: dict[str, Any] = torch.load(
-                self.state_file, map_location="cpu", weights_only=True
-            )
+            state: dict[str, Any] = load_state(self.state_file)
             self._check(json.loads(state["recipe"]))
         return state
 

@@ -6,12 +6,13 @@ import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
-import torch
 from numpy._core.multiarray import _reconstruct
 
 from nrpurify.core.errors import MissingExtraError, WeightsError
+from nrpurify.core.torch_files import load_state
 from nrpurify.weights.archive import extract_bounded
 from nrpurify.weights.onnx import read_onnx
 from nrpurify.weights.tfjs import read_tfjs, read_tfjs_script
@@ -59,8 +60,8 @@ def read_torch(path: Path) -> Mapping[str, Any]:
         WeightsError: the file is broken or asks for more than tensors.
     """
     try:
-        raw: Mapping[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, EOFError, RuntimeError) as error:
+        raw: Mapping[str, Any] = load_state(path)
+    except (pickle.UnpicklingError, EOFError, RuntimeError, BadZipFile) as error:
         raise WeightsError(f"{path.name} is not a readable state dict: {error}") from error
     return raw
 

@@ -1,21 +1,40 @@
-"""How much memory a file of PyTorch would fill, told before it is read."""
+"""Files of ``torch.save`` that anybody may have made, read without code or a flood of memory."""
 
 from __future__ import annotations
 
 import zipfile
 from pathlib import Path
+from typing import Any
+
+import torch
 
 from nrpurify.core.errors import WeightsError
 
 _ZIP = b"PK\x03\x04"
 
 
-def check_size(path: Path, limit: int) -> None:
+def load_state(path: Path, limit: int | None = None) -> Any:
+    """Read a file of ``torch.save`` that anybody may have made: tensors and plain values alone.
+
+    Args:
+        path: The file.
+        limit: As for :func:`check_size`.
+
+    Raises:
+        WeightsError: See :func:`check_size`.
+        Exception: Whatever reading a damaged pickle raises.
+    """
+    check_size(path, limit)
+    return torch.load(path, map_location="cpu", weights_only=True)
+
+
+def check_size(path: Path, limit: int | None = None) -> None:
     """Hold a file of ``torch.save`` against a limit, without reading what it holds.
 
     Args:
         path: A zip archive, or a file of the older kind, whose tensors lie in it as they are.
-        limit: In bytes of unpacked tensors and what describes them, besides 1 MB.
+        limit: In bytes of unpacked tensors and what describes them, besides 1 MB; None: the size
+            of the file itself.
 
     Raises:
         WeightsError: It holds more, or is packed, which PyTorch never does.
@@ -25,9 +44,12 @@ def check_size(path: Path, limit: int) -> None:
     with path.open("rb") as file:
         packed = file.read(len(_ZIP)) == _ZIP
     size = _unpacked_size(path) if packed else path.stat().st_size
-    if size > limit + 2**20:
+    most, whose = (
+        (path.stat().st_size, "in such a file") if limit is None else (limit, "for this design")
+    )
+    if size > most + 2**20:
         raise WeightsError(
-            f"{path} holds {size:,} bytes; expected at most {limit + 2**20:,} for this design"
+            f"{path} holds {size:,} bytes; expected at most {most + 2**20:,} {whose}"
         )
 
 
