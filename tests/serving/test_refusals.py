@@ -9,6 +9,8 @@ from PIL import Image as PilImage
 
 from nrpurify.core.images import encode_png
 from nrpurify.serving.app import create_app
+from nrpurify.serving.engine import Engine
+from nrpurify.serving.settings import ServeSettings
 
 pytestmark = pytest.mark.anyio
 PNG = {"content-type": "image/png"}
@@ -190,7 +192,7 @@ async def test_a_failure_inside_is_a_500_without_details(client, png, engine, mo
 
 async def test_unknown_paths_and_methods(client):
     refused(await client.get("/v2/purify"), 404, "openapi.json")
-    refused(await client.get("/v1/purify"), 404, "openapi.json")
+    refused(await client.get("/v1/purify"), 405, "'/v1/purify' does not take GET")
     refused(await client.get("/../../etc/passwd"), 404)
 
 
@@ -208,3 +210,23 @@ async def test_a_bomb_in_a_color_profile_or_text_is_harmless(client):
     for bomb in (chunk(b"iCCP", b"x\0\0" + packed), chunk(b"zTXt", b"x\0\0" + packed)):
         content = plain[:33] + bomb + plain[33:]
         assert (await client.post("/v1/purify", content=content, headers=PNG)).status_code == 200
+
+
+async def test_the_log_names_the_path_of_what_was_refused(engine, asking, caplog):
+    caplog.set_level("INFO", logger="nrpurify.serving")
+    async with asking(engine, token="t" * 16) as client:
+        refused(await client.post("/v1/predict"), 401)
+        refused(await client.post("/v1/secret"), 401)
+        await client.get("/")
+    told = [record.getMessage() for record in caplog.records]
+    assert any(text.startswith("POST /v1/predict 401") for text in told)
+    assert any(text.startswith("POST other 401") for text in told)
+    assert any(text.startswith("GET / 200") for text in told)
+
+
+async def test_names_of_purifiers_that_headers_cannot_hold(asking, png):
+    engine = Engine(ServeSettings(purifiers={"清": "jpeg:quality=75"}, victims={}, attack=False))
+    async with asking(engine) as client:
+        answer = await client.post("/v1/purify", content=png, headers=PNG)
+    assert answer.status_code == 200
+    assert answer.headers["x-purifier"] == "%E6%B8%85"

@@ -12,11 +12,13 @@ from contextlib import asynccontextmanager
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any
+from urllib.parse import quote
 
 from fastapi import FastAPI, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
+from starlette.routing import Match
 from starlette.staticfiles import StaticFiles
 
 import nrpurify
@@ -73,7 +75,10 @@ def create_app(
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         def loaded(task: asyncio.Task[None]) -> None:
-            if task.cancelled() or (error := task.exception()) is None:
+            if task.cancelled():
+                return
+            if (error := task.exception()) is None:
+                _LOGGER.info("the models are loaded")
                 return
             _LOGGER.error("the models cannot be loaded: %s", error)
             if on_failure is not None:
@@ -113,12 +118,15 @@ async def _on_problem(request: Request, error: Exception) -> Response:
 
 async def _on_http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    path = request.url.path[:80]
+    path, status = request.url.path[:80], error.status_code
+    met = {route.matches(request.scope)[0] for route in request.app.routes}
+    if status == 404 and Match.PARTIAL in met:
+        status = 405  # no file of the page, but the path of a route with another method
     details = {
         404: f"there is nothing at {path!r}; /openapi.json lists what there is",
         405: f"{path!r} does not take {request.method[:10]}; /openapi.json lists what it takes",
     }
-    problem = RequestError(error.status_code, details.get(error.status_code, str(error.detail)))
+    problem = RequestError(status, details.get(status, str(error.detail)))
     answer = problem.to_response(request_id(request.scope))
     answer.headers.update(error.headers or {})
     return answer
@@ -194,7 +202,7 @@ def _add_images(app: FastAPI, service: Service) -> None:
         """
         name, begun = known(purifier, service.settings.purifiers, "purifier"), time.perf_counter()
         found = await service.purify(request, name)
-        headers = {"X-Purifier": name}
+        headers = {"X-Purifier": quote(name)}  # headers are latin-1
         if found.gate is not None:
             headers["X-Gate"] = f"{found.gate:g}"
         if not _wants_json(request):

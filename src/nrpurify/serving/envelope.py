@@ -100,8 +100,14 @@ class Envelope:
             close=True,
         )
 
+    def _path(self, scope: Scope) -> str:
+        """The path of a request that met no route, if it is a known one: refused, or the page."""
+        path = get_route_path(scope)
+        known = {getattr(route, "path", "") for route in scope["app"].routes}
+        return path if path in {*known, *self._public} else "other"
+
     def _record(self, scope: Scope, answer: _Answer) -> None:
-        route = getattr(scope.get("route"), "path", "other")
+        route = getattr(scope.get("route"), "path", None) or self._path(scope)
         method = scope["method"] if scope["method"] in ("GET", "POST", "HEAD") else "other"
         status = answer.status or CLIENT_GONE
         seconds = time.perf_counter() - answer.begun
