@@ -99,8 +99,8 @@ def test_sentence_without_an_adaptive_attack(small):
     run = small({**OBLIVIOUS, "value": 0.2}, {**OBLIVIOUS, "value": 0.6, "defense": "fast"})
     assert sentence(matrix(run, KIND)) == (
         "Against oblivious attacks (ssp, ε = 16/255) fast keeps the most accuracy, 60%, where no "
-        "defense leaves 20%. No full-gradient attack on it was measured: this says nothing of an "
-        "attacker who knows the defense."
+        "defense leaves 20%. No full-gradient attack on it was measured, so an attacker who "
+        "knows the defense may leave less."
     )
 
 

@@ -265,7 +265,7 @@ def _check_exclusive(context: typer.Context) -> None:
     for name in ("purifier", "mode"):
         if _is_given(context, name):
             raise InputError(
-                f"--defense and --{name} were both given; a defense says it all, as in "
+                f"--defense and --{name} were both given; a defense alone is enough, as in "
                 "--defense fast:mode=dynamic"
             )
 

@@ -31,7 +31,7 @@ class Engine(Protocol):
     """One loaded file."""
 
     about: Mapping[str, Any]
-    """What the file says of itself: see :func:`nrpurify.export.export`."""
+    """What the file records about itself: see :func:`nrpurify.export.export`."""
 
     def __call__(self, images: Array) -> Array:
         """N×3×H×W float32 images in [0, 1] to the file's output; from any thread."""

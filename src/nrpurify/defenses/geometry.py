@@ -60,7 +60,7 @@ class Frame:
         """
         if self.place is None:
             raise InputError(
-                "the defense pads at random inside another module, so what the model says cannot "
+                "the defense pads at random inside another module, so the model's answer cannot "
                 "be brought back to the image; give rp itself, a chain of it, or a defense that "
                 "keeps the size"
             )

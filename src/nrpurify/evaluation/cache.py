@@ -175,7 +175,7 @@ def stored_images(folder: Path, names: Sequence[str]) -> Tensor | None:
 
 
 def read_made_before(folder: Path) -> tuple[dict[str, Any], float]:
-    """What the manifest of ``nrpurify attack``, or of an earlier run, says of its attack.
+    """What the manifest of ``nrpurify attack``, or of an earlier run, records about its attack.
 
     Returns:
         The settings, with hashes of the images; and the eps, or the largest change that the

@@ -122,7 +122,7 @@ class Measurement:
         found = metric.compute(seed=self.setup.plan.seed)
         if set(found) != set(names):
             raise TypeError(
-                f"the metric {spec} gave {', '.join(found)}; its register_metric says "
+                f"the metric {spec} gave {', '.join(found)}; its register_metric has "
                 f"values={tuple(names)}"
             )
         for value, estimate in found.items():
@@ -254,7 +254,7 @@ def _joined(parts: list[Any]) -> Predictions:
 
 
 def _success(metric: Metric, hits: Hits, clean: Hits) -> dict[str, Any]:
-    """Both success rates of an attack, where the metric tells right from wrong."""
+    """Both success rates of an attack, where the metric knows right and wrong answers."""
     if hits is None or clean is None or not getattr(metric, "tells_success", False):
         return {}
     known = sum(clean)
@@ -274,7 +274,7 @@ def _kept(adversaries: AttackCache) -> dict[str, Any]:
 
 
 def _met(images: Sequence[GradientCount]) -> dict[str, Any]:
-    """What a cell tells of gradients that led its attack nowhere, with the number of images."""
+    """What a cell records of gradients that led its attack nowhere, with the number of images."""
     zero = sum(one.zero_steps > 0 for one in images)
     broken = sum(one.not_finite for one in images)
     if not zero and not broken:

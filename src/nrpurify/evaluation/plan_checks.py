@@ -204,7 +204,7 @@ def _threat_problems(attack: PlannedAttack, entry: AttackEntry) -> Iterator[tupl
     if (threat == "EOT") != (attack.draws > 1):
         yield "draws", f"{attack.draws} given; expected 2 or more with EOT, else 1"
     if attack.bpda and threat != "EOT":
-        yield "bpda", "goes with EOT; for one draw the threat BPDA says it"
+        yield "bpda", "goes with EOT; for one draw use the threat BPDA"
     if (threat in OWN_PURIFIER) != bool(attack.purifier):
         threats = " and ".join(map(repr, OWN_PURIFIER))
         yield "purifier", f"goes with the threats {threats}, and with no other"

@@ -43,7 +43,7 @@ class Segment(Task):
     keeps_size = True
 
     def open(self, data: DataSpec) -> Samples:
-        """Pair images with masks by name; masks are read once a victim tells its classes."""
+        """Pair images with masks by name; masks are read once the victims' classes are known."""
         pairs, problems = find_pairs(data.folder, data.masks)
         return _samples(Path(data.folder).name, pairs[: data.limit], problems, data.limit, None)
 

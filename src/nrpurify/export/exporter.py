@@ -134,7 +134,7 @@ def _check_precision(precision: str, format: str, model: str | nn.Module | None)
 
 
 def _describe(defense: nn.Module, classifier: Classifier | None) -> dict[str, Any]:
-    """What a file says of itself: versions, the purifiers' cards, strength and gate, the model."""
+    """What a file records about itself: versions, purifiers' cards, strength and gate, model."""
     purifiers = [
         {
             "card": asdict(part.card),

@@ -31,7 +31,7 @@ _AXES = ("batch", "", "height", "width")
 
 
 def find_format(path: Path, format: str | None) -> str:
-    """The format that was asked for, or that a file's name says.
+    """The format that was asked for, or that a file's name implies.
 
     Raises:
         InputError: An unknown format, or a name of another one.

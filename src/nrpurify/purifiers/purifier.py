@@ -113,12 +113,12 @@ class Purifier(nn.Module):
                 _log_small_images(side)
         weight = next(self.network.parameters(), images)
         given = images.contiguous().to(weight.dtype)
-        purified = self._network_says(given)
+        purified = self._apply_network(given)
         if not self._as_is:
             purified = apply_strength(given, purified, self._factors(given, purified))
         return purified.clamp(0, 1).to(images.dtype)
 
-    def _network_says(self, images: Tensor) -> Tensor:
+    def _apply_network(self, images: Tensor) -> Tensor:
         multiple = int(self.network.multiple)  # type: ignore[arg-type]
         height, width = images.shape[-2:]
         purified: Tensor = self.network(pad_to_multiple(images, multiple, "replicate"))
@@ -229,7 +229,7 @@ class Purifier(nn.Module):
                 purified = self._network_tiled(images, tile, halo, amp, None)
             else:
                 weight = next(self.network.parameters(), images)
-                purified = self._network_says(images.to(weight.dtype))
+                purified = self._apply_network(images.to(weight.dtype))
             if self.gate is not None:
                 return self.gate.logits(images, purified).float()
         correction = (purified.clamp(0, 1) - images).float().flatten(1)
@@ -267,7 +267,7 @@ class Purifier(nn.Module):
         height, width = images.shape[-2:]
 
         def network(part: Tensor) -> Tensor:
-            purified = self._network_says(as_floats(part, dtype))
+            purified = self._apply_network(as_floats(part, dtype))
             return _like(purified, images) if self._as_is else purified
 
         return apply_tiled(

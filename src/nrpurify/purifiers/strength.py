@@ -15,7 +15,7 @@ from nrpurify.core.precision import at_least_fp32
 
 STRONGEST = 4.0
 WINDOW = 5
-"""Side in pixels of the mean that tells coarse from fine."""
+"""Side in pixels of the mean that separates coarse from fine."""
 REACH = 16 / 255
 """How far strength takes a pixel at most: no further than the perturbations of the training."""
 
@@ -66,7 +66,7 @@ class Strength:
 
 
 PLAIN = Strength()
-"""The paper's: what the network says."""
+"""The paper's: the network's own correction."""
 
 
 def apply_strength(images: Tensor, purified: Tensor, factors: Tensor) -> Tensor:

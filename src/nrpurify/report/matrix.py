@@ -115,7 +115,7 @@ def matrix(run: Run, kind: tuple[str, str]) -> Matrix:
 
 
 def _rows(cells: Sequence[Cell], wish: float | None, everyone: int) -> list[Row]:
-    """A row for each attack, which says what differs from the caption.
+    """A row for each attack, with what differs from the caption.
 
     Args:
         cells: Of one threat.

@@ -35,7 +35,7 @@ class Cell(Result):
 
     @property
     def title(self) -> str:
-        """The attack, and what tells it from others of its name."""
+        """The attack, and what distinguishes it from others of its name."""
         return ", ".join(filter(None, (self.attack, self.variant)))
 
     @property

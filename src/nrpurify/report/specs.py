@@ -1,4 +1,4 @@
-"""Defenses' specs as they are shown: of a file's path, no more than tells it from others."""
+"""Defenses' specs as they are shown: of a file's path, the part that distinguishes it."""
 
 from __future__ import annotations
 

@@ -47,8 +47,8 @@ def _adaptive(matrix: Matrix, defense: str) -> str:
     left, averaged = (matrix.least(threat).get(defense) for threat in (FULL, EOT))
     if left is None:
         return (
-            ". No full-gradient attack on it was measured: this says nothing of an attacker who "
-            "knows the defense."
+            ". No full-gradient attack on it was measured, so an attacker who knows the defense "
+            "may leave less."
         )
     random = "" if averaged is None else f" (EOT: {_left(averaged)})"
     return f"; an attack with its full gradient leaves {_left(left)}{random}."

@@ -1,4 +1,4 @@
-"""What tells attacks of one name apart: settings that are not the same in all of their cells."""
+"""What distinguishes attacks of one name: settings that are not the same in all of their cells."""
 
 from __future__ import annotations
 

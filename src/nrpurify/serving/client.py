@@ -165,7 +165,7 @@ def _split(address: str) -> SplitResult:
 
 
 def _by_name(content: bytes) -> dict[str, dict[str, str]]:
-    """What a manifest tells of each purifier of a server; empty for another server's answer."""
+    """What a manifest records of each purifier of a server; empty for another server's answer."""
     try:
         return {
             str(one["name"]): {f"server_{key}": str(one[key]) for key in ("sha256", "precision")}

@@ -14,7 +14,7 @@ _WHEN = {
     413: "The upload has too many bytes, or the image too many pixels.",
     415: "The content is none of the image types that are taken.",
     422: "A setting or the image cannot be used.",
-    503: "No place is free, or the server is not ready; `Retry-After` says when to try again.",
+    503: "No place is free, or the server is not ready; `Retry-After` has the seconds to wait.",
     504: "There was no answer in time.",
 }
 _BINARY = {"schema": {"type": "string", "format": "binary"}}

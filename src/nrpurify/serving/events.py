@@ -1,4 +1,4 @@
-"""A job that tells its progress, and server-sent events of it."""
+"""A job that reports its progress, and server-sent events of it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Result = TypeVar("Result", bound=BaseModel)
 
 @dataclass(frozen=True)
 class Begun(Generic[Result]):
-    """A job that has told its first progress.
+    """A job that has reported its first progress.
 
     Attributes:
         task: The job.

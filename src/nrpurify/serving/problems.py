@@ -1,4 +1,4 @@
-"""Refusals: a status, one sentence that says what to do, and what a client may read of it."""
+"""Refusals: a status, one sentence with what to do, and what a client may read of it."""
 
 from __future__ import annotations
 

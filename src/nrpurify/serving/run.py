@@ -142,7 +142,7 @@ def _end(number: int, frame: Any) -> None:
 
 
 class _Server(uvicorn.Server):
-    """A server that tells its address."""
+    """A server that announces its address."""
 
     def __init__(self, config: uvicorn.Config, told: Callable[[str], None]) -> None:
         super().__init__(config)

@@ -33,7 +33,7 @@ from nrpurify.training.run_folder import writable
 
 @dataclass(frozen=True)
 class AttackValidation:
-    """What is measured on held-out photos: how often a victim still says what it says of clean.
+    """What is measured on held-out photos: how often a victim's answer is that to the clean one.
 
     Attributes:
         every: Steps between validations.
@@ -280,7 +280,7 @@ def agreement(
     clean: Tensor,
     plan: AttackValidation,
 ) -> dict[str, float]:
-    """``agree_8`` and so on: how often ``victim`` says of attacked images what it says of clean.
+    """``agree_8`` and so on: how often ``victim`` answers attacked images as clean ones.
 
     Args:
         generator: The attack.

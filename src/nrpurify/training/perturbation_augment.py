@@ -31,7 +31,7 @@ def flip_pair(pair: Pair, generator: Generator) -> Pair:
 def augment_perturbations(
     pair: Pair, settings: PerturbationAugment, eps: float, generator: Generator
 ) -> Pair:
-    """Change perturbations crop by crop as ``settings`` says.
+    """Change perturbations crop by crop, by ``settings``.
 
     ‖δ‖∞ stays at most ``eps`` times the greatest of ``settings.factors``.
 

@@ -186,7 +186,7 @@ class RunFolder:
                 write_json(self._origin_file, asdict(origin))
 
     def warm_start(self) -> dict[str, str]:
-        """What a card says of the weights that the run began with; nothing if there were none."""
+        """What a card records of the weights that the run began with, if there were any."""
         origin = self._origin()
         return {"warm_start": origin.warm_start} if origin and origin.warm_start else {}
 
@@ -257,7 +257,7 @@ class RunFolder:
 def circumstances(
     seconds: float, device: torch.device | str, recipe: dict[str, Any]
 ) -> dict[str, Any]:
-    """What every card says of a training run."""
+    """What every card records of a training run."""
     return {
         "seconds": round(seconds),
         "device": str(device),

@@ -28,7 +28,7 @@ def shipped(*, pretrained: bool = True) -> Segmenter:
 
 
 def segnet_of_file(path: Path) -> Segmenter:
-    """The segmenter in a file that ``nrpurify train-segmenter`` wrote, called as its card says.
+    """The segmenter in a file that ``nrpurify train-segmenter`` wrote, named as on its card.
 
     Raises:
         InputError: No such file.
