@@ -354,7 +354,8 @@ def test_labels_counted_from_elsewhere_are_found_out(recipe, photos, tmp_path, f
     if form == "ImageId,TrueLabel":
         assert run_plan(recipe, tmp_path / "run")["cells"][0]["value"] == 1.0
         return
-    with pytest.raises(InputError, match=r"data\.labels: 0 of 12 .* labels -1 .* 12, so they"):
+    expected = r"data\.labels: 0 of 12 .* each label one lower, 12 would be: the labels count from 1"
+    with pytest.raises(InputError, match=expected):
         run_plan(recipe, tmp_path / "run")
     careless = replace(recipe, data=replace(recipe.data, check_labels=False))
     seen = Seen()
