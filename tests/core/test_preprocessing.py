@@ -87,7 +87,11 @@ def test_the_channels_order_is_found(given):
         (lambda image: 1 / 0, "cannot be tried .ZeroDivisionError"),
         (lambda image: "text", "cannot be tried"),
         ({"size": 224}, "the config has only size"),
-        ({"image_mean": MEAN, "image_std": STD, "rescale_factor": 1 / 127.5}, "another factor"),
+        (
+            {"image_mean": MEAN, "image_std": STD, "rescale_factor": 1 / 127.5},
+            "divide pixels by 255",
+        ),
+        ({"image_mean": MEAN, "image_std": STD, "do_rescale": False}, "divide pixels by 255"),
         ({"mean": (123.7, 116.3, 103.5), "std": (58.4, 57.1, 57.4)}, "divide both by 255"),
         (3, r"read from a int; give mean= and std="),
     ],
@@ -124,3 +128,8 @@ def test_one_number_is_for_all_channels():
 def test_a_module_is_a_transform():
     found = read_preprocessing(nn.Sequential(T.Resize(8), T.Normalize(MEAN, STD)))
     assert found.mean == pytest.approx(MEAN, abs=1e-5)
+
+
+def test_a_config_that_does_not_normalize_leaves_mean_and_std_out():
+    found = read_preprocessing({"do_normalize": False, "image_mean": MEAN, "image_std": STD})
+    assert (found.mean, found.std) == ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))

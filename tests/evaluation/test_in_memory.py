@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -85,6 +86,16 @@ def test_labels_beyond_the_classes_are_refused():
     batch = Batch(CLEAN, torch.tensor([0, 1, 2, 1]), list("abcd"))
     with pytest.raises(InputError, match="label 2 given; b has classes 0 to 1"):
         evaluate([batch], {"b": Brightness()}, attack=darken, purifier=brighten, eps=0.1)
+    batch = Batch(CLEAN, torch.tensor([0, 1, -1, 1]), list("abcd"))
+    with pytest.raises(InputError, match="label -1 given; b has classes 0 to 1"):
+        evaluate([batch], {"b": Brightness()}, attack=darken, purifier=brighten, eps=0.1)
+
+
+def test_a_budget_may_be_a_number_of_numpy():
+    given = {"attack": darken, "purifier": brighten, "eps": np.float32(0.1)}
+    assert evaluate([BATCH], {"b": Brightness()}, **given)["b"].total == 4
+    with pytest.raises(InputError, match="eps is True; expected a number"):
+        evaluate([BATCH], {"b": Brightness()}, **{**given, "eps": True})
 
 
 def test_observer_sees_views_and_logits():

@@ -1,6 +1,7 @@
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -205,7 +206,11 @@ def function(images):
         (lambda: EvaluationPlan(victims="mine"), r"victims: 'mine' given; .*=\('mine',\)"),
         (lambda: EvaluationPlan(victims=(function,)), r"victims\.0: <function .*models=\{"),
         (lambda: EvaluationPlan(data="nips"), r"data: 'nips' given; .*DataSpec\('photos'"),
-        (lambda: EvaluationPlan(data=DataSpec(Path("x"))), r"folder: .*Path\('x'\) given; .* text"),
+        (lambda: EvaluationPlan(data=DataSpec(3)), "folder: 3 given; expected a text"),
+        (
+            lambda: PlannedAttack("pgd", eps=(np.float32(0.1),)),
+            r"eps\.0: .* a number.* float\(e",
+        ),
         (lambda: EvaluationPlan(defenses=("none", nn.Identity())), r"defenses\.1: Id.*register_d"),
         (lambda: EvaluationPlan(plugins="mine.py"), r"plugins: 'mine.py' given; expected a tuple"),
         (lambda: EvaluationPlan(amp="on"), "amp: 'on' given; expected true or false, or 'auto'"),
@@ -264,3 +269,9 @@ def test_attacks_that_see_scores_only():
     found = [name for name in attacks.names() if is_score_based(name)]
     assert found == ["square", "simba", "nes", "hopskipjump"]
     assert not is_score_based("nothing")
+
+
+def test_paths_are_texts_of_a_plan():
+    assert DataSpec(Path("photos"), labels=Path("photos.csv")) == DataSpec(
+        "photos", labels="photos.csv"
+    )

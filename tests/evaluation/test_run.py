@@ -354,7 +354,7 @@ def test_labels_counted_from_elsewhere_are_found_out(recipe, photos, tmp_path, f
     if form == "ImageId,TrueLabel":
         assert run_plan(recipe, tmp_path / "run")["cells"][0]["value"] == 1.0
         return
-    expected = r"data\.labels: 0 of 12 .* each label one lower, 12 would be: the labels count from 1"
+    expected = r"data\.labels: 0 of 12 .* each label one lower, 12 would be: the labels"
     with pytest.raises(InputError, match=expected):
         run_plan(recipe, tmp_path / "run")
     careless = replace(recipe, data=replace(recipe.data, check_labels=False))

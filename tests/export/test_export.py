@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -228,3 +229,10 @@ def test_shipped_purifiers(name, suffix, tmp_path):
 def test_a_zoo_model_behind_a_shipped_purifier(suffix, tmp_path):
     made = export("tiny", tmp_path / f"p{suffix}", model="timm:resnet18:pretrained=false,size=96")
     assert max(one.difference for one in made.parity) <= 1e-3
+
+
+def test_what_cannot_be_copied_is_refused():
+    module = nn.Identity()
+    module.lock = threading.Lock()
+    with pytest.raises(InputError, match="'Identity' cannot be exported: it cannot be copied"):
+        export(module, "x.onnx")

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from nrpurify import attacks
+from nrpurify import attacks, load_classifier
 from nrpurify.core.errors import InputError
 from nrpurify.core.preprocessing import Normalize
 from nrpurify.models import bodies, features
@@ -258,3 +258,22 @@ def test_mobilenet_v2_takes_images_as_they_are():
     assert feature_extractor("mobilenet_v2_140", pretrained=False).layers == ("blocks.12",)
     gray = extractor.normalize(torch.full((1, 3, 2, 2), 0.5))
     torch.testing.assert_close(gray, torch.zeros(1, 3, 2, 2))
+
+
+@pytest.mark.parametrize("layers", [("0",), ("0", "1")])
+def test_layers_that_return_no_tensor_are_named(layers):
+    class First(nn.Module):
+        def forward(self, found):
+            return found[0]
+
+    network = nn.Sequential(nn.LSTM(4, 4, batch_first=True), First())
+    network = nn.Sequential(nn.Flatten(2), network)
+    with pytest.raises(InputError, match=r"the layer '1\.0' returned a tuple; expected a tensor"):
+        FeatureExtractor(network, tuple(f"1.{name}" for name in layers))(torch.rand(1, 3, 2, 2))
+
+
+def test_loading_leaves_the_global_generator_alone():
+    before = torch.random.get_rng_state()
+    feature_extractor("squeezenet1_1")
+    load_classifier("squeezenet1_1")
+    assert torch.equal(torch.random.get_rng_state(), before)

@@ -153,6 +153,20 @@ def test_weights_outside_of_its_folder_are_not_read(tmp_path):
         load_classifier(str(file))
 
 
+def test_weights_of_nodes_outside_of_its_folder_are_not_read_either(tmp_path):
+    (tmp_path / "in").mkdir()
+    file = save(tmp_path / "in" / "a.onnx")
+    model = onnx.load(str(file))
+    tensor = numpy_helper.from_array(torch.zeros(4).numpy(), "c")
+    onnx.external_data_helper.set_external_data(tensor, "../c.data")
+    (tmp_path / "c.data").write_bytes(tensor.raw_data)
+    tensor.ClearField("raw_data")
+    model.graph.node.insert(0, helper.make_node("Constant", [], ["c"], value=tensor))
+    file.write_bytes(model.SerializeToString())
+    with pytest.raises(InputError, match="outside of its own folder"):
+        load_classifier(str(file))
+
+
 def test_a_graph_that_cannot_be_converted_has_scores_only(tmp_path, images):
     victim = load_classifier(str(save(tmp_path / "a.onnx", op="QuickGelu")))
     with torch.no_grad():

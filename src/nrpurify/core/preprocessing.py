@@ -130,15 +130,17 @@ def read_preprocessing(given: object) -> Preprocessing:
 
 
 def _from_config(config: Mapping[str, Any]) -> Preprocessing:
+    rescale = config.get("rescale_factor", 1 / 255)
+    if config.get("do_rescale") is False or not math.isclose(rescale, 1 / 255):
+        raise InputError(
+            "the config does not divide pixels by 255: give the image processor itself"
+        )
+    flipped = bool(config.get("do_flip_channel_order", False))
+    if config.get("do_normalize") is False:  # mean and std may still stand there
+        return Preprocessing((0.0, 0.0, 0.0), (1.0, 1.0, 1.0), flipped)
     for prefix in ("", "image_"):
         if f"{prefix}mean" in config and f"{prefix}std" in config:
-            if prefix and not math.isclose(config.get("rescale_factor", 1 / 255), 1 / 255):
-                raise InputError(
-                    "the config rescales by another factor than 1/255: give the image "
-                    "processor itself"
-                )
             found = _checked(config[f"{prefix}mean"], config[f"{prefix}std"])
-            flipped = bool(config.get("do_flip_channel_order", False))
             return Preprocessing(found.mean, found.std, flipped)
     raise InputError(f"the config has only {', '.join(map(str, config)) or 'nothing'}; {_HELP}")
 

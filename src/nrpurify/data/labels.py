@@ -131,7 +131,7 @@ def _label(text: str | None, first: int, where: str) -> int:
     except ValueError:
         raise InputError(f"{where}: label {_short(text)} is not an integer") from None
     if number >= _MOST:
-        raise InputError(f"{where}: label {number:.3g} is too large; expected below {_MOST}")
+        raise InputError(f"{where}: label {_short(text)} is too large; expected below {_MOST}")
     if number < first:
         raise InputError(f"{where}: label {number} is too small; this form counts from {first}")
     return number - first

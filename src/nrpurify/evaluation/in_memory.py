@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from numbers import Real
 from pathlib import Path
 from typing import Any, overload
 
@@ -212,10 +213,10 @@ def _check_arguments(batches: object, victims: object, attack: object, eps: obje
         inspect.signature(attack).bind(None)  # type: ignore[arg-type]
     except TypeError as error:
         raise InputError(f"attack takes more than a batch: {error}; expected {expected}") from error
-    if not isinstance(eps, int | float):
+    if not isinstance(eps, Real) or isinstance(eps, bool):
         raise InputError(f"eps is {shown(eps)}; expected a number, such as 8/255")
-    if not 0 <= eps <= 1:
-        raise InputError(f"eps is {eps}; expected a number from 0 to 1{hint_of_255(eps)}")
+    if not 0 <= float(eps) <= 1:
+        raise InputError(f"eps is {eps}; expected a number from 0 to 1{hint_of_255(float(eps))}")
 
 
 def _as_batches(given: Iterable[Batch | Pair]) -> Iterator[Batch]:
@@ -268,6 +269,7 @@ class _Last(nn.Module):
 
 
 def _check_labels(name: str, scores: Any, labels: Tensor) -> None:
-    classes, worst = scores.shape[1], int(labels.max())
-    if worst >= classes or int(labels.min()) < 0:
-        raise InputError(f"label {worst} given; {name} has classes 0 to {classes - 1}")
+    classes = scores.shape[1]
+    wrong = labels[(labels < 0) | (labels >= classes)]
+    if len(wrong):
+        raise InputError(f"label {int(wrong[0])} given; {name} has classes 0 to {classes - 1}")

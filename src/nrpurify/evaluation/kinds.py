@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import fields
 from functools import cache
+from numbers import Real
 from types import NoneType, UnionType
 from typing import TYPE_CHECKING, Any, Literal, Union, get_args, get_origin, get_type_hints
 
@@ -79,7 +80,8 @@ def _expected(field: str, value: Any, kind: Any) -> str:
     if get_origin(kind) is tuple:
         one = repr(value) if isinstance(value, str) else mend.partition(";")[0]
         return f"expected a tuple, also of one: {field}=({one or '...'},)"
-    return f"expected {_named(kind)}" + (f", such as {mend}" if mend else "")
+    plain = f"; write float({field})" if isinstance(value, Real) and kind is float else ""
+    return f"expected {_named(kind)}" + (f", such as {mend}" if mend else "") + plain
 
 
 def _named(kind: Any) -> str:

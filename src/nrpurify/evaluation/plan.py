@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass, field, replace
+from pathlib import PurePath
 from typing import Any, ClassVar, Literal
 
 from nrpurify.core.groups import GROUP
@@ -56,6 +57,10 @@ class DataSpec:
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
     def __post_init__(self) -> None:
+        for name in ("folder", "labels", "classes", "annotations", "masks"):
+            given = getattr(self, name)
+            if isinstance(given, PurePath):
+                object.__setattr__(self, name, str(given))
         check_kinds(self)
 
 

@@ -32,10 +32,7 @@ def load_defense(source: str | Path | nn.Module) -> nn.Module:
     Raises:
         InputError: No such defense, or one that cannot be exported.
     """
-    if isinstance(source, nn.Module):
-        defense = copy.deepcopy(source).cpu().eval()
-    else:
-        defense = make(str(source))
+    defense = _copied(source).cpu().eval() if isinstance(source, nn.Module) else make(str(source))
     for part in defense.modules():
         if isinstance(part, Opaque):
             raise _refused(source, f"{type(part).__name__} works outside of torch")
@@ -61,8 +58,15 @@ def load_model(source: str | nn.Module) -> Classifier:
         InputError: No such classifier.
     """
     if isinstance(source, nn.Module):
-        return load_classifier(copy.deepcopy(source).cpu())
+        return load_classifier(_copied(source).cpu())
     return load_classifier(source)
+
+
+def _copied(module: nn.Module) -> nn.Module:
+    try:
+        return copy.deepcopy(module)
+    except Exception as error:  # what holds a lock, a session or a file cannot be copied
+        raise _refused(module, f"it cannot be copied ({first_line(error)})") from error
 
 
 def trace(defense: nn.Module, model: nn.Module | None) -> tuple[nn.Module, ExportedProgram]:
@@ -80,7 +84,8 @@ def trace(defense: nn.Module, model: nn.Module | None) -> tuple[nn.Module, Expor
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            program = torch.export.export(module, (torch.rand(_EXAMPLE),), dynamic_shapes=(sides,))
+            example = torch.full(_EXAMPLE, 0.5)
+            program = torch.export.export(module, (example,), dynamic_shapes=(sides,))
     except Exception as error:  # tracing runs foreign code
         raise InputError(
             f"torch.export cannot trace it for any size: {first_line(error)}"

@@ -117,6 +117,11 @@ class _AllFound(BaseException):  # a signal that no `except Exception` of a user
 
 def _keep_output(found: dict[str, Tensor], name: str, wanted: int) -> Hook:
     def hook(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
+        if not isinstance(output, Tensor):
+            raise InputError(
+                f"the layer {name!r} returned a {type(output).__name__}; expected a tensor: choose "
+                "a layer inside or behind it"
+            )
         found[name] = output
         if len(found) == wanted:
             raise _AllFound
@@ -220,7 +225,8 @@ def feature_extractor(
         )
     if name not in BODIES:
         return FeatureExtractor(models.load_classifier(name, pretrained=pretrained), layers)
-    body = BODIES.get(name).make()
+    with torch.random.fork_rng(devices=[], enabled=pretrained):  # its first weights are replaced
+        body = BODIES.get(name).make()
     if pretrained:
         body.load_state_dict(weights.load(name))
     expected = weights.get(name).preprocessing

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
@@ -194,7 +194,7 @@ def _read(path: Path) -> tuple[Any, list[Path]]:
         beside = sorted(
             {
                 external_data_helper.ExternalDataInfo(one).location
-                for one in model.graph.initializer
+                for one in _tensors(model)
                 if external_data_helper.uses_external_data(one)
             }
         )
@@ -212,6 +212,20 @@ def _read(path: Path) -> tuple[Any, list[Path]]:
     except Exception as error:  # a broken file may raise nearly anything
         raise InputError(f"{path.name} is not a readable ONNX model: {error}") from error
     return model, [path, *files]
+
+
+def _tensors(part: Any) -> Iterator[Any]:
+    """All tensors of a model, a graph or a node: initializers, and those of attributes."""
+    from onnx import TensorProto
+
+    for field, value in part.ListFields():
+        if field.type != field.TYPE_MESSAGE:
+            continue
+        for one in value if hasattr(value, "__len__") else (value,):
+            if isinstance(one, TensorProto):
+                yield one
+            else:
+                yield from _tensors(one)
 
 
 def _session(path: Path) -> Any:

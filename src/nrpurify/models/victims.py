@@ -126,7 +126,9 @@ def _without_classes(name: str) -> str:
 
 def _built_in(entry: Entry[Any], *, pretrained: bool = True) -> Classifier:
     """A network of this package with the weights of the same name."""
-    name, network = entry.name, entry.factory()
+    name = entry.name
+    with torch.random.fork_rng(devices=[], enabled=pretrained):  # its first weights are replaced
+        network = entry.factory()
     body = name.removesuffix(RIDGE)
     expected = weights.get(body).preprocessing
     if body != name:

@@ -13,6 +13,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from nrpurify.core.errors import WeightsError
+from nrpurify.core.files import atomic_path
 from nrpurify.core.hashing import cache_dir, cached_hashes, content_hashes, digest, tensors_hash
 from nrpurify.core.lock import locked
 from nrpurify.weights.state import read_safetensors, state_digest
@@ -62,15 +63,14 @@ def _is_whole(weight: Weight, file: Path) -> bool:
         return False
 
 
-def _save(weight: Weight, state: dict[str, Tensor], folder: Path, target: Path) -> None:
+def _save(weight: Weight, state: dict[str, Tensor], target: Path) -> None:
     if (given := state_digest(state)) != weight.digest:
         raise WeightsError(
             f"what was fetched for {weight.name!r} has other values (digest {given}); expected "
             f"{weight.digest}"
         )
-    temporary = folder / "converted"
-    save_file({name: tensor.contiguous() for name, tensor in state.items()}, temporary)
-    temporary.replace(target)
+    with atomic_path(target) as temporary:
+        save_file({name: tensor.contiguous() for name, tensor in state.items()}, temporary)
 
 
 def _fill(weight: Weight, target: Path, file: Path | None, force: bool) -> None:
@@ -78,9 +78,9 @@ def _fill(weight: Weight, target: Path, file: Path | None, force: bool) -> None:
 
     with _workspace(weight) as folder:
         if file is not None:
-            _save(weight, from_file(weight, file, folder), folder, target)
+            _save(weight, from_file(weight, file, folder), target)
         elif force or not target.is_file() or not _is_whole(weight, target):
-            _save(weight, from_anywhere(weight, folder), folder, target)
+            _save(weight, from_anywhere(weight, folder), target)
 
 
 def verify(name: str) -> bool | None:

@@ -64,8 +64,38 @@ def test_other_shapes_are_refused(shape):
 
 
 def test_another_number_of_classes_is_refused():
-    with pytest.raises(InputError, match="expected N×3×H×W"):
+    with pytest.raises(InputError, match="expected logits N×3×H×W"):
         segmenters.as_segmenter(Recorder(), ("a", "b", "c"))(torch.zeros(1, 3, 8, 8))
+
+
+class Answers(nn.Module):
+    """A network that packs its logits."""
+
+    def __init__(self, pack):
+        super().__init__()
+        self.pack = pack
+
+    def forward(self, images):
+        return self.pack(images[:, :2])
+
+
+def test_logits_may_stand_in_a_mapping():
+    images = torch.rand(1, 3, 8, 8)
+    for key in ("out", "logits"):
+        model = segmenters.as_segmenter(Answers(lambda x, key=key: {key: x}), ("a", "b"))
+        assert torch.equal(model(images), images[:, :2])
+
+
+@pytest.mark.parametrize(
+    ("pack", "said"),
+    [
+        (lambda x: (x,), "Answers returned a tuple; expected logits N×2×H×W, or a mapping"),
+        (lambda x: {"masks": x}, "Answers returned a dict of masks; expected logits N×2×H×W"),
+    ],
+)
+def test_other_answers_are_named(pack, said):
+    with pytest.raises(InputError, match=said):
+        segmenters.as_segmenter(Answers(pack), ("a", "b"))(torch.zeros(1, 3, 8, 8))
 
 
 def test_the_users_own_is_frozen_and_named():

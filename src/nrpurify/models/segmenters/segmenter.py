@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -43,7 +43,7 @@ class Segmenter(nn.Module):
     ``to_maximum``, and normalized by ``mean`` and ``std``; logits are resized back (bilinear).
 
     Args:
-        network: Returns logits N×classes×h×w, or a mapping with them under ``out``.
+        network: Returns logits N×classes×h×w, or a mapping with them under ``out`` or ``logits``.
         name: What reports call it.
         classes: Names of the classes, in the order of the logits.
         mean: Of each channel, in units of [0, 1].
@@ -109,19 +109,27 @@ class Segmenter(nn.Module):
         return F.interpolate(logits, images.shape[2:], mode="bilinear", align_corners=False)
 
     def _logits(self, answer: Any) -> Tensor:
-        logits: Tensor = answer["out"] if isinstance(answer, dict) else answer
+        wanted = f"N×{len(self.classes)}×H×W, or a mapping with them under 'out' or 'logits'"
+        logits = answer
+        if isinstance(answer, Mapping):
+            logits = answer.get("out", answer.get("logits"))
+        if not isinstance(logits, Tensor):
+            keys = f" of {', '.join(map(str, answer))}" if isinstance(answer, Mapping) else ""
+            raise InputError(
+                f"{self.name} returned a {type(answer).__name__}{keys}; expected logits {wanted}"
+            )
         if logits.ndim != 4 or logits.shape[1] != len(self.classes):
             raise InputError(
-                f"{self.name} returned shape {tuple(logits.shape)}; expected N×"
-                f"{len(self.classes)}×H×W"
+                f"{self.name} returned shape {tuple(logits.shape)}; expected logits {wanted}"
             )
         return logits
 
 
 def as_segmenter(network: nn.Module, classes: tuple[str, ...], *, name: str = "") -> Segmenter:
-    """Wrap a user's own network, frozen: N×3×H×W in [0, 1] to N×classes×h×w, or ``{"out": ...}``.
+    """Wrap a user's own network, frozen: N×3×H×W in [0, 1] to N×classes×h×w.
 
-    For other preprocessing build a :class:`Segmenter`.
+    The logits may stand in a mapping, under ``out`` or ``logits``. For other preprocessing build a
+    :class:`Segmenter`.
     """
     made = Segmenter(network, name=name or type(network).__name__, classes=classes)
     return made.eval().requires_grad_(False)
