@@ -26,11 +26,15 @@ Work = Callable[[], object]
 def arguments(description: str | None) -> argparse.ArgumentParser:
     """The options that all benchmarks have."""
     parser = argparse.ArgumentParser(description=description)
-    parser.add_argument("--repeats", type=int, default=3, help="timed runs of each side")
+    parser.add_argument("--repeats", type=int, default=3, help="timed runs of each side at least")
     parser.add_argument("--threads", type=int, default=2, help="threads of torch")
     parser.add_argument("--full", action="store_true", help="more sizes and networks: hours")
     parser.add_argument("--out", type=Path, help="write the JSON here and not to results/")
     return parser
+
+
+SHORT, MOST_RUNS = 10.0, 15
+"""Seconds that the runs of a case may take beyond those asked for, and the most runs of a side."""
 
 
 class Bench:
@@ -109,11 +113,16 @@ def _line(value: object) -> str:
 def in_turn(
     sides: Mapping[str, Work], repeats: int, *, warm: bool = True
 ) -> dict[str, list[float]]:
-    """Seconds of each run of each side: A B C, A B C ..., after one uncounted run if ``warm``."""
+    """Seconds of each run of each side: A B C, A B C ..., after one uncounted run if ``warm``.
+
+    Short work is repeated more often, while all runs together take less than :data:`SHORT`: a
+    machine's slow seconds would decide the median of three.
+    """
     for work in sides.values() if warm else ():
         work()
     times: dict[str, list[float]] = {name: [] for name in sides}
-    for _ in range(repeats):
+    begun = time.perf_counter()
+    while _goes_on(len(next(iter(times.values()))), repeats, time.perf_counter() - begun):
         for name, work in sides.items():
             gc.collect()
             start = time.perf_counter()
@@ -121,6 +130,10 @@ def in_turn(
             taken = time.perf_counter() - start
             times[name].append(found if isinstance(found, float) else taken)
     return times
+
+
+def _goes_on(runs: int, repeats: int, seconds: float) -> bool:
+    return runs < repeats or (runs < MOST_RUNS and seconds < SHORT)
 
 
 def summary(times: list[float]) -> dict[str, float]:
