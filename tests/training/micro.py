@@ -14,6 +14,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 from torch import nn
+from torch.nn.utils import skip_init
 
 from nrpurify.core.progress import NO_VALUES, Progress
 from nrpurify.models.features import FeatureExtractor
@@ -34,7 +35,7 @@ def tiny_extractor(name: str = "vgg16", layers=None, *, pretrained: bool = True)
     """The same small random network for every name; unknown layers mean conv2."""
     body = nn.Sequential()
     for index, (inputs, outputs) in enumerate(((3, 8), (8, 12)), 1):
-        conv = nn.Conv2d(inputs, outputs, 3, padding=1)
+        conv = skip_init(nn.Conv2d, inputs, outputs, 3, padding=1)
         generator = torch.Generator().manual_seed(index)
         conv.weight.data = torch.randn(conv.weight.shape, generator=generator) / inputs**0.5
         conv.bias.data.zero_()

@@ -152,6 +152,12 @@ CLEAN_LOSS = -torch.log(torch.tensor(12.0))
 """What attacked images that equal the clean ones give with twelve channels."""
 
 
+def test_the_callers_generator_is_left_as_it_was(go):
+    before = torch.get_rng_state()
+    go("run")
+    assert torch.equal(torch.get_rng_state(), before)
+
+
 def test_a_loss_that_is_not_finite(go):
     with pytest.raises(FloatingPointError, match="at step 0"):
         go("run", scale=1e38)

@@ -5,6 +5,7 @@ import socket
 import subprocess
 import sys
 from contextlib import suppress
+from datetime import timedelta
 
 import pytest
 import torch
@@ -29,9 +30,15 @@ def test_alone():
 )
 def test_joins_the_group_of_torchrun(monkeypatch, device, backend, chosen):
     joined, devices = [], []
+
+    def join(backend, timeout):
+        # the others wait while rank 0 trains the gate, which takes longer than torch's 10 minutes
+        assert timeout >= timedelta(hours=12)
+        joined.append(backend)
+
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setenv("LOCAL_RANK", "1")
-    monkeypatch.setattr(dist, "init_process_group", joined.append)
+    monkeypatch.setattr(dist, "init_process_group", join)
     monkeypatch.setattr(dist, "get_rank", lambda: 1)
     monkeypatch.setattr(torch.cuda, "set_device", devices.append)
     assert join_workers(torch.device(device)) == Workers(1, 2, joined=True)

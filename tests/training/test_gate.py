@@ -12,8 +12,10 @@ from nrpurify.core.errors import InputError
 from nrpurify.core.progress import NO_VALUES, Progress
 from nrpurify.core.random import seeded
 from nrpurify.purifiers import Gate, load_purifier
-from nrpurify.training.adversaries import Pair
+from nrpurify.training.adversaries import AdversaryMaker, Pair
+from nrpurify.training.adversary_cache import AdversaryCache
 from nrpurify.training.gate import GateTrainer, with_norms, without_norms
+from nrpurify.training.photos import split_photos
 
 STRONG = {"strength": {"coarse": 2.0, "fine": 1.5}}
 GATED = {**STRONG, "gate": {"steps": 3, "batch": 2, "fresh": 0.5, "resize": [40, 60]}}
@@ -129,10 +131,36 @@ def test_caution_is_added_to_the_logits(go):
     )
 
 
-def test_a_diet_without_any_kind_to_strengthen_is_refused(go):
-    known = [{"layers": ["0"], "steps": [1, 1], "strengthen": False}]
-    with pytest.raises(InputError, match=r"no adversary in .* has strengthen true"):
+@pytest.mark.parametrize("weight", [0, 1e-9])
+def test_a_diet_without_any_kind_to_strengthen_is_refused_at_once(go, tmp_path, weight):
+    known = [{"kind": "noise", "strengthen": False}, {"kind": "noise", "weight": weight}]
+    with pytest.raises(InputError, match=r"none of the 3 shards .* strengthen true"):
         go("run", **GATED, adversaries=known)
+    assert not (tmp_path / "run").exists()
+    go("plain", adversaries=known, steps=1)
+
+
+def test_the_kinds_of_all_shards_are_known_before_one_is_made(micro, photo_folder, tmp_path):
+    diet = [{"kind": "noise"}, {"kind": "clean", "strengthen": False}]
+    cache = {"shards": 6, "shard_size": 1, "grow_every": 3, "crop": 40}
+    recipe = micro.recipe(**GATED, adversaries=diet, cache=cache)
+    photos, _ = split_photos(photo_folder, recipe.holdout)
+    made = AdversaryCache(AdversaryMaker(recipe, photos, torch.device("cpu")), tmp_path)
+    kinds = made.kinds()
+    while len(made) < made.count(recipe.steps):
+        made.add_shard()
+    assert [kind.strengthen for kind in kinds] == made._strengthened
+    assert len(set(made._strengthened)) == 2
+
+
+def test_the_callers_generator_is_left_as_it_was(micro):
+    before = torch.get_rng_state()
+    first, second = (
+        GateTrainer(micro.recipe(), nn.Identity(), None, None, torch.device("cpu")).gate
+        for _ in range(2)
+    )
+    assert torch.equal(torch.get_rng_state(), before)
+    assert torch.equal(first.last.weight, second.last.weight)
 
 
 def test_norms_are_taken_into_the_convolutions():

@@ -460,7 +460,7 @@ def test_a_run_of_an_older_version_goes_on(go, tmp_path):
 
 @pytest.fixture
 def tiny_classifier(monkeypatch):
-    def load(name, device=None):
+    def load(name, device=None, *, pretrained=True):
         torch.manual_seed(1)
         layers = torch.nn.Conv2d(3, 4, 5), torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten()
         return torch.nn.Sequential(*layers).eval().requires_grad_(False)

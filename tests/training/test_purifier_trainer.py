@@ -4,6 +4,7 @@ import torch
 from nrpurify.core.config import RecipeError
 from nrpurify.core.errors import InputError
 from nrpurify.core.progress import NO_VALUES, Progress
+from nrpurify.models.features import feature_extractor
 from nrpurify.purifiers import Card, Design, Purifier, build_purifier, load_purifier
 from nrpurify.training.losses import purifier_loss
 from nrpurify.training.photos import split_photos
@@ -219,6 +220,60 @@ def test_state_goes_on_exactly(trainer):
     assert same(weights(whole), weights(second))
     assert same(whole.average.state_dict(), second.average.state_dict())
     assert same(whole.discriminator.state_dict(), second.discriminator.state_dict())
+
+
+@pytest.mark.parametrize("kind", ["features", "noise"])
+def test_the_callers_generator_is_left_as_it_was(trainer, kind):
+    before = torch.get_rng_state()
+    run = trainer(losses=GAN, adversaries=[{"kind": kind}])
+    run.train_step()
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_a_seed_gives_the_same_weights_whatever_was_drawn_before(trainer):
+    first = trainer(losses=GAN)
+    torch.rand(7)
+    second = trainer("other", losses=GAN)
+    assert same(weights(first), weights(second))
+    assert same(first.discriminator.state_dict(), second.discriminator.state_dict())
+    torch.manual_seed(0)
+    assert same(weights(first), build_purifier("micro").network.state_dict())
+    assert not same(weights(first), weights(trainer("third", losses=GAN, seed=1)))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"adversaries": [{}, {"layers": ["conv3_3", "conv9_9"]}]}, r"adversaries\.1: no layer"),
+        ({"adversaries": [{"network": "vgg61"}]}, r"adversaries\.0: there is no network 'vgg61'"),
+        (
+            {"adversaries": [{"kind": "classifier", "networks": ["mobilenet_v1_025", "resmet"]}]},
+            r"adversaries\.0: .*'resmet'",
+        ),
+        ({"adversaries": [{"kind": "fgsm", "network": "resmet"}]}, r"adversaries\.0: .*'resmet'"),
+        ({"adversaries": [{"kind": "cda", "network": "none"}]}, r"adversaries\.0: .*none"),
+        (
+            {"joint": {"share": 0.5, "adversaries": [{"layers": ["conv9_9"]}]}},
+            r"joint\.adversaries\.0: no layer 'conv9_9'",
+        ),
+    ],
+)
+def test_networks_and_layers_that_do_not_exist_are_refused_at_once(
+    trainer, monkeypatch, tmp_path, changes, message
+):
+    monkeypatch.setattr("nrpurify.training.adversaries.feature_extractor", feature_extractor)
+    with pytest.raises(InputError, match=message):
+        trainer(**changes)
+    assert not (tmp_path / "run").exists()
+
+
+def test_what_is_never_drawn_is_not_looked_for(trainer, monkeypatch):
+    monkeypatch.setattr("nrpurify.training.adversaries.feature_extractor", feature_extractor)
+    wrong = {"layers": ["conv9_9"]}
+    trainer(
+        adversaries=[{"kind": "noise", **wrong}, {"weight": 0, **wrong}],
+        joint={"share": 0, "adversaries": [wrong]},
+    )
 
 
 def test_warm_start_sets_network_and_average(trainer):

@@ -144,6 +144,10 @@ def test_changes_replace_top_level_settings():
         ({"variation": {"clean": 2}}, r"variation\.clean: is 2\.0; expected a share"),
         ({"losses": {"pixel": float("nan")}}, r"losses\.pixel: is nan; expected at least 0"),
         ({"losses": {"pixel_late": -1}}, r"losses\.pixel_late: is -1"),
+        (
+            {"losses": {"features": [{"distance": "l7"}]}},
+            r"\.0\.distance: is l7; .*one of mae, mse",
+        ),
         ({"losses": {"features": [{"every": 0}]}}, r"losses\.features\.0\.every: is 0"),
         (
             {"losses": {"features": [{"first_step": 5, "until": 5}]}},

@@ -96,6 +96,12 @@ def test_a_resumed_run_does_what_an_uninterrupted_one_does(camvid, tmp_path):
     assert load_segnet(whole)[1].sha256 == load_segnet(resumed)[1].sha256
 
 
+def test_the_callers_generator_is_left_as_it_was(camvid, tmp_path):
+    before = torch.get_rng_state()
+    run(camvid, tmp_path / "run")
+    assert torch.equal(torch.get_rng_state(), before)
+
+
 def test_the_average_is_saved(camvid, tmp_path):
     plain = run(camvid, tmp_path / "plain", plan=replace(PLAN, ema=0.0))
     averaged = run(camvid, tmp_path / "averaged", plan=replace(PLAN, ema=0.9))

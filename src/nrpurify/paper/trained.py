@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -99,7 +100,6 @@ def train_one(bench: Bench, name: str, recipe: str, changes: dict[str, Any]) -> 
             bench's own folder.
     """
     from nrpurify.training import load_recipe, train
-    from nrpurify.training.adversary_cache import borrow_shards
 
     found = find(bench, name)
     folder = bench.out / "training" / name
@@ -112,9 +112,22 @@ def train_one(bench: Bench, name: str, recipe: str, changes: dict[str, Any]) -> 
         return found
     bench.progress.note(f"training {name}: {plan.steps} steps")
     data = photos(bench)
-    for recipe_file in sorted(folder.parent.glob("*/recipe.json")):
-        borrow_shards(plan, folder, recipe_file.parent)
+    if not (folder / "recipe.json").exists():  # a run that has begun goes on with its own
+        _borrow(plan, folder, data)
     return train(data, folder, plan, device=bench.device, resume=unfinished)
+
+
+def _borrow(plan: Recipe, folder: Path, photos: Path) -> None:
+    """Copy the adversaries that the bench's other trainings made of the same photos."""
+    from nrpurify.training.adversary_cache import borrow_shards
+    from nrpurify.training.photos import split_photos
+    from nrpurify.training.run_folder import files_hash
+
+    others = sorted(file.parent for file in folder.parent.glob("*/recipe.json"))
+    if others:
+        data = files_hash(chain(*split_photos(photos, plan.holdout)))
+        for other in others:
+            borrow_shards(plan, folder, other, data)
 
 
 def _check_budget(folder: Path, plan: Recipe) -> None:

@@ -21,6 +21,7 @@ from nrpurify.attacks.surrogate import frozen
 from nrpurify.attacks.trained import load_generator
 from nrpurify.attacks.transforms import gaussian_kernel, smoother
 from nrpurify.attacks.wrappers import Ensemble
+from nrpurify.core.errors import InputError
 from nrpurify.core.random import chance, random_integer
 from nrpurify.models.features import FeatureExtractor, feature_extractor
 from nrpurify.training.adversary_config import Adversary
@@ -82,7 +83,8 @@ def _weighted(weights: Sequence[float], generator: Generator) -> int:
     return int(torch.multinomial(shares, 1, generator=generator))
 
 
-def _draw_kind(kinds: Sequence[Adversary], generator: Generator) -> Adversary:
+def draw_kind(kinds: Sequence[Adversary], generator: Generator) -> Adversary:
+    """One of ``kinds`` by their weights."""
     return kinds[_weighted([kind.weight for kind in kinds], generator)]
 
 
@@ -105,10 +107,38 @@ class AdversaryMaker:
         self._classifiers: dict[tuple[str, bool], Classifier] = {}
         self._generators: dict[str, GeneratorNet] = {}
 
+    def check(self) -> None:
+        """Look for all networks and layers that may be drawn, without loading weights.
+
+        A shard that asks for one may come after hours.
+
+        Raises:
+            InputError: One does not exist.
+        """
+        recipe = self.recipe
+        joint = recipe.joint.adversaries if recipe.joint.share else ()
+        for place, kinds in (("adversaries", recipe.adversaries), ("joint.adversaries", joint)):
+            for number, kind in enumerate(kinds):
+                try:
+                    if kind.weight:
+                        self._look_for(kind)
+                except InputError as error:
+                    raise InputError(f"{place}.{number}: {error}") from error
+
+    def _look_for(self, kind: Adversary) -> None:
+        from nrpurify.models import load_classifier
+
+        if kind.kind == "features":
+            feature_extractor(kind.network, kind.layers, pretrained=False)
+        elif kind.kind == "cda":
+            self._generator(kind.network)
+        for name in (kind.network,) if kind.kind == "fgsm" else kind.networks:
+            load_classifier(name, pretrained=False)
+
     def draw(self, count: int, side: int, generator: Generator) -> Crops:
         """The part of :meth:`make` that comes before the attack: what a loader can do ahead."""
         recipe, kinds = self.recipe, self.recipe.adversaries
-        kind = _draw_kind(kinds, generator)
+        kind = draw_kind(kinds, generator)
         layer = _pick(kind.layers, generator)
         square = recipe.square
         clean = random_crops(self.photos, count, side, recipe.resize, generator, square=square)
@@ -152,7 +182,7 @@ class AdversaryMaker:
         """
         joint = self.recipe.joint
         least, greatest = joint.eps
-        kind = _draw_kind(joint.adversaries, generator)
+        kind = draw_kind(joint.adversaries, generator)
         eps = least + (greatest - least) * float(torch.rand((), generator=generator, device="cpu"))
         if kind.kind == "classifier":
             return self._mislead(kind, clean, eps, generator, purifier)[0]

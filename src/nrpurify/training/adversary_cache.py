@@ -18,9 +18,10 @@ from nrpurify.core.errors import InputError
 from nrpurify.core.files import atomic_path, read_json
 from nrpurify.core.images import from_uint8, to_uint8
 from nrpurify.core.random import random_integer, seeded
-from nrpurify.training.adversaries import AdversaryMaker, Pair, check_pair
+from nrpurify.training.adversaries import AdversaryMaker, Pair, check_pair, draw_kind
+from nrpurify.training.adversary_config import Adversary
 from nrpurify.training.purifier_recipe import Recipe
-from nrpurify.training.run_folder import MADE_AGAIN, readable, writable
+from nrpurify.training.run_folder import MADE_AGAIN, read_origin, readable, writable
 
 
 def cache_folder(run: Path, rank: int) -> Path:
@@ -65,6 +66,15 @@ class AdversaryCache:
         grown = cache.shards + (step // cache.grow_every if cache.grow_every else 0)
         return min(grown, max(1, -(-crops // cache.shard_size)))
 
+    def kinds(self) -> list[Adversary]:
+        """The kinds of all shards with which rank 0 trains the gate, known before one is made."""
+        recipe = self.maker.recipe
+        generators = (self._generator(index, 0) for index in range(self.count(recipe.steps)))
+        return [draw_kind(recipe.adversaries, generator) for generator in generators]
+
+    def _generator(self, index: int, rank: int) -> Generator:
+        return seeded(self.maker.recipe.seed, 1, index, rank)
+
     def path(self, index: int) -> Path:
         """Where shard ``index`` is kept."""
         return self.folder / f"shard-{index:05d}.safetensors"
@@ -87,7 +97,7 @@ class AdversaryCache:
 
     def _write(self, index: int) -> None:
         recipe = self.maker.recipe
-        generator = seeded(recipe.seed, 1, index, self.rank)
+        generator = self._generator(index, self.rank)
         pair, settings = self.maker.make(recipe.cache.shard_size, recipe.cache.crop, generator)
         tensors = {
             name: to_uint8(value).cpu().contiguous() for name, value in pair._asdict().items()
@@ -139,21 +149,26 @@ def shard_settings(recipe: Recipe) -> dict[str, Any]:
     return {**named, **cache, "amp": settings["optimization"]["amp"]}
 
 
-def borrow_shards(recipe: Recipe, folder: Path, other: Path) -> None:
+def borrow_shards(recipe: Recipe, folder: Path, other: Path, data: str) -> None:
     """Copy the shards that the run in ``other`` made, if a run of ``recipe`` makes the same.
 
     Args:
-        recipe: Of the run in ``folder``, on the same photos as the other.
+        recipe: Of the run in ``folder``.
         folder: Shards that it has are left alone.
         other: Folder of a run.
+        data: Of the photos of the run in ``folder``, see
+            :func:`nrpurify.training.run_folder.files_hash`. A run that does not record its photos
+            lends nothing.
 
     Raises:
-        WeightsError: The other run's recipe cannot be read.
+        WeightsError: The other run's recipe or origin cannot be read.
     """
-    file = other / "recipe.json"
-    with readable(file, "delete it, and its shards are not borrowed"):
+    file, mend = other / "recipe.json", "delete it, and its shards are not borrowed"
+    with readable(file, mend):
         theirs = Recipe.from_dict(read_json(file))
-    if shard_settings(theirs) != shard_settings(recipe):
+    origin = read_origin(other, mend)
+    same_photos = origin is not None and origin.data == data
+    if not same_photos or shard_settings(theirs) != shard_settings(recipe):
         return
     for shard in kept_shards(other):
         mine = folder / shard.relative_to(other)

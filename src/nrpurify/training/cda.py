@@ -24,6 +24,7 @@ from nrpurify.core.random import seeded
 from nrpurify.core.ranges import BUDGET, CROPS, DECAY, POSITIVE, at_least, check, each, optional
 from nrpurify.models import load_classifier
 from nrpurify.models.features import FeatureExtractor, feature_extractor
+from nrpurify.training.initial import seeded_weights
 from nrpurify.training.optim import Optimization, learning_rate, set_rate, update_average
 from nrpurify.training.photos import center_crops, random_crops, split_photos
 from nrpurify.training.recipe import TrainingRecipe
@@ -167,8 +168,8 @@ class CdaTrainer:
 
     def __init__(self, recipe: CdaRecipe, photos: list[Path], device: torch.device) -> None:
         self.recipe, self.photos, self.device = recipe, photos, device
-        torch.manual_seed(recipe.seed)
-        self.generator = GeneratorNet(BLOCKS[recipe.size])
+        with seeded_weights(recipe.seed):
+            self.generator = GeneratorNet(BLOCKS[recipe.size])
         self.generator.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average = copy.deepcopy(self.generator).eval().requires_grad_(False)
         self.discriminator = feature_extractor(recipe.network, recipe.layer).to(device)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Self
 
 import torch
@@ -12,6 +13,14 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from nrpurify.core.errors import InputError
+
+PATIENCE = timedelta(days=1)
+"""How long processes wait for each other.
+
+Rank 0 alone trains the gate and validates, and each fills a cache of its own, while the others
+wait. Torch's 10 minutes (NCCL) and 30 (Gloo) are less than that takes. A process that dies ends the
+wait at once: its connections break, and ``torchrun`` stops the others.
+"""
 
 _KEPT: list[torch.Tensor] = []
 """Numbers that were gathered.
@@ -90,5 +99,5 @@ def join_workers(device: torch.device) -> Workers:
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
     joined = not dist.is_initialized()
     if joined:
-        dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+        dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=PATIENCE)
     return Workers(dist.get_rank(), world, joined)

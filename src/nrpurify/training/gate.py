@@ -20,6 +20,7 @@ from nrpurify.purifiers.gate import Gate
 from nrpurify.training.adversaries import Pair
 from nrpurify.training.adversary_config import PerturbationAugment
 from nrpurify.training.benign_augment import degrade, retouch
+from nrpurify.training.initial import seeded_weights
 from nrpurify.training.optim import set_rate
 from nrpurify.training.perturbation_augment import augment_perturbations, flip_pair
 from nrpurify.training.purifier_recipe import Recipe
@@ -57,8 +58,8 @@ class GateTrainer:
     ) -> None:
         self.recipe, self.network, self.kept, self.fresh = recipe, network, kept, fresh
         self.device = device
-        torch.manual_seed(recipe.seed)
-        self.gate = Gate()
+        with seeded_weights(recipe.seed):
+            self.gate = Gate()
         self.gate.features = with_norms(self.gate.features)
         self.gate.to(device)
         self.optimizer = torch.optim.AdamW(self.gate.parameters(), weight_decay=1e-4)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from nrpurify.purifiers.registry import Design
+from nrpurify.training.initial import seeded_weights
 
 EXPANDABLE = ("unshuffle-unet", "detail-unet")
 """Architectures whose new channels come behind the old ones, and whose new blocks do nothing."""
@@ -14,7 +15,8 @@ def can_expand(smaller: Design, larger: Design) -> bool:
     """Whether a network of one design can hold the weights of the other's and compute the same."""
     if smaller.architecture != larger.architecture or larger.architecture not in EXPANDABLE:
         return False
-    old, new = smaller.build(), larger.build()
+    with seeded_weights(0):  # the caller's generator stays as it is
+        old, new = smaller.build(), larger.build()
     if old.multiple != new.multiple or old.tail.out_channels != new.tail.out_channels:  # type: ignore[union-attr]
         return False  # other levels, or another factor
     room = new.state_dict()

@@ -12,12 +12,14 @@ from nrpurify.core.ranges import (
     POSITIVE,
     SHARE,
     SOME,
+    Range,
     at_least,
     check,
     least_and_greatest,
     optional,
     weights,
 )
+from nrpurify.models.feature_distances import DISTANCES
 from nrpurify.purifiers.strength import PLAIN, Strength
 from nrpurify.training.adversary_config import (
     Adversary,
@@ -27,6 +29,8 @@ from nrpurify.training.adversary_config import (
 )
 from nrpurify.training.optim import Optimization
 from nrpurify.training.recipe import TrainingRecipe
+
+_DISTANCE = Range(f"one of {', '.join(DISTANCES)}", DISTANCES.__contains__)
 
 
 @dataclass(frozen=True)
@@ -53,7 +57,14 @@ class FeatureTerm:
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
     def __post_init__(self) -> None:
-        check(self, weight=at_least(0), layers=SOME, first_step=at_least(0), every=at_least(1))
+        check(
+            self,
+            weight=at_least(0),
+            layers=SOME,
+            distance=_DISTANCE,
+            first_step=at_least(0),
+            every=at_least(1),
+        )
         if self.until is not None and self.until <= self.first_step:
             problem = f"is {self.until}; expected a step after first_step, {self.first_step}"
             raise RecipeError((("until",), problem))

@@ -25,6 +25,7 @@ from nrpurify.training.benign_augment import benign_crops
 from nrpurify.training.discriminator import Discriminator, PairDiscriminator
 from nrpurify.training.distributed import Workers
 from nrpurify.training.gate import GateTrainer
+from nrpurify.training.initial import seeded_weights
 from nrpurify.training.net2net import expand
 from nrpurify.training.optim import learning_rate, set_rate, update_average
 from nrpurify.training.perturbation_augment import augment_perturbations, crop_pair, flip_pair
@@ -60,16 +61,21 @@ class PurifierTrainer:
     ) -> None:
         self.recipe, self.device = recipe, device
         self.workers = workers or Workers()
-        torch.manual_seed(recipe.seed)
-        self.purifier = build_purifier(recipe.purifier)
-        self._check()
+        rank = self.workers.rank
+        self.maker = AdversaryMaker(recipe, photos, device)
+        self.cache = AdversaryCache(self.maker, cache_folder(folder, rank), rank)
+        self.discriminator: Discriminator | None = None
+        with seeded_weights(recipe.seed):
+            self.purifier = build_purifier(recipe.purifier)
+            self._check()
+            if recipe.losses.adversarial:
+                self.discriminator = Discriminator(recipe.crop).to(device)
+            self.maker.check()
         network = self.purifier.network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average = copy.deepcopy(network).requires_grad_(False)
-        self.discriminator: Discriminator | None = None
         self.pair_discriminator: PairDiscriminator | None = None
         self.discriminator_optimizer: torch.optim.Adam | None = None
-        if recipe.losses.adversarial:
-            self.discriminator = Discriminator(recipe.crop).to(device)
+        if self.discriminator is not None:
             joint = recipe.losses.critic_batches == "joint"
             self.pair_discriminator = PairDiscriminator(self.discriminator, joint=joint)
             self.wrapped_discriminator = self.workers.wrap(self.pair_discriminator)
@@ -80,9 +86,6 @@ class PurifierTrainer:
         self.feature_loss.to(device)
         guide = recipe.losses.guide
         self.guide_loss = losses.GuideLoss(guide).to(device) if guide else None
-        self.maker = AdversaryMaker(recipe, photos, device)
-        rank = self.workers.rank
-        self.cache = AdversaryCache(self.maker, cache_folder(folder, rank), rank)
         self.crops = Prefetch(self._draw, recipe.steps, loader_threads)
         self.gate: Gate | None = None
         self.step = 0
@@ -99,10 +102,21 @@ class PurifierTrainer:
                 f"strength is {recipe.strength}; {recipe.purifier} enlarges images, so it has no "
                 "correction to strengthen: set strength to {coarse: 1, fine: 1}"
             )
-        if recipe.gated and not recipe.cache.shards:
-            raise InputError("gate.steps needs the adversary cache: set cache.shards above 0")
+        if recipe.gated:
+            self._check_gate()
         if recipe.cache.shards and recipe.cache.crop < recipe.crop:
             raise InputError(f"cache.crop is {recipe.cache.crop}; expected at least {recipe.crop}")
+
+    def _check_gate(self) -> None:
+        if not self.recipe.cache.shards:
+            raise InputError("gate.steps needs the adversary cache: set cache.shards above 0")
+        kinds = self.cache.kinds()
+        if not any(kind.strengthen for kind in kinds):
+            raise InputError(
+                f"none of the {len(kinds)} shards in the adversary cache would be of a kind with "
+                "strengthen true; expected some for the gate's training: change adversaries, or "
+                "raise cache.shards"
+            )
 
     def _adam(self, module: nn.Module) -> torch.optim.Adam:
         settings = self.recipe.optimization

@@ -22,6 +22,7 @@ from nrpurify.core.lock import locked_at_once
 from nrpurify.core.torch_files import load_state
 
 MADE_AGAIN = "delete it, and it is made again"
+_ORIGIN = "origin.json"
 
 
 @contextmanager
@@ -110,6 +111,23 @@ def _rows_hash(rows: list[str]) -> str:
     return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()
 
 
+def read_origin(run: Path, mend: str) -> Origin | None:
+    """What the run in the folder ``run`` was started from; None where it does not say.
+
+    Args:
+        run: A run's folder.
+        mend: What the user can do about a damaged file.
+
+    Raises:
+        WeightsError: The file cannot be read.
+    """
+    file = run / _ORIGIN
+    if not file.exists():
+        return None
+    with readable(file, mend):
+        return Origin(**read_json(file))
+
+
 @dataclass(frozen=True)
 class RunFolder:
     """A folder with ``recipe.json``, ``origin.json`` and, from the first checkpoint, ``state.pt``.
@@ -138,7 +156,7 @@ class RunFolder:
 
     @property
     def _origin_file(self) -> Path:
-        return self.path / "origin.json"
+        return self.path / _ORIGIN
 
     @contextmanager
     def alone(self) -> Iterator[None]:
@@ -200,11 +218,8 @@ class RunFolder:
             torch.save({**state, "recipe": json.dumps(self.recipe, sort_keys=True)}, temporary)
 
     def _origin(self) -> Origin | None:
-        if not self._origin_file.exists():
-            return None
         mend = "delete it if photos and warm start are the same, or name another folder"
-        with readable(self._origin_file, mend):
-            return Origin(**read_json(self._origin_file))
+        return read_origin(self.path, mend)
 
     def _check_origin(self, origin: Origin) -> None:
         before = self._origin()

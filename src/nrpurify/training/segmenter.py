@@ -19,6 +19,7 @@ from nrpurify.core.ranges import DECAY, POSITIVE, SOME, at_least, check, each, l
 from nrpurify.data.masks import CAMVID, IGNORED, ClassTable, Pair, find_pairs
 from nrpurify.models.segmenters.checkpoint import ARCHITECTURE, load_segnet, save_segnet
 from nrpurify.models.segmenters.segnet import SegNetBasic
+from nrpurify.training.initial import seeded_weights
 from nrpurify.training.optim import Optimization, learning_rate, set_rate, update_average
 from nrpurify.training.recipe import TrainingRecipe
 from nrpurify.training.run import TrainingRun, WarmStart
@@ -160,8 +161,8 @@ class SegNetTrainer:
         self, recipe: SegNetRecipe, pairs: list[Pair], table: ClassTable, device: torch.device
     ) -> None:
         self.recipe, self.pairs, self.table, self.device = recipe, pairs, table, device
-        torch.manual_seed(recipe.seed)
-        self.network = SegNetBasic(len(table.names)).to(device)
+        with seeded_weights(recipe.seed):
+            self.network = SegNetBasic(len(table.names)).to(device)
         self.average = copy.deepcopy(self.network).eval().requires_grad_(False)
         self.optimizer = torch.optim.AdamW(
             self.network.parameters(), lr=recipe.lr, weight_decay=recipe.weight_decay
