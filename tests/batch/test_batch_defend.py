@@ -73,6 +73,7 @@ def test_8_bit_images_stay_so_behind_a_purifier(tmp_path):
     assert torch.equal(read_image(tmp_path / "z.png").pixels, rgb)
 
 
+@pytest.mark.slow
 def test_all_threads_share_the_tiles_of_a_large_image(tmp_path):
     write_png(tmp_path / "large.png", torch.rand(3, 300, 1000))
     purifier, names = build_purifier("micro"), set()

@@ -272,6 +272,7 @@ def test_trained_defenses_extend_one_recipe(tmp_path, monkeypatch, scale, base):
         assert plans["nrp-without-gan"].losses.features == settings.losses.features
 
 
+@pytest.mark.slow
 def test_cdas_domains_have_columns_of_their_own(tmp_path):
     file = tmp_path / "comics.safetensors"
     shutil.copy(shipped()["cda"], file)
