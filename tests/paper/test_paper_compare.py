@@ -33,6 +33,7 @@ def test_clean_cells_are_called_and_shown_as_accuracy(name, tmp_path):
         assert accuracy == f"{100 * clean['value']:.1f} %"
 
 
+@pytest.mark.slow
 def test_table_3_says_that_its_clean_rows_are_accuracy(tmp_path):
     pytest.importorskip("pydantic")
     result = run_experiment("table3", Bench("smoke", tmp_path))

@@ -37,6 +37,7 @@ def street(tmp_path, monkeypatch):
     return {"scenes": folder, "annotations": tmp_path / "boxes.json"}
 
 
+@pytest.mark.slow
 def test_scenes_are_named_and_not_the_photographs(street, tmp_path):
     pytest.importorskip("torchmetrics")
     with tiny_networks():
@@ -103,6 +104,7 @@ def test_each_stores_hashes_and_settings(name, used, tmp_path):
         assert run["images"]["rule"] == "no images are used"
 
 
+@pytest.mark.slow
 def test_a_table_of_two_tasks_tells_both(tmp_path):
     pytest.importorskip("torchmetrics")
     run = run_experiment("table2", Bench("smoke", tmp_path)).run

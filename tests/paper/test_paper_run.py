@@ -143,6 +143,7 @@ def test_tsne_has_a_point_a_crop(tmp_path):
     assert (tmp_path / "appendix-figure3" / "tsne.svg").exists()
 
 
+@pytest.mark.slow
 def test_an_attackers_own_purifier_is_trained_and_attacked_through(tmp_path):
     pytest.importorskip("pydantic")
     result = smoke("table3", tmp_path)

@@ -71,6 +71,7 @@ FAILED = {1, -signal.SIGABRT}
 CHANGES = '{"steps": 2, "losses": {"adversarial": 0.01, "pixel": 10}, "holdout": 0}'
 
 
+@pytest.mark.slow
 def test_two_processes_keep_equal_weights_and_go_on_from_the_same_state(
     program, photo_folder, tmp_path
 ):
