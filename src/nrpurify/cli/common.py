@@ -260,13 +260,13 @@ def print_table(
 def print_wide_table(header: Sequence[str], rows: Sequence[Sequence[str]], keys: int = 1) -> None:
     """Print a table as several of fewer columns where the terminal would break its cells.
 
-    Each of them begins with the columns that say what a row is; where these leave no room, their
-    cells break at spaces. Rows that are empty in all other columns are left out.
+    Each of them begins with the columns that identify a row. Where these leave no room, their cells
+    break at spaces. Rows that are empty in all other columns are left out.
 
     Args:
         header: The headings.
         rows: As long as the header.
-        keys: How many of the first columns say what a row is; empty ones are left out.
+        keys: Number of the first columns that identify a row; empty ones are left out.
     """
     columns = range(len(header))
     whole = [_FRAME + _longest([*header[k].split(), *(row[k] for row in rows)]) for k in columns]
@@ -316,7 +316,9 @@ Paths = Annotated[
 
 
 def split_paths(paths: Sequence[str]) -> tuple[list[str], str]:
-    """Sources and destination: the last path, which for several sources is no file.
+    """Split the paths into sources and the destination, which is the last one.
+
+    With several sources the destination is a folder or new.
 
     Raises:
         InputError: It is one, as when a shell glob ends the command, or the only path.

@@ -104,7 +104,7 @@ def _lost_gradient(cells: Sequence[Cell]) -> Iterator[Warned]:
 
 
 def _both(zero: float, broken: float, zeros: str, breaks: str) -> str:
-    """What was met of two kinds of useless gradients; one that was not is left out."""
+    """The kinds of useless gradients that were met, of two; the other one is left out."""
     met = [text.format(count) for text, count in ((zeros, zero), (breaks, broken)) if count]
     return " and one ".join(met)
 
