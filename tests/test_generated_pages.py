@@ -2,9 +2,12 @@
 
 import importlib.util
 import re
+import sys
 from pathlib import Path
 
 import pytest
+
+from nrpurify.results import Result, Run, write_run
 
 DOCS = Path(__file__).parent.parent / "docs"
 SPEC = importlib.util.spec_from_file_location("pages", DOCS.parent / "tools" / "pages.py")
@@ -87,3 +90,65 @@ def test_what_was_wanted_is_counted_from_right_answers():
 
 def measured_defenses():
     return {cell["defense"] for cell in pages.tables.load("transformations")["cells"]}
+
+
+PLAN = {
+    "victims": ["a", "b"],
+    "defenses": ["none", "fast"],
+    "attacks": [
+        {"name": "ssp", "eps": [8 / 255], "label": "", "norm": "linf", "attacked": ""},
+        {"name": "", "eps": [], "label": "mine", "norm": "linf", "attacked": "there"},
+    ],
+}
+
+
+def write_results(folder, settings, clean=4):
+    """A run of clean images, an attack, and images made before."""
+    attacks = [("clean", None)] * clean + [("ssp", 8 / 255), ("brighten", 4 / 255)] * 4
+    cells = [
+        Result(str(i), attack, "", "none", "a", 1.0, eps=eps, norm=eps and "linf")
+        for i, (attack, eps) in enumerate(attacks)
+    ]
+    write_run(folder, Run(tuple(cells), settings=settings))
+    return cells
+
+
+def add(monkeypatch, folder, *more):
+    monkeypatch.setattr(sys, "argv", ["pages.py", "add", "name", *map(str, more), str(folder)])
+    pages.main()
+
+
+@pytest.mark.parametrize(
+    ("kept", "lacks"),
+    [
+        (10, "2 of 12 results: 1 of ssp 8/255, 1 of images made before"),
+        (2, "10 of 12 results: 2 of clean, 4 of ssp 8/255, 4 of images made before"),
+        (None, "every result"),
+        ("certificates.jsonl", "certify.json"),
+    ],
+)
+def test_an_unfinished_run_is_not_added(tmp_path, monkeypatch, capsys, kept, lacks):
+    whole, folder = tmp_path / "whole", tmp_path / "cut"
+    cells = write_results(whole, PLAN)
+    folder.mkdir()
+    if isinstance(kept, int):
+        write_run(folder, Run(tuple(cells[:kept]), settings=PLAN))
+    else:
+        (folder / (kept or "plan.yaml")).touch()
+    monkeypatch.setattr(pages.tables, "write", lambda *_: pytest.fail("it was added"))
+    with pytest.raises(SystemExit):
+        add(monkeypatch, folder, whole)
+    said = capsys.readouterr().err
+    assert f"{str(folder)!r} holds an unfinished run, without {lacks}; give the command" in said
+    assert "--resume" in said
+
+
+@pytest.mark.parametrize(
+    ("settings", "clean"), [(PLAN, 4), ({"paper": {}, **PLAN}, 1), ({"card": "of a purifier"}, 0)]
+)
+def test_a_finished_run_is_added(tmp_path, monkeypatch, settings, clean):
+    write_results(tmp_path, settings, clean)
+    monkeypatch.setattr(pages.tables, "RESULTS", tmp_path)
+    monkeypatch.setattr(pages.tables, "trim", lambda folders, *_: {"rows": [len(folders)]})
+    add(monkeypatch, tmp_path)
+    assert pages.tables.load("name")["rows"] == [1]

@@ -23,6 +23,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 import paper_pages
 import tables
 import wanted
+from finished import check_finished
 
 DOCS = Path(__file__).parent.parent / "docs"
 ABOUT = {
@@ -208,6 +209,11 @@ def main() -> None:
     show.add_argument("options", nargs="*", help="such as columns=victim; see below")
     args = parser.parse_args()
     if args.action == "add":
+        try:
+            for folder in args.runs:
+                check_finished(folder)
+        except ValueError as error:
+            add.error(str(error))
         if (args.runs[0] / "certify.json").exists():
             content = tables.trim_certificates(args.runs[0], args.note)
         else:

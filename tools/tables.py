@@ -15,6 +15,7 @@ import json
 import re
 import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -184,6 +185,7 @@ def write(name: str, content: Mapping[str, Any]) -> Path:
     rows = ",\n  ".join(_dump(one) for one in content[last])
     parts.append(f'"{last}": [\n  {rows}\n ]')
     file.write_text("{\n " + ",\n ".join(parts) + "\n}\n", encoding="utf-8")
+    _read.cache_clear()
     return file
 
 
@@ -193,7 +195,13 @@ def _dump(value: Any) -> str:
 
 def load(name: str) -> dict[str, Any]:
     """The content of ``NAME.json``."""
-    found: dict[str, Any] = json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
+    return _read(RESULTS / f"{name}.json")
+
+
+@cache
+def _read(file: Path) -> dict[str, Any]:
+    """A page asks for values of one file many times; nobody changes what is returned."""
+    found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
     return found
 
 

@@ -103,3 +103,54 @@ def test_cached_attacks_of_such_a_manifest_are_made_again(folder):
     store.get(batch, ["0"])
     assert list(cache(out).records.files) == ["a.png"]
     assert victim.read_bytes() == before
+
+
+RUNS = {
+    "again": lambda folder: purified(folder, recursive=True),
+    "overwrite": lambda folder: purified(folder, recursive=True, overwrite=True, format="webp"),
+    "attack": lambda folder: attack_folder(
+        folder, folder.parent / "out", AttackOptions(name="noise"), recursive=True, overwrite=True
+    ),
+}
+
+
+@pytest.mark.parametrize("run", RUNS)
+def test_a_link_in_a_file_s_place_is_replaced_and_its_target_kept(folder, run):
+    out, victim = folder.parent / "out", folder.parent / "precious.png"
+    purified(folder)
+    elsewhere, before = folder.parent / "elsewhere.jsonl", victim.read_bytes()
+    (out / MANIFEST).rename(elsewhere)
+    (out / MANIFEST).symlink_to(elsewhere)
+    (out / "a.png").unlink()
+    (out / "a.png").symlink_to(victim)
+    listed = elsewhere.read_bytes()
+    assert not RUNS[run](folder).failures
+    assert victim.read_bytes() == before
+    assert elsewhere.read_bytes() == listed
+    assert not (out / MANIFEST).is_symlink()
+    if run != "overwrite":  # whose output has another suffix; what is in the old one's place stays
+        assert not (out / "a.png").is_symlink()
+
+
+@pytest.mark.parametrize("run", RUNS)
+@pytest.mark.parametrize("place", ["elsewhere", "out/other"])
+def test_nothing_is_written_through_a_linked_folder(folder, run, place):
+    (folder / "sub").mkdir()
+    Image.new("RGB", (8, 8), "blue").save(folder / "sub" / "b.png")
+    purified(folder, recursive=True)
+    out, linked = folder.parent / "out", folder.parent / place
+    (out / "sub").rename(linked)
+    (out / "sub").symlink_to(linked)
+    Image.new("RGB", (8, 8), "black").save(folder / "sub" / "b.png")
+    before = (linked / "b.png").read_bytes()
+    with pytest.raises(InputError, match=r"out/sub' leads by a link to '.*; put a folder"):
+        RUNS[run](folder)
+    assert [path.name for path in linked.iterdir()] == ["b.png"]
+    assert (linked / "b.png").read_bytes() == before
+
+
+def test_the_destination_itself_may_be_a_link(folder):
+    (folder.parent / "disk").mkdir()
+    (folder.parent / "out").symlink_to(folder.parent / "disk")
+    assert not purified(folder).failures
+    assert (folder.parent / "disk" / "a.png").is_file()

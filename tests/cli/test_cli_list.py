@@ -53,6 +53,38 @@ def test_settings_are_shown_as_specs_take_them(run, monkeypatch):
                 assert read_spec(f"{row['name']}:{name}={text}")[1] == {name: value}
 
 
+COMMON = dict.fromkeys(("mean", "std", "size", "checkpoint"))
+SETTINGS = {
+    "victims": {
+        "squeezenet1_1": {"pretrained": True, **COMMON},
+        "timm:NAME": {"pretrained": True, "num_classes": 0, **COMMON},
+        "torchvision:NAME": {"pretrained": True, "weights": "", "num_classes": 0, **COMMON},
+        "FILE.onnx": {"bgr": False, "output": "", **COMMON},
+        "FILE.py:FUNCTION": COMMON,
+    },
+    "detectors": {
+        "coco_ssd": {"pretrained": True, "min_score": 0.01, "max_iou": 0.5, "max_detections": 100},
+        "torchvision:NAME": {"pretrained": True},
+        "FILE.py:FUNCTION": {},
+    },
+    "segmenters": {"u2netp": {"pretrained": True}, "torchvision:NAME": {"pretrained": True}},
+    "purifiers": {
+        "nrp": {"width": 64, "blocks": 23, "growth": 32},
+        "denoise-025": {"widths": [64, 96, 160], "blocks": [1, 2, 2], "factor": 4},
+    },
+}
+
+
+@pytest.mark.parametrize("kind", SETTINGS)
+def test_settings_are_the_parameters_of_what_makes_an_entry(run, monkeypatch, kind):
+    monkeypatch.setenv("COLUMNS", "200")
+    rows = {row["name"]: row["settings"] for row in json.loads(run("list", kind, "--json")[1])}
+    assert {name: rows[name] for name in SETTINGS[kind]} == SETTINGS[kind]
+    assert ("FILE.onnx" in rows) == (kind == "victims")  # detectors and segmenters take none
+    text = run("list", kind)[1]
+    assert all(name in text for settings in rows.values() for name in settings)
+
+
 def test_plugins_of_a_file_are_listed(run, no_plugins):
     before = set(sys.modules)
     file = Path(__file__).parents[1] / "plugins" / "example" / "nrpurify_example.py"
@@ -70,6 +102,7 @@ def test_plugins_of_a_file_are_listed(run, no_plugins):
             assert code == 0, err
             (row,) = [row for row in json.loads(text) if row["name"] == name]
             assert "distilled head" not in row["source"]
+            assert ("checkpoint" in row["settings"]) == (kind == "victims")
     finally:
         for registry, name in entries.values():
             registry.forget(name)

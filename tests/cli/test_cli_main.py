@@ -17,12 +17,10 @@ from nrpurify.cli.common import (
     PLAN_HELP,
     AmpChoice,
     eps_option,
-    note,
-    print_json,
-    print_table,
     resolve_amp,
     resolve_device,
 )
+from nrpurify.cli.output import note, print_json, print_table
 from nrpurify.core.errors import InputError
 from nrpurify.evaluation import shipped_plans
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from nrpurify import weights
-from nrpurify.cli.common import print_wide_table
 from nrpurify.cli.demo_run import demo_plan
+from nrpurify.cli.output import print_wide_table
 from nrpurify.cli.plans import show_tables
 from nrpurify.evaluation import DataSpec, EvaluationPlan, PlannedAttack, summarize
 from nrpurify.results import Result, Run

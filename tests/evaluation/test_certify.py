@@ -12,18 +12,10 @@ from nrpurify import models
 from nrpurify.core.errors import InputError
 from nrpurify.core.images import write_png
 from nrpurify.data.labels import LabeledImage
-from nrpurify.evaluation import certify as module
-from nrpurify.evaluation.certify import (
-    RESULTS,
-    SUMMARY,
-    Certified,
-    CertifyPlan,
-    base_classifier,
-    certify,
-    certify_images,
-    lower_bound,
-    noise_sigmas,
-)
+from nrpurify.evaluation import certify_run
+from nrpurify.evaluation.certify import base_classifier, certify, lower_bound
+from nrpurify.evaluation.certify_plan import CertifyPlan, noise_sigmas
+from nrpurify.evaluation.certify_run import RESULTS, SUMMARY, Certified, certify_images
 from nrpurify.purifiers import Card
 
 
@@ -162,8 +154,8 @@ def test_a_folder_is_certified_resumed_and_summed_up(items, tmp_path, monkeypatc
     lines = text.split("\n")
     (out / RESULTS).write_text("\n".join(lines[:3]) + '\n{"cut')
     calls = []
-    real = module.certify
-    monkeypatch.setattr(module, "certify", lambda *a, **k: calls.append(1) or real(*a, **k))
+    real = certify_run.certify
+    monkeypatch.setattr(certify_run, "certify", lambda *a, **k: calls.append(1) or real(*a, **k))
     again = certify_images(items, PLAN, out, resume=True)
     assert again.rows == whole.rows
     assert len(calls) == 1

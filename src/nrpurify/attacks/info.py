@@ -32,4 +32,9 @@ class AttackInfo:
     @property
     def labels(self) -> bool:
         """Whether it uses labels; without any it takes the model's predictions."""
-        return self.needs in ("classifier", "scores") and not self.label_free
+        return uses_labels(self.needs, self.label_free)
+
+
+def uses_labels(needs: Needs, label_free: bool) -> bool:
+    """Whether an attack uses labels; see :class:`AttackInfo`."""
+    return needs in ("classifier", "scores") and not label_free

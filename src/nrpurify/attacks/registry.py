@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-from nrpurify.attacks.info import AttackInfo, Needs
+from nrpurify.attacks.info import AttackInfo, Needs, uses_labels
 from nrpurify.core.errors import InputError
 from nrpurify.core.registry import Entry, Registry, Setting, near_matches
 from nrpurify.core.spec import parse_one
@@ -62,10 +62,9 @@ def register_attack(
         >>> brighten(model, torch.zeros(1, 3, 2, 2), torch.tensor([0]), eps=0.5).max().item()
         0.5
     """
-    info = AttackInfo(name, source, needs, label_free, norms=norms)
-    info = AttackInfo(
-        name, source, needs, label_free, info.labels if targeted is None else targeted, norms
-    )
+    if targeted is None:
+        targeted = uses_labels(needs, label_free)
+    info = AttackInfo(name, source, needs, label_free, targeted, norms)
 
     def decorate(attack: A) -> A:
         attack.info = info

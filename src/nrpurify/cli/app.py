@@ -11,7 +11,7 @@ import typer
 
 import nrpurify
 from nrpurify.cli.commands import CommandGroup
-from nrpurify.cli.common import complain, set_quiet, weights_log
+from nrpurify.cli.output import complain, set_quiet, weights_log
 from nrpurify.core.errors import INTERRUPTED, NrpurifyError
 
 app = typer.Typer(

@@ -24,15 +24,12 @@ from nrpurify.cli.common import (
     Seed,
     ShardOption,
     eps_option,
-    finish_folder,
     load_plugin_option,
-    note,
     resolve_amp,
     resolve_device,
-    show_progress,
     split_paths,
-    warn_renamed,
 )
+from nrpurify.cli.output import finish_folder, note, show_progress, warn_renamed
 from nrpurify.core.errors import InputError
 from nrpurify.core.image_files import MAX_PIXELS
 

@@ -18,13 +18,10 @@ from nrpurify.cli.common import (
     PluginOption,
     Seed,
     load_plugin_option,
-    note,
-    print_json,
-    print_table,
     resolve_amp,
     resolve_device,
-    show_progress,
 )
+from nrpurify.cli.output import note, print_json, print_table, show_progress
 from nrpurify.core.errors import InputError
 from nrpurify.core.files import write_text
 from nrpurify.core.image_files import log_left_out
@@ -69,7 +66,8 @@ def command(
     """
     load_plugin_option(plugin)
     from nrpurify.data.labels import labeled_images, read_labeled_folder
-    from nrpurify.evaluation.certify import CertifyPlan, certify_images
+    from nrpurify.evaluation.certify_plan import CertifyPlan
+    from nrpurify.evaluation.certify_run import certify_images
     from nrpurify.report.certified import draw_certified
 
     plan = CertifyPlan(

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup, TyperOption
 
-from nrpurify.cli.common import set_quiet
+from nrpurify.cli.output import set_quiet
 
 _MODULES = {
     "demo": "demo",

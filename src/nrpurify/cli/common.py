@@ -1,31 +1,19 @@
-"""What all commands share: options, values, progress, summaries."""
+"""Options and arguments that several commands share, and the values they stand for."""
 
 from __future__ import annotations
 
-import json
-import logging
 import os
-import sys
-import unicodedata
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
-from rich.progress import ProgressColumn, TextColumn
-from rich.table import Table
 
-from nrpurify.cli.progress import LoggedProgress, RateColumn, ShownProgress, make_progress
 from nrpurify.core.errors import InputError
-from nrpurify.core.image_files import log_left_out
-from nrpurify.core.progress import NO_VALUES, Progress
 from nrpurify.core.spec import parse_eps
 
 if TYPE_CHECKING:
-    from nrpurify.batch import FolderResult
     from nrpurify.core.precision import Amp
 
 
@@ -158,153 +146,6 @@ def resolve_amp(choice: AmpChoice) -> Amp:
     return values.get(choice, "auto")
 
 
-@contextmanager
-def show_progress() -> Iterator[Progress]:
-    """A job's progress on stderr, nothing of it with ``--quiet``."""
-    columns = (RateColumn(), TextColumn("{task.fields[info]}"))
-    with make_progress(*columns, quiet=_quiet) as bars:
-        yield ShownProgress(bars)
-
-
-class NotedProgress(Progress):
-    """A job's notes as lines on stderr, for commands that print results in between."""
-
-    def note(self, text: str, values: Mapping[str, float] = NO_VALUES) -> None:
-        """Print a line."""
-        note(text)
-
-
-def progress_bar(*extra: ProgressColumn) -> LoggedProgress:
-    """Progress on stderr, nothing of it with ``--quiet``."""
-    return make_progress(*extra, quiet=_quiet)
-
-
-_quiet = False
-
-
-def set_quiet(value: bool) -> None:
-    """Whether progress and notes are left out."""
-    global _quiet
-    _quiet = value
-
-
-def note(text: str) -> None:
-    """Print a remark on stderr, except with ``--quiet``; control characters become escapes."""
-    if not _quiet:
-        complain(text)
-
-
-def complain(text: str) -> None:
-    """Print an error or what failed on stderr; control characters become escapes."""
-    typer.echo(printable(text), err=True)
-
-
-def warn_renamed(old: str, new: str) -> None:
-    """Warn that an option was given by its old name, which lives for one minor version."""
-    complain(f"nrpurify: warning: {old} is now {new}; the old name goes with 0.3")
-
-
-def printable(text: str) -> str:
-    """Text with its control characters as escapes: those of a file's name reach no terminal."""
-    return "".join(
-        character.encode("unicode_escape").decode()
-        if unicodedata.category(character) in ("Cc", "Cf", "Cs") and character not in "\n\t"
-        else character
-        for character in text
-    )
-
-
-def note_precision(values: Mapping[str, Any], what: str) -> None:
-    """Name the arithmetic that was used, where the result records it."""
-    if used := values.get("precision"):
-        note(f"{what} ran in {used}")
-
-
-def print_json(values: object) -> None:
-    """Print plain values as JSON on stdout; what its encoding lacks is written as ``\\u0436``."""
-    text = json.dumps(values, indent=2, ensure_ascii=False)
-    try:
-        text.encode(getattr(sys.stdout, "encoding", None) or "utf-8")
-        plain = printable(text) == text
-    except UnicodeEncodeError:
-        plain = False
-    typer.echo(text if plain else json.dumps(values, indent=2))
-
-
-_FRAME = 3
-"""What the lines of a table and the space beside them take of a column."""
-
-
-def print_table(
-    header: Sequence[str], rows: Sequence[Sequence[str]], widths: Sequence[int] = ()
-) -> None:
-    """Print a table on stdout; a narrow terminal wraps all cells but those of the first column.
-
-    Args:
-        header: The headings.
-        rows: As long as the header.
-        widths: Of the first columns; where it breaks cells, there are lines between rows.
-    """
-    broken = any(
-        len(cell) > width for row in rows for cell, width in zip(row, widths, strict=False)
-    )
-    table = Table(show_lines=broken)
-    for index, name in enumerate(header):
-        width = widths[index] if index < len(widths) else None
-        table.add_column(name, overflow="fold", width=width, no_wrap=index == 0 and not broken)
-    for row in rows:
-        table.add_row(*map(printable, row))
-    Console(markup=False, highlight=False).print(table)
-
-
-def print_wide_table(header: Sequence[str], rows: Sequence[Sequence[str]], keys: int = 1) -> None:
-    """Print a table as several of fewer columns where the terminal would break its cells.
-
-    Each of them begins with the columns that identify a row. Where these leave no room, their cells
-    break at spaces. Rows that are empty in all other columns are left out.
-
-    Args:
-        header: The headings.
-        rows: As long as the header.
-        keys: Number of the first columns that identify a row; empty ones are left out.
-    """
-    columns = range(len(header))
-    whole = [_FRAME + _longest([*header[k].split(), *(row[k] for row in rows)]) for k in columns]
-    words = [
-        _FRAME + _longest(w for row in (header, *rows) for w in row[k].split()) for k in columns
-    ]
-    named = [k for k in range(keys) if k == 0 or any(row[k] for row in rows)]
-    room = Console().width - 1
-    widest = max(whole[keys:], default=0)
-    least = whole if sum(whole[k] for k in named) + widest <= room else words
-    room -= sum(least[k] for k in named)
-    for group in _fitting(columns[keys:], whole, room):
-        spare = max(0, room - sum(whole[k] for k in group))
-        widths = []
-        for k in named:
-            more = min(spare, whole[k] - least[k])
-            widths.append(least[k] + more - _FRAME)
-            spare -= more
-        shown = [*named, *group]
-        kept = [[row[k] for k in shown] for row in rows if any(row[k] for k in group)]
-        print_table([header[k] for k in shown], kept, widths)
-
-
-def _longest(texts: Iterable[str]) -> int:
-    return max(map(len, texts), default=0)
-
-
-def _fitting(columns: Iterable[int], needed: Sequence[int], room: int) -> Iterator[list[int]]:
-    """The columns in groups that fit into the room, at least one in each."""
-    group: list[int] = []
-    for k in columns:
-        if group and sum(needed[one] for one in (*group, k)) > room:
-            yield group
-            group = []
-        group.append(k)
-    yield group
-
-
 Paths = Annotated[
     list[str],
     typer.Argument(
@@ -331,43 +172,3 @@ def split_paths(paths: Sequence[str]) -> tuple[list[str], str]:
             "sources and then a destination: a folder, a name that ends in /, or a new name"
         )
     return sources, last
-
-
-def finish_folder(
-    result: FolderResult, verb: str, details: dict[str, Any], as_json: bool, where: str = ""
-) -> None:
-    """Print a folder's summary and end with exit code 1 if files failed."""
-    failures = result.failures
-    counts = f"{result.count('done')} {verb}, {result.count('skipped')} kept"
-    if result.parts is not None:
-        counts += f", {result.parts} images inside"
-    counts += f", {len(failures)} failed in {details['seconds']} s"
-    made = any(item.status != "failed" for item in result.items)
-    note(f"{counts}: {where or result.where}" if made else counts)
-    for _, reason in failures:
-        complain(f"  {reason}")
-    log_left_out([left for left in result.left_out if not left.lost])
-    if as_json:
-        print_json({**result.to_dict(), **details})
-    if failures:
-        raise typer.Exit(1)
-
-
-class _ToStderr(logging.Handler):
-    def emit(self, record: logging.LogRecord) -> None:
-        show = complain if record.levelno >= logging.WARNING else note
-        show(self.format(record))
-
-
-@contextmanager
-def weights_log() -> Iterator[None]:
-    """Show on stderr what the package's loggers tell, such as that weights are being fetched."""
-    logger, handler = logging.getLogger("nrpurify"), _ToStderr()
-    level = logger.level
-    logger.addHandler(handler)
-    logger.setLevel(logging.INFO)
-    try:
-        yield
-    finally:
-        logger.removeHandler(handler)
-        logger.setLevel(level)

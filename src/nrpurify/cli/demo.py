@@ -14,13 +14,10 @@ from nrpurify.cli.common import (
     Device,
     Json,
     Seed,
-    note,
-    note_precision,
-    print_json,
-    progress_bar,
     resolve_amp,
     resolve_device,
 )
+from nrpurify.cli.output import note, note_precision, print_json, progress_bar
 from nrpurify.cli.plans import PlanProgress, show_accuracy
 
 EXAMPLES = """Examples:

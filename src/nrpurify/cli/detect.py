@@ -14,15 +14,11 @@ from nrpurify.cli.common import (
     Device,
     Json,
     PluginOption,
-    complain,
     load_plugin_option,
-    note,
-    print_json,
-    print_table,
     resolve_amp,
     resolve_device,
-    show_progress,
 )
+from nrpurify.cli.output import complain, note, print_json, print_table, show_progress
 from nrpurify.core.files import check_writable, write_json
 from nrpurify.core.image_files import ImageFile, find_images
 

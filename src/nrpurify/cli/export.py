@@ -8,14 +8,8 @@ from typing import Annotated
 
 import typer
 
-from nrpurify.cli.common import (
-    Json,
-    PluginOption,
-    load_plugin_option,
-    note,
-    print_json,
-    print_table,
-)
+from nrpurify.cli.common import Json, PluginOption, load_plugin_option
+from nrpurify.cli.output import note, print_json, print_table
 
 EXAMPLES = """Examples:
 

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from enum import StrEnum
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from nrpurify.cli.common import Json, PluginOption, load_plugin_option, print_json, print_table
+from nrpurify.cli.common import Json, PluginOption, load_plugin_option
+from nrpurify.cli.output import print_json, print_table
 
 if TYPE_CHECKING:
-    from nrpurify.core.registry import Entry, Registry
+    from nrpurify.core.registry import Entry, Registry, Setting
+    from nrpurify.purifiers import Design
 
 EXAMPLES = """Examples:
 
@@ -51,16 +54,16 @@ def _defenses() -> Iterable[Row]:
 
     for name in [*defenses.names(), *_shipped()]:
         entry = defenses.get(name)
-        settings = _defaults(entry, ("generator",))  # it is made from the seed
+        settings = _defaults(entry.settings, hidden="generator")  # it is made from the seed
         yield {"name": name, "source": entry.info.get("source", ""), "settings": settings}
 
 
-def _defaults(entry: Entry[Any], hidden: Sequence[str]) -> dict[str, Any]:
-    """Settings with their defaults; None where a value has to be given."""
+def _defaults(settings: Mapping[str, Setting], hidden: str = "") -> dict[str, Any]:
+    """Settings with their defaults; None where there is none."""
     return {
-        one.name: None if str(one.default).startswith("<") else one.default
-        for one in entry.settings.values()
-        if one.name not in hidden
+        name: None if str(one.default).startswith("<") else one.default
+        for name, one in settings.items()
+        if name != hidden
     }
 
 
@@ -71,37 +74,42 @@ def _shipped() -> list[str]:
 
 
 def _purifiers() -> Iterable[Row]:
-    from nrpurify.purifiers import DESIGNS, load_purifier
+    from nrpurify.purifiers import DESIGNS, Design, load_purifier
     from nrpurify.purifiers.registry import PURIFIERS
 
     ready = _shipped()
     for name, design in DESIGNS.items():
         source = "shipped, trained" if name in ready else "a design, to be trained"
-        yield {"name": name, "source": source, "settings": design.arguments}
+        yield {"name": name, "source": source, "settings": _arguments(design)}
     for name in ready:
         if name not in DESIGNS:  # weights of a design of another name, for another use
             card = load_purifier(name).card
-            of = card.training["recipe"]["purifier"]
-            yield {"name": name, "source": f"shipped, trained; a {of}", "settings": card.arguments}
+            source = f"shipped, trained; a {card.training['recipe']['purifier']}"
+            yield {"name": name, "source": source, "settings": _arguments(Design.of(card))}
     yield from map(_row, map(PURIFIERS.get, PURIFIERS.foreign_names()))
+
+
+def _arguments(design: Design) -> dict[str, Any]:
+    return {**_defaults(design.entry().settings), **design.arguments}
 
 
 def _victims() -> Iterable[Row]:
     from nrpurify import weights
     from nrpurify.models.registry import VICTIMS
+    from nrpurify.models.victims import COMMON, spec_settings
 
     foreign = VICTIMS.foreign_names()
     for name in VICTIMS.names():
+        source = f"{name.removesuffix('_ridge')}, with a distilled head"
+        if name in weights.names():
+            source = weights.get(name).origin
         if name in foreign:
-            continue
-        known = name in weights.names()
-        body = f"{name.removesuffix('_ridge')}, with a distilled head"
-        source = weights.get(name).origin if known else body
-        yield {"name": name, "source": source, "settings": {}}
-    yield from map(_row, map(VICTIMS.get, foreign))
-    common = dict.fromkeys(("mean", "std", "size", "checkpoint"))
+            source = VICTIMS.get(name).info.get("source", "")
+        yield {"name": name, "source": source, "settings": _defaults(spec_settings(name))}
     for name, source in _OTHER_VICTIMS.items():
-        yield {"name": name, "source": source, "settings": common}
+        yield {"name": name, "source": source, "settings": _defaults(spec_settings(name))}
+    for name, source in _FUNCTIONS.items():
+        yield {"name": name, "source": source, "settings": dict.fromkeys(COMMON)}
 
 
 def _tasks() -> Iterable[Row]:
@@ -118,44 +126,45 @@ def _metrics() -> Iterable[Row]:
 
 def _row(entry: Entry[Any]) -> Row:
     source = entry.info.get("source", "")
-    return {"name": entry.name, "source": source, "settings": _defaults(entry, ())}
+    return {"name": entry.name, "source": source, "settings": _defaults(entry.settings)}
 
 
 _FUNCTIONS = {
-    "python:MODULE:FUNCTION": "a function that returns your model",
+    "python:MODULE:FUNCTION": "your function that returns a model; its parameters are settings",
     "FILE.py:FUNCTION": "the same, in a file",
-    "FILE.onnx": "an ONNX file, also as onnx:FILE",
 }
 _OTHER_VICTIMS = {
     "timm:NAME": "a classifier of timm",
     "torchvision:NAME": "a classifier of torchvision",
-    **_FUNCTIONS,
+    "FILE.onnx": "an ONNX file, also as onnx:FILE",
 }
 
 
 def _detectors() -> Iterable[Row]:
     from nrpurify.models.detectors.registry import DETECTORS
+    from nrpurify.models.detectors.zoo import torchvision_detector
 
-    return _registered(DETECTORS, "detector")
+    return _registered(DETECTORS, torchvision_detector)
 
 
 def _segmenters() -> Iterable[Row]:
     from nrpurify.models.segmenters.registry import SEGMENTERS
+    from nrpurify.models.segmenters.zoo import torchvision_segmenter
 
-    yield from _registered(SEGMENTERS, "segmenter")
+    yield from _registered(SEGMENTERS, torchvision_segmenter)
     source = "nrpurify train-segmenter"
     yield {"name": "FILE.safetensors", "source": source, "settings": {}}
 
 
-def _registered(registry: Registry[Any], kind: str) -> Iterable[Row]:
+def _registered(registry: Registry[Any], of_torchvision: Callable[..., Any]) -> Iterable[Row]:
     from nrpurify import weights
+    from nrpurify.core.registry import Entry
 
-    for name in registry.names():
-        entry = registry.get(name)
-        known = weights.get(name).origin if name in weights.names() else ""
-        source = entry.info.get("source", known)
-        yield {"name": name, "source": source, "settings": _defaults(entry, ("pretrained",))}
-    yield {"name": "torchvision:NAME", "source": f"a {kind} of torchvision", "settings": {}}
+    for entry in map(registry.get, registry.names()):
+        known = weights.get(entry.name).origin if entry.name in weights.names() else ""
+        yield {**_row(entry), "source": entry.info.get("source", known)}
+    source = f"a {registry.kind} of torchvision"
+    yield _row(Entry("torchvision:NAME", partial(of_torchvision, "NAME"), {"source": source}))
     for name, source in _FUNCTIONS.items():
         yield {"name": name, "source": source, "settings": {}}
 

@@ -14,17 +14,19 @@ from nrpurify.cli.common import (
     Device,
     Json,
     Limit,
-    NotedProgress,
     PluginOption,
     ResumeRun,
     Seed,
     load_plugin_option,
+    resolve_amp,
+    resolve_device,
+)
+from nrpurify.cli.output import (
+    NotedProgress,
     note,
     print_json,
     print_table,
     print_wide_table,
-    resolve_amp,
-    resolve_device,
 )
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from nrpurify.cli.common import (
+from nrpurify.cli.output import (
     note,
     note_precision,
     print_json,

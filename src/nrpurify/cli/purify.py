@@ -29,13 +29,12 @@ from nrpurify.cli.common import (
     Recursive,
     Seed,
     ShardOption,
-    finish_folder,
     load_plugin_option,
     resolve_amp,
     resolve_device,
-    show_progress,
     split_paths,
 )
+from nrpurify.cli.output import finish_folder, show_progress
 from nrpurify.core.errors import InputError
 from nrpurify.core.image_files import MAX_PIXELS
 

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from nrpurify.cli.common import note
+from nrpurify.cli.output import note
 
 EXAMPLES = """Examples:
 

@@ -15,10 +15,10 @@ from nrpurify.cli.common import (
     PluginOption,
     Seed,
     load_plugin_option,
-    note,
     resolve_amp,
     resolve_device,
 )
+from nrpurify.cli.output import note
 from nrpurify.core.errors import MissingExtraError
 
 EXAMPLES = """Examples:

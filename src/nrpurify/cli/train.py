@@ -18,11 +18,9 @@ from nrpurify.cli.common import (
     ResumeRun,
     TrustPlan,
     load_plugin_option,
-    note,
-    print_json,
     resolve_device,
-    show_progress,
 )
+from nrpurify.cli.output import note, print_json, show_progress
 from nrpurify.core.errors import InputError
 
 EXAMPLES = """Examples:

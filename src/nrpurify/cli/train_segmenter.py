@@ -8,16 +8,8 @@ from typing import Annotated
 
 import typer
 
-from nrpurify.cli.common import (
-    Device,
-    Json,
-    RecipeSeed,
-    ResumeRun,
-    note,
-    print_json,
-    resolve_device,
-    show_progress,
-)
+from nrpurify.cli.common import Device, Json, RecipeSeed, ResumeRun, resolve_device
+from nrpurify.cli.output import note, print_json, show_progress
 from nrpurify.core.errors import InputError
 
 EXAMPLES = """Examples:

@@ -7,7 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
-from nrpurify.cli.common import Json, note, print_json, print_table
+from nrpurify.cli.common import Json
+from nrpurify.cli.output import note, print_json, print_table
 from nrpurify.core.errors import InputError
 
 EXAMPLES = """Examples:

@@ -21,6 +21,7 @@ from nrpurify.core.records import (
     Head,
     Records,
     append_lines,
+    check_links,
     head_id,
     is_unchanged,
     read_old,
@@ -123,15 +124,16 @@ class Manifest:
                 into its own.
 
         Raises:
-            InputError: An output is there and no manifest lists it, or the manifest cannot be read
-                or written. Without ``overwrite``: other settings or other sources made the
-                outputs, or the one file is there.
+            InputError: An output is there and no manifest lists it, an output's folder is a link,
+                or the manifest cannot be read or written. Without ``overwrite``: other settings or
+                other sources made the outputs, or the one file is there.
         """
         manifest = cls(folder, json.loads(json.dumps(head)), floats=floats, name=name)
         if folder is None:
             manifest._check_unlisted(() if overwrite else jobs)
             return manifest
         manifest.records = read_records(folder) or Records()
+        check_links(folder, [*manifest.records.files, *map(manifest._key, jobs)])
         manifest._check_unlisted(jobs)
         if not overwrite:
             manifest._check_settings()

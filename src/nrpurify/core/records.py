@@ -162,6 +162,29 @@ def leads_out(output: str) -> bool:
     return bool(path.anchor) or ".." in path.parts or not path.name or "\0" in output
 
 
+def check_links(folder: Path, outputs: Iterable[str]) -> None:
+    """Refuse outputs in a linked folder: they would be written and removed somewhere else.
+
+    The folder itself may be a link. A link in an output's own place is replaced: a temporary file
+    is renamed to the output.
+
+    Args:
+        folder: Of the manifest.
+        outputs: Paths below it.
+
+    Raises:
+        InputError: A folder on the way to an output is a link.
+    """
+    root = Path(os.path.realpath(folder))
+    for below in {Path(output).parent for output in outputs}:
+        found = Path(os.path.realpath(folder / below))
+        if found != root / below:
+            raise InputError(
+                f"{str(folder / below)!r} leads by a link to {str(found)!r}; put a folder in the "
+                "link's place, or choose another destination"
+            )
+
+
 def _check_output(output: str, where: str) -> None:
     if leads_out(output):
         raise InputError(

@@ -22,7 +22,7 @@ from nrpurify import weights
 from nrpurify.core.callables import as_module
 from nrpurify.core.errors import InputError
 from nrpurify.core.preprocessing import Channels, find_preprocessing
-from nrpurify.core.registry import Entry
+from nrpurify.core.registry import MISSING, Entry, Setting
 from nrpurify.core.spec import convert, parse_fraction, parse_one
 from nrpurify.models.classifier import Classifier
 from nrpurify.models.factories import Source, find_source, ready
@@ -43,7 +43,7 @@ _LIBRARIES: dict[str, Callable[..., Classifier]] = {
     "torchvision": torchvision_classifier,
     "onnx": _onnx,
 }
-_COMMON = ("mean", "std", "size", "checkpoint")
+COMMON = ("mean", "std", "size", "checkpoint")
 """Settings of all specs, unless the factory has a parameter of the name."""
 
 
@@ -92,19 +92,12 @@ def load_classifier(
 
 def _from_spec(spec: str, pretrained: bool) -> tuple[Classifier, Source]:
     link = parse_one(spec, "victim")
-    name = link.name
-    if name.endswith(".onnx") and not name.startswith("onnx:"):
-        name = f"onnx:{name}"
-    if name not in VICTIMS and name in weights.names():
-        raise InputError(_without_classes(name))
-    source = find_source(name, VICTIMS, _LIBRARIES, "classifier")
+    source = _find(link.name)
     entry = source.entry
-    if name in VICTIMS and entry.is_own:
-        entry = Entry(name, partial(_built_in, entry))
     common = {
         key: text
         for key, text in link.settings.items()
-        if key in _COMMON and key not in entry.settings
+        if key in COMMON and key not in entry.settings
     }
     texts = {key: text for key, text in link.settings.items() if key not in common}
     settings = entry.converted(texts) if texts else {}
@@ -116,6 +109,28 @@ def _from_spec(spec: str, pretrained: bool) -> tuple[Classifier, Source]:
     if "checkpoint" in common and pretrained:
         load_checkpoint(classifier.network, Path(common["checkpoint"]), spec)
     return classifier, source
+
+
+def spec_settings(name: str) -> dict[str, Setting]:
+    """The settings that a spec may name: the parameters of what makes the classifier, and more.
+
+    Args:
+        name: A registered one, ``timm:NAME``, ``torchvision:NAME`` or ``FILE.onnx``.
+    """
+    own = _find(name).entry.settings
+    return {**own, **{common: Setting(common, MISSING) for common in COMMON if common not in own}}
+
+
+def _find(name: str) -> Source:
+    """What makes the classifier of a name."""
+    if name.endswith(".onnx") and not name.startswith("onnx:"):
+        name = f"onnx:{name}"
+    if name not in VICTIMS and name in weights.names():
+        raise InputError(_without_classes(name))
+    source = find_source(name, VICTIMS, _LIBRARIES, "classifier")
+    if name in VICTIMS and source.entry.is_own:
+        return Source(Entry(name, partial(_built_in, source.entry)))
+    return source
 
 
 def _without_classes(name: str) -> str:

@@ -18,7 +18,7 @@ def draw_certified(summary: Mapping[str, Any]) -> str:
     """Certified accuracy against the l2 radius.
 
     Args:
-        summary: Of :meth:`nrpurify.evaluation.certify.Certified.summary`.
+        summary: Of :meth:`nrpurify.evaluation.certify_run.Certified.summary`.
     """
     points = tuple((float(r), share) for r, share in summary["certified_accuracy"].items())
     settings = summary["settings"]
