@@ -84,12 +84,14 @@ def convolutions(images: Tensor, steps: int, amp: bool) -> Work:
 
 
 def main() -> None:
-    args = arguments(__doc__).parse_args()
+    parser = arguments(__doc__)
+    parser.add_argument("--sizes", nargs="+", type=int, help="images of a batch; default: 1 8")
+    args = parser.parse_args()
     bench = Bench("ssp", args)
     half = bf16_is_fast(torch.device("cpu"))
     extractor = feature_extractor("vgg16", "relu3_3", pretrained=False)
     body = vgg_body()
-    for size in (1, 8, 32) if args.full else (1, 8):
+    for size in args.sizes or ((1, 8, 32) if args.full else (1, 8)):
         steps = 10 if size == 1 or args.full else 3
         images = torch.rand(size, 3, 224, 224, generator=torch.Generator().manual_seed(0))
         sides: dict[str, Work] = {}

@@ -143,6 +143,17 @@ def test_an_unfinished_run_is_not_added(tmp_path, monkeypatch, capsys, kept, lac
     assert "--resume" in said
 
 
+def test_certificates_of_one_run_are_added_at_a_time(tmp_path, monkeypatch, capsys):
+    folders = [tmp_path / "one", tmp_path / "other"]
+    for folder in folders:
+        folder.mkdir()
+        (folder / "certify.json").write_text("{}")
+    monkeypatch.setattr(pages.tables, "write", lambda *_: pytest.fail("one was added"))
+    with pytest.raises(SystemExit):
+        add(monkeypatch, *folders)
+    assert "added one by one" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("settings", "clean"), [(PLAN, 4), ({"paper": {}, **PLAN}, 1), ({"card": "of a purifier"}, 0)]
 )

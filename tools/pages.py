@@ -215,6 +215,8 @@ def main() -> None:
         except ValueError as error:
             add.error(str(error))
         if (args.runs[0] / "certify.json").exists():
+            if len(args.runs) > 1:
+                add.error("runs of nrpurify certify are added one by one, each under its own name")
             content = tables.trim_certificates(args.runs[0], args.note)
         else:
             content = tables.trim(args.runs, args.pool, args.note)

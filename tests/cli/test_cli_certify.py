@@ -44,6 +44,7 @@ def test_a_folder_is_certified(run, tmp_path):
     assert code == 0, err
     assert "50.0" in out
     assert "2 images, abstained on 0" in err
+    assert "certify.json" in err
 
 
 @pytest.mark.parametrize(

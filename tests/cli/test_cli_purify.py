@@ -198,7 +198,7 @@ def test_outputs_are_no_sources_of_the_next_run(run, photo, tmp_path, tiny_file)
     code, _, err = run(*args)
     assert code == 0
     assert "0 purified, 1 kept" in err
-    assert "1 outputs are no sources" in err
+    assert "1 of its images are outputs of this job" in err
     assert set(pixels_of(tmp_path / "own")) == {"x.jpg", "x.png"}
 
 

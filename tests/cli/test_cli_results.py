@@ -57,6 +57,7 @@ def test_evaluate_prints_a_table_and_writes_json(run, evaluated, tmp_path):
     assert "purified clean" in text
     assert "mean" in text
     assert "one image without a label" in err
+    assert "results: " in err
     assert json.loads(out.read_text()) == summarize(RUN)
     ((plan, folder, others),) = evaluated
     assert folder is None

@@ -3,7 +3,7 @@
 import asyncio
 import threading
 import time
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
 
 import pytest
@@ -110,10 +110,10 @@ def held_back(engine, monkeypatch):
     gate.set()
 
 
-@pytest.fixture
-def address(engine):
+@contextmanager
+def _serving(engine, *, token=None):
     """A server in a thread."""
-    app = create_app(engine.settings, engine=engine)
+    app = create_app(engine.settings, token=token, engine=engine)
     config = uvicorn.Config(app, port=0, http=PatientProtocol, log_config=None, loop="asyncio")
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run)
@@ -124,3 +124,14 @@ def address(engine):
     yield f"http://127.0.0.1:{port}"
     server.should_exit = True
     thread.join(10)
+
+
+@pytest.fixture
+def serving():
+    return _serving
+
+
+@pytest.fixture
+def address(engine):
+    with _serving(engine) as found:
+        yield found

@@ -53,6 +53,14 @@ def test_the_same_command_makes_what_is_missing(address, photos, tmp_path, capsy
     assert main([*words[:-1], "--purifier", "mild"]) == 2  # other settings need --overwrite
 
 
+@pytest.mark.parametrize(("token", "told"), [(None, "needs its token"), ("x", "refuses the token")])
+def test_a_server_with_a_token_says_where_to_put_it(engine, serving, token, told):
+    with serving(engine, token="0123456789abcdef") as address, pytest.raises(InputError) as refused:
+        ServerPurifier(address, token=token)
+    assert told in str(refused.value)
+    assert "NRPURIFY_SERVE_TOKEN" in str(refused.value)
+
+
 def test_one_refused_image_does_not_stop_the_others(address, photos, tmp_path, capsys, monkeypatch):
     from nrpurify.serving import service
 

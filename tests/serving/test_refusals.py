@@ -194,6 +194,16 @@ async def test_unknown_paths_and_methods(client):
     refused(await client.get("/v2/purify"), 404, "openapi.json")
     refused(await client.get("/v1/purify"), 405, "'/v1/purify' does not take GET")
     refused(await client.get("/../../etc/passwd"), 404)
+    refused(await client.post("/v2/purify"), 404, "there is nothing at '/v2/purify'")
+    refused(await client.post("/style.css"), 405, "'/style.css' does not take POST")
+    refused(await client.post("/"), 405, "'/' does not take POST")
+
+
+@pytest.mark.parametrize("path", ["/v1/purify", "/v1/predict", "/v1/attack"])
+async def test_unknown_parameters_are_refused(client, png, path):
+    params = {"purifer": "mild"}
+    answer = await client.post(path, params=params, content=png, headers=PNG)
+    refused(answer, 422, "there is no parameter 'purifer'", "did you mean purifier?")
 
 
 async def test_a_bomb_in_a_color_profile_or_text_is_harmless(client):

@@ -137,7 +137,9 @@ def plan_jobs(
         records = read_records(target) or Records()
         found, own = _without_outputs(found, target, records)
         if own:
-            left_out.append(LeftOut(target, f"{own} outputs are no sources", lost=False))
+            left_out.append(
+                LeftOut(target, f"{own} of its images are outputs of this job", lost=False)
+            )
         if not found:
             raise InputError(f"{str(source)!r} holds no image but those in {str(dst)!r}")
         jobs = _name(found, target, records, OUTPUT_SUFFIXES[format])

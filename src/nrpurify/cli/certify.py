@@ -109,6 +109,7 @@ def command(
         rows = [[r, f"{100 * share:.1f}"] for r, share in summary["certified_accuracy"].items()]
         print_table(["l2 radius", "certified accuracy, %"], rows)
         note(f"{summary['images']} images, abstained on {summary['abstained']}")
+        note(f"certificate: {out / 'certify.json'}; as a plot {out / 'certify.svg'}")
     if found.broken:
         note(f"{len(found.broken)} could not be read and are in no number:")
         for text in found.broken:

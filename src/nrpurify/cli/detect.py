@@ -54,6 +54,8 @@ def command(
     """Score images: a high score means that the purifier takes an image for attacked.
 
     The score is the gate's logit or, for a purifier without a gate, the size of its correction.
+
+    The gate of fast does not detect SSP (docs/defenses.md).
     """
     load_plugin_option(plugin)
     from nrpurify.evaluation.detect import detect

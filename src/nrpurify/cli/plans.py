@@ -61,6 +61,7 @@ def run_and_show(plan: EvaluationPlan, out: Path | None, *, as_json: bool, **opt
         note(f"run: {folder / 'run.json'}; see it with `nrpurify report {folder}`")
     elif out is not None:
         write_json(out, result)
+        note(f"results: {out}")
     end(run)
 
 

@@ -44,7 +44,7 @@ class Setting:
     """
 
     name: str
-    default: Any = MISSING
+    default: Any
     annotation: str = ""
 
 

@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import quote
 
-from fastapi import FastAPI, Query, Request, Response
+from fastapi import Depends, FastAPI, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
+from starlette._utils import get_route_path
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 from starlette.routing import Match
@@ -23,6 +24,7 @@ from starlette.staticfiles import StaticFiles
 
 import nrpurify
 from nrpurify.core.opening import set_pixel_limit
+from nrpurify.core.registry import near_matches
 from nrpurify.serving.answers import Attacked, Limits, Models, Predicted, Purified, PurifierInfo
 from nrpurify.serving.attack import read_eps
 from nrpurify.serving.describe import UPLOAD, problems
@@ -99,6 +101,7 @@ def create_app(
     app.state.service = service
     folder = Path(str(resources.files("nrpurify.serving"))) / "page"
     page = {f"/{file.relative_to(folder).as_posix()}" for file in folder.rglob("*")}
+    app.state.page = {*page, "/"}
     app.add_middleware(Envelope, metrics=metrics, token=token, public={*PUBLIC, *page})
     app.add_exception_handler(RequestError, _on_problem)
     app.add_exception_handler(HTTPException, _on_http_error)
@@ -119,9 +122,10 @@ async def _on_problem(request: Request, error: Exception) -> Response:
 async def _on_http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     path, status = request.url.path[:80], error.status_code
-    met = {route.matches(request.scope)[0] for route in request.app.routes}
-    if status == 404 and Match.PARTIAL in met:
-        status = 405  # no file of the page, but the path of a route with another method
+    if status in (404, 405):  # of the page, which gets every request that meets no route
+        other = Match.PARTIAL in {route.matches(request.scope)[0] for route in request.app.routes}
+        in_page = status == 405 and get_route_path(request.scope) in request.app.state.page
+        status = 405 if other or in_page else 404
     details = {
         404: f"there is nothing at {path!r}; /openapi.json lists what there is",
         405: f"{path!r} does not take {request.method[:10]}; /openapi.json lists what it takes",
@@ -138,6 +142,18 @@ async def _on_invalid(request: Request, error: Exception) -> Response:
     name = first["loc"][-1]
     problem = RequestError(422, f"{name} is {str(first.get('input'))[:40]!r}: {first['msg']}")
     return problem.to_response(request_id(request.scope))
+
+
+def _check_parameters(request: Request) -> None:
+    """Refuse a parameter that the route does not have, whose default would apply unnoticed."""
+    names = [field.alias for field in request.scope["route"].dependant.query_params]
+    for name in request.query_params:
+        if name not in names:
+            near = near_matches(name, names)
+            raise RequestError(422, f"there is no parameter {name[:60]!r} here; {near}")
+
+
+_KNOWN_PARAMETERS = [Depends(_check_parameters)]
 
 
 def _add_probes(app: FastAPI, service: Service) -> None:
@@ -193,6 +209,7 @@ def _add_images(app: FastAPI, service: Service) -> None:
         response_model=Purified,
         responses={200: png, **problems(401, 408, 413, 415, 422, 503, 504)},
         openapi_extra=UPLOAD,
+        dependencies=_KNOWN_PARAMETERS,
     )
     async def purify(request: Request, purifier: PurifierName = None) -> Response:
         """Answers a PNG file; with `Accept: application/json` the file in base64 and more.
@@ -223,6 +240,7 @@ def _add_images(app: FastAPI, service: Service) -> None:
         summary="What a victim predicts behind a purifier",
         responses=problems(401, 408, 413, 415, 422, 503, 504),
         openapi_extra=UPLOAD,
+        dependencies=_KNOWN_PARAMETERS,
     )
     async def predict(
         request: Request,
@@ -256,6 +274,7 @@ def _add_attack(app: FastAPI, service: Service) -> None:
             **problems(401, 408, 413, 415, 422, 503, 504),
         },
         openapi_extra=UPLOAD,
+        dependencies=_KNOWN_PARAMETERS,
     )
     async def attack(
         request: Request,

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from nrpurify.core.errors import ImageError, InputError
 from nrpurify.core.images import encode_png, read_image
+from nrpurify.serving.settings import TOKEN_VARIABLE
 
 _TRIES, _FIRST_TRIES = 10, 5
 _LONGEST_WAIT = 60.0
@@ -108,6 +109,12 @@ class ServerPurifier(nn.Module):
                 if 300 <= answer.status < 400:
                     where = answer.headers.get("Location", "")[:300]
                     raise InputError(f"{self._address}: {reason}, leads to {where!r}; {_FOREIGN}")
+                if answer.status == 401 and _detail(content):
+                    need = "needs its token" if self._token is None else "refuses the token"
+                    raise InputError(
+                        f"{self._address} {need}; put the token that the server was started with "
+                        f"into the environment variable {TOKEN_VARIABLE}, or in Python into token="
+                    )
                 if answer.status in (401, 403, 404):
                     advice = "" if _detail(content) else f"; {_FOREIGN}"
                     raise InputError(f"{self._address}: {reason}{advice}")
