@@ -219,6 +219,18 @@ def test_batches_change_nothing(photos):
     assert torch.equal(torch.cat(found), expected)
 
 
+@pytest.mark.parametrize(("attack", "eps"), [(apgd_t, 1e-3), (fab_t, 0.05)])
+def test_one_generator_gives_images_the_same_together_and_one_by_one(attack, eps, photos):
+    model, images = network(), photos[:3]
+    labels = model(images).argmax(1)
+    options = {"eps": eps, "norm": "l2", "steps": 3, "restarts": 3}
+    together = attack(model, images, labels, generator=seeded(), **options)
+    one = seeded()
+    pairs = zip(torch.split(images, 1), torch.split(labels, 1), strict=True)
+    apart = [attack(model, *pair, generator=one, **options) for pair in pairs]
+    torch.testing.assert_close(torch.cat(apart), together, rtol=0, atol=1e-6)
+
+
 class Random(nn.Module):
     def __init__(self, model):
         super().__init__()
@@ -288,6 +300,17 @@ def test_a_usual_model_is_told_nothing_of(photos):
         warnings.simplefilter("error")
         autoattack(network(), photos, eps=1e-3, steps=2, queries=2)
         autoattack(EOT(Random(network()), 3), photos, eps=1e-3, steps=2, version="rand")
+
+
+def test_draws_of_a_defense_that_draws_once_a_batch_differ(photos):
+    asked, inner = [], network()
+
+    def model(x):
+        asked.append(len(x))
+        return inner(x + 0.1 * torch.randn(1, *x.shape[1:]))
+
+    autoattack(model, photos[:1], eps=1e-3, steps=1, version="rand")
+    assert set(asked) == {1}
 
 
 def test_images_that_only_square_misleads_are_told(photos):

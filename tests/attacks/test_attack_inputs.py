@@ -9,6 +9,7 @@ from nrpurify.attacks.constraints import per_sample
 from nrpurify.attacks.forward import forward_in_batches, groups, predict
 from nrpurify.attacks.losses import Criterion
 from nrpurify.core.errors import InputError
+from nrpurify.defenses import MajorityVote
 
 NAMES = [
     name for name in names() if get(name).surrogate != "features" and "linf" in get(name).info.norms
@@ -74,11 +75,28 @@ def test_labels(name, labels, message, classifier, images):
             r"answered \((\d), 5, \d+, \d+\) to \1 images; expected .* \(\1, classes\)",
         ),
         (nn.Sequential(nn.Conv2d(3, 5, 1), nn.Flatten(0, 2)), r"answered \(\d+, \d+\)"),
+        (
+            nn.Sequential(nn.Conv2d(3, 1, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten()),
+            r"answered \((\d), 1\) to \1 images; .* two classes: .* torch.cat",
+        ),
     ],
 )
 def test_models_that_are_no_classifiers(name, model, message, images, labels):
     with pytest.raises(InputError, match=message):
         get(name).function(model, images, labels)
+
+
+# tap smooths the perturbation, too, which has a gradient: it warns of zeros
+@pytest.mark.parametrize(
+    "name",
+    [n for n in GRADIENT if get(n).info.needs == "classifier" and n != "tap"] + ["ddn", "cw"],
+)
+@pytest.mark.filterwarnings("ignore:autoattack. the answers look like probabilities")
+def test_a_vote_has_no_gradient(name, classifier, images, labels):
+    norm = get(name).info.norms[0]
+    labels = MajorityVote(classifier.eval(), 2)(images).argmax(1)
+    with pytest.raises(InputError, match="the model's answer has no gradient, a vote has none"):
+        get(name).function(MajorityVote(classifier, 2), images, labels, norm=norm)
 
 
 @pytest.mark.parametrize("name", GRADIENT)
@@ -117,6 +135,24 @@ def test_steps(name, steps, classifier, images):
         ("square", {"restarts": -1}, "restarts is -1; expected at least 1"),
         ("square", {"p_init": 1.5}, r"p_init is 1.5; expected a value in \(0, 1\]"),
         ("noise", {"kind": "pink"}, "no kind of noise 'pink'; expected one of sign, uniform"),
+        ("mi-fgsm", {"momentum": float("inf")}, "momentum is inf; expected 0 or more, and finite"),
+        ("apgd-ce", {"momentum": 1.5}, r"momentum is 1.5; expected a value in \(0, 1\]"),
+        ("apgd-t", {"rho": -1.0}, r"rho is -1.0; expected a value in \[0, 1\]"),
+        ("apgd-t", {"classes": 1.5}, "classes is 1.5; expected at least 1, a whole number"),
+        ("fab-t", {"classes": 0}, "classes is 0; expected at least 1, a whole number"),
+        ("autoattack", {"queries": 0}, "queries is 0; expected at least 1, a whole number"),
+        ("pi-fgsm", {"amplification": -1.0}, "amplification is -1.0; expected more than 0"),
+        ("tap", {"power": 0.0}, "power is 0.0; expected more than 0"),
+        ("tap", {"feature_weight": float("nan")}, "feature_weight is nan; expected 0 or more"),
+        ("deepfool", {"candidates": 1}, "candidates is 1; expected at least 2, a whole number"),
+        ("deepfool", {"overshoot": -0.5}, "overshoot is -0.5; expected 0 or more"),
+        ("ddn", {"gamma": 1.0}, r"gamma is 1.0; expected a value in \(0, 1\)"),
+        ("fmn", {"gamma": -1.0}, r"gamma is -1.0; expected a value in \(0, 1\)"),
+        ("fmn", {"max_stepsize": 0.0}, "max_stepsize is 0.0; expected more than 0"),
+        ("cw", {"searches": 0}, "searches is 0; expected at least 1, a whole number"),
+        ("cw", {"step_size": -1.0}, "step_size is -1.0; expected more than 0"),
+        ("cw", {"confidence": -1.0}, "confidence is -1.0; expected 0 or more"),
+        ("hopskipjump", {"queries": 1.5}, "queries is 1.5; expected at least 1, a whole number"),
         ("dim", {"generator": [torch.Generator()]}, "1 generators for 3 images"),
     ],
 )

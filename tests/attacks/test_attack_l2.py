@@ -193,6 +193,13 @@ def test_no_preset_takes_steps_of_linf_in_l2(name, preset):
     assert float((attacked - images).flatten().norm()) > 0.9
 
 
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+@pytest.mark.parametrize("name", ["pgd", "ssp"])
+def test_a_start_of_random_signs_takes_no_length_from_the_steps(name, norm):
+    make = get(name).attack.create
+    assert make(start="sign").length(0.3, norm) == make(start="uniform").length(0.3, norm)
+
+
 @pytest.mark.parametrize("name", WITH_A_STEP)
 def test_equal_settings_take_equal_steps(name):
     attack = get(name).attack.create()

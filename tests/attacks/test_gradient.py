@@ -137,3 +137,11 @@ def test_value_and_gradient_by_hand():
 def test_step_size_is_checked(images, step_size):
     with pytest.raises(InputError, match="step_size"):
         ascend(images, linear(1.0), eps=0.1, steps=1, step_size=step_size)
+
+
+@pytest.mark.parametrize("frozen", [True, False])
+def test_values_that_do_not_depend_on_the_images_are_refused(frozen, images):
+    """Also where weights of a function's own network need a gradient."""
+    weight = torch.ones((), requires_grad=not frozen)
+    with pytest.raises(InputError, match="the model's answer has no gradient"):
+        value_and_gradient(lambda x: weight * x.detach().mean((1, 2, 3)), images)

@@ -1,7 +1,9 @@
 import pytest
 import torch
 
-from nrpurify.attacks.constraints import LinfBall
+from nrpurify.attacks import r_fgsm
+from nrpurify.attacks.constraints import LinfBall, ball_around
+from nrpurify.attacks.problem import AttackProblem
 from nrpurify.attacks.starts import STARTS, clean, gaussian, resolve_start, sign, uniform
 from nrpurify.core.errors import InputError
 
@@ -62,3 +64,30 @@ def test_names_and_callables():
     assert resolve_start(mine) is mine
     with pytest.raises(InputError, match=r"no start 'noise'; expected one of clean, uniform"):
         resolve_start("noise")
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+@pytest.mark.parametrize("name", ["uniform", "sign", "gaussian"])
+def test_a_start_keeps_to_its_share_of_the_budget(name, norm):
+    images = torch.rand(2, 3, 12, 10, generator=seeded())
+    radii = torch.tensor([0.2, 0.6]).view(-1, 1, 1, 1)
+    start = AttackProblem(None, images, radii, norm, source=seeded()).start(name, 0.25)
+    sizes = ball_around(images, radii, norm).size(start - images)
+    assert (0.8 * 0.25 * radii.flatten() < sizes).all()
+    assert (sizes <= 0.25 * radii.flatten() + 1e-6).all()
+    assert start.min() >= 0
+    assert start.max() <= 1
+
+
+def test_the_random_step_of_r_fgsm_leaves_the_rest_to_the_gradient_in_l2():
+    """On a linear model, whose weight is at a right angle to nearly all noise."""
+    images = torch.full((1, 3, 32, 32), 0.5)
+    weight = torch.randn(3 * 32 * 32, generator=seeded(1))
+    found = r_fgsm(
+        lambda x: torch.stack([x.flatten(1) @ weight, x.new_zeros(len(x))], 1),
+        *(images, torch.tensor([1])),
+        **{"eps": 1.0, "norm": "l2", "start_share": 0.6, "generator": seeded()},
+    )
+    change = (found - images).flatten()
+    assert change.norm() < 0.8  # the root of 0.6² + 0.4²
+    assert abs(float(change @ weight / weight.norm()) - 0.4) < 0.05

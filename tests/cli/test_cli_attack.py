@@ -149,8 +149,7 @@ def test_other_settings_are_an_error_unless_overwrite(run, photos, tmp_path):
     before = contents(tmp_path / "out")
     code, _, err = run(*args, "--eps", "0.02", "--seed", 3)
     assert code == 2
-    assert "eps was 0.0627" in err
-    assert "is 0.02" in err
+    assert "eps was 16/255, is 0.02" in err
     assert "seed was 0, is 3" in err
     assert "--overwrite" in err
     assert contents(tmp_path / "out") == before

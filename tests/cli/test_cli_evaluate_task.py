@@ -245,7 +245,7 @@ def test_no_attack_at_all(run, frames):
         (("--attack", "ssp,cda"), "--task classify takes one"),
         (("--attack", "mi-fgsm:momentom=1"), "no setting 'momentom'; did you mean momentum"),
         (("--attack", "pgd:steps=3", "--steps", "4"), "steps is given twice"),
-        (("--attack", "pgd"), "such as --surrogate timm:resnet50 (in a plan surrogate:"),
+        (("--attack", "pgd"), "such as --surrogate xception_ridge (in a plan surrogate:"),
         (("--attack", "pgd"), "write a plan with threat: full gradient"),
         (("--metric", "accuracy,top5"), "these are 2 names; give each by itself"),
     ],

@@ -264,6 +264,8 @@ def test_unknown_names_say_what_there_is(tmp_path):
         load_purifier("fats")
     with pytest.raises(InputError, match=r"resg is a design: train it first"):
         load_purifier("resg")
+    with pytest.raises(InputError, match=r"no purifier 'tiny:fine=1' \(settings go where"):
+        load_purifier("tiny:fine=1")
     with pytest.raises(InputError, match=r"no purifier '.*': it is a folder; .* purifier\.safet"):
         load_purifier(tmp_path)
 

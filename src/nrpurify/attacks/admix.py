@@ -5,17 +5,17 @@ from __future__ import annotations
 from functools import lru_cache, partial
 from importlib import resources
 from pathlib import Path
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
-from nrpurify.attacks.base import functional
+from nrpurify.attacks.base import COUNT, functional
 from nrpurify.attacks.forward import Transform
 from nrpurify.attacks.momentum import InputAttack
 from nrpurify.attacks.problem import AttackProblem
 from nrpurify.attacks.registry import register_attack
-from nrpurify.core.errors import InputError
 from nrpurify.core.images import as_floats, read_image
 from nrpurify.core.random import chance, random_integer, uniform
 
@@ -43,17 +43,14 @@ class Admix(InputAttack):
         portion: η in [0, 1]: share of the photograph.
     """
 
+    ranges: ClassVar = {
+        "mixed": COUNT,
+        "portion": (lambda value: 0 <= value <= 1, "a value in [0, 1]"),
+    }
+
     copies: int = 5
     mixed: int = 3
     portion: float = 0.2
-
-    def __post_init__(self) -> None:
-        """Check mixtures too."""
-        super().__post_init__()
-        if self.mixed < 1:
-            raise InputError(f"mixed is {self.mixed}; expected at least 1")
-        if not 0 <= self.portion <= 1:
-            raise InputError(f"portion is {self.portion}; expected a value in [0, 1]")
 
     def views(self, problem: AttackProblem, row: int) -> list[Transform]:
         """The image with a share of each photograph, divided by powers of two."""

@@ -7,7 +7,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from nrpurify.attacks.base import Attack, functional
+from nrpurify.attacks.base import SHARE, Attack, functional
 from nrpurify.attacks.constraints import Ball
 from nrpurify.attacks.losses import Criterion, dlr
 from nrpurify.attacks.problem import AttackProblem
@@ -32,6 +32,10 @@ class AutoPGD(Attack):
     """
 
     presets: ClassVar = {"authors": {"restarts": 1}}
+    ranges: ClassVar = {
+        "momentum": SHARE,
+        "rho": (lambda value: 0 <= value <= 1, "a value in [0, 1]"),
+    }
 
     steps: int = 100
     restarts: int = 5
@@ -44,7 +48,7 @@ class AutoPGD(Attack):
 
         def attempt(rows: Tensor, watch: Watch) -> Attempt:
             part = problem.take(rows)
-            return self.ascend(problem, part, part.project(part.start("uniform")), rows, watch)
+            return self.ascend(problem, part, part.start("uniform"), rows, watch)
 
         return best_of(self.restarts, attempt, problem, self.loss, early_stop=self.early_stop)
 

@@ -9,13 +9,12 @@ import torch
 from torch import Tensor
 
 from nrpurify.attacks.apgd import AutoPGD
-from nrpurify.attacks.base import functional
+from nrpurify.attacks.base import COUNT, functional
 from nrpurify.attacks.forward import forward, logits
 from nrpurify.attacks.losses import Criterion, Escape, dlr, margin
 from nrpurify.attacks.problem import AttackProblem
 from nrpurify.attacks.registry import register_attack
 from nrpurify.attacks.restarts import Attempt, Watch, best_of
-from nrpurify.core.errors import InputError
 
 
 @register_attack("apgd-t", source="Croce & Hein, 2020", targeted=False)
@@ -37,15 +36,10 @@ class APGDT(AutoPGD):
     """
 
     presets: ClassVar = {}
+    ranges: ClassVar = {**AutoPGD.ranges, "classes": COUNT}
 
     restarts: int = 1
     classes: int = 9
-
-    def __post_init__(self) -> None:
-        """Check the number of classes too."""
-        super().__post_init__()
-        if self.classes < 1:
-            raise InputError(f"classes is {self.classes}; expected at least 1")
 
     def loss(self, criterion: Criterion, answers: Tensor) -> Tensor:
         """The targeted ratio: N values that are to grow."""
@@ -58,10 +52,11 @@ class APGDT(AutoPGD):
 
         def attempt(rows: Tensor, watch: Watch) -> Attempt:
             nonlocal attempts
-            aim = replace(problem, criterion=toward[attempts % len(toward)])
+            goal = toward[attempts % len(toward)]
+            aim = replace(problem, criterion=goal, source=problem.generators)
             attempts += 1
             part = aim.take(rows)
-            found = self.ascend(aim, part, part.project(part.start("uniform")), rows, watch)
+            found = self.ascend(aim, part, part.start("uniform"), rows, watch)
             values, reached = problem.evaluate(found.images, rows, margin)
             return Attempt(found.images, values, reached)
 

@@ -7,14 +7,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from types import FrameType
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
 
 from nrpurify.attacks.apgd import APGDCE, APGDDLR
 from nrpurify.attacks.apgdt import APGDT
-from nrpurify.attacks.base import Attack, functional
+from nrpurify.attacks.base import COUNT, Attack, functional
 from nrpurify.attacks.fab import FABT
 from nrpurify.attacks.forward import forward, logits
 from nrpurify.attacks.gradient_log import counting_rows, tell
@@ -53,17 +53,17 @@ class AutoAttack(Attack):
         queries: Of ``square``; published numbers have 5000.
     """
 
+    ranges: ClassVar = {"queries": COUNT}
+
     version: Literal["standard", "rand"] = "standard"
     steps: int = 100
     queries: int = 5000
 
     def __post_init__(self) -> None:
-        """Check version and queries too."""
+        """Check the version too."""
         super().__post_init__()
         if self.version not in VERSIONS:
             raise InputError(f"version is {self.version!r}; expected {' or '.join(VERSIONS)}")
-        if self.queries < 1:
-            raise InputError(f"queries is {self.queries}; expected at least 1")
 
     def parts(self, classes: int) -> list[Attack]:
         """The attacks in their order, for a model of so many classes."""
@@ -78,7 +78,7 @@ class AutoAttack(Attack):
     def perturb(self, problem: AttackProblem) -> Tensor:
         """What the first successful attack made of each image; the clean ones where none was."""
         if self.version == "rand" and not isinstance(problem.model, EOT):
-            problem = replace(problem, model=EOT(problem.model, EOT_SAMPLES))
+            problem = replace(problem, model=EOT(problem.model, EOT_SAMPLES, batched=False))
         classes = self.diagnose(problem)
         rows = torch.arange(len(problem.clean), device=problem.clean.device)
         found = problem.clean.clamp(0, 1)

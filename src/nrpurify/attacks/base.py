@@ -11,7 +11,7 @@ import inspect
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, field, fields
-from math import isfinite
+from math import inf, isfinite
 from numbers import Integral, Real
 from typing import Any, ClassVar, Protocol, TypeVar, cast, dataclass_transform
 
@@ -40,15 +40,20 @@ TOLERANCE = 1e-5
 """Rounding errors of arithmetic that a result may show before it is projected."""
 PRESETS = ("paper", "authors")
 """The paper's own tables, and the attack's published code; every attack knows both."""
-_COUNT = (
+Range = tuple[Callable[[Any], bool], str]
+"""Whether a number can be a setting, and what is expected."""
+COUNT: Range = (
     lambda value: isinstance(value, Integral) and int(value) >= 1,
     "at least 1, a whole number",
 )
-RANGES: dict[str, tuple[Callable[[Any], bool], str]] = {
-    **dict.fromkeys(("steps", "restarts", "copies", "samples", "blocks"), _COUNT),
-    "radius": (lambda value: value > 0, "more than 0"),
-    "start_share": (lambda value: 0 < value <= 1, "a value in (0, 1]"),
-    "momentum": (lambda value: value >= 0, "0 or more"),
+POSITIVE: Range = (lambda value: 0 < value < inf, "more than 0, and finite")
+NOT_NEGATIVE: Range = (lambda value: 0 <= value < inf, "0 or more, and finite")
+SHARE: Range = (lambda value: 0 < value <= 1, "a value in (0, 1]")
+RANGES: dict[str, Range] = {
+    **dict.fromkeys(("steps", "restarts", "copies", "samples", "blocks"), COUNT),
+    "radius": POSITIVE,
+    "start_share": SHARE,
+    "momentum": NOT_NEGATIVE,
     "diversity": (lambda value: 0 <= value <= 1, "a probability"),
     "smoothing": (lambda value: not value or value % 2 == 1, "0 or an odd number"),
 }
@@ -66,6 +71,8 @@ class Attack:
     """Set by :func:`~nrpurify.attacks.registry.register_attack`."""
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
     """Settings by preset where they differ from the defaults."""
+    ranges: ClassVar[Mapping[str, Range]] = {}
+    """Ranges of numbers among its settings, beside :data:`RANGES`."""
     one_network: ClassVar[bool] = False
     """Whether it refuses ensembles."""
 
@@ -75,8 +82,8 @@ class Attack:
         dataclass(frozen=True, kw_only=True)(cls)
 
     def __post_init__(self) -> None:
-        """Check settings of common names; subclasses check their own and call this."""
-        for name, (fits, expected) in RANGES.items():
+        """Check the ranges; subclasses check what else there is and call this."""
+        for name, (fits, expected) in {**RANGES, **self.ranges}.items():
             value = getattr(self, name, None)
             if value is not None and not (isinstance(value, Real) and fits(value)):
                 raise InputError(f"{name} is {value!r}; expected {expected}")

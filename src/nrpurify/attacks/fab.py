@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from nrpurify.attacks.apgdt import escapes
-from nrpurify.attacks.base import Attack, functional
+from nrpurify.attacks.base import COUNT, Attack, functional
 from nrpurify.attacks.losses import lead, margin
 from nrpurify.attacks.problem import AttackProblem
 from nrpurify.attacks.registry import register_attack
@@ -35,6 +36,8 @@ class FABT(Attack):
         beta: Share, in (0, 1), of the change that is kept after a misclassification.
     """
 
+    ranges: ClassVar = {"classes": COUNT}
+
     steps: int = 100
     restarts: int = 1
     classes: int = 9
@@ -46,7 +49,6 @@ class FABT(Attack):
         """Check the shares too."""
         super().__post_init__()
         for name, fits, expected in (
-            ("classes", self.classes >= 1, "at least 1"),
             ("alpha_max", 0 <= self.alpha_max <= 1, "a value in [0, 1]"),
             ("eta", self.eta >= 1, "at least 1"),
             ("beta", 0 < self.beta < 1, "a value in (0, 1)"),
@@ -61,11 +63,12 @@ class FABT(Attack):
 
         def attempt(rows: Tensor, watch: Watch) -> Attempt:
             nonlocal attempts
-            aim = replace(problem, criterion=toward[attempts % len(toward)])
+            goal = toward[attempts % len(toward)]
+            aim = replace(problem, criterion=goal, source=problem.generators)
             first = attempts < len(toward)
             attempts += 1
             part = aim.take(rows)
-            start = part.clean if first else part.project(part.start("uniform", 0.5))
+            start = part.clean if first else part.start("uniform", 0.5)
             found = self.approach(aim, part, start, rows, watch)
             values, reached = problem.evaluate(found, rows, margin)
             return Attempt(found, values, reached)

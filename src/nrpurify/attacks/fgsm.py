@@ -40,6 +40,10 @@ class RFGSM(GradientAttack):
         if self.start_share >= 1:
             raise InputError(f"start_share is {self.start_share}; expected a value between 0 and 1")
 
+    def length(self, eps: Eps, norm: str = "linf") -> Eps:
+        """The length of the gradient step: what the random step leaves of ``eps``."""
+        return super().length((1 - self.start_share) * eps, norm)
+
 
 @register_attack("i-fgsm", source="Kurakin et al., 2017")
 class IFGSM(GradientAttack):

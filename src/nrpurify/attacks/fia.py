@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from nrpurify.attacks.base import functional
 from nrpurify.attacks.forward import Calls, FeatureHooks, Features
-from nrpurify.attacks.gradient import Objective
+from nrpurify.attacks.gradient import NO_GRADIENT, Objective
 from nrpurify.attacks.momentum import MomentumAttack
 from nrpurify.attacks.problem import AttackProblem
 from nrpurify.attacks.registry import register_attack
@@ -189,6 +189,8 @@ def importance(problem: AttackProblem, hooks: FeatureHooks, images: Tensor) -> S
             answers, calls = hooks(part.detach().requires_grad_(True))
             problem.goal.check(answers.shape[2])
             chances = answers.softmax(2).mean(1).gather(1, known[:, None])
+            if not chances.requires_grad:
+                raise InputError(NO_GRADIENT)
             outputs = [output for output, _ in calls]
             slopes = torch.autograd.grad(chances.sum(), outputs, allow_unused=True)
         found.append(

@@ -19,6 +19,11 @@ Objective = Callable[[Tensor], Tensor]
 Callback = Callable[[int, Tensor], None]
 """Called after each step with the step's number from 1 and the N values before the step."""
 
+NO_GRADIENT = (
+    "the model's answer has no gradient, a vote has none; expected one to follow: attack what it "
+    "is a vote of, or use square, which needs none"
+)
+
 
 @contextmanager
 def enable_attack_grad(images: object) -> Iterator[None]:
@@ -121,12 +126,11 @@ def value_and_gradient(objective: Objective, images: Tensor) -> tuple[Tensor, Te
         point = images.clone() if images.is_inference() else images.detach()
         point.requires_grad_(True)
         values = objective(point)
-        if not values.requires_grad:
-            raise InputError(
-                "the model's answer has no gradient, a vote has none; expected one to follow: "
-                "attack what it is a vote of, or use square, which needs none"
-            )
-        (gradient,) = torch.autograd.grad(values.sum(), point)
+        gradient = None
+        if values.requires_grad:  # of the images, or of weights alone
+            (gradient,) = torch.autograd.grad(values.sum(), point, allow_unused=True)
+    if gradient is None:
+        raise InputError(NO_GRADIENT)
     return values.detach(), gradient
 
 

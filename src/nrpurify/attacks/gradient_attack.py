@@ -83,8 +83,3 @@ class GradientAttack(StepSize, Attack):
         if self.start == "clean":
             return None
         return problem.start(self.start, self.start_share)
-
-    def length(self, eps: Eps, norm: str = "linf") -> Eps:
-        """The step size in force; a start of random signs has used up its share of ``eps``."""
-        used = self.start_share if self.start == "sign" and self.step_size is None else 0.0
-        return super().length((1 - used) * eps, norm)

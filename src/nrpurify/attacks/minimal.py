@@ -8,19 +8,23 @@ from __future__ import annotations
 
 import warnings
 from importlib.util import find_spec
-from typing import Any
+from numbers import Integral
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from nrpurify.attacks.base import Attack, functional
+from nrpurify.attacks.base import COUNT, NOT_NEGATIVE, POSITIVE, Attack, Range, functional
 from nrpurify.attacks.forward import forward
+from nrpurify.attacks.gradient import NO_GRADIENT
 from nrpurify.attacks.losses import margin
 from nrpurify.attacks.problem import AttackProblem
 from nrpurify.attacks.registry import register_attack
 from nrpurify.attacks.surrogate import classify
 from nrpurify.attacks.wrappers import EOT, Ensemble
 from nrpurify.core.errors import InputError, MissingExtraError
+
+PART: Range = (lambda value: 0 < value < 1, "a value in (0, 1)")
 
 
 class Foolbox(Attack):
@@ -107,6 +111,14 @@ class DeepFool(Foolbox):
         overshoot: How far a step goes beyond the border, in units of its length.
     """
 
+    ranges: ClassVar = {
+        "candidates": (
+            lambda value: isinstance(value, Integral) and int(value) >= 2,
+            "at least 2, a whole number",
+        ),
+        "overshoot": NOT_NEGATIVE,
+    }
+
     steps: int = 50
     candidates: int = 10
     overshoot: float = 0.02
@@ -129,6 +141,8 @@ class DDN(Foolbox):
         gamma: Share by which the radius changes.
     """
 
+    ranges: ClassVar = {"gamma": PART}
+
     steps: int = 100
     gamma: float = 0.05
 
@@ -148,6 +162,8 @@ class FMN(Foolbox):
         max_stepsize: Length of the first step, in units of [0, 1] images.
         gamma: Share by which the radius changes at first.
     """
+
+    ranges: ClassVar = {"max_stepsize": POSITIVE, "gamma": PART}
 
     steps: int = 100
     max_stepsize: float = 1.0
@@ -171,6 +187,8 @@ class CW(Foolbox):
         step_size: Of Adam.
         confidence: Margin that the wrong class has to have.
     """
+
+    ranges: ClassVar = {"searches": COUNT, "step_size": POSITIVE, "confidence": NOT_NEGATIVE}
 
     steps: int = 1000
     searches: int = 9
@@ -200,14 +218,10 @@ class HopSkipJump(Foolbox):
             of the step's number.
     """
 
+    ranges: ClassVar = {"queries": COUNT}
+
     steps: int = 40
     queries: int = 100
-
-    def __post_init__(self) -> None:
-        """Check the queries too."""
-        super().__post_init__()
-        if self.queries < 1:
-            raise InputError(f"queries is {self.queries}; expected at least 1")
 
     def attack(self, package: Any, norm: str) -> Any:
         """The attack of this norm."""
@@ -226,7 +240,10 @@ class _Network(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         (problem,) = self.problem
-        return forward(lambda batch: classify(problem.model, batch), images, problem.amp).float()
+        answer = forward(lambda batch: classify(problem.model, batch), images, problem.amp)
+        if images.requires_grad and not answer.requires_grad and torch.is_grad_enabled():
+            raise InputError(NO_GRADIENT)
+        return answer.float()
 
 
 def _foolbox() -> Any:

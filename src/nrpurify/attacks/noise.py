@@ -30,7 +30,7 @@ class Noise(Attack):
 
     def perturb(self, problem: AttackProblem) -> Tensor:
         """Draw the noise."""
-        return problem.project(problem.start(self.kind))
+        return problem.start(self.kind)
 
 
 noise = functional(Noise)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor
 
-from nrpurify.attacks.base import functional
+from nrpurify.attacks.base import POSITIVE, functional
 from nrpurify.attacks.momentum import MomentumAttack, finite_gradient
 from nrpurify.attacks.problem import AttackProblem
 from nrpurify.attacks.registry import register_attack
@@ -29,6 +31,8 @@ class PIFGSM(MomentumAttack):
         kernel: Odd side, from 3, of the square to which what is cut off goes; 7 in the paper
             against defenses.
     """
+
+    ranges: ClassVar = {"amplification": POSITIVE}
 
     momentum: float = 0.0
     amplification: float = 10.0

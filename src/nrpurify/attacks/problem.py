@@ -85,13 +85,15 @@ class AttackProblem:
         return self.project(images + length * self.ball.direction(gradient))
 
     def start(self, kind: str | Start = "uniform", share: float = 1.0) -> Tensor:
-        """A start by name, see :data:`nrpurify.attacks.starts.STARTS`, not yet projected.
+        """A start by name, see :data:`nrpurify.attacks.starts.STARTS`, projected.
 
         Args:
             kind: The name, or a function.
-            share: Share of the budget that it may use.
+            share: Share of the budget that it may use, in both norms.
         """
-        return start_each(kind, self.clean, share * self.radii.flatten(), self.generators)
+        radii = share * self.radii
+        begin = start_each(kind, self.clean, radii, self.generators)
+        return ball_around(self.clean, radii, self.norm).project(begin)
 
     def report(self, step: int, values: Tensor) -> None:
         """Tell the caller's callback of a step, numbered from 1, and its N values."""

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from torch import Tensor
 
-from nrpurify.attacks.base import functional
+from nrpurify.attacks.base import SHARE, functional
 from nrpurify.attacks.constraints import Eps
 from nrpurify.attacks.momentum import MomentumAttack
 from nrpurify.attacks.problem import AttackProblem
 from nrpurify.attacks.registry import register_attack
 from nrpurify.attacks.residual import decayed, residual_blocks
-from nrpurify.core.errors import InputError
 
 
 @register_attack("sgm", source="Wu et al., 2020")
@@ -33,15 +34,11 @@ class SGM(MomentumAttack):
         InputError: A surrogate without residual blocks.
     """
 
+    ranges: ClassVar = {"gamma": SHARE}
+
     step_size: Eps | None = None
     linf_step = 2 / 255
     gamma: float = 0.2
-
-    def __post_init__(self) -> None:
-        """Check γ too."""
-        super().__post_init__()
-        if not 0 < self.gamma <= 1:
-            raise InputError(f"gamma is {self.gamma}; expected a value in (0, 1]")
 
     def perturb(self, problem: AttackProblem) -> Tensor:
         """MI-FGSM on the surrogate with decayed branches."""

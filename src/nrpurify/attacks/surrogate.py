@@ -150,7 +150,7 @@ def classify(model: Model, images: Tensor) -> Tensor:
     """Logits N×classes of N×3×H×W images, which are converted to the model's precision first.
 
     Raises:
-        InputError: The model's output is not N×classes.
+        InputError: The model's output is not N×classes, or it has a single class.
     """
     weight = next(model.parameters(), images) if isinstance(model, nn.Module) else images
     answer = ask(model, images.to(weight.dtype) if weight.is_floating_point() else images)
@@ -159,5 +159,11 @@ def classify(model: Model, images: Tensor) -> Tensor:
         raise InputError(
             f"the surrogate answered {shape} to {len(images)} images; expected logits of shape "
             f"({len(images)}, classes): wrap it so that it returns these"
+        )
+    if answer.shape[1] < 2:
+        raise InputError(
+            f"the surrogate answered {tuple(answer.shape)} to {len(images)} images; expected "
+            "logits of at least two classes: a single logit z is those of "
+            "torch.cat([torch.zeros_like(z), z], 1)"
         )
     return answer

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
-from nrpurify.attacks.base import functional
+from nrpurify.attacks.base import COUNT, functional
 from nrpurify.attacks.gradient import l1_normalized
 from nrpurify.attacks.losses import Criterion
 from nrpurify.attacks.momentum import Estimator, MomentumAttack
@@ -38,13 +38,13 @@ class SVRE(MomentumAttack):
         inner: Inner steps for each member.
     """
 
+    ranges: ClassVar = {"inner": COUNT}
+
     inner: int = 4
 
     def __post_init__(self) -> None:
-        """Check the inner steps, and refuse input diversity."""
+        """Refuse input diversity."""
         super().__post_init__()
-        if self.inner < 1:
-            raise InputError(f"inner is {self.inner}; expected at least 1")
         if self.diversity:
             raise InputError(f"diversity is {self.diversity}; svre has none, expected 0")
 

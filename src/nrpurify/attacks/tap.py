@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from nrpurify.attacks.base import functional
+from nrpurify.attacks.base import NOT_NEGATIVE, POSITIVE, functional
 from nrpurify.attacks.constraints import Eps
 from nrpurify.attacks.forward import Calls, FeatureHooks, Features
 from nrpurify.attacks.gradient import Objective
@@ -38,6 +40,12 @@ class TAP(GradientAttack):
     Raises:
         InputError: A layer that does not exist, or a model in which none can be looked up.
     """
+
+    ranges: ClassVar = {
+        "feature_weight": NOT_NEGATIVE,
+        "power": POSITIVE,
+        "smooth_weight": NOT_NEGATIVE,
+    }
 
     steps: int = 10
     step_size: Eps | None = None

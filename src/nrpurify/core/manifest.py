@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -326,9 +327,15 @@ def _origin(entry: Mapping[str, Any]) -> tuple[str, str]:
 
 def _changes(before: Head, now: Head) -> list[str]:
     changes = [
-        f"{name} was {before[part].get(name)!r}, is {now[part].get(name)!r}"
+        f"{name} was {_shown(before[part].get(name))}, is {_shown(now[part].get(name))}"
         for part in PARTS
         for name in sorted(before[part].keys() | now[part].keys())
         if before[part].get(name) != now[part].get(name)
     ]
     return changes[:5] + [f"{len(changes) - 5} more"] * (len(changes) > 5)
+
+
+def _shown(value: object) -> str:
+    """A setting's value; ``8/255`` for 0.0313…, as budgets and steps are written."""
+    levels = value * 255 if isinstance(value, float) and 0 < value < 1 else 0
+    return f"{levels:g}/255" if levels and math.isclose(levels, round(levels)) else repr(value)

@@ -59,8 +59,8 @@ def simple_attack(
     if needs == "classifier" and not surrogate and not skip_unknown:
         raise InputError(
             f"{name} works on a classifier; name one that is none of the victims, such as "
-            "--surrogate timm:resnet50 (in a plan surrogate: timm:resnet50). To attack the victims "
-            "themselves, write a plan with threat: full gradient"
+            "--surrogate xception_ridge (in a plan surrogate: xception_ridge). To attack the "
+            "victims themselves, write a plan with threat: full gradient"
         )
     named = {key: merged.pop(key, None) for key in ("steps", "step_size")}
     made = PlannedAttack(

@@ -147,7 +147,7 @@ def check_layers(network: nn.Module, layers: tuple[str, ...]) -> None:
     """Raise InputError unless every one of ``layers`` is a submodule of ``network``."""
     known = _layer_names(network)
     if not layers:
-        raise InputError(f"no layer given; expected one of {', '.join(known)}")
+        raise InputError(f"no layer given; {near_matches('', known)}")
     for layer in layers:
         if layer not in known:
             raise InputError(f"no layer {layer!r} in the network; {near_matches(layer, known)}")
@@ -220,8 +220,8 @@ def feature_extractor(
     if layers is None:
         network = models.load_classifier(name, pretrained=False)
         raise InputError(
-            f"no layer given for {name!r} (--layer, in a plan layer); expected one of "
-            f"{', '.join(_layer_names(network))}"
+            f"no layer given for {name!r} (--layer, in a plan layer); "
+            f"{near_matches('', _layer_names(network))}"
         )
     if name not in BODIES:
         return FeatureExtractor(models.load_classifier(name, pretrained=pretrained), layers)

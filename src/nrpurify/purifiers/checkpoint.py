@@ -164,6 +164,8 @@ def _locate(source: str | Path) -> Path:
             )
         return path
     hint = f" ({source} is a design: train it first)" if str(source) in design_names() else ""
+    if str(source).partition(":")[0] in names:
+        hint = " (settings go where a defense is named, as in --defense fast:coarse=1)"
     if is_path(source):
         hint = f": {no_file(source)}"
     raise InputError(

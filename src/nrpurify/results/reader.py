@@ -64,7 +64,10 @@ def load_run(folder: str | Path) -> Any:
     """
     path = Path(folder) / RUN_FILE
     if not path.is_file():
-        raise InputError(f"no {RUN_FILE} in {str(folder)!r}; give the folder of an evaluation")
+        raise InputError(
+            f"no {RUN_FILE} in {str(folder)!r}; give the folder of an evaluation (nrpurify certify "
+            "writes no report, but certify.svg)"
+        )
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
