@@ -64,7 +64,7 @@ def theirs(images: Tensor, body: nn.Module, steps: int) -> Work:
 
 
 def convolutions(images: Tensor, steps: int, amp: bool) -> Work:
-    """Forward and backward of the convolutions alone, as often as SSP asks them."""
+    """The convolutions alone: the clean images' forward pass, then both passes of each step."""
     body = nn.Sequential(*(nn.Conv2d(a, b, 3, padding=1, bias=False) for a, b in CHANNELS))
     body.requires_grad_(False).to(memory_format=torch.channels_last)
     side, inputs = images.shape[-1], []
@@ -75,6 +75,9 @@ def convolutions(images: Tensor, steps: int, amp: bool) -> Work:
 
     def run() -> None:
         with autocast(images.device, amp):
+            with torch.no_grad():
+                for layer, one in zip(body, inputs, strict=True):
+                    layer(one)
             for _ in range(steps):
                 for layer, one in zip(body, inputs, strict=True):
                     output = layer(one)
