@@ -46,7 +46,7 @@ def test_tables_of_numbers_are_marked(page):
 @pytest.mark.parametrize("name", plots.PLOTS)
 def test_plot_shows_the_committed_results(name):
     _, results, _ = plots.PLOTS[name]
-    if not all((pages.tables.RESULTS / f"{one}.json").exists() for one in results):
+    if not all((pages.kept_results.RESULTS / f"{one}.json").exists() for one in results):
         pytest.skip("no results yet")
     svg = (plots.FIGURES / f"plot-{name}.svg").read_text(encoding="utf-8")
     digest = re.search("<!-- results (\\w+) -->", svg)[1]
@@ -65,7 +65,7 @@ def test_reference_has_all_public_names():
 
 
 def test_what_was_wanted_is_counted_from_right_answers():
-    content = pages.tables.load("results")
+    content = pages.kept_results.load("results")
     victims = ("efficientnet_lite1", "efficientnet_lite2", "efficientnet_lite3")
     hits = {
         (cell["defense"], cell["victim"]): cell["hits"].count("1")
@@ -89,7 +89,7 @@ def test_what_was_wanted_is_counted_from_right_answers():
 
 
 def measured_defenses():
-    return {cell["defense"] for cell in pages.tables.load("transformations")["cells"]}
+    return {cell["defense"] for cell in pages.kept_results.load("transformations")["cells"]}
 
 
 PLAN = {
@@ -135,7 +135,7 @@ def test_an_unfinished_run_is_not_added(tmp_path, monkeypatch, capsys, kept, lac
         write_run(folder, Run(tuple(cells[:kept]), settings=PLAN))
     else:
         (folder / (kept or "plan.yaml")).touch()
-    monkeypatch.setattr(pages.tables, "write", lambda *_: pytest.fail("it was added"))
+    monkeypatch.setattr(pages.kept_results, "write", lambda *_: pytest.fail("it was added"))
     with pytest.raises(SystemExit):
         add(monkeypatch, folder, whole)
     said = capsys.readouterr().err
@@ -148,7 +148,7 @@ def test_certificates_of_one_run_are_added_at_a_time(tmp_path, monkeypatch, caps
     for folder in folders:
         folder.mkdir()
         (folder / "certify.json").write_text("{}")
-    monkeypatch.setattr(pages.tables, "write", lambda *_: pytest.fail("one was added"))
+    monkeypatch.setattr(pages.kept_results, "write", lambda *_: pytest.fail("one was added"))
     with pytest.raises(SystemExit):
         add(monkeypatch, *folders)
     assert "added one by one" in capsys.readouterr().err
@@ -159,7 +159,7 @@ def test_certificates_of_one_run_are_added_at_a_time(tmp_path, monkeypatch, caps
 )
 def test_a_finished_run_is_added(tmp_path, monkeypatch, settings, clean):
     write_results(tmp_path, settings, clean)
-    monkeypatch.setattr(pages.tables, "RESULTS", tmp_path)
-    monkeypatch.setattr(pages.tables, "trim", lambda folders, *_: {"rows": [len(folders)]})
+    monkeypatch.setattr(pages.kept_results, "RESULTS", tmp_path)
+    monkeypatch.setattr(pages.kept_results, "trim", lambda folders, *_: {"rows": [len(folders)]})
     add(monkeypatch, tmp_path)
-    assert pages.tables.load("name")["rows"] == [1]
+    assert pages.kept_results.load("name")["rows"] == [1]

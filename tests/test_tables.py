@@ -1,17 +1,17 @@
 """From a run folder to committed JSON, and from there to a table."""
 
-import importlib.util
+import importlib
 import json
+import sys
 from pathlib import Path
 
 import pytest
 
 from nrpurify.results import Result, Run
 
-FILE = Path(__file__).parent.parent / "tools" / "tables.py"
-SPEC = importlib.util.spec_from_file_location("tables", FILE)
-tables = importlib.util.module_from_spec(SPEC)
-SPEC.loader.exec_module(tables)
+ROOT = Path(__file__).parent.parent
+sys.path.insert(0, str(ROOT / "tools"))
+kept_results, tables = map(importlib.import_module, ("kept_results", "tables"))
 
 
 def a_run(folder, rows, **more):
@@ -63,7 +63,7 @@ ROWS = [
 
 
 def test_a_run_keeps_what_decided_it_and_no_paths(tmp_path):
-    kept = tables.trim([a_run(tmp_path / "a", ROWS)])
+    kept = kept_results.trim([a_run(tmp_path / "a", ROWS)])
     assert kept["plan"] == {"data": {"folder": "photos"}}
     assert kept["images"] == {"n": 4, "size": 32, "rule": None}
     assert kept["precision"] == "bf16"
@@ -72,7 +72,7 @@ def test_a_run_keeps_what_decided_it_and_no_paths(tmp_path):
 
 
 def test_a_table_has_means_of_victims_without_the_surrogate(tmp_path):
-    table = tables.view(tables.trim([a_run(tmp_path / "a", ROWS)]))
+    table = tables.view(kept_results.trim([a_run(tmp_path / "a", ROWS)]))
     assert "| images | none | `fast` |" in table
     assert "| clean | **75.0** | 62.5 |" in table
     assert "| ssp 8, VGG16 | 12.5 | **50.0** |" in table
@@ -80,7 +80,7 @@ def test_a_table_has_means_of_victims_without_the_surrogate(tmp_path):
 
 
 def test_columns_of_victims_and_their_mean(tmp_path):
-    kept = tables.trim([a_run(tmp_path / "a", ROWS)])
+    kept = kept_results.trim([a_run(tmp_path / "a", ROWS)])
     table = tables.view(kept, columns="victim", defenses="none", mean="mean of both")
     assert "| images | Lite0 | other | mean of both |" in table
     assert "| ssp 8, VGG16 | 0.0 | 25.0 | 12.5 |" in table
@@ -88,7 +88,7 @@ def test_columns_of_victims_and_their_mean(tmp_path):
 
 def test_differences_are_paired(tmp_path):
     rows = [("clean", "none", "a", "1010" * 10), ("clean", "fast", "a", "1010" * 9 + "1011")]
-    table = tables.view(tables.trim([a_run(tmp_path / "a", rows)]), gain="none")
+    table = tables.view(kept_results.trim([a_run(tmp_path / "a", rows)]), gain="none")
     assert "| clean | 50.0 | **52.5** | 2.5 (0.0 to 7.5) |" in table
 
 
@@ -97,10 +97,10 @@ def test_runs_of_other_images_are_pooled(tmp_path):
         a_run(tmp_path / "a", [("clean", "none", "a", "11")]),
         a_run(tmp_path / "b", [("clean", "none", "a", "10")]),
     ]
-    (cell,) = tables.trim(folders, pool=True)["cells"]
+    (cell,) = kept_results.trim(folders, pool=True)["cells"]
     assert (cell["value"], cell["n"], cell["hits"]) == (0.75, 4, "1110")
     with pytest.raises(ValueError, match=r"two results for clean none none a accuracy: .*--pool"):
-        tables.trim(folders)
+        kept_results.trim(folders)
 
 
 def test_runs_of_the_same_images_are_joined(tmp_path):
@@ -108,14 +108,14 @@ def test_runs_of_the_same_images_are_joined(tmp_path):
         a_run(tmp_path / "a", [("clean", "none", "a", "11")]),
         a_run(tmp_path / "b", [("clean", "none", "a", "11"), ("clean", "fast", "a", "10")]),
     ]
-    assert len(tables.trim(folders)["cells"]) == 2
+    assert len(kept_results.trim(folders)["cells"]) == 2
 
 
 def test_what_is_written_is_read_again(tmp_path, monkeypatch):
-    monkeypatch.setattr(tables, "RESULTS", tmp_path)
-    kept = tables.trim([a_run(tmp_path / "a", ROWS)])
-    tables.write("name", kept)
-    assert tables.load("name") == kept
+    monkeypatch.setattr(kept_results, "RESULTS", tmp_path)
+    kept = kept_results.trim([a_run(tmp_path / "a", ROWS)])
+    kept_results.write("name", kept)
+    assert kept_results.load("name") == kept
     page = 'before\n<!-- table: name columns=victim mean="the mean" -->\n<!-- /table -->\nafter\n'
     filled = tables.fill(page)
     assert "| images | Lite0 | other | the mean |" in filled
@@ -139,7 +139,7 @@ def test_values_of_a_table_keep_their_form():
 
 
 def test_wrong_options_are_named(tmp_path):
-    kept = tables.trim([a_run(tmp_path / "a", ROWS)])
+    kept = kept_results.trim([a_run(tmp_path / "a", ROWS)])
     with pytest.raises(ValueError, match="no option"):
         tables.view(kept, colums="victim")
     with pytest.raises(ValueError, match="no result is left"):
@@ -166,7 +166,7 @@ def test_certificates_become_a_column_each(tmp_path):
         ],
     }
     (tmp_path / "certify.json").write_text(json.dumps(summary))
-    kept = tables.trim_certificates(tmp_path)
+    kept = kept_results.trim_certificates(tmp_path)
     assert kept["rows"] == [0.3123, 0]
     assert "somewhere" not in json.dumps(kept)
     table = tables.certificates([kept, kept])
@@ -195,7 +195,7 @@ def test_gradients_of_an_image_are_counted():
 
 
 def test_gradients_are_those_of_the_page_of_attacks():
-    page = (FILE.parent.parent / "docs" / "attacks.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs" / "attacks.md").read_text(encoding="utf-8")
     for name in tables.GRADIENTS:
         steps = tables.attacks.create(name).steps
         found = tables.gradients({"attack": name, "steps": steps}, {"attacks": []})

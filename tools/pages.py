@@ -20,6 +20,8 @@ import nrpurify
 from nrpurify import weights
 
 sys.path.insert(0, str(Path(__file__).parent))
+import joined_tables
+import kept_results
 import paper_pages
 import tables
 import wanted
@@ -160,6 +162,8 @@ def _ms(seconds: float) -> str:
     return f"{1000 * seconds:,.1f}" if seconds < 0.1 else f"{1000 * seconds:,.0f}"
 
 
+tables.DERIVED["readme"] = joined_tables.readme
+tables.DERIVED["purifiers"] = joined_tables.purifiers
 tables.DERIVED["wanted"] = wanted.table
 tables.DERIVED["paper-index"] = paper_pages.index
 tables.DERIVED["paper-networks"] = paper_pages.networks
@@ -217,16 +221,16 @@ def main() -> None:
         if (args.runs[0] / "certify.json").exists():
             if len(args.runs) > 1:
                 add.error("runs of nrpurify certify are added one by one, each under its own name")
-            content = tables.trim_certificates(args.runs[0], args.note)
+            content = kept_results.trim_certificates(args.runs[0], args.note)
         else:
-            content = tables.trim(args.runs, args.pool, args.note)
-        print(tables.write(args.name, content))
+            content = kept_results.trim(args.runs, args.pool, args.note)
+        print(kept_results.write(args.name, content))
         print("now write into a page, and run python tools/pages.py:")
         print(f"<!-- table: {args.name} -->\n<!-- /table -->")
     elif args.action == "show":
         options = dict(option.split("=", 1) for option in args.options)
         kept = not Path(args.result).is_dir()
-        content = tables.load(args.result) if kept else tables.trim([Path(args.result)])
+        content = kept_results.load(args.result) if kept else kept_results.trim([Path(args.result)])
         print(tables.view(content, **options))
     else:
         write_all()

@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+import kept_results
 import tables
 
 from nrpurify.paper import catalogue
@@ -53,8 +54,8 @@ def page(name: str) -> str:
 
 def kept(name: str) -> dict[str, Any] | None:
     """The committed run of a table or figure, if there is one."""
-    file = tables.RESULTS / f"paper-{name}.json"
-    return tables.load(f"paper-{name}") if file.exists() else None
+    file = kept_results.RESULTS / f"paper-{name}.json"
+    return kept_results.load(f"paper-{name}") if file.exists() else None
 
 
 def _metrics(one: Experiment) -> list[tuple[str, str]]:
@@ -104,7 +105,7 @@ def _measured(name: str, run: Mapping[str, Any] | None) -> list[str]:
         said = [f"- The paper: {f['claim']}. Here: {f['here']}" for f in findings if f.get("here")]
         if said:
             parts.append("\n".join(said))
-    old = [] if run else [row for row in tables.load(OLD)["rows"] if name in row[0]]
+    old = [] if run else [row for row in kept_results.load(OLD)["rows"] if name in row[0]]
     for _, setting, paper, here in old:
         parts.append(
             "At the scale `small`, by version 0.1.0; the run was not kept "
@@ -127,7 +128,7 @@ def _links(text: str) -> str:
 
 def index() -> str:
     """All tables and figures: what each command measures, what it costs, what was measured."""
-    old = {name for row in tables.load(OLD)["rows"] for name in row[0]}
+    old = {name for row in kept_results.load(OLD)["rows"] for name in row[0]}
     lines = []
     for name in catalogue.names():
         one = catalogue.get(name)

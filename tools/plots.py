@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import kept_results
 import tables
 
 if TYPE_CHECKING:
@@ -201,7 +202,7 @@ PLOTS: dict[str, tuple[Draw, tuple[str, ...], tuple[float, float]]] = {
 
 def sources(names: Sequence[str]) -> str:
     """The hash of the results of a plot, without what does not show."""
-    kept = [tables.load(name) for name in names]
+    kept = [kept_results.load(name) for name in names]
     return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -233,7 +234,7 @@ def draw(name: str) -> str:
         axes = figure.subplots()
         axes.grid()
         axes.set_axisbelow(True)
-        function(axes, *(tables.load(one) for one in names))
+        function(axes, *(kept_results.load(one) for one in names))
         file = io.StringIO()
         figure.savefig(
             file, format="svg", transparent=True, metadata={"Date": None, "Creator": None}
@@ -262,7 +263,7 @@ def _schemed(svg: str, digest: str) -> str:
 def main() -> None:
     """Write all plots whose results are there."""
     for name, (_, names, _) in PLOTS.items():
-        if all((tables.RESULTS / f"{one}.json").exists() for one in names):
+        if all((kept_results.RESULTS / f"{one}.json").exists() for one in names):
             (FIGURES / f"plot-{name}.svg").write_text(draw(name), encoding="utf-8")
         else:
             print(f"{name}: no results yet")

@@ -1,4 +1,4 @@
-"""Tables of measurements: from run folders to committed JSON, and from there into Markdown.
+"""Tables of measurements: from committed JSON into Markdown.
 
 ``benchmarks/results/NAME.json`` holds either a *run*, trimmed from ``run.json``, or a *table* whose
 run was not kept. A page shows it between two comments::
@@ -11,21 +11,17 @@ run was not kept. A page shows it between two comments::
 
 from __future__ import annotations
 
-import json
 import re
 import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from kept_results import Cell, load
 
 from nrpurify import attacks
-from nrpurify.purifiers import build_purifier, load_purifier, shipped
-from nrpurify.results import read_run
 
-RESULTS = Path(__file__).parent.parent / "benchmarks" / "results"
 MARK = re.compile(r"(<!-- table: (.*?) -->\n)(.*?)(<!-- /table -->)", re.DOTALL)
 OPTIONS = {
     "rows": "attack (the default), defense, victim or gradients (of an image); several with commas",
@@ -62,150 +58,8 @@ NAMES = {
 }
 HEADINGS = {"attack": "images", "gradients": "gradients an image"}
 RESAMPLINGS = 2000
-KEY = ("attack", "label", "threat", "surrogate", "eps", "norm", "defense", "victim", "metric")
-Cell = Mapping[str, Any]
-
-
-# From run folders to JSON
-
-
-def trim(folders: Sequence[Path], pool: bool = False, note: str = "") -> dict[str, Any]:
-    """What is committed of runs of ``nrpurify grid``, ``evaluate`` and ``paper``.
-
-    These are plan, versions, hashes of weights, and one small record a cell.
-
-    Args:
-        folders: Run folders. Cells that are in several, and equal, are taken once.
-        pool: The runs have other images each: right answers of equal cells are joined.
-        note: A remark for the reader of the JSON.
-
-    Raises:
-        ValueError: Two cells differ in their value alone.
-    """
-    runs = [read_run(folder) for folder in folders]
-    cells: dict[tuple[Any, ...], dict[str, Any]] = {}
-    for folder, run in zip(folders, runs, strict=True):
-        for result in run.cells:
-            cell = _cell(folder, result)
-            key = tuple(cell.get(name) for name in KEY)
-            if key not in cells:
-                cells[key] = cell
-            elif pool:
-                cells[key] = _joined(cells[key], cell)
-            elif cells[key] != cell:
-                named = " ".join(str(part) for part in key if part is not None)
-                raise ValueError(
-                    f"two results for {named}: give the attacks of the plan labels, or, if the "
-                    "runs have other images each, --pool"
-                )
-    first = runs[0]
-    paper = [
-        {name: entry.get(name) for name in ("row", "column", "here", "cells")}
-        for entry in first.paper
-    ]
-    if not paper:
-        cells = {key: {n: v for n, v in cell.items() if n != "id"} for key, cell in cells.items()}
-    shas = {name: sha for run in runs for name, sha in run.weights_sha256.items()}
-    return {
-        "kind": "run",
-        "title": first.title,
-        "note": note,
-        "created": first.created[:10],
-        "images": {
-            "n": sum(run.images.get("n", 0) for run in runs) if pool else first.images.get("n"),
-            "size": first.images.get("size"),
-            "rule": first.images.get("rule"),
-        },
-        "precision": first.precision,
-        "seed": first.seed,
-        "versions": dict(first.versions),
-        "weights_sha256": shas,
-        "plan": _filled(first.settings),
-        **({"paper": paper} if paper else {}),
-        "cells": list(cells.values()),
-    }
-
-
-def trim_certificates(folder: Path, note: str = "") -> dict[str, Any]:
-    """What is committed of ``nrpurify certify``: settings, certified accuracy, and each image's
-    radius, 0 where the answer is wrong or none.
-    """
-    summary = json.loads((folder / "certify.json").read_text(encoding="utf-8"))
-    settings = _filled(summary["settings"])
-    radii = [r["radius"] if r["prediction"] == r["label"] else 0 for r in summary["rows"]]
-    return {
-        "kind": "certificates",
-        "note": note,
-        "settings": settings,
-        "images": summary["images"],
-        "abstained": summary["abstained"],
-        "certified_accuracy": summary["certified_accuracy"],
-        "rows": [round(radius, 4) for radius in radii],
-    }
-
-
-def _cell(folder: Path, result: Any) -> dict[str, Any]:
-    names = ("steps", "draws", "rounding", "n", "precision")
-    cell = {name: getattr(result, name) for name in ("id", *KEY, *names)}
-    cell["value"] = round(result.value, 6)
-    if result.interval:
-        cell["interval"] = [round(end, 6) for end in result.interval]
-    if not result.settings.get("in_mean", True):
-        cell["in_mean"] = False
-    file = folder / "cells" / f"{result.id}.json"
-    hits = json.loads(file.read_text(encoding="utf-8")).get("hits") if file.exists() else None
-    if isinstance(hits, str) and set(hits) <= {"0", "1"}:
-        cell["hits"] = hits
-    return {name: value for name, value in cell.items() if value not in (None, "")}
-
-
-def _joined(one: Cell, other: Cell) -> dict[str, Any]:
-    if "hits" not in one or "hits" not in other:
-        raise ValueError(f"{one['attack']}: only results with right answers by image are pooled")
-    hits = one["hits"] + other["hits"]
-    kept = {name: value for name, value in one.items() if name != "interval"}
-    return {**kept, "hits": hits, "n": len(hits), "value": round(hits.count("1") / len(hits), 6)}
-
-
-def _filled(value: Any) -> Any:
-    """Without empty parts, and folders by their last name alone."""
-    if isinstance(value, Mapping):
-        parts = {key: _filled(one) for key, one in value.items()}
-        return {key: one for key, one in parts.items() if one not in (None, "", {}, [])}
-    if isinstance(value, list | tuple):
-        return [_filled(one) for one in value]
-    return Path(value).name if isinstance(value, str) and value.startswith("/") else value
-
-
-def write(name: str, content: Mapping[str, Any]) -> Path:
-    """Write ``NAME.json``: a line for each part, and for each cell or row."""
-    file = RESULTS / f"{name}.json"
-    last = "cells" if "cells" in content else "rows"
-    parts = [f"{json.dumps(key)}: {_dump(content[key])}" for key in content if key != last]
-    rows = ",\n  ".join(_dump(one) for one in content[last])
-    parts.append(f'"{last}": [\n  {rows}\n ]')
-    file.write_text("{\n " + ",\n ".join(parts) + "\n}\n", encoding="utf-8")
-    _read.cache_clear()
-    return file
-
-
-def _dump(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False)
-
-
-def load(name: str) -> dict[str, Any]:
-    """The content of ``NAME.json``."""
-    return _read(RESULTS / f"{name}.json")
-
-
-@cache
-def _read(file: Path) -> dict[str, Any]:
-    """A page asks for values of one file many times; nobody changes what is returned."""
-    found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-    return found
-
-
-# From JSON to Markdown
+DERIVED: dict[str, Callable[[], str]] = {}
+"""Tables that are made of several results, by the name in a mark."""
 
 
 def fill(text: str) -> str:
@@ -500,9 +354,6 @@ def _best(values: Sequence[Sequence[float | None]], where: str) -> set[tuple[int
     return found
 
 
-# Tables that join several results
-
-
 def rows(result: str) -> list[str]:
     """The attacked images of a kept run, as its table calls them."""
     return list(dict.fromkeys(_field(cell, "attack") for cell in load(result)["cells"]))
@@ -528,67 +379,3 @@ def value(result: str, images: str, defense: str, victims: str, metric: str = ""
         and metric in ("", cell["metric"])
     ]
     return float(np.mean(found))
-
-
-def readme() -> str:
-    """README's table: a part of ``results``, and the attacker who sees the purifier."""
-    lines = []
-    for heading, name in README_ROWS.items():
-        line = [heading]
-        for victims in ("efficientnet_lite", "xception"):
-            bare, behind = (value("results", name, one, victims) for one in ("none", "fast"))
-            line.append(_pair(bare, behind, strong=heading != "clean"))
-        lines.append(line)
-    name, eps, clean, *_, attacked = next(r for r in load("adaptive")["rows"] if r[0] == "fast")
-    title = f"**APGD {eps}/255 through `{name}` (EfficientNet-Lite0, 100 images)**"
-    lines.append([title, f"{clean:.1f} clean → **{attacked:.1f}**", ""])
-    return markdown(["images and attack", "EfficientNet-Lite1/2/3, mean", "Xception"], lines)
-
-
-README_ROWS = {
-    "clean": "clean",
-    "SSP 16/255 on VGG16": "ssp 16, VGG16",
-    "MI-FGSM 16/255 on SqueezeNet + MobileNetV1": "mi-fgsm 16, SqueezeNet + MobileNetV1",
-    "DIM-TI 16/255 on the same": "dim-ti 16, SqueezeNet + MobileNetV1",
-    "DIM-TI 16/255 on EfficientNet-Lite0": "dim-ti 16, Lite0",
-    "MI-FGSM 4/255 on SqueezeNet + MobileNetV1": "mi-fgsm 4, SqueezeNet + MobileNetV1",
-}
-
-
-def time_ratio(name: str, case: str) -> str:
-    """Time of a purifier in ResNet-50's, in a case of ``speed``."""
-    (sides,) = [row["sides"] for row in load("speed")["rows"] if row["case"] == case]
-    return f"{sides[name]['median'] / sides['ResNet-50']['median']:.2f} ×"
-
-
-def purifiers() -> str:
-    """The designs, their parameters, and their time beside ResNet-50's in each precision."""
-    lines = []
-    for name, what in PURIFIERS.items():
-        purifier = load_purifier(name) if name in shipped() else build_purifier(name)
-        count = sum(weight.numel() for weight in purifier.parameters())
-        ratios = [time_ratio(name, f"1 × 224², {precision}") for precision in ("fp32", "bf16")]
-        shown = f"`{name}`" + ("" if name in shipped() else " (design)")
-        lines.append([shown, what, f"{count / 1e6:.1f} M", *ratios])
-    heads = ["purifier", "network", "parameters", "time for 224², ResNet-50 = 1, fp32", "bf16"]
-    return markdown(heads, lines)
-
-
-PURIFIERS = {
-    "fast": "residual U-Net behind pixel-unshuffle 4, a shallow stage behind pixel-unshuffle 2, "
-    "a gate",
-    "tiny": "the U-Net alone, smaller, and a gate",
-    "micro": "smaller still: what `tiny` grew from",
-    "fast-rrdb": "4 RRDBs behind pixel-unshuffle",
-    "resg": "an attacker's purifier of Table 3",
-    "unet": "an attacker's purifier of Table 3",
-    "nrp": "the paper's 23 RRDBs at full resolution",
-}
-
-
-def _pair(bare: float, behind: float, strong: bool) -> str:
-    text = f"{behind:.1f}"
-    return f"{bare:.1f} → **{text}**" if strong and behind > bare else f"{bare:.1f} → {text}"
-
-
-DERIVED: dict[str, Callable[[], str]] = {"readme": readme, "purifiers": purifiers}

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import joined_tables
+import kept_results
 import tables
 
 FAST = "fast"
@@ -52,7 +54,7 @@ def least_to_most(attacks: Sequence[str], surrogate: str, victims: str) -> str:
 
 def margin(images: str, result: str = "transformations", metric: str = "") -> float:
     """Points between ``fast`` and the best input transformation."""
-    specs = {cell["defense"] for cell in tables.load(result)["cells"]}
+    specs = {cell["defense"] for cell in kept_results.load(result)["cells"]}
     others = {spec for spec in specs if spec != "none" and spec.partition(":")[0] not in OWN}
     best = max(tables.value(result, images, spec, "", metric) for spec in others)
     return tables.value(result, images, FAST, "", metric) - best
@@ -101,6 +103,6 @@ def table() -> str:
     points = tables.number(margin("cda 8", "detect-64", "mAP50"))
     rows.append(["coco-ssd, CDA 8: points ahead of the best", "more than 0", points, ""])
     for name, most in (("fast", "1.3"), ("tiny", "0.33")):
-        taken = tables.time_ratio(name, "8 × 224², bf16")
+        taken = joined_tables.time_ratio(name, "8 × 224², bf16")
         rows.append([f"time of `{name}`, ResNet-50 = 1", f"at most {most} ×", taken, ""])
     return tables.markdown(["goal", "wanted", "EfficientNet-Lites", "Xception"], rows)
