@@ -92,25 +92,7 @@ def measured_defenses():
     return {cell["defense"] for cell in pages.kept_results.load("transformations")["cells"]}
 
 
-PLAN = {
-    "victims": ["a", "b"],
-    "defenses": ["none", "fast"],
-    "attacks": [
-        {"name": "ssp", "eps": [8 / 255], "label": "", "norm": "linf", "attacked": ""},
-        {"name": "", "eps": [], "label": "mine", "norm": "linf", "attacked": "there"},
-    ],
-}
-
-
-def write_results(folder, settings, clean=4):
-    """A run of clean images, an attack, and images made before."""
-    attacks = [("clean", None)] * clean + [("ssp", 8 / 255), ("brighten", 4 / 255)] * 4
-    cells = [
-        Result(str(i), attack, "", "none", "a", 1.0, eps=eps, norm=eps and "linf")
-        for i, (attack, eps) in enumerate(attacks)
-    ]
-    write_run(folder, Run(tuple(cells), settings=settings))
-    return cells
+CELL = Result("0", "clean", "", "none", "a", 1.0)
 
 
 def add(monkeypatch, folder, *more):
@@ -119,28 +101,23 @@ def add(monkeypatch, folder, *more):
 
 
 @pytest.mark.parametrize(
-    ("kept", "lacks"),
+    ("file", "lacks"),
     [
-        (10, "2 of 12 results: 1 of ssp 8/255, 1 of images made before"),
-        (2, "10 of 12 results: 2 of clean, 4 of ssp 8/255, 4 of images made before"),
-        (None, "every result"),
-        ("certificates.jsonl", "certify.json"),
+        ("run.json", "1 of 12 results"),
+        ("plan.yaml", "no result is there"),
+        ("certificates.jsonl", "there is no certify.json"),
     ],
 )
-def test_an_unfinished_run_is_not_added(tmp_path, monkeypatch, capsys, kept, lacks):
-    whole, folder = tmp_path / "whole", tmp_path / "cut"
-    cells = write_results(whole, PLAN)
-    folder.mkdir()
-    if isinstance(kept, int):
-        write_run(folder, Run(tuple(cells[:kept]), settings=PLAN))
-    else:
-        (folder / (kept or "plan.yaml")).touch()
+def test_an_unfinished_run_is_not_added(tmp_path, monkeypatch, capsys, file, lacks):
+    (tmp_path / file).touch()
+    if file == "run.json":
+        warning = {"kind": "unfinished", "text": "1 of 12 results; and more", "cells": []}
+        write_run(tmp_path, Run((CELL,), warnings=[warning]))
     monkeypatch.setattr(pages.kept_results, "write", lambda *_: pytest.fail("it was added"))
     with pytest.raises(SystemExit):
-        add(monkeypatch, folder, whole)
+        add(monkeypatch, tmp_path)
     said = capsys.readouterr().err
-    assert f"{str(folder)!r} holds an unfinished run, without {lacks}; give the command" in said
-    assert "--resume" in said
+    assert f"{str(tmp_path)!r} holds an unfinished run: {lacks}; give its command again" in said
 
 
 def test_certificates_of_one_run_are_added_at_a_time(tmp_path, monkeypatch, capsys):
@@ -154,12 +131,9 @@ def test_certificates_of_one_run_are_added_at_a_time(tmp_path, monkeypatch, caps
     assert "added one by one" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(
-    ("settings", "clean"), [(PLAN, 4), ({"paper": {}, **PLAN}, 1), ({"card": "of a purifier"}, 0)]
-)
-def test_a_finished_run_is_added(tmp_path, monkeypatch, settings, clean):
-    write_results(tmp_path, settings, clean)
+def test_a_finished_run_is_added(tmp_path, monkeypatch):
+    write_run(tmp_path, Run((CELL,)))
     monkeypatch.setattr(pages.kept_results, "RESULTS", tmp_path)
-    monkeypatch.setattr(pages.kept_results, "trim", lambda folders, *_: {"rows": [len(folders)]})
     add(monkeypatch, tmp_path)
-    assert pages.kept_results.load("name")["rows"] == [1]
+    (cell,) = pages.kept_results.load("name")["cells"]
+    assert cell["attack"] == "clean"

@@ -8,11 +8,31 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from nrpurify.results import read_run
+from nrpurify.results import RUN_FILE, read_run
 
 RESULTS = Path(__file__).parent.parent / "benchmarks" / "results"
 KEY = ("attack", "label", "threat", "surrogate", "eps", "norm", "defense", "victim", "metric")
 Cell = Mapping[str, Any]
+
+
+def check_finished(folder: Path) -> None:
+    """Refuse the folder of a run that was interrupted: a table of it would lack results.
+
+    Raises:
+        ValueError: The run is unfinished.
+        InputError: There is no run.
+    """
+    if (folder / "certify.json").exists():
+        return
+    if (folder / "certificates.jsonl").exists():
+        found = ["there is no certify.json"]
+    elif (folder / "plan.yaml").exists() and not (folder / RUN_FILE).exists():
+        found = ["no result is there"]
+    else:
+        run = read_run(folder)
+        found = [warning["text"] for warning in run.warnings if warning["kind"] == "unfinished"]
+    for text in found:
+        raise ValueError(f"{str(folder)!r} holds an unfinished run: {text.partition(';')[0]}")
 
 
 def trim(folders: Sequence[Path], pool: bool = False, note: str = "") -> dict[str, Any]:

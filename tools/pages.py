@@ -25,7 +25,6 @@ import kept_results
 import paper_pages
 import tables
 import wanted
-from finished import check_finished
 
 DOCS = Path(__file__).parent.parent / "docs"
 ABOUT = {
@@ -215,9 +214,9 @@ def main() -> None:
     if args.action == "add":
         try:
             for folder in args.runs:
-                check_finished(folder)
+                kept_results.check_finished(folder)
         except ValueError as error:
-            add.error(str(error))
+            add.error(f"{error}; give its command again, with --resume, and then add it")
         if (args.runs[0] / "certify.json").exists():
             if len(args.runs) > 1:
                 add.error("runs of nrpurify certify are added one by one, each under its own name")

@@ -241,7 +241,7 @@ def test_no_attack_at_all(run, frames):
         (("--task", "detect", "--labels", "x.csv"), "--labels does not belong to --task detect"),
         (("--task", "segment", "--longest", "99"), "goes with --task detect or instances"),
         (("--task", "segment", "--attacked", "a", "--steps", "3"), "--steps does not go with"),
-        (("--task", "detect", "--out", "o"), "detect needs annotations: a COCO file"),
+        (("--task", "detect", "--out", "o"), "detect needs --annotations: a COCO file"),
         (("--attack", "ssp,cda"), "--task classify takes one"),
         (("--attack", "mi-fgsm:momentom=1"), "no setting 'momentom'; did you mean momentum"),
         (("--attack", "pgd:steps=3", "--steps", "4"), "steps is given twice"),

@@ -4,6 +4,7 @@ import re
 import runpy
 import subprocess
 import sys
+import warnings
 
 import pytest
 import typer
@@ -282,3 +283,14 @@ def test_control_characters_reach_no_terminal(capsys):
     assert "\x1b[2J" not in out
     main(["purify", "no\x1b[2J", "out"])
     assert "\x1b" not in capsys.readouterr().err
+
+
+def test_warnings_of_the_package_name_no_line_of_code(run, monkeypatch):
+    def warn(_):
+        for file in (nrpurify.__file__, "other.py"):
+            warnings.warn_explicit("too small", UserWarning, file, 3)
+
+    monkeypatch.setattr("nrpurify.cli.app._run_app", warn)
+    with pytest.warns(UserWarning, match="too small") as others:
+        assert run("list") == (0, "", "nrpurify: warning: too small\n")
+    assert [one.filename for one in others] == ["other.py"]

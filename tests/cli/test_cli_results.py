@@ -10,8 +10,9 @@ import pytest
 from nrpurify import weights
 from nrpurify.cli.demo_run import demo_plan
 from nrpurify.cli.output import print_wide_table
-from nrpurify.cli.plans import show_tables
+from nrpurify.cli.plans import show_accuracy, show_tables
 from nrpurify.evaluation import DataSpec, EvaluationPlan, PlannedAttack, summarize
+from nrpurify.evaluation.summary import is_simple
 from nrpurify.results import Result, Run
 
 
@@ -194,6 +195,20 @@ def test_a_failing_source_is_one_error(run, monkeypatch):
     assert run("weights", "fetch", "vgg16") == (2, "", "nrpurify: error: no network\n")
 
 
+def test_a_surrogate_is_in_no_mean_of_the_summary():
+    own = [replace(c, settings={"in_mean": False}) if c.attack == "ssp" else c for c in CELLS[:4]]
+    lower = [replace(c, value=c.value / 2) for c in own]
+    assert summarize(replace(RUN, cells=(*lower, *CELLS[4:])))["mean"] == summarize(RUN)["mean"]
+    assert set(summarize(replace(RUN, cells=tuple(own)))["mean"].values()) == {None}
+    show_accuracy(summarize(replace(RUN, cells=tuple(own))))
+
+
+def test_other_metrics_than_accuracy_are_shown_as_those_of_a_grid():
+    assert is_simple(PLAN)
+    assert not is_simple(replace(PLAN, metrics=("top5",)))
+    assert not is_simple(replace(PLAN, metrics=("accuracy", "top5")))
+
+
 def test_evaluate_lists_broken_images_and_exits_1(run, tmp_path, monkeypatch):
     broken = ["a.png: truncated", "b.png: not an image"]
     found = replace(RUN, images={"n": 18, "broken": broken})
@@ -220,6 +235,13 @@ def test_a_table_too_wide_for_the_terminal_becomes_several(monkeypatch, capsys):
     monkeypatch.setenv("COLUMNS", "5")
     print_wide_table(header, rows)
     print_wide_table(["", "x"], [])
+
+
+@pytest.mark.parametrize(("width", "said"), [("80", "┃ pixel accuracy, % ┃"), ("20", "┃ %")])
+def test_the_first_heading_of_a_table_keeps_its_unit(monkeypatch, capsys, width, said):
+    monkeypatch.setenv("COLUMNS", width)
+    print_wide_table(["pixel accuracy, %", "clean"], [["none", "49.2"]])
+    assert said in capsys.readouterr().out
 
 
 def test_each_part_of_a_wide_table_says_what_its_rows_are(monkeypatch, capsys):

@@ -237,7 +237,7 @@ def test_yolo_boxes_and_polygons(tmp_path, photos):
         "broken image": 1,
         "image without objects": 1,
     }
-    assert "a.txt line 4 (class 80)" in "\n".join(scenes.problems.lines())
+    assert "a.txt line 4 (class 80; expected 0 to 79)" in "\n".join(scenes.problems.lines())
 
 
 def test_yolo_images_that_share_a_text_file_are_left_out_and_counted(tmp_path, photos):

@@ -33,7 +33,7 @@ from nrpurify.evaluation.gallery import shown_defense
 from nrpurify.evaluation.plan_checks import check_plan
 from nrpurify.evaluation.predictions import predictions
 from nrpurify.purifiers import Card, build_purifier
-from nrpurify.results import Result
+from nrpurify.results import Result, read_run
 
 pytestmark = pytest.mark.usefixtures("offline")
 EPS = 0.5
@@ -95,6 +95,19 @@ def test_every_cell_is_there_and_says_how_it_came_about(recipe, tmp_path):
     assert cell["peak_memory_mb"] > 10
     assert one(run, attack="clean", defense="none", victim="a")["value"] == 1.0
     assert one(run, attack="noise", eps=8 / 255, defense="none", victim="a")["value"] == 1.0
+
+
+def test_an_interrupted_run_says_that_it_is_unfinished(recipe, tmp_path):
+    class Stopped(Seen):
+        def finished(self, cell, done, total, *, kept):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_plan(recipe, tmp_path / "run", progress=Stopped())
+    (said,) = [w for w in read_run(tmp_path / "run").warnings if w["kind"] == "unfinished"]
+    assert said["text"].startswith("1 of 16 results")
+    run = run_plan(recipe, tmp_path / "run", resume=True)
+    assert "unfinished" not in {w["kind"] for w in run.warnings}
 
 
 def test_a_surrogate_is_no_victim_in_a_mean(recipe, tmp_path):

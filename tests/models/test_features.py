@@ -277,3 +277,10 @@ def test_loading_leaves_the_global_generator_alone():
     feature_extractor("squeezenet1_1")
     load_classifier("squeezenet1_1")
     assert torch.equal(torch.random.get_rng_state(), before)
+
+
+def test_packed_weights_do_not_decide_the_precision_of_images(body):
+    packed = torch.nn.Parameter(torch.ones(1, dtype=torch.uint8), requires_grad=False)
+    body.register_parameter("packed", packed)
+    (found,) = FeatureExtractor(body, "conv2")(torch.rand(1, 3, 8, 8))
+    assert found.dtype == torch.float32

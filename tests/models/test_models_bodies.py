@@ -238,6 +238,15 @@ def test_bodies_take_images_as_they_are(name):
     assert feature_extractor(name, pretrained=False).layers[0].startswith("blocks.")
 
 
+def test_vit_computes_in_half_precision_too():
+    extractor = feature_extractor("vit_s", "blocks.1", pretrained=False)
+    images = torch.rand(1, 3, 28, 42)
+    (expected,) = extractor(images)
+    (found,) = extractor.bfloat16()(images)
+    assert found.dtype == torch.bfloat16
+    torch.testing.assert_close(found.float(), expected, atol=0.1, rtol=0.05)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", LAST)
 def test_same_features_as_the_original(name):

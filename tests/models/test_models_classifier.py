@@ -103,6 +103,30 @@ def test_half_precision_is_resized_too(dtype):
     torch.testing.assert_close(found.float(), make().preprocess(images.float()), atol=0.02, rtol=0)
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_an_own_network_gets_images_in_its_precision(dtype):
+    network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten()).to(dtype)
+    images = torch.rand(2, 3, 8, 8, requires_grad=True)
+    logits = as_classifier(network, mean=0.5, std=0.25)(images)
+    assert logits.dtype == dtype
+    logits.float().sum().backward()
+    assert images.grad.dtype == torch.float32
+    assert images.grad.any()
+    network.register_parameter("packed", nn.Parameter(torch.ones(1, dtype=torch.uint8), False))
+    assert next(network.parameters()).dtype == torch.uint8
+    assert as_classifier(network)(images).dtype == dtype
+    # and a network in fp32 those that are given in half precision
+    assert as_classifier(network.float())(images.detach().to(dtype)).dtype == torch.float32
+
+
+def test_a_network_that_is_not_frozen_keeps_the_mode_of_its_parts():
+    network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4).eval())
+    classifier = as_classifier(network, frozen=False)
+    assert [part.training for part in (classifier, network, network[1])] == [True, True, False]
+    network.eval()
+    assert not as_classifier(network, frozen=False).training
+
+
 def test_own_model_behind_its_normalization():
     images = torch.rand(2, 3, 4, 4)
     expected = ((images - 0.5) / 0.25).mean((2, 3))

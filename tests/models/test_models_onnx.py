@@ -104,6 +104,17 @@ def test_attacks_by_gradients_and_by_scores(tmp_path, images):
     assert protect(victim, "jpeg:quality=75")(images).shape == (3, 5)
 
 
+def test_gradients_under_autocast(tmp_path, images, monkeypatch):
+    """The conversion is judged in fp32: bf16 alone is further away than it may be."""
+    monkeypatch.setattr(onnx_module, "AGREEMENT", 1e-6)
+    victim = load_classifier(str(save(tmp_path / "small.onnx")))
+    point = images.clone().requires_grad_()
+    with torch.autocast("cpu", torch.bfloat16):
+        assert victim(point).dtype == torch.float32
+        victim(point).float().sum().backward()
+    assert point.grad.abs().sum() > 0
+
+
 def test_settings_of_a_spec(tmp_path, images):
     file = save(tmp_path / "small.onnx")
     victim = load_classifier(f'{file}:mean="0.1,0.2,0.3",std=0.5,size=16,bgr=true')

@@ -129,6 +129,32 @@ def test_checkpoints_that_do_not_fit_or_run_code(file, tmp_path):
         models.load_classifier(f"{file}:build:checkpoint=bomb.pt")
 
 
+@pytest.mark.parametrize(
+    ("weight", "problem"),
+    [
+        (torch.ones(4, 3, dtype=torch.int8), r"2\.weight is torch\.int8; expected torch\.float32"),
+        (torch.ones(4, 3, dtype=torch.cfloat), r"2\.weight is torch\.complex64; expected"),
+        (torch.ones(4, 3, dtype=torch.double) * 1e300, r"2\.weight has NaN or infinite values"),
+        (torch.ones(4, 3).to_sparse(), "a plain tensor each"),
+        (torch.ones(4, 3, device="meta"), "a plain tensor each"),
+        (None, "a plain tensor each"),  # under a name that is none
+    ],
+)
+@pytest.mark.filterwarnings("ignore:Validating sparse")
+def test_tensors_of_a_checkpoint_that_are_no_weights(file, tmp_path, weight, problem):
+    state = {"2.weight": weight} if weight is not None else {2: torch.ones(4, 3)}
+    torch.save({**state, "2.bias": torch.zeros(4)}, tmp_path / "odd.pt")
+    with pytest.raises(WeightsError, match=problem):
+        models.load_classifier(f"{file}:build:checkpoint=odd.pt")
+
+
+def test_weights_of_8_bit_floats_are_taken(file, tmp_path):
+    state = {"2.weight": torch.ones(4, 3).to(torch.float8_e4m3fn), "2.bias": torch.zeros(4)}
+    torch.save(state, tmp_path / "small.pt")
+    victim = models.load_classifier(f"{file}:build:checkpoint=small.pt")
+    assert torch.equal(victim.network[2].weight, torch.ones(4, 3))
+
+
 def test_settings_of_libraries(tmp_path):
     pytest.importorskip("timm")
     pytest.importorskip("torchvision")

@@ -101,6 +101,16 @@ def test_warnings_name_cells_in_words(run):
     assert not re.search(r">c\d{3}<", section)
 
 
+def test_warnings_name_cells_of_several_metrics_once(raw):
+    name = raw["warnings"][0]["cells"][0]
+    cell = next(cell for cell in raw["cells"] if cell["id"] == name)
+    raw["cells"].append({**cell, "id": "another", "metric": "top5"})
+    raw["warnings"][0]["cells"] = [name, "another"]
+    html = render_run(parse_run(raw))
+    section = html.split('<ul class="warnings">')[1].split("</ul>")[0]
+    assert section.count("<a ") == 1
+
+
 def test_the_page_makes_no_request_and_runs_one_script(run):
     html = render_run(run)
     page = Page(html)
@@ -210,6 +220,7 @@ def test_write_report(run_folder, tmp_path, format, name):
     assert write_report(run_folder, format=format) == run_folder / name
     out = write_report(run_folder, tmp_path / "deep" / "x", format=format)
     assert out.read_bytes() == (run_folder / name).read_bytes()
+    assert write_report(run_folder, tmp_path / name).read_bytes() == out.read_bytes()
 
 
 def test_unknown_format(run_folder):

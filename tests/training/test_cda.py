@@ -206,6 +206,12 @@ def test_recipes_that_cannot_be(values, message):
         CdaRecipe.from_dict(values)
 
 
+@pytest.mark.parametrize("kind", [CdaRecipe, FffRecipe])
+def test_seeds_that_no_generator_takes(kind):
+    with pytest.raises(InputError, match=r"seed: is -18446744073709551616; expected a whole"):
+        kind(seed=-(2**64))
+
+
 def test_a_pattern_and_its_card(go, tmp_path):
     recipe = FffRecipe.from_dict({"layers": ["conv1", "conv2"], "side": 8, "steps": 120})
     seen = []

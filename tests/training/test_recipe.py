@@ -155,6 +155,7 @@ def test_changes_replace_top_level_settings():
         ),
         ({"optimization": {"ema": 1}}, r"optimization\.ema: is 1\.0"),
         ({"optimization": {"lr": float("inf")}}, r"optimization\.lr: is inf; expected"),
+        ({"seed": 2**64}, r"seed: is 18446744073709551616; expected a whole number from -2\^63"),
         ({"validation": {"every": 0}}, r"validation\.every: is 0; expected at least 1"),
         ({"validation": {"steps": 0}}, r"validation\.steps: is 0; expected at least 1"),
     ],

@@ -244,8 +244,8 @@ def test_stages_that_cannot_be_done(values, named):
 
 
 def test_all_numbers_of_a_recipe_that_cannot_be_are_named():
-    with pytest.raises(InputError, match=r"(?s)lr: is -1.*ema: is 1.*jitter: is 2"):
-        SegNetRecipe(lr=-1, ema=1, jitter=2)
+    with pytest.raises(InputError, match=r"(?s)lr: is -1.*ema: is 1.*jitter: is 2.*seed: is"):
+        SegNetRecipe(lr=-1, ema=1, jitter=2, seed=2**64)
 
 
 def test_views_keep_image_and_mask_together():
@@ -259,6 +259,13 @@ def test_views_keep_image_and_mask_together():
         assert view.shape == (3, 20, 30)
         assert classes.dtype == torch.long
         assert float(((view[0] > 0.5).long() == classes).float().mean()) > 0.95
+
+
+def test_views_of_much_enlarged_images_have_a_pixel_at_least():
+    sample = Sample("x", torch.rand(3, 20, 30), torch.zeros(20, 30, dtype=torch.long))
+    view, _ = random_view(sample, (16, 16), (64, 64), 0.0, torch.Generator().manual_seed(0))
+    assert view.shape == (3, 16, 16)
+    assert not view.flatten(1).std(1).any()
 
 
 def test_void_stays_void():

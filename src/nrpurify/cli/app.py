@@ -11,7 +11,7 @@ import typer
 
 import nrpurify
 from nrpurify.cli.commands import CommandGroup
-from nrpurify.cli.output import complain, set_quiet, weights_log
+from nrpurify.cli.output import complain, set_quiet, warnings_as_lines, weights_log
 from nrpurify.core.errors import INTERRUPTED, NrpurifyError
 
 app = typer.Typer(
@@ -51,7 +51,7 @@ def run(args: Sequence[str] | None = None) -> int:
     if isinstance(sys.stdout, io.TextIOWrapper):  # a name that its encoding lacks ends no command
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
-        with weights_log():
+        with weights_log(), warnings_as_lines():
             _run_app(None if args is None else list(args))
     except SystemExit as leaving:
         code = int(leaving.code or 0)

@@ -158,4 +158,4 @@ def _check_options(task: Task, given: set[str]) -> None:
         )
     for name, meaning in task.needs.items():
         if name not in given:
-            raise InputError(f"{task.name} needs {name}: {meaning}")
+            raise InputError(f"{task.name} needs {flag(name)}: {meaning}")

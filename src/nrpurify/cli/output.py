@@ -6,9 +6,11 @@ import json
 import logging
 import sys
 import unicodedata
+import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO
 
 import typer
 from rich.console import Console
@@ -64,6 +66,32 @@ def complain(text: str) -> None:
     typer.echo(printable(text), err=True)
 
 
+@contextmanager
+def warnings_as_lines() -> Iterator[None]:
+    """Show the package's warnings as its errors: without a place in the code; others as ever."""
+    with warnings.catch_warnings():
+        shown = warnings.showwarning
+
+        def show(
+            message: Warning | str,
+            category: type[Warning],
+            filename: str,
+            lineno: int,
+            file: TextIO | None = None,
+            line: str | None = None,
+        ) -> None:
+            if Path(filename).is_relative_to(_PACKAGE):
+                complain(f"nrpurify: warning: {message}")
+            else:
+                shown(message, category, filename, lineno, file, line)
+
+        warnings.showwarning = show
+        yield
+
+
+_PACKAGE = Path(__file__).parent.parent
+
+
 def warn_renamed(old: str, new: str) -> None:
     """Warn that an option was given by its old name, which lives for one minor version."""
     complain(f"nrpurify: warning: {old} is now {new}; the old name goes with 0.3")
@@ -116,7 +144,7 @@ def print_table(
     table = Table(show_lines=broken)
     for index, name in enumerate(header):
         width = widths[index] if index < len(widths) else None
-        table.add_column(name, overflow="fold", width=width, no_wrap=index == 0 and not broken)
+        table.add_column(name, overflow="fold", width=width, no_wrap=index == 0 and width is None)
     for row in rows:
         table.add_row(*map(printable, row))
     Console(markup=False, highlight=False).print(table)
@@ -134,7 +162,8 @@ def print_wide_table(header: Sequence[str], rows: Sequence[Sequence[str]], keys:
         keys: Number of the first columns that identify a row; empty ones are left out.
     """
     columns = range(len(header))
-    whole = [_FRAME + _longest([*header[k].split(), *(row[k] for row in rows)]) for k in columns]
+    heads = [[header[k]] if k < keys else header[k].split() for k in columns]
+    whole = [_FRAME + _longest([*heads[k], *(row[k] for row in rows)]) for k in columns]
     words = [
         _FRAME + _longest(w for row in (header, *rows) for w in row[k].split()) for k in columns
     ]

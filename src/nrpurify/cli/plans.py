@@ -56,7 +56,7 @@ def run_and_show(plan: EvaluationPlan, out: Path | None, *, as_json: bool, **opt
         show_accuracy(result)
     else:
         show_tables(run)
-    note_precision(run, "attacks, and defenses against transfers")
+    note_precision(run, "transfers and the defenses against them")
     if folder is not None:
         note(f"run: {folder / 'run.json'}; see it with `nrpurify report {folder}`")
     elif out is not None:
@@ -67,9 +67,14 @@ def run_and_show(plan: EvaluationPlan, out: Path | None, *, as_json: bool, **opt
 
 def show_accuracy(result: Mapping[str, Any]) -> None:
     """Print the accuracy of each victim under each condition, in percent."""
+    from nrpurify.evaluation.table import MISSING
+
     conditions = list(result["mean"])
     rows = {**result["victims"], "mean": result["mean"]}
-    cells = [[name, *(f"{100 * row[c]:.1f}" for c in conditions)] for name, row in rows.items()]
+    cells = [
+        [name, *(MISSING if row[c] is None else f"{100 * row[c]:.1f}" for c in conditions)]
+        for name, row in rows.items()
+    ]
     print_table(["accuracy, %", *(name.replace("_", " ") for name in conditions)], cells)
 
 

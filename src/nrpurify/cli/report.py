@@ -14,7 +14,7 @@ EXAMPLES = """Examples:
 
 nrpurify report runs/grid
 
-nrpurify report runs/grid --format latex --out tables.tex"""
+nrpurify report runs/grid --out tables.tex"""
 
 
 class FormatChoice(StrEnum):
@@ -34,10 +34,16 @@ def command(
         typer.Option(help="The file to write.", show_default="report.html (.md, .tex) in RUN_DIR"),
     ] = None,
     format: Annotated[
-        FormatChoice, typer.Option("--format", help="One self-contained page, or tables.")
-    ] = FormatChoice.HTML,
+        FormatChoice | None,
+        typer.Option(
+            "--format",
+            help="One self-contained page, or tables.",
+            show_default="by the ending of --out, else html",
+        ),
+    ] = None,
 ) -> None:
     """Report an evaluation: which defense helps against what, and what adaptive attacks leave."""
     from nrpurify.report import write_report
 
-    note(f"report: {write_report(folder, out, format=format.value)}")
+    path = write_report(folder, out, format=None if format is None else format.value)
+    note(f"report: {path}")

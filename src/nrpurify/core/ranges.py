@@ -35,6 +35,9 @@ POSITIVE = Range("a number above 0", lambda value: 0 < value < math.inf)
 SHARE = Range("a share from 0 to 1", lambda value: 0 <= value <= 1)
 DECAY = Range("a number from 0 to below 1", lambda value: 0 <= value < 1)
 BUDGET = Range("a value in (0, 1], such as 16/255", lambda value: 0 < value <= 1, hint_of_255)
+SEED = Range(
+    "a whole number from -2^63 to 2^64 - 1", lambda value: -(2**63) <= value < 2**64
+)  # as torch's generators take
 SOME = Range("at least one", lambda values: len(values) > 0)
 
 
@@ -84,6 +87,7 @@ CROPS: dict[str, Range] = {
     "eps": BUDGET,
     "holdout": DECAY,
     "checkpoint_every": at_least(1),
+    "seed": SEED,
 }
 """What all trainings on crops of photos have."""
 

@@ -238,10 +238,12 @@ def _classes(values: npt.NDArray[np.int64], table: ClassTable, path: Path) -> Te
     void = np.isin(values, table.void)
     unknown = values[~void & ((values < 0) | (values >= len(table.names)))]
     if unknown.size:
+        of_void = ", ".join(map(str, table.void))
         raise MaskError(
             "unknown value",
             f"{str(path)!r} has {unknown.size} pixels of unknown classes, such as "
-            f"{_shown(int(unknown[0]))}; expected 0 to {len(table.names) - 1} or void {table.void}",
+            f"{_shown(int(unknown[0]))}; expected 0 to {len(table.names) - 1}, or for "
+            f"void {of_void}",
         )
     return torch.from_numpy(np.where(void, IGNORED, values))
 

@@ -103,7 +103,8 @@ def _add(
         return
     seen.add(parsed)
     number, shares = parsed
-    name = classes[number] if 0 <= number < len(classes) else f"class {number}"
+    known = 0 <= number < len(classes)
+    name = classes[number] if known else f"class {number}; expected 0 to {len(classes) - 1}"
     if name not in labels:
         builder.problems.add("object left out, its class is unknown", f"{place} ({name})")
         return

@@ -145,15 +145,17 @@ class Evaluation:
                     save_cell(self.folder / "cells", cell, hits)
                 self._found.setdefault(place, []).append(cell)
                 self.cells = [one for key in sorted(self._found) for one in self._found[key]]
-                self._save([])
+                self._save([], total)
                 self.progress.finished(cell, len(self.cells), total, kept=kept)
 
-    def _save(self, strips: list[dict[str, Any]]) -> Run:
+    def _save(self, strips: list[dict[str, Any]], total: int = 0) -> Run:
+        """Write the run; of fewer results than ``total`` it says so."""
         warnings = [*_image_notes(self.measurement.setup.samples), *find_warnings(self.cells)]
         for warning in warnings:
             if warning["text"] not in self._warned:
                 self._warned.add(warning["text"])
                 self.progress.warned(warning)
+        warnings += _unfinished(len(self.cells), total)
         made = Run(tuple(self.cells), **self._head, warnings=warnings, strips=strips)
         if self.folder is not None:
             write_run(self.folder, made)
@@ -177,6 +179,11 @@ def _head(measurement: Measurement) -> dict[str, Any]:
         "left_out": samples.left_out,
         **provenance(seed=plan.seed, amp=plan.amp, device=measurement.setup.device),
     }
+
+
+def _unfinished(done: int, total: int) -> list[Warned]:
+    text = f"{done} of {total} results; the same command measures the others with --resume"
+    return [{"kind": "unfinished", "text": text, "cells": []}] if done < total else []
 
 
 def _image_notes(samples: Samples) -> list[Warned]:

@@ -13,30 +13,41 @@ CONDITIONS = ("clean", "attacked", "purified", "purified_clean")
 
 
 def is_simple(plan: EvaluationPlan) -> bool:
-    """Whether a plan has one attack at one budget and one defense, so that four words name all."""
+    """Whether a plan has one attack at one budget, one defense and no metric but accuracy."""
+    if plan.task != "classify" or not set(plan.metrics) <= {"accuracy"}:
+        return False
     behind = [spec for spec in plan.defenses if spec != "none"]
     budgets = [eps for attack in plan.attacks for eps in attack.eps or (0.0,)]
-    return plan.task == "classify" and len(behind) == len(budgets) == 1 and "none" in plan.defenses
+    return len(behind) == len(budgets) == 1 and "none" in plan.defenses
 
 
 def summarize(run: Run) -> dict[str, Any]:
     """A run of one attack and one defense as plain values, for JSON.
 
-    Keys: ``n``, ``settings``, ``victims`` (accuracy by condition), ``mean`` (over the victims),
-    ``intervals`` (95 %, Wilson), ``conditional_success`` (of the images that were right when clean)
-    and ``notes``. Conditions are ``clean``, ``attacked``, ``purified`` and ``purified_clean``.
+    Keys: ``n``, ``settings``, ``victims`` (accuracy by condition), ``mean`` (over the victims that
+    are no surrogate; None without such), ``intervals`` (95 %, Wilson), ``conditional_success`` (of
+    the images that were right when clean) and ``notes``. Conditions are ``clean``, ``attacked``,
+    ``purified`` and ``purified_clean``.
     """
     cells = [cell for cell in run.cells if cell.metric == "accuracy"]
     rows: dict[str, dict[str, Result]] = {}
     for cell in cells:
         rows.setdefault(cell.victim, {})[_condition(cell)] = cell
     accuracy = {name: _in_order(row, "value") for name, row in rows.items()}
+    counted = [
+        row
+        for row in rows.values()
+        if all(cell.settings.get("in_mean", True) for cell in row.values())
+    ]
     attacked = next((cell for cell in cells if cell.attack != "clean"), None)
     return {
         "n": run.images.get("n", 0),
         "settings": _settings(run, attacked),
         "victims": accuracy,
-        "mean": {c: sum(row[c] for row in accuracy.values()) / len(rows) for c in CONDITIONS},
+        "mean": {
+            c: sum(row[c].value for row in counted) / len(counted) if counted else None
+            for c in CONDITIONS
+        },
         "intervals": {
             name: {condition: list(ends) for condition, ends in _in_order(row, "interval").items()}
             for name, row in rows.items()

@@ -20,7 +20,7 @@ class Classifier(nn.Module):
     crop, the aspect ratio gives way). Images that input diversity, R&P or super-resolution made r
     times larger are seen at r times ``input_size``, unless ``fixed_size`` is set. Then the channels
     are put into the network's order and normalized by ``mean`` and ``std``, both of shape 3×1×1 in
-    units of [0, 1].
+    units of [0, 1]. The network gets them in the precision of its weights, and the logits have it.
 
     Args:
         network: Takes the preprocessed N×3×size×size and returns logits N×``num_classes``.
@@ -84,6 +84,8 @@ class Classifier(nn.Module):
         if self.check:
             check_range(images, f"the batch for {self.name}")
         shown = self.preprocess(images)
+        floats = (weight for weight in self.network.parameters() if weight.is_floating_point())
+        shown = shown.to(next(floats, shown).dtype)  # quantized weights are integers
         if self.origin:
             with naming_plugin(self.name, self.origin):
                 logits = call_with_rgb(self.network, shown)

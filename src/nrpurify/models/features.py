@@ -55,8 +55,8 @@ class FeatureExtractor(nn.Module):
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         """Features of N×3×H×W images in [0, 1], one N×... tensor a layer, in the layers' order."""
-        weight = next(self.network.parameters(), images)
-        images = self.normalize(images.to(weight.dtype))
+        floats = (weight for weight in self.network.parameters() if weight.is_floating_point())
+        images = self.normalize(images.to(next(floats, images).dtype))
         found = self._forward_chain(images) if self._is_chain else self._forward_hooked(images)
         missing = [name for name in self.layers if name not in found]
         if missing:

@@ -115,7 +115,8 @@ class OnnxNetwork(nn.Module):
                 warnings.simplefilter("ignore")
                 network = converter.ConvertModel(self._model, experimental=True)
             network = network.eval().requires_grad_(False).to(images.device)
-            with torch.no_grad():
+            # judged in fp32: in the bf16 of an attack no network is as near as AGREEMENT
+            with torch.no_grad(), torch.autocast(images.device.type, enabled=False):
                 answers = self._in_batches(lambda shown: self._scores(network, shown), images)
         except Exception as error:  # a converter may fail in nearly any way
             raise InputError(

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -59,9 +60,16 @@ def _read(file: Path) -> dict[str, Tensor]:
     for key in _WRAPPERS:
         if isinstance(found, Mapping) and isinstance(found.get(key), Mapping):
             found = found[key]
-    if not isinstance(found, Mapping) or not all(isinstance(v, Tensor) for v in found.values()):
-        raise WeightsError(f"{file} holds no state dict; expected names with a tensor each")
+    if not isinstance(found, Mapping) or not all(map(_is_named_tensor, found.items())):
+        raise WeightsError(f"{file} holds no state dict; expected names with a plain tensor each")
     return dict(found)
+
+
+def _is_named_tensor(item: tuple[Any, Any]) -> bool:
+    """Whether it is a name with a tensor that holds all its values, no sparse or empty one."""
+    name, value = item
+    plain = isinstance(value, Tensor) and value.layout == torch.strided and not value.is_meta
+    return isinstance(name, str) and plain
 
 
 def _mismatch(expected: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> str:
@@ -78,8 +86,13 @@ def _mismatch(expected: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> st
         ]
         return "; ".join(texts)
     for key, tensor in state.items():
-        if tensor.shape != expected[key].shape:
-            return f"{key} is {tuple(tensor.shape)}; expected {tuple(expected[key].shape)}"
-        if tensor.is_floating_point() and not tensor.isfinite().all():
-            return f"{key} has NaN or infinite values"
+        wanted = expected[key]
+        if tensor.shape != wanted.shape:
+            return f"{key} is {tuple(tensor.shape)}; expected {tuple(wanted.shape)}"
+        if not wanted.is_floating_point():
+            continue
+        if not tensor.is_floating_point():
+            return f"{key} is {tensor.dtype}; expected {wanted.dtype}"
+        if not tensor.to(wanted.dtype).isfinite().all():
+            return f"{key} has NaN or infinite values in {wanted.dtype}"
     return ""

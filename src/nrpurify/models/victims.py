@@ -260,7 +260,8 @@ def as_classifier(
         check=check,
     )
     if not frozen:
-        return classifier.train(network.training)
+        classifier.training = network.training  # not train(), which reaches the network's parts
+        return classifier
     return classifier.eval().requires_grad_(False)
 
 

@@ -61,6 +61,7 @@ class VisionTransformer(nn.Module):
         """Tokens N×(1 + H/14 · W/14)×384, the class token first."""
         x = self.patches(x)
         places = F.interpolate(self.positions.float(), x.shape[2:], mode="bicubic")
+        places = places.to(self.positions.dtype)
         tokens = (x + places).flatten(2).transpose(1, 2)
         first = (self.class_token + self.class_position).expand(len(x), -1, -1)
         out: Tensor = self.blocks(torch.cat([first.to(tokens.dtype), tokens], 1))

@@ -66,7 +66,7 @@ def render_run(run: Run, strips: Sequence[Strip] = (), drawings: Sequence[Drawin
         run=run,
         parts=[_part(run, kind) for kind in run.kinds()],
         misjudged=MISJUDGED,
-        places={cell.id: cell.place for cell in run.cells},
+        warnings=[(warning, _places(run, warning["cells"] or ())) for warning in run.warnings],
         cells=sorted(run.cells, key=lambda cell: rank(cell.threat)),
         columns=_columns(run.cells),
         papers=compare_with_paper(run),
@@ -85,6 +85,15 @@ def render_run(run: Run, strips: Sequence[Strip] = (), drawings: Sequence[Drawin
 def _part(run: Run, kind: tuple[str, str]) -> Part:
     shown = matrix(run, kind)
     return Part(name_of(kind), sentence(shown), shown, breakdowns(run, kind), plots(run, kind))
+
+
+def _places(run: Run, ids: Sequence[str]) -> list[tuple[str, str]]:
+    """Places and ids of some cells; of those that differ in their metric alone the first."""
+    known = {cell.id: (cell.place, cell.threat) for cell in run.cells}
+    first: dict[tuple[str, str], str] = {}
+    for one in ids:
+        first.setdefault(known.get(one, (one, "")), one)
+    return [(place, one) for (place, _), one in first.items()]
 
 
 def _about(run: Run) -> str:

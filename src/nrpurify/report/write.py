@@ -16,11 +16,12 @@ from nrpurify.report.run import Run, read_run
 from nrpurify.report.run_page import render_run
 
 Format = Literal["html", "markdown", "latex"]
-ENDINGS: dict[str, str] = {"html": ".html", "markdown": ".md", "latex": ".tex"}
+ENDINGS: dict[Format, str] = {"html": ".html", "markdown": ".md", "latex": ".tex"}
+_FORMATS = {ending: name for name, ending in ENDINGS.items()}
 
 
 def write_report(
-    folder: str | Path, out: str | Path | None = None, *, format: Format = "html"
+    folder: str | Path, out: str | Path | None = None, *, format: Format | None = None
 ) -> Path:
     """Report the run in ``folder`` and return the file that was written, atomically.
 
@@ -28,7 +29,7 @@ def write_report(
         folder: Where the evaluation left its ``run.json``.
         out: The file; by default ``report`` with the format's ending, in ``folder``.
         format: ``html``: one self-contained page. ``markdown``, ``latex``: its tables, the first
-            also with what the paper says.
+            also with what the paper says. By default that of the ending of ``out``, else ``html``.
 
     Raises:
         InputError: No such format, no run in ``folder``, or not what an evaluation writes.
@@ -36,6 +37,8 @@ def write_report(
         MissingExtraError: jinja2 is not installed (html).
         OSError: The file cannot be written.
     """
+    if format is None:
+        format = _FORMATS.get(Path(out or "").suffix, "html")
     if format not in ENDINGS:
         raise InputError(f"format is {format!r}; expected one of {', '.join(get_args(Format))}")
     run = read_run(folder)

@@ -14,7 +14,7 @@ from nrpurify.attacks.trained import PATTERN, save_pattern
 from nrpurify.core.files import check_writable
 from nrpurify.core.model_card import Card
 from nrpurify.core.progress import SILENT, Progress
-from nrpurify.core.ranges import BUDGET, POSITIVE, SOME, at_least, check
+from nrpurify.core.ranges import BUDGET, POSITIVE, SEED, SOME, at_least, check
 from nrpurify.models.features import feature_extractor
 from nrpurify.training.recipe import TrainingRecipe
 from nrpurify.training.run_folder import circumstances
@@ -61,6 +61,7 @@ class FffRecipe(TrainingRecipe):
             steps=at_least(1),
             step_size=POSITIVE,
             settled=at_least(0),
+            seed=SEED,
         )
 
 

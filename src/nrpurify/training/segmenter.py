@@ -15,7 +15,16 @@ from nrpurify.core.errors import DivergenceError, InputError
 from nrpurify.core.model_card import Card
 from nrpurify.core.progress import SILENT, Progress
 from nrpurify.core.random import random_integer, seeded
-from nrpurify.core.ranges import DECAY, POSITIVE, SOME, at_least, check, each, least_and_greatest
+from nrpurify.core.ranges import (
+    DECAY,
+    POSITIVE,
+    SEED,
+    SOME,
+    at_least,
+    check,
+    each,
+    least_and_greatest,
+)
 from nrpurify.data.masks import CAMVID, IGNORED, ClassTable, Pair, find_pairs
 from nrpurify.models.segmenters.checkpoint import ARCHITECTURE, load_segnet, save_segnet
 from nrpurify.models.segmenters.segnet import SegNetBasic
@@ -121,6 +130,7 @@ class SegNetRecipe(TrainingRecipe):
             norm_images=at_least(0),
             holdout=DECAY,
             checkpoint_every=at_least(1),
+            seed=SEED,
         )
 
     @property

@@ -47,7 +47,7 @@ def random_view(
     low, high = (math.log(s) for s in scale)
     factor = math.exp(uniform(low, high, generator))
     height, width = (
-        min(round(wanted / factor), side)
+        min(max(round(wanted / factor), 1), side)
         for wanted, side in zip(size, sample.mask.shape, strict=True)
     )
     top = random_integer(0, sample.mask.shape[0] - height, generator)
