@@ -73,6 +73,19 @@ def test_padding_to_the_same_size_moves_too():
     torch.testing.assert_close(found["boxes"], SQUARE[None], atol=1.0, rtol=0)
 
 
+def test_padding_is_followed_while_other_threads_draw():
+    protected = protect(as_detector(bright), "rp:passes=1")
+    others = [protected.defense.generator]
+
+    def draw(*_):
+        while others:
+            torch.rand(1, generator=others.pop())
+
+    protected.defense.register_forward_pre_hook(draw)
+    (found,) = protected([picture()])
+    torch.testing.assert_close(found["boxes"], SQUARE[None], atol=0.5, rtol=0)
+
+
 def test_the_draws_are_those_without_frames(images):
     alone, seen = defenses.make("rp:passes=1"), []
     protect(lambda batch: seen.append(batch) or batch.mean((2, 3)), "rp:passes=1")(images)

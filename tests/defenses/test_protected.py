@@ -274,6 +274,24 @@ def test_images_are_found_by_position_or_keyword(images):
         model()
 
 
+@pytest.mark.parametrize("nothing", [[], ()])
+def test_images_behind_an_empty_list_are_found(images, nothing):
+    model = protect(Texts(), Halve())
+    assert torch.equal(model(nothing, images)["seen"], images / 2)
+    assert torch.equal(model(nothing, pixel_values=list(images))["seen"][0], images[0] / 2)
+    assert model(nothing)["ids"] == []
+
+
+@pytest.mark.parametrize("kind", [torch.clone, list])
+def test_no_image_passes_undefended_unnoticed(images, kind):
+    left, right = kind(images), kind(images / 2)
+    with pytest.raises(InputError, match="pixel_values and mask both look like images"):
+        protect(Texts(), Halve())(pixel_values=left, mask=right)
+    found = protect(Texts(), Halve(), input="mask")(pixel_values=left, mask=right)
+    assert torch.equal(found["seen"][0], images[0])
+    assert torch.equal(found["mask"][0], images[0] / 4)
+
+
 def test_attributes_of_the_model_are_reachable_but_not_its_methods(images):
     model = protect(Texts(), lambda z: z / 2)
     assert model.config == {"labels": 3}

@@ -36,9 +36,11 @@ def test_protect_takes_the_file(exported, purifier, images):
     assert not defenses.get(str(exported.path)).info["differentiable"]
 
 
-def test_it_copies_travels_and_is_hashed(exported, images, tmp_path):
-    defense = defenses.make(str(exported.path))
+def test_it_copies_travels_and_is_hashed(exported, images, tmp_path, monkeypatch):
+    monkeypatch.chdir(exported.path.parent)
+    defense = defenses.make(exported.path.name)
     expected = defense(images)
+    monkeypatch.chdir(tmp_path)
     for other in (copy.deepcopy(defense), pickle.loads(pickle.dumps(defense))):
         assert torch.equal(other(images), expected)
     model = onnx.load(exported.path)
@@ -91,9 +93,15 @@ def with_a_model(model):
     )
 
 
+def damaged(model):
+    weight = max(model.graph.initializer, key=lambda one: len(one.raw_data))
+    weight.raw_data = weight.raw_data[:-1] + bytes([weight.raw_data[-1] ^ 64])
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
+        (damaged, "p.onnx is damaged: its weights do not have the hash that it names"),
         (external, "reads weights from other files"),
         (foreign, "was not written by nrpurify export"),
         (with_a_model, "holds a purifier and a classifier"),

@@ -47,6 +47,35 @@ def test_a_processor_that_purifies_first(processor, defense, picture):
     assert purifying.image_mean == processor.image_mean
     with pytest.raises(InputError, match=r"the text 'cat.jpg'; expected a loaded image"):
         purifying("cat.jpg")
+    torch.testing.assert_close(
+        purifying.preprocess(picture, return_tensors="pt")["pixel_values"], expected
+    )
+
+
+class Chat:
+    """As a processor of images, text and videos; it returns the images that it was given."""
+
+    def __init__(self, image_processor):
+        self.image_processor = image_processor
+
+    def __call__(self, images=None, text=None, videos=None):
+        return images
+
+    def apply_chat_template(self, messages):
+        return self(images=[message["image"] for message in messages], text="")
+
+
+def test_no_way_around_the_defense(processor, defense, picture):
+    purifying, clean = (
+        PurifyingProcessor(Chat(processor), defense),
+        defend_picture(defense, picture),
+    )
+    assert purifying.apply_chat_template([{"image": picture}]) == [clean] == purifying([picture])
+    found = purifying.image_processor(picture)["pixel_values"][0]
+    assert np.array_equal(found, processor(clean)["pixel_values"][0])
+    with pytest.raises(InputError, match="videos= would pass undefended"):
+        purifying(text="what is it?", videos=[picture])
+    assert not hasattr(purifying, "preprocess")
 
 
 @pytest.mark.filterwarnings("default")

@@ -58,6 +58,9 @@ def test_purify_has_no_gradients_and_checks_its_images():
         purifier.purify(images.detach() * 255)
     with pytest.raises(InputError, match="add a batch dimension"):
         purifier.purify(images[0])
+    for call in (purifier, purifier.purify, purifier.score):
+        with pytest.raises(InputError, match=r"torch.uint8; expected floats: divide uint8 by 255"):
+            call(images.detach().byte())
 
 
 def test_bf16_is_near():

@@ -87,6 +87,15 @@ def test_files_keep_it_and_the_hash_sees_it(tmp_path, changed, images):
     assert weights_hash("x", changed) != weights_hash("x", strong)
 
 
+def test_a_state_that_is_loaded_brings_its_strength(changed, images):
+    strong = Purifier(changed.network, changed.card, Strength(1.5, 1.25))
+    plain = Purifier(changed.network, changed.card, Strength(1, 1))
+    for given, taken in ((strong, plain), (changed, strong)):
+        expected = given(images)
+        taken.load_state_dict(given.state_dict())
+        assert torch.equal(taken(images), expected)
+
+
 def test_users_decide(tmp_path, changed, images):
     file = tmp_path / "p.safetensors"
     save_purifier(Purifier(changed.network, changed.card, Strength(1.5, 1.25)), file)

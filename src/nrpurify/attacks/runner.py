@@ -25,7 +25,7 @@ from nrpurify.core.checkpoint import read_carded
 from nrpurify.core.errors import InputError
 from nrpurify.core.groups import GroupSize, in_fixed_groups
 from nrpurify.core.hashing import pixels_hash
-from nrpurify.core.precision import Amp, autocast
+from nrpurify.core.precision import Amp, autocast, weights_dtype
 from nrpurify.core.random import derive_generator
 from nrpurify.models import features
 from nrpurify.models.features import FeatureExtractor, check_layers
@@ -304,12 +304,12 @@ class AttackRunner:
 
 def answer_and_gradient(network: nn.Module, images: Tensor, amp: Amp) -> list[Tensor]:
     """A network's outputs for N×3×H×W images, and the gradient of a weighted sum of each row."""
-    weight = next(network.parameters(), images)
+    dtype = weights_dtype(network, images)
     found: list[Tensor] = []
 
     def objective(point: Tensor) -> Tensor:
         with autocast(point.device, amp):
-            answer = ask(network, point.to(weight.dtype))
+            answer = ask(network, point.to(dtype))
         found.extend([answer] if isinstance(answer, Tensor) else answer)
         return torch.stack([_weighted(one) for one in found]).sum(0)
 

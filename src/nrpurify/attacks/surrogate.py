@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from nrpurify.core.errors import InputError
+from nrpurify.core.precision import weights_dtype
 
 Model = Callable[[Tensor], Tensor]
 """A classifier, usually a module: N×3×H×W images in [0, 1] to N×classes logits."""
@@ -152,8 +153,8 @@ def classify(model: Model, images: Tensor) -> Tensor:
     Raises:
         InputError: The model's output is not N×classes, or it has a single class.
     """
-    weight = next(model.parameters(), images) if isinstance(model, nn.Module) else images
-    answer = ask(model, images.to(weight.dtype) if weight.is_floating_point() else images)
+    dtype = weights_dtype(model, images) if isinstance(model, nn.Module) else images.dtype
+    answer = ask(model, images.to(dtype))
     if not isinstance(answer, Tensor) or answer.ndim != 2 or len(answer) != len(images):
         shape = tuple(answer.shape) if isinstance(answer, Tensor) else type(answer).__name__
         raise InputError(

@@ -11,7 +11,7 @@ from functools import cache
 from typing import Any, Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from nrpurify.core.errors import InputError
@@ -25,6 +25,19 @@ _KEPT, _LARGEST = 512 * 2**20, 31 * 2**20
 def at_least_fp32(values: Tensor) -> Tensor:
     """Half precision as fp32; fp32 and fp64 as they are."""
     return values.float() if values.dtype in HALF else values
+
+
+def weights_dtype(network: nn.Module, images: Tensor) -> torch.dtype:
+    """The precision in which ``network`` takes images: that of its first floating-point weight.
+
+    Quantized weights are integers, so they do not decide.
+
+    Args:
+        network: Any module.
+        images: Their own precision serves where no weight decides.
+    """
+    weights = (weight for weight in network.parameters() if weight.is_floating_point())
+    return next(weights, images).dtype
 
 
 def bf16_is_fast(device: torch.device) -> bool:

@@ -66,6 +66,8 @@ def find_images(
 ) -> Found:
     """Find the images: the argument ``name``, else the first that looks like images.
 
+    An empty list is taken for images only where nothing else looks like them.
+
     Args:
         model: Whose arguments they are.
         args: By position.
@@ -73,12 +75,14 @@ def find_images(
         name: None where it is not known.
 
     Raises:
-        InputError: There are none.
+        InputError: There are none, or other RGB images of their kind, which would pass undefended.
     """
     if name is not None:
         return _named(model, args, kwargs, name)
     given: list[tuple[int | str, Any]] = [*enumerate(args), *kwargs.items()]
-    place = next((key for key, value in given if _looks_like_images(value)), None)
+    alike = [(key, value) for key, value in given if _looks_like_images(value)]
+    full = [key for key, value in alike if isinstance(value, Tensor) or value]
+    place = next(iter(full), alike[0][0] if alike else None)
     if place is None:  # wrong images get a better message than none
         place = next((key for key, value in given if isinstance(value, Tensor)), None)
     if place is None:
@@ -87,8 +91,24 @@ def find_images(
             f"no images among the arguments ({kinds}); expected a tensor N×3×H×W or a list of "
             "3×H×W, by position or keyword"
         )
-    value = args[place] if isinstance(place, int) else kwargs[place]
-    return Found(value, place, args, kwargs)
+    found = Found(args[place] if isinstance(place, int) else kwargs[place], place, args, kwargs)
+    is_tensor = isinstance(found.images, Tensor)
+    pairs = [(key, value) for key, value in alike if isinstance(value, Tensor) == is_tensor]
+    rgb = [key for key, value in pairs if _is_rgb(value)]
+    if place in rgb and len(rgb) > 1:
+        names = [key if isinstance(key, str) else f"argument {key + 1}" for key in rgb]
+        raise InputError(
+            f"{' and '.join(names)} {'both' if len(rgb) == 2 else 'all'} look like images, of "
+            "which one would be defended; name it with input=, and defend the others yourself: "
+            "protected.defense(images)"
+        )
+    return found
+
+
+def _is_rgb(value: Any) -> bool:
+    """Whether what looks like images has three channels of floats, as masks and the like do not."""
+    first = value if isinstance(value, Tensor) else next(iter(value), None)
+    return first is not None and first.is_floating_point() and first.shape[-3] == 3
 
 
 def _looks_like_images(value: Any) -> bool:

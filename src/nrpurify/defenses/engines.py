@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import sys
@@ -90,21 +91,39 @@ class _Onnx:
         except ImportError as error:
             raise MissingExtraError(error.name or "onnxruntime", "export") from error
         content = path.read_bytes()
-        stored = onnx.load_model_from_string(content).graph.initializer
+        model = onnx.load_model_from_string(content)
+        stored = model.graph.initializer
         if any(one.data_location == onnx.TensorProto.EXTERNAL for one in stored):
             raise WeightsError(f"{path} reads weights from other files; expected one file")
+        texts = {entry.key: entry.value for entry in model.metadata_props}
+        self.about = _described(path, texts.get(KEY))
+        if texts.get(WEIGHTS_HASH) not in (None, onnx_hash(model)):  # None: of an older file
+            raise WeightsError(
+                f"{path} is damaged: its weights do not have the hash that it names; copy or "
+                "export it again"
+            )
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = torch.get_num_threads()
         options.log_severity_level = 3
         self._session = onnxruntime.InferenceSession(
             content, options, providers=["CPUExecutionProvider"]
         )
-        self.about = _described(path, self._session.get_modelmeta().custom_metadata_map.get(KEY))
         self._input = self._session.get_inputs()[0].name
 
     def __call__(self, images: Array) -> Array:
         found: Array = self._session.run(None, {self._input: images})[0]
         return found
+
+
+def onnx_hash(model: Any) -> str:
+    """sha256 over names, types, shapes and bytes of an ONNX model's weights, as they lie in it."""
+    from onnx import numpy_helper
+
+    digest = hashlib.sha256()
+    for weight in model.graph.initializer:
+        digest.update(f"{weight.name} {weight.data_type} {tuple(weight.dims)}\n".encode())
+        digest.update(numpy_helper.to_array(weight).tobytes())
+    return digest.hexdigest()
 
 
 class _OpenVino:

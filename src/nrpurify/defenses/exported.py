@@ -36,7 +36,7 @@ class ExportedPurifier(Opaque):
 
     def __init__(self, path: str | Path) -> None:
         super().__init__()
-        self.path = Path(path)
+        self.path = Path(path).absolute()  # copies open it again, in whatever folder they are
         self._engine: Engine | None = open_engine(path)
         self.about = dict(self._engine.about)
         if self.about["kind"] != "purifier":

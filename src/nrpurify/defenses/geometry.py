@@ -146,17 +146,10 @@ def _within(outer: Tensor, inner: Tensor) -> Tensor:
 
 
 def _follow_padding(defense: RandomPad, images: Tensor) -> tuple[Tensor, Tensor]:
-    """Pad white images by the same draws: where they are not black lie the images."""
-    source = defense.generator or torch.default_generator
-    state = source.get_state()
-    padded = defense(images)
-    source.set_state(state)
-    filled = defense(torch.ones_like(images))[:, 0] > 0
-    across, down = filled.any(1).double(), filled.any(2).double()
-    left, top = across.argmax(1), down.argmax(1)
-    places = torch.stack([left, top, left + across.sum(1), top + down.sum(1)], 1)
-    high, wide = filled.shape[1:]
-    return padded, (places / places.new_tensor([wide, high, wide, high])).cpu()
+    draws = [defense.draw() for _ in images]
+    corners = [(left, top, left + side, top + side) for side, left, top in draws]
+    places = torch.tensor(corners, device="cpu").double().reshape(-1, 4)
+    return defense(images, draws), places / defense.high
 
 
 def bring_back(answer: Any, frames: Sequence[Frame]) -> Any:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
@@ -9,6 +11,9 @@ from torch import Generator, Tensor
 from nrpurify.core.errors import InputError
 from nrpurify.defenses.randomness import Combine, RandomDefense
 from nrpurify.defenses.registry import register_defense
+
+Draw = tuple[int, int, int]
+"""Of an image: its new side, and how many pixels lie left of it and above it."""
 
 
 @register_defense("rp", source="Xie et al., 2018")
@@ -44,14 +49,27 @@ class RandomPad(RandomDefense):
             raise InputError(f"low is {low} and high {high}; expected 1 <= low < high")
         self.low, self.high = low, high
 
-    def forward(self, images: Tensor) -> Tensor:
-        """N×3×H×W images in [0, 1] to N×3×high×high, differentiable."""
-        return torch.cat([self._place(image) for image in torch.split(images, 1)])
+    def forward(self, images: Tensor, draws: Sequence[Draw] | None = None) -> Tensor:
+        """N×3×H×W images in [0, 1], also none, to N×3×high×high, differentiable.
 
-    def _place(self, image: Tensor) -> Tensor:
+        Args:
+            images: N×3×H×W in [0, 1].
+            draws: One an image; None draws anew.
+        """
+        if not len(images):
+            return images.new_empty(0, images.shape[1], self.high, self.high)
+        draws = draws or [self.draw() for _ in images]
+        pairs = zip(torch.split(images, 1), draws, strict=True)
+        return torch.cat([self._place(image, *draw) for image, draw in pairs])
+
+    def draw(self) -> Draw:
+        """What :meth:`forward` does to one image."""
         side = self.integer(self.low, self.high - 1)
         rest = self.high - side
-        left, top = self.integer(0, rest), self.integer(0, rest)
+        return side, self.integer(0, rest), self.integer(0, rest)
+
+    def _place(self, image: Tensor, side: int, left: int, top: int) -> Tensor:
+        rest = self.high - side
         resized = F.interpolate(image, (side, side), mode="nearest")
         return F.pad(resized, (left, rest - left, top, rest - top))
 

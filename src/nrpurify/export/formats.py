@@ -19,7 +19,14 @@ from torch.export import ExportedProgram
 from nrpurify.core.errors import InputError, MissingExtraError, first_line
 from nrpurify.core.files import atomic_path
 from nrpurify.core.hashing import file_hash
-from nrpurify.defenses.engines import KEY, WEIGHTS_HASH, Array, import_openvino, open_engine
+from nrpurify.defenses.engines import (
+    KEY,
+    WEIGHTS_HASH,
+    Array,
+    import_openvino,
+    onnx_hash,
+    open_engine,
+)
 
 About = Mapping[str, Any]
 Run = Callable[[Array], Array]
@@ -72,7 +79,8 @@ def written(
         return
     with atomic_path(path) as temporary:
         if format == "onnx":
-            temporary.write_bytes(_to_onnx(program, about, output).SerializeToString())
+            model = _with_hash(_to_onnx(program, about, output))
+            temporary.write_bytes(model.SerializeToString())
             yield open_engine(temporary)
         else:
             with _silence():
@@ -120,6 +128,15 @@ def _to_onnx(program: ExportedProgram, about: About, output: str) -> Any:
     model.producer_name, model.producer_version = "nrpurify", str(about["nrpurify"])
     entry = model.metadata_props.add()
     entry.key, entry.value = KEY, json.dumps(about)
+    return model
+
+
+def _with_hash(model: Any) -> Any:
+    """An ONNX model that names the hash of its weights."""
+    from onnx import helper
+
+    texts = {entry.key: entry.value for entry in model.metadata_props}
+    helper.set_model_props(model, {**texts, WEIGHTS_HASH: onnx_hash(model)})
     return model
 
 

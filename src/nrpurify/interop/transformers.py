@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from types import MethodType
 from typing import Any
 
 import torch
@@ -17,7 +19,9 @@ from nrpurify.interop.pictures import defend_picture
 class PurifyingProcessor:
     """An image processor, or a processor of images and text, behind a defense.
 
-    It takes its place in pipelines; all that it does not have itself is the processor's.
+    It takes its place in pipelines; all that it does not have itself is the processor's. Images
+    are purified too on their way through ``preprocess``, ``apply_chat_template`` and the
+    ``image_processor`` of a processor.
 
     >>> pipeline = transformers.pipeline(
     ...     "image-classification", model=model, image_processor=PurifyingProcessor(processor)
@@ -44,13 +48,19 @@ class PurifyingProcessor:
         """What the processor makes of the purified images.
 
         Raises:
-            InputError: An image that is no Pillow image, numpy array or tensor, or is out of range.
+            InputError: An image that is no Pillow image, numpy array or tensor, or is out of range;
+                or ``videos=``.
         """
+        return self._ask(self.processor, *args, **kwargs)
+
+    def _ask(self, processor: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        if kwargs.get("videos") is not None:
+            raise InputError("videos= would pass undefended; give their frames as images=")
         if args:
             args = (self._defend(args[0]), *args[1:])
         elif kwargs.get("images") is not None:
             kwargs["images"] = self._defend(kwargs["images"])
-        return self.processor(*args, **kwargs)
+        return processor(*args, **kwargs)
 
     def _defend(self, given: Any) -> Any:
         if isinstance(given, str | bytes):
@@ -62,4 +72,11 @@ class PurifyingProcessor:
     def __getattr__(self, name: str) -> Any:
         if name == "processor":  # before it is set, as while unpickling
             raise AttributeError(name)
-        return getattr(self.processor, name)
+        found = getattr(self.processor, name)
+        if name == "preprocess":
+            return partial(self._ask, found)
+        if name == "image_processor":
+            return PurifyingProcessor(found, self.defense)
+        if name == "apply_chat_template":
+            return MethodType(found.__func__, self)  # it calls the processor with the images
+        return found

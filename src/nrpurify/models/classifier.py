@@ -6,6 +6,7 @@ from torch import Tensor, nn
 from nrpurify.core.callables import call_with_rgb
 from nrpurify.core.errors import InputError
 from nrpurify.core.images import check_range, check_shape
+from nrpurify.core.precision import weights_dtype
 from nrpurify.core.registry import naming_plugin
 from nrpurify.core.resizing import resize
 from nrpurify.core.scale import seen_size
@@ -84,8 +85,7 @@ class Classifier(nn.Module):
         if self.check:
             check_range(images, f"the batch for {self.name}")
         shown = self.preprocess(images)
-        floats = (weight for weight in self.network.parameters() if weight.is_floating_point())
-        shown = shown.to(next(floats, shown).dtype)  # quantized weights are integers
+        shown = shown.to(weights_dtype(self.network, shown))
         if self.origin:
             with naming_plugin(self.name, self.origin):
                 logits = call_with_rgb(self.network, shown)

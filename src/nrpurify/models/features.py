@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from nrpurify import weights
 from nrpurify.core.errors import InputError
+from nrpurify.core.precision import weights_dtype
 from nrpurify.core.preprocessing import Normalize
 from nrpurify.core.registry import near_matches
 from nrpurify.models.registry import BODIES
@@ -55,8 +56,7 @@ class FeatureExtractor(nn.Module):
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         """Features of N×3×H×W images in [0, 1], one N×... tensor a layer, in the layers' order."""
-        floats = (weight for weight in self.network.parameters() if weight.is_floating_point())
-        images = self.normalize(images.to(next(floats, images).dtype))
+        images = self.normalize(images.to(weights_dtype(self.network, images)))
         found = self._forward_chain(images) if self._is_chain else self._forward_hooked(images)
         missing = [name for name in self.layers if name not in found]
         if missing:

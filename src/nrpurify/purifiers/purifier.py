@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable
 from concurrent.futures import Executor
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -95,15 +96,29 @@ class Purifier(nn.Module):
         self.network = network
         self.card = card
         self.scale = int(getattr(network, "scale", 1))
-        self._as_is = strength == PLAIN
-        self._columns = 1 if strength.coarse == strength.fine else 2
+        self._note(strength)
         if self.scale != 1 and not self._as_is:
             raise InputError(f"a network that enlarges images was given {strength}; it takes 1")
         self.register_buffer("strength", strength.to_tensor())
         self.gate = gate
 
+    def _note(self, strength: Strength) -> None:
+        """What :meth:`forward` needs of the strength, without reading it from the device."""
+        self._as_is = strength == PLAIN
+        self._columns = 1 if strength.coarse == strength.fine else 2
+
+    def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
+        super()._load_from_state_dict(*args, **kwargs)
+        self._note(Strength.from_tensor(self.strength))
+
     def forward(self, images: Tensor) -> Tensor:
-        """Purify N×3×H×W images in [0, 1], also none; differentiable, output clamped to [0, 1]."""
+        """Purify N×3×H×W images in [0, 1], also none; differentiable, output clamped to [0, 1].
+
+        Raises:
+            InputError: Images that are no floats.
+        """
+        if not images.is_floating_point():
+            raise InputError(f"images is {images.dtype}; expected floats: divide uint8 by 255")
         if images.shape[0] == 0:
             height, width = (self.scale * side for side in images.shape[-2:])
             return images.new_empty(0, 3, height, width)

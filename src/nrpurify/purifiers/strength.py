@@ -51,7 +51,7 @@ class Strength:
 
     def to_tensor(self) -> Tensor:
         """Both factors, coarse first."""
-        return torch.tensor([self.coarse, self.fine], device="cpu")
+        return torch.tensor([self.coarse, self.fine], device="cpu", dtype=torch.float32)
 
     @classmethod
     def from_tensor(cls, factors: Tensor) -> Strength:
