@@ -328,6 +328,8 @@ def test_formats_of_outputs(run, photos, tmp_path, tiny_file, name, extra, kind)
     ("dst", "extra", "message"),
     [
         ("x.bmp", (), "expected a name in .jpeg, .jpg, .png, .webp"),
+        ("x.tar", (), "expected a name in .jpeg, .jpg, .png, .webp"),
+        ("x", ("--address", "h:1"), "--address is of a Ray cluster; give --engine ray with it"),
         ("x.png", ("--format", "webp"), "differ"),
         ("-", ("--json",), "--json too"),
     ],
@@ -337,6 +339,14 @@ def test_destinations_that_cannot_be(run, photos, tmp_path, tiny_file, dst, extr
     code, _, err = run("purify", photos / "a.png", dst, "--purifier", tiny_file, *extra)
     assert code == 2
     assert message in err
+
+
+def test_a_tar_file_does_not_become_an_image(run, photos, tmp_path, tiny_file):
+    with tarfile.open(tmp_path / "x.tar", "w") as archive:
+        archive.add(photos / "a.png", "a.png")
+    code, _, err = run("purify", tmp_path / "x.tar", tmp_path / "y.png", "--purifier", tiny_file)
+    assert code == 2
+    assert "expected a name in .tar" in err
 
 
 def test_standard_input_and_output(photos, tmp_path, tiny_file, monkeypatch, capsysbinary):

@@ -176,16 +176,17 @@ def _named_file(sources: Sequence[str | Path], dst: str, overwrite: bool) -> boo
     """Whether ``dst`` names one output rather than a folder."""
     path = Path(dst)
     container = CONTAINERS.get(Path(sources[0]).suffix.lower())
-    named = CONTAINERS if container else _IMAGE_NAMES
-    if dst.endswith(("/", os.sep)) or path.is_dir() or path.suffix.lower() not in named:
+    suffix = path.suffix.lower()
+    names_file = suffix in _IMAGE_NAMES or suffix in CONTAINERS
+    if dst.endswith(("/", os.sep)) or path.is_dir() or not names_file:
         return False
     if len(sources) > 1 or not Path(sources[0]).is_file():
         raise InputError(
             f"{dst!r} names one file and the source is more than one; end it in / for a folder"
         )
-    if container and CONTAINERS[path.suffix.lower()] != container:
+    if container and CONTAINERS.get(suffix) != container:
         raise InputError(f"{dst!r}: expected a name in {_CONTAINER_SUFFIXES[container]}")
-    if not container and path.suffix.lower() not in _FORMATS:
+    if not container and suffix not in _FORMATS:
         raise InputError(f"{dst!r}: expected a name in {', '.join(sorted(_FORMATS))}")
     if os.path.lexists(path) and not overwrite:
         raise InputError(f"the destination {dst!r} is there already{REPLACE_FILE}")

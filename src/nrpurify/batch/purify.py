@@ -113,7 +113,9 @@ def purify_folder(
     if engine not in ("threads", "ray"):
         raise InputError(f"engine is {engine!r}; expected 'threads' or 'ray'")
     if address is not None and engine != "ray":
-        raise InputError("address is of a Ray cluster; expected engine 'ray' with it")
+        raise InputError(
+            "--address is of a Ray cluster; give --engine ray with it (in Python engine='ray')"
+        )
     for name, value in (("workers", workers), ("batch", batch)):
         if value is not None and value < 1:
             raise InputError(f"{name} is {value}; expected at least 1")

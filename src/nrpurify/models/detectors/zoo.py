@@ -88,7 +88,7 @@ def torchvision_detector(name: str, *, pretrained: bool = True) -> AnyDetector:
     network, _ = torchvision_network(
         name,
         "detector",
-        "a detector that needs no hub: coco_ssd, centernet",
+        "a detector that needs no hub: coco_ssd, centernet (both without masks)",
         pretrained=pretrained,
         family="detection",
         weights_backbone=None,
