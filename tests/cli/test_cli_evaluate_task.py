@@ -297,7 +297,7 @@ def test_a_surrogate_that_a_defense_has_seen_is_told(run, frames, monkeypatch):
     code, text, err = run(*args)
     assert code == 0, err
     (warning,) = json.loads(text)["warnings"]
-    assert warning["text"].startswith("median was trained on features of vgg16, which is victim")
+    assert warning["text"].startswith("median was trained on features of vgg16, a surrogate here")
     assert len(warning["cells"]) == 2
     assert "seen in training" in err
 

@@ -173,9 +173,10 @@ def _seen_in_training(cells: Sequence[Cell]) -> Iterator[Warned]:
         ):
             users = [cell for cell in group if _uses(cell, name)]
             if users:
+                is_victim = any(same_network(name, cell["victim"]) for cell in users)
                 text = (
-                    f"{defense} was trained on features of {name}, which is victim or surrogate "
-                    "here: not unseen"
+                    f"{defense} was trained on features of {name}, a "
+                    f"{'victim' if is_victim else 'surrogate'} here: it is no unseen network"
                 )
                 yield _warn("seen in training", text, users)
 
