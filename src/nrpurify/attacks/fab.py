@@ -14,7 +14,6 @@ from nrpurify.attacks.losses import lead, margin
 from nrpurify.attacks.problem import AttackProblem
 from nrpurify.attacks.registry import register_attack
 from nrpurify.attacks.restarts import Attempt, Watch, best_of
-from nrpurify.core.errors import InputError
 
 
 @register_attack("fab-t", source="Croce & Hein, 2020", targeted=False)
@@ -36,7 +35,12 @@ class FABT(Attack):
         beta: Share, in (0, 1), of the change that is kept after a misclassification.
     """
 
-    ranges: ClassVar = {"classes": COUNT}
+    ranges: ClassVar = {
+        "classes": COUNT,
+        "alpha_max": (lambda value: 0 <= value <= 1, "a value in [0, 1]"),
+        "eta": (lambda value: value >= 1, "at least 1"),
+        "beta": (lambda value: 0 < value < 1, "a value in (0, 1)"),
+    }
 
     steps: int = 100
     restarts: int = 1
@@ -44,17 +48,6 @@ class FABT(Attack):
     alpha_max: float = 0.1
     eta: float = 1.05
     beta: float = 0.9
-
-    def __post_init__(self) -> None:
-        """Check the shares too."""
-        super().__post_init__()
-        for name, fits, expected in (
-            ("alpha_max", 0 <= self.alpha_max <= 1, "a value in [0, 1]"),
-            ("eta", self.eta >= 1, "at least 1"),
-            ("beta", 0 < self.beta < 1, "a value in (0, 1)"),
-        ):
-            if not fits:
-                raise InputError(f"{name} is {getattr(self, name)}; expected {expected}")
 
     def perturb(self, problem: AttackProblem) -> Tensor:
         """The best of the attempts."""

@@ -211,9 +211,19 @@ def check_images(images: Tensor, name: str = "images", *, advice: str = _NORMALI
         raise InputError(
             f"{name} has shape {tuple(images.shape)}; expected N×3×H×W with at least one image"
         )
+    check_floats(images, name)
+    check_range(images, name, advice=advice)
+
+
+def check_floats(images: Tensor, name: str = "images") -> None:
+    """Check that `images` has a floating-point type.
+
+    Raises:
+        InputError: it has another, such as uint8.
+
+    """
     if not images.is_floating_point():
         raise InputError(f"{name} is {images.dtype}; expected floats: divide uint8 by 255")
-    check_range(images, name, advice=advice)
 
 
 def check_shape(images: Tensor, name: str = "images") -> None:

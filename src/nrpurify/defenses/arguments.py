@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from nrpurify.core.errors import InputError
-from nrpurify.core.images import check_range, check_shape
+from nrpurify.core.images import check_floats, check_range, check_shape
 from nrpurify.core.tracing import has_values
 
 Images = Tensor | list[Tensor]
@@ -160,8 +160,7 @@ def _check(
     images: Tensor, name: str, undo: Callable[[Tensor], Tensor] | None, normalizes: bool
 ) -> None:
     check_shape(images, name)
-    if not images.is_floating_point():
-        raise InputError(f"{name} is {images.dtype}; expected floats: divide uint8 by 255")
+    check_floats(images, name)
     if not has_values(images):
         return
     if undo is None:

@@ -54,7 +54,7 @@ class RandomPad(RandomDefense):
 
         Args:
             images: N×3×H×W in [0, 1].
-            draws: One an image; None draws anew.
+            draws: One for each image; None makes new ones.
         """
         if not len(images):
             return images.new_empty(0, images.shape[1], self.high, self.high)

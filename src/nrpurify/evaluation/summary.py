@@ -24,10 +24,10 @@ def is_simple(plan: EvaluationPlan) -> bool:
 def summarize(run: Run) -> dict[str, Any]:
     """A run of one attack and one defense as plain values, for JSON.
 
-    Keys: ``n``, ``settings``, ``victims`` (accuracy by condition), ``mean`` (over the victims that
-    are no surrogate; None without such), ``intervals`` (95 %, Wilson), ``conditional_success`` (of
-    the images that were right when clean) and ``notes``. Conditions are ``clean``, ``attacked``,
-    ``purified`` and ``purified_clean``.
+    Keys: ``n``, ``settings``, ``victims`` (accuracy by condition), ``mean`` (over the victims
+    except the surrogate; None if there is no other), ``intervals`` (95 %, Wilson),
+    ``conditional_success`` (of the images that were right when clean) and ``notes``. Conditions
+    are ``clean``, ``attacked``, ``purified`` and ``purified_clean``.
     """
     cells = [cell for cell in run.cells if cell.metric == "accuracy"]
     rows: dict[str, dict[str, Result]] = {}

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from nrpurify.core.errors import InputError
-from nrpurify.core.images import as_floats, check_images, to_uint8
+from nrpurify.core.images import as_floats, check_floats, check_images, to_uint8
 from nrpurify.core.model_card import Card
-from nrpurify.core.precision import Amp, autocast, keep_freed_memory
+from nrpurify.core.precision import Amp, autocast, keep_freed_memory, weights_dtype
 from nrpurify.core.tracing import has_values
 from nrpurify.purifiers.gate import Gate
 from nrpurify.purifiers.strength import PLAIN, WINDOW, Strength, apply_strength
@@ -115,10 +115,9 @@ class Purifier(nn.Module):
         """Purify N×3×H×W images in [0, 1], also none; differentiable, output clamped to [0, 1].
 
         Raises:
-            InputError: Images that are no floats.
+            InputError: The images have another type, such as uint8.
         """
-        if not images.is_floating_point():
-            raise InputError(f"images is {images.dtype}; expected floats: divide uint8 by 255")
+        check_floats(images)
         if images.shape[0] == 0:
             height, width = (self.scale * side for side in images.shape[-2:])
             return images.new_empty(0, 3, height, width)
@@ -126,8 +125,7 @@ class Purifier(nn.Module):
             side = min(images.shape[-2:])
             if side < self.smallest:
                 _log_small_images(side)
-        weight = next(self.network.parameters(), images)
-        given = images.contiguous().to(weight.dtype)
+        given = images.contiguous().to(weights_dtype(self.network, images))
         purified = self._apply_network(given)
         if not self._as_is:
             purified = apply_strength(given, purified, self._factors(given, purified))
@@ -243,8 +241,7 @@ class Purifier(nn.Module):
             if _is_large(images, tile, halo):
                 purified = self._network_tiled(images, tile, halo, amp, None)
             else:
-                weight = next(self.network.parameters(), images)
-                purified = self._apply_network(images.to(weight.dtype))
+                purified = self._apply_network(images.to(weights_dtype(self.network, images)))
             if self.gate is not None:
                 return self.gate.logits(images, purified).float()
         correction = (purified.clamp(0, 1) - images).float().flatten(1)
@@ -273,7 +270,7 @@ class Purifier(nn.Module):
         return torch.cat(purified)
 
     def _dtype(self, images: Tensor) -> torch.dtype:
-        return next(self.network.parameters(), as_floats(images[..., :1, :1])).dtype
+        return weights_dtype(self.network, as_floats(images[..., :1, :1]))
 
     def _network_tiled(
         self, images: Tensor, tile: int, halo: int, amp: Amp, executor: Executor | None
