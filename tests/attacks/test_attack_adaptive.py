@@ -62,6 +62,11 @@ def test_an_ensemble_answers_the_mean_of_the_logits(images):
     torch.testing.assert_close(Ensemble(first, second)(images), expected)
 
 
+def test_a_list_of_members_is_refused_with_the_way_to_write_it():
+    with pytest.raises(InputError, match=r"is a list; .*Ensemble\(first, second\)"):
+        Ensemble([Flat(0), Flat(1)])
+
+
 def test_members_may_differ_in_input_size_and_precision(classifier, images, labels):
     small, large, double = (
         Classifier(network, name=str(size), num_classes=5, preprocessing=sized)

@@ -59,3 +59,13 @@ def test_smoother_filters_channels_apart_and_pads_with_zeros():
     assert corner[0, 0, 2, 2].item() == pytest.approx(1)
     assert corner[0, 0, 0, 0] < 1
     assert smoother(kernel)(impulse.double()).dtype == torch.float64
+
+
+def test_smoothing_computes_in_fp32_under_autocast():
+    gradient = torch.rand(1, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    smooth = smoother(gaussian_kernel(5))
+    expected = smooth(gradient)
+    with torch.autocast("cpu", torch.bfloat16):
+        smoothed = smooth(gradient)
+    assert smoothed.dtype == torch.float32
+    torch.testing.assert_close(smoothed, expected, rtol=0, atol=0)

@@ -1,6 +1,8 @@
 """Tar shards and Parquet files of images."""
 
+import errno
 import io
+import os
 import tarfile
 
 import numpy as np
@@ -11,6 +13,7 @@ from PIL import Image
 from torch import nn
 
 from nrpurify.batch import archives, purify_folder
+from nrpurify.core.errors import InputError
 from nrpurify.core.progress import NO_VALUES, Progress
 
 
@@ -271,3 +274,34 @@ def test_a_broken_parquet_file(tmp_path):
     (tmp_path / "x.parquet").write_bytes(b"PAR1 and then nothing PAR1")
     result = purified(tmp_path / "x.parquet", tmp_path / "y.parquet")
     assert "cannot read" in result.failures[0][1]
+
+
+def test_a_full_disk_under_a_parquet_file_is_no_error_of_reading(tmp_path, monkeypatch):
+    def full(*args):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(pq.ParquetWriter, "write_batch", full)
+    pq.write_table(pa.table({"image": [encoded(1)]}), tmp_path / "x.parquet")
+    result = purified(tmp_path / "x.parquet", tmp_path / "y.parquet")
+    [(_, reason)] = result.failures
+    assert "cannot read" not in reason
+    assert f"No space left on device: '{tmp_path / 'y.parquet'}'" in reason
+
+
+@pytest.mark.parametrize("name", ["b.tar.gz", "b.TGZ", "b.tar.zst", "photos.zip"])
+def test_packed_archives_are_named_as_such(tmp_path, name):
+    (tmp_path / name).write_bytes(b"packed")
+    with pytest.raises(InputError, match="is a packed archive, which is not read; unpack it"):
+        purified(tmp_path / name, tmp_path / "out")
+    (tmp_path / "a.png").write_bytes(encoded(1))
+    result = purified([tmp_path / name, tmp_path / "a.png"], tmp_path / "out")
+    assert result.count("done") == 1
+    assert "is a packed archive" in result.failures[0][1]
+
+
+@pytest.mark.parametrize(
+    ("option", "kind"), [({"column": "image"}, "a Parquet file"), ({"codec": "libx264"}, "a video")]
+)
+def test_options_of_files_that_are_no_source_are_refused(shard, tmp_path, option, kind):
+    with pytest.raises(InputError, match=f"no source is {kind}; leave it out"):
+        purified(shard, tmp_path / "out", **option)

@@ -7,6 +7,7 @@ from PIL import Image as PilImage
 
 from nrpurify.attacks.runner import AttackRunner
 from nrpurify.batch import AttackOptions, attack, attack_folder
+from nrpurify.core.errors import InputError
 from nrpurify.core.images import Image
 
 
@@ -71,3 +72,10 @@ def test_an_attack_that_leaves_its_budget_still_ends_the_run(folder, monkeypatch
     monkeypatch.setattr(AttackRunner, "__call__", lambda self, images, classes: 1 - images)
     with pytest.raises(AssertionError, match="left its box"):
         attack_folder(folder, folder.parent / "out", AttackOptions(name="noise"))
+
+
+@pytest.mark.parametrize("name", ["a.tar", "clip.mp4", "x.parquet"])
+def test_files_of_many_images_are_not_attacked(folder, name):
+    (folder / name).write_bytes(b"many images")
+    with pytest.raises(InputError, match=f"{name}' is no image file; attack reads images only"):
+        attack_folder(folder / name, folder.parent / "out", AttackOptions(name="noise"))

@@ -194,6 +194,16 @@ def test_an_encoder_that_the_file_format_does_not_take_fails_that_file(tmp_path)
     assert not (tmp_path / "b.webm").exists()
 
 
+def test_a_full_disk_names_the_output(tmp_path, monkeypatch):
+    def full(sink):
+        raise av.error.FFmpegError(28, "No space left on device", sink._made.name)
+
+    monkeypatch.setattr(video._Sink, "close", full)
+    clip = write_clip(tmp_path / "a.mkv", audio=False)
+    [(_, reason)] = purified(clip, tmp_path / "b.mkv").failures
+    assert f"No space left on device: '{tmp_path / 'b.mkv'}'" in reason
+
+
 def gated():
     """A purifier whose gate flickers: its logit swings with what it sees."""
     torch.manual_seed(0)

@@ -47,6 +47,17 @@ def test_a_folder_is_certified(run, tmp_path):
     assert "certify.json" in err
 
 
+def test_files_that_cannot_be_read_are_named_and_counted(run, photos, tmp_path):
+    (photos / "b.jpg").unlink()
+    (photos / "b.jpg").symlink_to("nothing")
+    code, _, err = run()
+    assert code == 1
+    assert "1 image, abstained on 0" in err
+    assert "b.jpg" in err
+    (reason,) = json.loads((tmp_path / "out" / "certify.json").read_text())["broken"]
+    assert "a link to nothing" in reason
+
+
 @pytest.mark.parametrize(
     ("args", "message"),
     [

@@ -338,7 +338,7 @@ def test_a_truncated_image_is_named_and_the_others_are_measured(run, scenes):
     args += ("--attack", "noise", "--defense", "none", "--out", scenes / "run")
     code, _, err = run(*args)
     assert code == 1
-    assert "1 files could not be read and are in no number" in err
+    assert "1 file could not be read and is in no number" in err
     assert "1.png" in err
     found = json.loads((scenes / "run" / "run.json").read_text())
     assert found["images"]["n"] == 1
@@ -356,7 +356,7 @@ def test_a_truncated_attacked_image_is_named_and_the_others_are_measured(run, sc
     args += ("--attacked", scenes / "made", "--defense", "none")
     code, _, err = run(*args, "--out", scenes / "run")
     assert code == 1
-    assert "1 files could not be read and are in no number" in err
+    assert "1 file could not be read and is in no number" in err
     assert "1.png" in err
     assert json.loads((scenes / "run" / "run.json").read_text())["images"]["n"] == 1
     (scenes / "made" / "0.png").unlink()
@@ -425,5 +425,5 @@ def test_nothing_to_find_is_told_before_the_detector_is_loaded(run, scenes, monk
     args = ("evaluate", scenes / "images", "--task", "detect", "--annotations", scenes / "texts")
     code, _, err = run(*args, "--attack", "noise", "--defense", "none", "--out", scenes / "run")
     assert code == 2
-    assert "none of the 2 images has an object" in err
+    assert "no image of 2 has an object" in err
     assert not (scenes / "run").exists()

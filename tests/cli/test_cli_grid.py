@@ -75,6 +75,9 @@ def test_errors_name_file_and_line(run, tmp_path):
     assert code == 2
     assert "line 4, attacks.0.eps.0: 16 given" in err
     assert "write 16/255" in err
+    code, _, err = run("grid", "quik", "--out", tmp_path / "out")
+    assert code == 2
+    assert "no plan 'quik'; expected a YAML file or one of demo" in err
 
 
 def test_help_has_examples_and_imports_no_torch():

@@ -405,7 +405,8 @@ def test_one_file_is_made_again_with_overwrite(run, photos, photo, tmp_path, tin
     photo(photos / "b.jpg", 9)
     code, _, err = run(*args)
     assert code == 2
-    assert f"the destination '{tmp_path / 'x.png'}' is there already; use --overwrite (in" in err
+    there = f"the destination '{tmp_path / 'x.png'}' (the last path) is there already"
+    assert f"{there}; use --overwrite (in" in err
     assert (read(tmp_path / "x.png") == before).all()
     code, _, err = run(*args, "--overwrite")
     assert code == 0
@@ -572,3 +573,13 @@ def test_a_tar_of_images(run, photos, tmp_path, tiny_file):
     assert json.loads(text)["parts"] == 2
     with tarfile.open(tmp_path / "y.tar") as archive:
         assert archive.getnames() == ["a.png", "b.png"]
+
+
+@pytest.mark.parametrize("command", ["purify", "attack"])
+def test_an_empty_path_is_not_this_folder(run, photos, tmp_path, monkeypatch, command):
+    monkeypatch.chdir(tmp_path)
+    for paths in (("", tmp_path / "out"), (photos, "")):
+        code, _, err = run(command, *paths)
+        assert code == 2
+        assert "a path is empty; expected names, such as . for this folder" in err
+    assert not list(tmp_path.glob("*.jsonl"))

@@ -276,6 +276,22 @@ def test_each_part_of_a_wide_table_says_what_its_rows_are(monkeypatch, capsys):
     assert text.splitlines()[-1].startswith("† an upper bound only")
 
 
+@pytest.mark.parametrize("command", ["evaluate", "detect"])
+def test_a_result_replaces_no_file_of_another_kind(run, tmp_path, command):
+    for name, text in (("a.json", '{"annotations": []}'), ("b.json", "[1]"), ("c.json", "no JSON")):
+        (tmp_path / name).write_text(text)
+        code, _, err = run(command, tmp_path, "--out", tmp_path / name)
+        assert code == 2
+        assert "is no result of this command; give another name" in err
+        assert (tmp_path / name).read_text() == text
+
+
+def test_the_ending_of_a_result(run, tmp_path):
+    code, _, err = run("detect", tmp_path, "--out", tmp_path / "a.png")
+    assert code == 2
+    assert "expected a name in .json" in err
+
+
 def test_a_result_that_cannot_be_written_is_noticed_before_the_work(run, tmp_path, monkeypatch):
     def work(*_, **__):
         raise AssertionError

@@ -123,7 +123,7 @@ def test_a_glob_never_climbs_out(tree):
     ("name", "message"),
     [
         ("absent", "does not exist"),
-        ("*.bmp", "sub-folders were not searched"),
+        ("*.bmp", "sub-folders were not searched: --recursive .in Python recursive=True. searches"),
         ("sub/empty*", "no image found"),
         ("**x.png", r"\*\*x\.png"),
     ],

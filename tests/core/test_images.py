@@ -184,7 +184,7 @@ def test_no_format_is_opened_with_a_warning(kind, monkeypatch):
 def test_hard_limit_of_pillow_becomes_an_image_error(save, monkeypatch):
     path = save(plain(size=(30, 20)))
     monkeypatch.setattr(PilImage, "MAX_IMAGE_PIXELS", 100)
-    with pytest.raises(ImageError, match=r"x\.png.*exceeds limit"):
+    with pytest.raises(ImageError, match=r"x\.png.*30×20 = 600 pixels .* limit of 200; shrink"):
         read_image(path)
 
 
@@ -257,6 +257,7 @@ def test_check_images_accepts_images(dtype):
         (torch.zeros(3, 4, 4), r"x has shape \(3, 4, 4\).*\[None\]"),
         (torch.zeros(2, 1, 4, 4), r"\(2, 1, 4, 4\); expected N×3×H×W"),
         (torch.zeros(0, 3, 4, 4), "at least one image"),
+        (torch.zeros(2, 3, 4, 0), r"\(2, 3, 4, 0\); expected N×3×H×W with sides of at least 1"),
         (torch.zeros(1, 3, 4, 4, dtype=torch.uint8), r"torch\.uint8.*divide uint8 by 255"),
         (torch.full((1, 3, 2, 2), 255.0), r"from 255 to 255.*divide uint8 values by 255"),
         (torch.full((1, 3, 2, 2), -1.5), r"from -1\.5 to -1\.5.*normalization"),

@@ -8,10 +8,11 @@ from PIL import Image
 
 from nrpurify.core.errors import ImageError, InputError, MissingExtraError
 from nrpurify.core.images import read_image, write_png
+from nrpurify.data.annotations import read_annotations
 from nrpurify.data.coco import read_coco
 from nrpurify.data.detection import upright_size
 from nrpurify.data.masks_rle import draw_outlines, read_outline
-from nrpurify.data.yolo import read_yolo
+from nrpurify.data.yolo import read_yolo, read_yolo_names
 from nrpurify.evaluation.detection import usable
 
 
@@ -275,6 +276,101 @@ def test_coco_objects_and_images_that_came_before(tmp_path, photos):
         "object counted although it came before under another id": 1,
         "object left out, it has no id and came before": 1,
     }
+
+
+@pytest.fixture
+def yolo(tmp_path, photos):
+    """A folder of text files two below that of a data set, with one object of number 3."""
+    texts = tmp_path / "labels" / "val"
+    texts.mkdir(parents=True)
+    (texts / "a.txt").write_text("3 0.5 0.5 0.5 0.5\n")
+    return texts
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("data.yaml", "path: .\nnc: 4\nnames: [a, b, c, cat]\n"),
+        ("data.yml", "names: {'3': cat}\n"),
+        ("labels/dataset.yaml", "names:\n  1: person\n  3: cat\n"),
+        ("labels/val/classes.txt", "a\nb\nc\ncat\n"),
+    ],
+)
+def test_yolo_numbers_are_named_by_the_data_set(tmp_path, photos, yolo, name, text, caplog):
+    caplog.set_level("INFO", "nrpurify.data.yolo")
+    (tmp_path / name).write_text(text)
+    (tmp_path / "classes.yaml").write_text("classes: {3: dog}\n")  # no file of names
+    scenes = read_yolo(yolo, photos)
+    assert scenes.items[0].labels.tolist() == [17]
+    assert f"labels/val are named in {tmp_path / name}" in caplog.text
+    assert scenes.problems.count("missing image") == 0
+
+
+def test_yolo_numbers_are_cocos_where_nothing_names_them(photos, yolo):
+    assert read_yolo(yolo, photos).items[0].labels.tolist() == [4]
+
+
+def test_the_nearest_yolo_names_count_and_given_ones_before_all(tmp_path, photos, yolo):
+    (tmp_path / "data.yaml").write_text("names: {3: dog}")
+    (yolo.parent / "data.yaml").write_text("names: {3: cat}")
+    assert read_yolo(yolo, photos).items[0].labels.tolist() == [17]
+    assert read_yolo(yolo, photos, classes={3: "bird"}).items[0].labels.tolist() == [16]
+    found = read_annotations(yolo, photos, tmp_path / "data.yaml")
+    assert found.items[0].labels.tolist() == [18]
+    with pytest.raises(InputError, match=r"go with a folder of YOLO text files.*leave them out"):
+        read_annotations(tmp_path / "data.yaml", photos, tmp_path / "data.yaml")
+
+
+def test_yolo_numbers_between_those_with_names_are_unknown(tmp_path, photos, yolo):
+    (tmp_path / "data.yaml").write_text("names: {1: person, 90: toothbrush}")
+    problems = read_yolo(yolo, photos).problems
+    assert "(class 3; expected 1 to 90)" in "\n".join(problems.lines())
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("names: cat", "names is 'cat'; expected a list of the classes' names"),
+        ("names: []", r"names is \[\]; expected"),
+        ("names: {cat: 3}", "class number 'cat'; expected a whole number from 0"),
+        ("names: [a, no]", "names has False for class 1; expected a text: put it in quotes"),
+        ("nc: 3\nnames: [a]", "nc is 3 and the number of names is 1; mend"),
+        ("names: [", "not valid YAML"),
+    ],
+)
+def test_yolo_names_that_are_none(tmp_path, photos, yolo, text, message):
+    (tmp_path / "data.yaml").write_text(text)
+    with pytest.raises(InputError, match=message):
+        read_yolo(yolo, photos)
+
+
+def test_yolo_names_that_contradict_each_other(tmp_path, photos, yolo):
+    (tmp_path / "data.yaml").write_text("names: [cat, dog]")
+    (tmp_path / "classes.txt").write_text("cat\ndog\n")
+    read_yolo(yolo, photos)
+    (tmp_path / "classes.txt").write_text("dog\ncat\n")
+    with pytest.raises(InputError, match=r"data.yaml' and .*classes.txt' give .*--classes FILE"):
+        read_yolo(yolo, photos)
+
+
+def test_a_yaml_file_without_yolo_names(tmp_path):
+    (tmp_path / "data.yaml").write_text("nc: 3")
+    with pytest.raises(InputError, match="has no 'names'; expected a list"):
+        read_yolo_names(tmp_path / "data.yaml")
+
+
+def test_yolo_sub_folders_are_paired_by_their_names(tmp_path, photos, yolo):
+    for folder in ("train", "val"):
+        write_png(photos / folder / "a.png", torch.rand(3, 8, 8))
+    (yolo.parent / "train").mkdir()
+    (yolo.parent / "train" / "a.txt").write_text("0.0 0.5 0.5 0.5 0.5\n")
+    scenes = read_yolo(yolo.parent, photos)
+    assert [(s.name, s.labels.tolist()) for s in scenes.items] == [
+        ("train/a.png", [1]),
+        ("val/a.png", [4]),
+    ]
+    kind = "image left out, it has no text file"
+    assert scenes.problems.found[kind] == ["a.png", "b.png", "broken.png", "empty.png"]
 
 
 def test_yolo_without_a_pair(tmp_path, photos):

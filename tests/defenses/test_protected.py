@@ -141,6 +141,8 @@ def test_normalized_images_of_any_precision_pass(dtype):
         (lambda x: x.permute(0, 2, 3, 1), {}, "the channels come last"),
         (lambda x: torch.cat([x, x[:, :1]], 1), {}, "leave out the alpha channel"),
         (lambda x: x[0], {}, "add a batch dimension"),
+        (lambda x: x[..., :0], {}, "sides of at least 1 pixel: leave out empty crops"),
+        (lambda x: [x[0], x[0, :, :0]], {}, r"images\[1\] .*sides of at least 1 pixel"),
         (lambda x: [x[0], x[0] * 300], {}, r"images\[1\] .*divide uint8"),
         (
             lambda x: x * -4,

@@ -164,13 +164,28 @@ def test_a_folder_is_certified_resumed_and_summed_up(items, tmp_path, monkeypatc
         certify_images(items, CertifyPlan(victim="x", purifier=None, n=3), out, resume=True)
 
 
+def test_copies_of_an_image_keep_their_names(items, tmp_path):
+    write_png(tmp_path / "copy.png", torch.full((3, 16, 16), 0.1))
+    copied = [*items, LabeledImage(tmp_path / "copy.png", 0)]
+    first = certify_images(copied, PLAN, tmp_path / "run")
+    again = certify_images(copied, PLAN, tmp_path / "run", resume=True)
+    assert again.rows == first.rows
+    assert [row["name"] for row in again.rows] == ["0.png", "1.png", "2.png", "copy.png"]
+
+
+def test_a_label_without_a_class_is_refused(items, tmp_path):
+    items[2] = LabeledImage(items[2].path, 2)
+    with pytest.raises(InputError, match=r"label 2 \(counted from 0\); x has classes 0 to 1"):
+        certify_images(items, PLAN, tmp_path / "run")
+
+
 def test_broken_images_are_counted(items, tmp_path):
     (tmp_path / "1.png").write_bytes(b"no image")
     found = certify_images(items, PLAN, tmp_path / "run")
     assert len(found.rows) == 2
     assert len(found.broken) == 1
     (tmp_path / "0.png").write_bytes(b"no image")
-    with pytest.raises(InputError, match="none of the 1 images"):
+    with pytest.raises(InputError, match="no image of 1 can be read"):
         certify_images(items[:1], PLAN, tmp_path / "other")
 
 

@@ -92,7 +92,7 @@ def test_broken_images_are_counted(purifier, folders):
     files = find_images(folders / "clean", recursive=True)
     found = detect(files, purifier, amp=False)
     assert (len(found.scores), len(found.broken)) == (2, 1)
-    with pytest.raises(InputError, match="none of the 1 images"):
+    with pytest.raises(InputError, match="no image of 1 can be read"):
         detect(files[1:2], purifier)
     with pytest.raises(InputError, match="false_alarms is 1"):
         detect(files, purifier, false_alarms=1)
@@ -109,3 +109,8 @@ def test_threshold_keeps_false_alarms_below_the_share(share, count):
     clean = [1.0, 3.0, 2.0]
     limit = threshold_at(clean, share)
     assert sum(score >= limit for score in clean) == count
+
+
+def test_a_share_of_whole_images_is_used_up():
+    clean = [float(number) for number in range(100)]
+    assert sum(score >= threshold_at(clean, 0.29) for score in clean) == 29

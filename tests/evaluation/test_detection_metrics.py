@@ -178,7 +178,7 @@ def test_false_alarms_in_empty_images_count():
 
 def test_nothing_found_is_zero_and_no_object_an_error():
     metric = AveragePrecision()
-    with pytest.raises(InputError, match="none of the 0 images"):
+    with pytest.raises(InputError, match="no image of 0 has an object"):
         metric.values()
     metric.add(found([], [], []), truth([[0, 0, 9, 9]], [1]))
     assert metric.values() == {"mAP50": 0, "mAP": 0}

@@ -256,3 +256,9 @@ def test_calls_that_cannot_be(changes, said):
         del given["eps"]
     with pytest.raises(InputError, match=said):
         evaluate(given.pop("data"), given.pop("victims"), **given)
+
+
+def test_no_image_has_no_accuracy():
+    used_up = iter([])
+    with pytest.raises(InputError, match="batches holds no image"):
+        evaluate(used_up, {"b": Brightness()}, attack=darken, purifier=brighten, eps=0.1)

@@ -194,6 +194,57 @@ def test_trained_attacks_of_other_files_are_told_apart(recipe, tmp_path):
         check_plan(replace(recipe, attacks=(PlannedAttack("fff", trained="x"),)))
 
 
+def test_trained_attacks_of_two_files_of_one_name(recipe, tmp_path):
+    def save(folder):
+        pattern = torch.rand(3, 8, 8) - 0.5
+        save_pattern(pattern, tmp_path / folder / "mine.safetensors", Card("mine", PATTERN))
+        return str(tmp_path / folder / "mine.safetensors")
+
+    files = [save("one"), save("two")]
+    attacks = [PlannedAttack("fff", (EPS,), trained=file, label=file[-20:]) for file in files]
+    plan = replace(recipe, attacks=tuple(attacks), defenses=("none",))
+    run = run_plan(plan, tmp_path / "run")
+    assert {"trained fff mine.safetensors", f"trained fff {files[1]}"} <= run.weights_sha256.keys()
+    save("one")
+    seen = Seen()
+    run_plan(plan, tmp_path / "run", resume=True, progress=seen)
+    assert seen.kept.count(False) == 2
+    unnamed = tuple(replace(attack, label="") for attack in attacks)
+    with pytest.raises(InputError, match=r"attacks\.1\.trained: .*give each attack a label"):
+        check_plan(replace(plan, attacks=unnamed))
+
+
+def test_a_label_stands_for_one_attack(recipe):
+    first = PlannedAttack("mi-fgsm", (EPS, 0.1), surrogate=("c",), label="mine")
+    second = replace(first, eps=(0.1,), settings={"momentum": 0.5})
+    with pytest.raises(InputError, match=r"attacks\.1\.label: mine came before"):
+        check_plan(replace(recipe, attacks=(first, second)))
+    for other in (replace(second, eps=(0.2,)), replace(second, steps=3)):
+        check_plan(replace(recipe, attacks=(first, other)))
+
+
+@pytest.mark.parametrize("with_manifest", [True, False])
+def test_images_made_before_within_an_l2_length(recipe, photos, tmp_path, with_manifest):
+    attack = PlannedAttack("noise", (1.5,), norm="l2")
+    first = run_plan(replace(recipe, attacks=(attack,)), tmp_path / "run")
+    (folder,) = (tmp_path / "run" / "adversaries").iterdir()
+    for path in list(folder.glob("*.png")):
+        path.rename(folder / path.name.partition("-")[2])
+    if not with_manifest:
+        (folder / "manifest.jsonl").unlink()
+    made = PlannedAttack(attacked=str(folder), eps=() if with_manifest else (1.5,), norm="l2")
+    again = run_plan(replace(recipe, attacks=(made,)), tmp_path / "again")
+    assert {(c.eps, c.norm) for c in again.cells if c.eps} == {(1.5, "l2")}
+    assert [c.value for c in again.cells] == [c.value for c in first.cells]
+    assert read_run(tmp_path / "again") == again
+    assert "ℓ2 1.5" in {row[2] for row in compact_table(again)[1]}
+    with pytest.raises(InputError, match=r"by ℓ2 1\.\d+; expected at most eps ℓ2 0\.01"):
+        run_plan(replace(recipe, attacks=(replace(made, eps=(0.01,)),)))
+    if not with_manifest:
+        with pytest.raises(InputError, match="records no ℓ2 length"):
+            run_plan(replace(recipe, attacks=(replace(made, eps=()),)))
+
+
 def test_a_finished_run_is_refused_or_resumed(recipe, tmp_path):
     first = run_plan(recipe, tmp_path / "run")
     with pytest.raises(InputError, match="holds a run; resume it"):

@@ -185,9 +185,7 @@ def test_images_attacked_before(photos, plan, tmp_path):
         "settings"
     ]
     assert (near["attack"], near["surrogate"], near["steps"]) == ("made before", None, None)
-    with pytest.raises(
-        InputError, match=r"changes photo00\.png by 8\.0/255; expected .* eps 4/255"
-    ):
+    with pytest.raises(InputError, match=r"changes photo00\.png by 8/255; expected .* eps 4/255"):
         evaluate_images(items, replace(plan, attacked=attacked, eps=4 / 255))
     with pytest.raises(InputError, match=r"size \(32, 32\); expected \(16, 16\)"):
         evaluate_images(items, replace(plan, attacked=attacked, size=16))

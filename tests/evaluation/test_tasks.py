@@ -16,6 +16,7 @@ from nrpurify.defenses.registry import DEFENSES, register_defense
 from nrpurify.evaluation import DataSpec, EvaluationPlan, EvaluationProgress, PlannedAttack, prepare
 from nrpurify.evaluation import run as run_plan
 from nrpurify.evaluation.segmentation import Segment, table_of
+from nrpurify.evaluation.table import tables
 from nrpurify.evaluation.tasks import TASKS, Samples
 from nrpurify.models.segmenters import CAMVID_CLASSES, as_segmenter
 
@@ -281,6 +282,24 @@ def test_images_made_before_by_an_earlier_run(frames, tmp_path):
     cell = again.cells[-1]
     assert (cell.attack, cell.eps) == ("noise", pytest.approx(16 / 255, abs=1e-6))
     assert cell.settings["attacked_sha256"]
+
+
+def test_attacks_that_differ_in_steps_or_surrogate_have_columns_of_their_own(cell):
+    def made(steps, surrogate):
+        attack = {"attack": "ssp", "threat": "oblivious transfer", "eps": 8 / 255}
+        known = {"task": "segment", "metric": "mIoU", "steps": steps, "surrogate": surrogate}
+        return cell("x", **attack, **known, value=steps / 1000)
+
+    cells = [made(10, "vgg16"), made(100, "vgg16"), made(100, "alexnet")]
+    (((header, rows), _),) = tables({"cells": cells})
+    assert header[1:] == [
+        "ssp 8/255, steps 10",
+        "ssp 8/255, steps 100, surrogate vgg16",
+        "ssp 8/255, steps 100, surrogate alexnet",
+    ]
+    assert rows == [["none", "1.0", "10.0", "10.0"]]
+    (((header, _), _),) = tables({"cells": cells[:1]})
+    assert header[1:] == ["ssp 8/255"]
 
 
 def test_masks_of_other_classes_have_255_for_void():

@@ -214,6 +214,13 @@ def test_a_folder_with_a_run_is_not_overwritten(tmp_path):
     with pytest.raises(InputError, match="--resume"):
         smoke("appendix-table2", tmp_path)
     smoke("appendix-table2", tmp_path, resume=True)
+    folder = tmp_path / "appendix-table2"
+    before = (folder / "run.json").read_bytes()
+    with pytest.raises(InputError, match="holds appendix-table2 at the scale smoke, and appendix"):
+        run_experiment("appendix-table3", Bench("smoke", folder, resume=True))
+    with pytest.raises(InputError, match="appendix-table2 at small would replace it"):
+        run_experiment("appendix-table2", Bench("small", folder, resume=True))
+    assert (folder / "run.json").read_bytes() == before
 
 
 def test_full_asks_for_images_and_small_training_for_photos(tmp_path):
@@ -332,6 +339,13 @@ def test_all_goes_on_after_a_failure(tmp_path, monkeypatch):
     assert list(failed) == ["appendix-table6"]
     assert [result.experiment.name for result in done] == ["appendix-table2"]
     assert (tmp_path / "appendix-table2" / "run.json").exists()
+
+
+def test_quiet_says_what_was_not_run(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(run_module, "names", lambda: ("appendix-table6",))
+    given = ["paper", "run", "all", "--scale", "small", "--out", str(tmp_path), "--quiet"]
+    assert main(given) == 1
+    assert "appendix-table6 was not run: " in capsys.readouterr().err
 
 
 def test_the_command_prints_both_numbers(tmp_path, capsys):

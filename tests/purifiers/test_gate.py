@@ -155,3 +155,5 @@ def test_8_bit_images_become_what_floats_do_rounded(changed, random_gate, tile, 
 def test_8_bit_images_are_checked(changed):
     with pytest.raises(InputError, match=r"\(1, 3, 8, 8\); expected N×3×H×W uint8"):
         changed.purify_pixels(torch.zeros(1, 3, 8, 8))
+    with pytest.raises(InputError, match=r"\(1, 3, 0, 8\); expected .* sides of at least 1 pixel"):
+        changed.purify_pixels(torch.zeros(1, 3, 0, 8, dtype=torch.uint8))

@@ -27,6 +27,18 @@ def test_success_against_eps_starts_at_clean(small):
     assert ys == pytest.approx((0.1, 0.5, 0.8))
 
 
+def test_lengths_of_l2_stand_in_a_plot_of_their_own(small):
+    l2 = {**ATTACK, "norm": "l2"}
+    run = small(
+        {**ATTACK, "eps": 8 / 255, "value": 0.5},
+        {**ATTACK, "eps": 16 / 255, "value": 0.2},
+        {**l2, "eps": 0.5, "value": 0.5},
+        {**l2, "eps": 3.0, "value": 0.2},
+    )
+    found = {plot.across: [x for x, _ in plot.series["none"]] for plot in plots(run, KIND)}
+    assert found == {"ε in 255ths": pytest.approx([8, 16]), "ℓ2 length": [0.5, 3]}
+
+
 def test_success_against_iterations(small):
     run = small(
         {**ATTACK, "eps": 16 / 255, "value": 0.5},

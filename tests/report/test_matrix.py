@@ -16,7 +16,7 @@ def values(row):
 
 def test_order_of_groups_and_columns(run):
     made = matrix(run, KIND)
-    assert made.eps == 16 / 255
+    assert made.budget == (16 / 255, "linf")
     assert made.defenses[:2] == ("none", "fast")
     titles = [group.title for group in made.groups]
     assert titles == [
@@ -71,14 +71,14 @@ def test_rows_at_another_budget_say_so(small):
         {**FULL, "value": 0.1, "eps": 4 / 255},
     )
     made = matrix(run, KIND)
-    assert made.eps == 16 / 255
+    assert made.budget == (16 / 255, "linf")
     assert values(made.groups[0].rows[0]) == {"none": 0.5, "fast": 0.6}
     assert made.groups[1].rows[0].detail == "ε 4/255, 10 steps"
 
 
 def test_clean_images_only(small):
     made = matrix(small({"attack": "clean", "value": 0.7}), KIND)
-    assert made.eps is None
+    assert made.budget is None
     assert made.oblivious is None
     assert sentence(made) == "No defense was measured: accuracy on clean images is 70%."
 
@@ -215,3 +215,48 @@ def test_sentence_names_both_of_a_tie(small):
     attacked = ({**OBLIVIOUS, "value": 0.6, "defense": name} for name in ("fast", "jpeg"))
     run = small({**OBLIVIOUS, "value": 0.2}, *attacked)
     assert "fast and jpeg keep the most accuracy, 60%" in sentence(matrix(run, KIND))
+
+
+def test_budgets_of_both_norms_are_kept_apart(small):
+    l2 = {**OBLIVIOUS, "eps": 0.5, "norm": "l2"}
+    run = small(
+        {**OBLIVIOUS, "eps": 0.5, "value": 0.2},
+        {**l2, "value": 0.4},
+        {**l2, "value": 0.6, "attack": "dim"},
+    )
+    made = matrix(run, KIND)
+    assert made.budget == (0.5, "l2")
+    rows = made.groups[-1].rows
+    assert [(row.label, row.detail) for row in rows] == [("ssp", "10 steps"), ("dim", "10 steps")]
+    assert "(mean of 2 attacks, ε = ℓ2 0.5) leave 50%" in sentence(made)
+    assert [one.detail.partition(", made")[0] for one in breakdowns(run, KIND)] == [
+        "ε 128/255, 10 steps",
+        "ε ℓ2 0.5, 10 steps",
+        "ε ℓ2 0.5, 10 steps",
+    ]
+    assert run.cells[1].place == "ssp ℓ2 0.5 on v, no defense"
+
+
+def test_the_best_defense_leaves_the_fewest_successes(small):
+    shared = {"metric": "targeted-success", "eps": 16 / 255}
+    values = {"none": 0.8, "jpeg": 0.6, "fast": 0.1}
+    run = small(
+        *({**OBLIVIOUS, **shared, "value": v, "defense": d} for d, v in values.items()),
+        {**FULL, **shared, "value": 0.7, "defense": "fast"},
+        {**FULL, **shared, "value": 0.9, "defense": "fast", "attack": "apgd"},
+    )
+    made = matrix(run, ("classify", "targeted-success"))
+    assert made.defenses == ("none", "fast", "jpeg")
+    assert [d for d in values if made.oblivious.is_best(d)] == ["fast"]
+    assert made.least("full gradient")["fast"].value == 0.9
+    assert sentence(made) == (
+        "Against oblivious attacks (ssp, ε = 16/255) fast has the least targeted-success, 10%, "
+        "where none at all has 80%; an attack with its full gradient reaches 90%."
+    )
+    bare = small(
+        {**OBLIVIOUS, **shared, "value": 0.2}, {**OBLIVIOUS, **shared, "value": 0.4, "attack": "x"}
+    )
+    assert sentence(matrix(bare, ("classify", "targeted-success"))) == (
+        "Oblivious attacks (mean of 2 attacks, ε = 16/255) reach 30% targeted-success; the "
+        "strongest attack, x, reaches 40%."
+    )

@@ -61,6 +61,16 @@ def test_variants_take_the_label_or_the_settings_that_differ():
     assert variants([CELL, other]) == ["SSP of the paper", "layers conv1_2"]
 
 
+def test_variants_differ_wherever_a_setting_does():
+    def made(**settings):
+        return replace(CELL, label="", settings=settings)
+
+    near = [made(momentum=momentum) for momentum in (1.0, 0.9999, 0.5)]
+    assert variants(near) == ["momentum 1.0", "momentum 0.9999", "momentum 0.5"]
+    folders = [made(attacked=name, attacked_sha256=name) for name in ("first", "second")]
+    assert variants(folders) == ["attacked first", "attacked second"]
+
+
 def test_shares_and_paired_differences_have_intervals():
     half = share([True, False] * 50)
     assert (half.value, half.n) == (0.5, 100)

@@ -1,11 +1,12 @@
 import pytest
 import torch
 from safetensors import safe_open
+from safetensors.torch import save_file
 
 from nrpurify.attacks import cda, load_generator
 from nrpurify.attacks.generator import GeneratorNet
 from nrpurify.attacks.trained import GENERATOR, save_generator
-from nrpurify.core.errors import InputError
+from nrpurify.core.errors import InputError, WeightsError
 from nrpurify.core.random import seeded
 from nrpurify.purifiers import Card
 from nrpurify.training.adversaries import AdversaryMaker
@@ -170,6 +171,16 @@ def test_shards_are_kept_and_not_made_again(maker, tmp_path, monkeypatch):
     assert again._shards[0].clean.dtype == torch.uint8
     with safe_open(first.path(0), "pt") as file:
         assert '"goal": "away"' in file.metadata()["settings"]
+
+
+def test_settings_of_a_shard_that_are_no_object_are_an_error(maker, tmp_path):
+    cache = AdversaryCache(maker(), tmp_path)
+    cache.add_shard()
+    with safe_open(cache.path(0), "pt") as file:
+        tensors = {name: file.get_tensor(name) for name in ("clean", "adversarial")}
+    save_file(tensors, cache.path(0), metadata={"settings": "[1]"})
+    with pytest.raises(WeightsError, match=r"shard-00000.* expected a JSON object"):
+        AdversaryCache(maker(), tmp_path).add_shard()
 
 
 def test_kinds_that_need_no_strength_are_drawn_apart(maker, tmp_path):

@@ -59,11 +59,16 @@ def gaussian_kernel(size: int = 15, reach: float = 3.0) -> Tensor:
 
 
 def smoother(kernel: Tensor) -> Callable[[Tensor], Tensor]:
-    """A filter of N×C×H×W tensors by an odd-sized ``kernel``, zero-padded to the same size."""
+    """A filter of N×C×H×W tensors by an odd-sized ``kernel``, zero-padded to the same size.
+
+    It computes in the precision of the tensor, under autocast too: a CPU takes minutes for a large
+    kernel in bf16.
+    """
 
     def smooth(gradient: Tensor) -> Tensor:
         channels = gradient.shape[1]
         weight = kernel.to(gradient).expand(channels, 1, *kernel.shape)
-        return F.conv2d(gradient, weight, padding=kernel.shape[-1] // 2, groups=channels)
+        with torch.autocast(gradient.device.type, enabled=False):
+            return F.conv2d(gradient, weight, padding=kernel.shape[-1] // 2, groups=channels)
 
     return smooth

@@ -128,13 +128,20 @@ class Ensemble(nn.Module):
         models: Classifiers from N×3×H×W images in [0, 1] to N×classes logits.
 
     Raises:
-        InputError: No member; or, when called, members with different numbers of classes.
+        InputError: No member, or one that is no module; or, when called, members with different
+            numbers of classes.
     """
 
     def __init__(self, *models: nn.Module) -> None:
         super().__init__()
         if not models:
             raise InputError("an ensemble of no model was given; expected at least one")
+        for model in models:
+            if not isinstance(model, nn.Module):
+                raise InputError(
+                    f"a member of the ensemble is a {type(model).__name__}; expected modules, one "
+                    "an argument: Ensemble(first, second)"
+                )
         self.models = nn.ModuleList(models)
 
     def forward(self, images: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ import tarfile
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path, PurePosixPath
@@ -17,6 +18,7 @@ from nrpurify.core.images import OUTPUT_SUFFIXES, encode_image
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    import pyarrow.parquet as pq
 
     from nrpurify.batch.work import Worker
 
@@ -240,33 +242,46 @@ def purify_parquet(
         except Exception as error:  # whatever one image does, the others are made
             return _Row(None, error=f"row {index}: {_reason(error, name)}")
 
-    try:
-        with pq.ParquetFile(source) as given:
-            schema = given.schema_arrow
-            index = _image_column(schema, column, source)
-            empty = None if schema.field(index).nullable else _empty(schema.field(index))
-            total = given.metadata.num_rows
-            kind = _compression(given)
-            with pq.ParquetWriter(target, schema, compression=kind) as made:
-                for batch in given.iter_batches(batch_size=_ROWS):
-                    rows = list(enumerate(batch.column(index), count))
-                    values = []
-                    for row in in_order(pool, work, rows, window):
-                        values.append(empty if row.error else row.value)
-                        parts.done += row.made
-                        if row.error:
-                            parts.failed.append(f"{source.name}: {row.error}")
-                    count += len(rows)
-                    images = pa.array(values, type=schema.field(index).type)
-                    columns = [*batch.columns]
-                    columns[index] = images
-                    made.write_batch(pa.record_batch(columns, schema=schema))
-                    progress(count, total)
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError) as error:
-        if isinstance(error, ImageError | InputError):
-            raise
-        raise ImageError(f"cannot read {str(source)!r}: {_line(error)}") from error
+    with _reading(source):
+        opened = pq.ParquetFile(source)
+        schema = opened.schema_arrow
+    with opened as given:
+        index = _image_column(schema, column, source)
+        empty = None if schema.field(index).nullable else _empty(schema.field(index))
+        total = given.metadata.num_rows
+        kind = _compression(given)
+        with pq.ParquetWriter(target, schema, compression=kind) as made:
+            for batch in _batches(given, source):
+                rows = list(enumerate(batch.column(index), count))
+                values = []
+                for row in in_order(pool, work, rows, window):
+                    values.append(empty if row.error else row.value)
+                    parts.done += row.made
+                    if row.error:
+                        parts.failed.append(f"{source.name}: {row.error}")
+                count += len(rows)
+                images = pa.array(values, type=schema.field(index).type)
+                columns = [*batch.columns]
+                columns[index] = images
+                made.write_batch(pa.record_batch(columns, schema=schema))
+                progress(count, total)
     return parts
+
+
+@contextmanager
+def _reading(source: Path) -> Iterator[None]:
+    """Name the Parquet file when reading it fails in the block."""
+    import pyarrow as pa
+
+    try:
+        yield
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError) as error:
+        raise ImageError(f"cannot read {str(source)!r}: {_line(error)}") from error
+
+
+def _batches(given: pq.ParquetFile, source: Path) -> Iterator[pa.RecordBatch]:
+    with _reading(source):
+        yield from given.iter_batches(batch_size=_ROWS)
 
 
 @dataclass(frozen=True)

@@ -83,6 +83,12 @@ def attack_folder(
     plan.check_shard(part)
     if plan.format != "png":
         raise InputError(f"{str(dst)!r}: attacked images are PNG files; expected a name in .png")
+    for job in plan.jobs:
+        if job.is_container:
+            raise InputError(
+                f"{str(job.source)!r} is no image file; attack reads images only: unpack it, or "
+                "leave it out"
+            )
     if limit is not None and limit < 1:
         raise InputError(f"limit is {limit}; expected at least 1, or None for all images")
     jobs = plan.jobs[:limit]

@@ -17,6 +17,7 @@ from nrpurify.core.random import derive_seed
 from nrpurify.core.records import MANIFEST, Records, leads_out, read_records
 
 Sources = str | Path | Sequence[str | Path]
+_ARCHIVE = re.compile(r"\.(tar\.\w+|tgz|tbz2?|txz|tzst|zip|7z|rar)$", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -154,6 +155,7 @@ def _search(
     left_out: list[LeftOut] = []
     for source in sources:
         try:
+            _check_no_archive(Path(source))
             scan = search_images(source, recursive=recursive)
         except InputError as error:
             if len(sources) == 1:
@@ -170,6 +172,14 @@ def _search(
     if not files:
         raise InputError(f"none of the {len(sources)} sources has an image; {left_out[0].reason}")
     return list(files.values()), left_out
+
+
+def _check_no_archive(source: Path) -> None:
+    if _ARCHIVE.search(source.name) and not source.is_dir():
+        raise InputError(
+            f"{str(source)!r} is a packed archive, which is not read; unpack it (purify also reads "
+            ".tar files that are not compressed)"
+        )
 
 
 def _named_file(sources: Sequence[str | Path], dst: str, overwrite: bool) -> bool:
@@ -189,7 +199,7 @@ def _named_file(sources: Sequence[str | Path], dst: str, overwrite: bool) -> boo
     if not container and suffix not in _FORMATS:
         raise InputError(f"{dst!r}: expected a name in {', '.join(sorted(_FORMATS))}")
     if os.path.lexists(path) and not overwrite:
-        raise InputError(f"the destination {dst!r} is there already{REPLACE_FILE}")
+        raise InputError(f"the destination {dst!r} (the last path) is there already{REPLACE_FILE}")
     return True
 
 

@@ -26,7 +26,7 @@ from nrpurify.batch.planning import Shard, Sources, plan_jobs
 from nrpurify.batch.work import Purification, Worker
 from nrpurify.core.errors import InputError
 from nrpurify.core.hashing import tensors_hash
-from nrpurify.core.image_files import MAX_PIXELS
+from nrpurify.core.image_files import CONTAINERS, MAX_PIXELS
 from nrpurify.core.lock import alone
 from nrpurify.core.manifest import Job, Manifest, make_head
 from nrpurify.core.opening import Frames
@@ -122,6 +122,11 @@ def purify_folder(
     part = Shard.parse(shard)
     plan = plan_jobs(source, dst, recursive=recursive, overwrite=overwrite, format=format)
     plan.check_shard(part)
+    kinds = {CONTAINERS.get(job.source.suffix.lower()) for job in plan.jobs}
+    if column is not None and "parquet" not in kinds:
+        raise InputError(f"column is {column!r}, and no source is a Parquet file; leave it out")
+    if codec != "ffv1" and "video" not in kinds:
+        raise InputError(f"codec is {codec!r}, and no source is a video; leave it out")
     if plan.format == "jpeg":
         _LOGGER.warning("JPEG changes the purified values; PNG and WebP keep them")
     settings = {

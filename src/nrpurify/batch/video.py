@@ -115,6 +115,8 @@ def purify_video(
     except (FFmpegError, ValueError) as error:
         if isinstance(error, InputError):
             raise
+        if isinstance(error, FFmpegError) and error.filename == str(target):  # such as a full disk
+            raise OSError(error.errno, error.strerror) from error
         line = (str(error) or type(error).__name__).splitlines()[0]
         raise ImageError(f"cannot convert {str(source)!r}: {line}") from error
     if not sink.frames:

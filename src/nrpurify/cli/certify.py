@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -21,10 +21,11 @@ from nrpurify.cli.common import (
     resolve_amp,
     resolve_device,
 )
-from nrpurify.cli.output import note, print_json, print_table, show_progress
+from nrpurify.cli.output import complain, note, print_json, print_table, show_progress
 from nrpurify.core.errors import InputError
 from nrpurify.core.files import write_text
-from nrpurify.core.image_files import log_left_out
+from nrpurify.core.image_files import LeftOut, log_left_out
+from nrpurify.core.words import plural
 
 EXAMPLES = """Examples:
 
@@ -82,7 +83,7 @@ def command(
         device=resolve_device(device),
         amp=resolve_amp(amp),
     )
-    left_out: list[Any] = []
+    left_out: list[LeftOut] = []
     if labels is None:
         items, _ = read_labeled_folder(folder, classes, left_out=left_out)
     elif classes is not None:
@@ -92,7 +93,7 @@ def command(
         items = paired.items
         for text in paired.notes():
             note(text)
-    log_left_out(left_out)
+    log_left_out([left for left in left_out if not left.lost])
     with show_progress() as progress:
         found = certify_images(
             items[:limit],
@@ -100,6 +101,7 @@ def command(
             out,
             resume=resume,
             progress=progress,
+            left_out=[f"cannot read {left}" for left in left_out if left.lost],
         )
     summary = found.summary()
     write_text(out / "certify.svg", draw_certified(summary))
@@ -108,10 +110,11 @@ def command(
     else:
         rows = [[r, f"{100 * share:.1f}"] for r, share in summary["certified_accuracy"].items()]
         print_table(["l2 radius", "certified accuracy, %"], rows)
-        note(f"{summary['images']} images, abstained on {summary['abstained']}")
+        note(f"{plural(summary['images'], 'image')}, abstained on {summary['abstained']}")
         note(f"certificate: {out / 'certify.json'}; as a plot {out / 'certify.svg'}")
     if found.broken:
-        note(f"{len(found.broken)} could not be read and are in no number:")
+        are = "is" if len(found.broken) == 1 else "are"
+        complain(f"{plural(len(found.broken), 'image')} could not be read and {are} in no number:")
         for text in found.broken:
-            note(f"  {text}")
+            complain(f"  {text}")
         raise typer.Exit(1)

@@ -68,7 +68,8 @@ Labels = Annotated[
     Path | None, typer.Option(help="CSV: image,label (from 0) or ImageId,TrueLabel (from 1).")
 ]
 Classes = Annotated[
-    Path | None, typer.Option(help="Sub-folders' names in the order of the victims' classes.")
+    Path | None,
+    typer.Option(help="Names of the classes in their order: of sub-folders, or of YOLO's numbers."),
 ]
 Limit = Annotated[int | None, typer.Option(min=1, help="Use only the first images.")]
 ResumeRun = Annotated[bool, typer.Option("--resume", help="Go on with the run in OUT.")]
@@ -111,6 +112,12 @@ def load_plugin_option(specs: Sequence[str] | None) -> None:
         from nrpurify.core.plugins import load_plugins
 
         load_plugins(specs)
+
+
+def is_given(context: typer.Context, name: str) -> bool:
+    """Whether a parameter was given on the command line."""
+    source = context.get_parameter_source(name)
+    return source is not None and source.name == "COMMANDLINE"
 
 
 def eps_option(text: str, flag: str = "--eps", norm: str = "linf") -> float:
@@ -162,8 +169,11 @@ def split_paths(paths: Sequence[str]) -> tuple[list[str], str]:
     With several sources the destination is a folder or new.
 
     Raises:
-        InputError: It is one, as when a shell glob ends the command, or the only path.
+        InputError: It is one, as when a shell glob ends the command, or the only path; or a path
+            is empty, as a variable of a shell that is not set.
     """
+    if "" in paths:
+        raise InputError("a path is empty; expected names, such as . for this folder")
     *sources, last = paths
     is_file = last != "-" and os.path.lexists(last) and not Path(last).is_dir()
     if not sources or (is_file and len(sources) > 1):

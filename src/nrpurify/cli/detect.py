@@ -14,13 +14,23 @@ from nrpurify.cli.common import (
     Device,
     Json,
     PluginOption,
+    is_given,
     load_plugin_option,
     resolve_amp,
     resolve_device,
 )
-from nrpurify.cli.output import complain, note, print_json, print_table, show_progress
-from nrpurify.core.files import check_writable, write_json
+from nrpurify.cli.output import (
+    check_result_file,
+    complain,
+    note,
+    print_json,
+    print_table,
+    show_progress,
+)
+from nrpurify.core.errors import InputError
+from nrpurify.core.files import write_json
 from nrpurify.core.image_files import ImageFile, find_images
+from nrpurify.core.words import plural
 
 EXAMPLES = """Examples:
 
@@ -30,6 +40,7 @@ nrpurify detect photos/ --attacked attacked/ --false-alarms 0.05 --out scores.js
 
 
 def command(
+    context: typer.Context,
     folder: Annotated[str, typer.Argument(metavar="SOURCE", help="An image, a folder or a glob.")],
     attacked: Annotated[
         str | None, typer.Option(help="Attacked images, for a ROC curve; SOURCE must be clean.")
@@ -61,8 +72,13 @@ def command(
     from nrpurify.evaluation.detect import detect
     from nrpurify.purifiers import load_purifier
 
+    if is_given(context, "false_alarms") and (attacked is None or threshold is not None):
+        raise InputError(
+            "--false-alarms was given; it chooses the threshold where --attacked is given and "
+            "--threshold is not"
+        )
     if out is not None:
-        check_writable(out)
+        check_result_file(out, {"score", "threshold", "images"})
     files = find_images(folder, recursive=True)
     known = find_images(attacked, recursive=True) if attacked else []
     if attacked:
@@ -87,7 +103,7 @@ def command(
     else:
         _show(result)
     for text in found.broken:
-        note(text)
+        complain(text)
     if found.broken:
         raise typer.Exit(1)
 
@@ -97,7 +113,8 @@ def _tell_names(files: Sequence[ImageFile], attacked: Sequence[ImageFile]) -> No
     names = {file.relative.with_suffix("") for file in files}
     both = sum(file.relative.with_suffix("") in names for file in attacked)
     if both:
-        note(f"{both} of the {len(attacked)} attacked images have the name of a clean one")
+        every = plural(len(attacked), "attacked image")
+        note(f"{both} of {every} {'has' if both == 1 else 'have'} the name of a clean one")
     else:
         complain(
             "warning: no attacked image has the name of a clean one; the curve may tell two kinds "
@@ -114,8 +131,9 @@ def _show(result: dict[str, Any]) -> None:
     if "auc" not in result:
         print_table(["image", result["score"], "looks"], rows)
     if limit is not None:
-        note(f"{result['detected']} of {len(rows)} at or above {limit:.2f} ({result['score']})")
+        every = plural(len(rows), "image")
+        note(f"{result['detected']} of {every} at or above {limit:.2f} ({result['score']})")
     if "auc" in result:
-        count = len(result["attacked_images"])
-        note(f"of the attacked images {result['attacked_detected']} of {count}")
+        every = plural(len(result["attacked_images"]), "attacked image")
+        note(f"{result['attacked_detected']} of {every} at or above it")
         note(f"area under the ROC curve {result['auc']:.3f}")

@@ -21,6 +21,7 @@ from nrpurify.cli.common import (
     Seed,
     Trained,
     TrustPlan,
+    is_given,
     load_plugin_option,
     resolve_device,
 )
@@ -172,7 +173,7 @@ def command(
     run a YAML plan.
     """
     load_plugin_option(plugin)
-    given = {name for name in context.params if _was_given(context, name)}
+    given = {name for name in context.params if is_given(context, name)}
     options = context.params
     if resume and (out is None or is_json(out)):
         raise InputError("--resume goes on in the folder of a run; give it by --out")
@@ -183,11 +184,6 @@ def command(
         raise InputError("no folder of images was given; give one, or a plan by --plan")
     made = plan_of(folder, given, options)
     run_and_show(made, out, as_json=json, resume=resume, device=resolve_device(device))
-
-
-def _was_given(context: typer.Context, name: str) -> bool:
-    source = context.get_parameter_source(name)
-    return source is not None and source.name == "COMMANDLINE"
 
 
 def _run_plan(plan: str, given: set[str], options: Mapping[str, Any]) -> None:

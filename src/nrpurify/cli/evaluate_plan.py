@@ -79,7 +79,7 @@ def _attacks(task: Task, given: set[str], options: Mapping[str, Any]) -> list[Pl
     ]
     if options["attacked"] is not None:
         eps = tuple(budgets) if "eps" in given else ()
-        return [PlannedAttack(eps=eps, attacked=str(options["attacked"]))]
+        return [PlannedAttack(eps=eps, attacked=str(options["attacked"]), norm=norm)]
     specs = one_attack(options["attack"]) if task.class_labels else _several(options["attack"])
     files = read_trained(options["trained"] or ())
     chosen = {spec.partition(":")[0] for spec in specs}

@@ -18,6 +18,8 @@ from rich.progress import ProgressColumn, TextColumn
 from rich.table import Table
 
 from nrpurify.cli.progress import LoggedProgress, RateColumn, ShownProgress, make_progress
+from nrpurify.core.errors import InputError
+from nrpurify.core.files import check_writable, read_json
 from nrpurify.core.image_files import log_left_out
 from nrpurify.core.progress import NO_VALUES, Progress
 
@@ -111,6 +113,31 @@ def note_precision(values: Mapping[str, Any], what: str) -> None:
     """Name the arithmetic that was used, where the result records it."""
     if used := values.get("precision"):
         note(f"{what} ran in {used}")
+
+
+def check_result_file(path: Path, keys: Iterable[str]) -> None:
+    """Check before long work that ``path`` can get a JSON result; an earlier one is replaced.
+
+    Args:
+        path: The file.
+        keys: What results of the command have.
+
+    Raises:
+        InputError: It has another ending, cannot be written, or is a file of another kind.
+    """
+    if path.suffix.lower() != ".json":
+        raise InputError(f"--out is {str(path)!r}; expected a name in .json")
+    check_writable(path)
+    if not path.exists():
+        return
+    try:
+        found = read_json(path)
+    except (OSError, ValueError):
+        found = None
+    if not isinstance(found, dict) or not found.keys() >= set(keys):
+        raise InputError(
+            f"--out is {str(path)!r}, a file that is no result of this command; give another name"
+        )
 
 
 def print_json(values: object) -> None:

@@ -23,6 +23,7 @@ from nrpurify.cli.common import (
 )
 from nrpurify.cli.output import (
     NotedProgress,
+    complain,
     note,
     print_json,
     print_table,
@@ -157,7 +158,7 @@ def run_command(
     if json:
         print_json([_plain(result) for result in results])
     for other, reason in failed.items():
-        note(f"{other} was not run: {reason}")
+        complain(f"{other} was not run: {reason}")
     if failed:
         raise typer.Exit(1)
 

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from nrpurify.cli.output import (
+    check_result_file,
+    complain,
     note,
     note_precision,
     print_json,
@@ -16,8 +18,9 @@ from nrpurify.cli.output import (
     print_wide_table,
     progress_bar,
 )
-from nrpurify.core.files import check_writable, write_json
+from nrpurify.core.files import write_json
 from nrpurify.core.progress import NO_VALUES
+from nrpurify.core.words import plural
 from nrpurify.evaluation.progress import EvaluationProgress
 
 if TYPE_CHECKING:
@@ -46,7 +49,7 @@ def run_and_show(plan: EvaluationPlan, out: Path | None, *, as_json: bool, **opt
 
     folder = None if is_json(out) else out
     if out is not None and folder is None:
-        check_writable(out)
+        check_result_file(out, {"settings"})
     with progress_bar() as progress:
         run = evaluation.run(plan, folder, progress=PlanProgress(progress), **options)
     result = summarize(run) if is_simple(plan) else run.to_dict()
@@ -95,9 +98,10 @@ def end(run: Run) -> None:
     failed = run.images.get("broken") or []
     if not failed:
         return
-    note(f"{len(failed)} files could not be read and are in no number:")
+    are = "is" if len(failed) == 1 else "are"
+    complain(f"{plural(len(failed), 'file')} could not be read and {are} in no number:")
     for text in failed:
-        note(f"  {text}")
+        complain(f"  {text}")
     raise typer.Exit(1)
 
 

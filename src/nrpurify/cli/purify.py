@@ -29,6 +29,7 @@ from nrpurify.cli.common import (
     Recursive,
     Seed,
     ShardOption,
+    is_given,
     load_plugin_option,
     resolve_amp,
     resolve_device,
@@ -262,7 +263,7 @@ def _files(sources: list[str], dst: str, format: Format | None) -> Iterator[tupl
 
 def _check_exclusive(context: typer.Context) -> None:
     for name in ("purifier", "mode"):
-        if _is_given(context, name):
+        if is_given(context, name):
             raise InputError(
                 f"--defense and --{name} were both given; a defense alone is enough, as in "
                 "--defense fast:mode=dynamic"
@@ -274,21 +275,16 @@ def _from_server(
 ) -> tuple[nn.Module, dict[str, Any]]:
     """A server's purifier, and what to tell about it."""
     for name in ("defense", "mode", "engine", "device", "amp"):
-        if _is_given(context, name):
+        if is_given(context, name):
             raise InputError(
                 f"--server and --{name} were both given; the server was started with its own"
             )
     from nrpurify.serving.client import ServerPurifier
     from nrpurify.serving.settings import read_token
 
-    wanted = purifier if _is_given(context, "purifier") else None
+    wanted = purifier if is_given(context, "purifier") else None
     module = ServerPurifier(server, wanted, token=read_token(None))
     return module, module.about
-
-
-def _is_given(context: typer.Context, name: str) -> bool:
-    source = context.get_parameter_source(name)
-    return source is not None and source.name == "COMMANDLINE"
 
 
 def _load(

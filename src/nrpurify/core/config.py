@@ -123,8 +123,8 @@ class Marks:
             raise InputError(f"{self.path} cannot be used:{rows}") from error
 
 
-def find_recipe(source: str | Path, shipped: Mapping[str, Path]) -> Path:
-    """The shipped file of that name, or the file itself.
+def find_recipe(source: str | Path, shipped: Mapping[str, Path], what: str = "recipe") -> Path:
+    """The shipped file of that name, or the file itself; errors name ``what`` it is.
 
     Raises:
         InputError: Neither is there.
@@ -132,7 +132,7 @@ def find_recipe(source: str | Path, shipped: Mapping[str, Path]) -> Path:
     path = shipped.get(str(source), Path(source))
     if not path.is_file():
         expected = "a YAML file" + (f" or one of {', '.join(shipped)}" if shipped else "")
-        raise InputError(f"no recipe {str(source)!r}; expected {expected}")
+        raise InputError(f"no {what} {str(source)!r}; expected {expected}")
     return path
 
 

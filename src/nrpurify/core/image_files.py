@@ -38,6 +38,8 @@ takes them; a name or a glob with the ending does."""
 MAX_PIXELS = 200_000_000
 """More pixels are neither read, unless that is asked for, nor made by resizing."""
 
+_FLAT = "; sub-folders were not searched: --recursive (in Python recursive=True) searches them"
+
 _LOGGER = logging.getLogger(__name__)
 
 
@@ -230,8 +232,7 @@ def search_images(source: str | Path, *, recursive: bool) -> ImageScan:
         left = f"; left out: {scan.left_out[0]}" if scan.left_out else ""
         raise InputError(
             f"no image found in {str(source)!r}: expected files ending in "
-            f"{', '.join(sorted(SUFFIXES))}{'' if recursive else '; sub-folders were not searched'}"
-            f"{left}"
+            f"{', '.join(sorted(SUFFIXES))}{'' if recursive else _FLAT}{left}"
         )
     return scan
 

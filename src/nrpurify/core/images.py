@@ -21,7 +21,7 @@ from nrpurify.core.errors import ImageError, InputError
 from nrpurify.core.files import atomic_path
 from nrpurify.core.image_files import MAX_PIXELS
 from nrpurify.core.opening import Frames, ImageSource
-from nrpurify.core.tracing import has_values
+from nrpurify.core.tracing import exporting, has_values
 
 _TOLERANCE = 1e-6
 _LITTLE = 0.1
@@ -60,12 +60,12 @@ def read_image(
     """Read a JPEG, PNG, WebP, BMP, TIFF, GIF, PPM, JPEG 2000, AVIF or HEIC file, or its content.
 
     AVIF needs Pillow 11.3, HEIC the package pillow-heif. Gray, palette and CMYK images become
-    RGB; 16 bits are kept; color profiles are converted to sRGB, broken ones ignored and named
-    in the log; the EXIF orientation is applied. `max_pixels` (H·W) is compared with the header
-    before any pixel is decoded. Pillow keeps its own hard limit of twice
-    ``PIL.Image.MAX_IMAGE_PIXELS``; between one and two times that value only `max_pixels`
+    RGB; 16 bits are kept, those of color in PNG and TIFF only; color profiles are converted to
+    sRGB, broken ones ignored and named in the log; the EXIF orientation is applied. `max_pixels`
+    (H·W) is compared with the header before any pixel is decoded. Pillow keeps its own hard limit
+    of twice ``PIL.Image.MAX_IMAGE_PIXELS``; between one and two times that value only `max_pixels`
     decides, and its warning is left out (Pillow 13 has it still as it decodes TIFF files).
-    `frames` says what becomes of animations and of files with several pages: ``refuse``, or
+    `frames` decides what becomes of animations and of files with several pages: ``refuse``, or
     read the ``first``.
 
     Raises:
@@ -198,7 +198,7 @@ _NORMALIZED = "leave out mean/std normalization, which belongs inside the model,
 
 
 def check_images(images: Tensor, name: str = "images", *, advice: str = _NORMALIZED) -> None:
-    """Check that `images` is N×3×H×W, N ≥ 1, floating point, finite and in [0, 1] (± 1e-6).
+    """Check that `images` is N×3×H×W of no side 0, floating point, finite and in [0, 1] (± 1e-6).
 
     `advice` is the mend for values that look normalized.
 
@@ -226,8 +226,22 @@ def check_floats(images: Tensor, name: str = "images") -> None:
         raise InputError(f"{name} is {images.dtype}; expected floats: divide uint8 by 255")
 
 
+def check_pixels(images: Tensor, name: str = "images") -> None:
+    """Check the shape, the type and the range of `images`; none at all will do.
+
+    Raises:
+        InputError: as :func:`check_shape`, :func:`check_floats` and :func:`check_range`.
+
+    """
+    check_shape(images, name)
+    check_floats(images, name)
+    check_range(images, name)
+
+
 def check_shape(images: Tensor, name: str = "images") -> None:
-    """Check that `images` is N×3×H×W; none at all will do.
+    """Check that `images` is N×3×H×W, without H or W of 0; none at all (N = 0) will do.
+
+    Sides that ``torch.export`` leaves open are not compared.
 
     Raises:
         InputError: it is not.
@@ -238,6 +252,11 @@ def check_shape(images: Tensor, name: str = "images") -> None:
     if images.ndim != 4 or images.shape[1] != 3:
         raise InputError(
             f"{name} has shape {tuple(images.shape)}; expected N×3×H×W{_shape_advice(images)}"
+        )
+    if not exporting() and 0 in images.shape[2:]:
+        raise InputError(
+            f"{name} has shape {tuple(images.shape)}; expected N×3×H×W with sides of at least 1 "
+            "pixel: leave out empty crops"
         )
 
 

@@ -126,8 +126,9 @@ def _check_hard_limit(picture: PilImage.Image) -> None:
     limit, pixels = PilImage.MAX_IMAGE_PIXELS, picture.width * picture.height
     if limit is not None and pixels > 2 * limit:
         raise PilImage.DecompressionBombError(
-            f"Image size ({pixels} pixels) exceeds limit of {2 * limit} pixels, could be "
-            "decompression bomb DOS attack."
+            f"{picture.width}×{picture.height} = {pixels:,} pixels are more than Pillow's limit of "
+            f"{2 * limit:,}; shrink it, or raise the limit (--max-pixels, in Python "
+            "PIL.Image.MAX_IMAGE_PIXELS, which is half of it)"
         )
 
 

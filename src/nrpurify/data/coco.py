@@ -61,7 +61,10 @@ def _load(path: Path) -> dict[str, Any]:
     try:
         data: dict[str, Any] = json.loads(path.read_bytes())
     except (OSError, ValueError, RecursionError) as error:
-        raise InputError(f"cannot read {str(path)!r} as JSON: {error}") from error
+        raise InputError(
+            f"cannot read {str(path)!r} as JSON: {error}; expected a COCO annotation file, or a "
+            "folder of YOLO text files"
+        ) from error
     wanted = {
         "images": ("id", "file_name"),
         "categories": ("id", "name"),

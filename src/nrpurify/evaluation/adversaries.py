@@ -18,7 +18,6 @@ from nrpurify.defenses.randomness import reseed
 from nrpurify.evaluation.batches import Attack, Batch
 from nrpurify.evaluation.cache import AttackCache, checked
 from nrpurify.evaluation.cells import Unit
-from nrpurify.evaluation.made_before import HALF_STEP
 from nrpurify.evaluation.networks import attack_spec, surrogate_names
 from nrpurify.evaluation.plan import PlannedAttack
 from nrpurify.evaluation.setup import Chunk, Setup
@@ -63,7 +62,8 @@ class Adversaries:
         clean = chunk.batch.images
         if unit.made is not None:
             attacked = unit.made.get(chunk.batch, self.setup.samples.paths[chunk.rows])
-            return checked(clean, attacked, unit.eps + HALF_STEP, self.setup.plan.rounding)
+            allowed, norm = unit.made.allowed(clean), unit.made.norm
+            return checked(clean, attacked, allowed, self.setup.plan.rounding, norm)
         kept = adversaries or self.store(unit.attack, unit.index, unit.eps)
         return kept.get(chunk.batch, self.setup.samples.hashes[chunk.rows])
 

@@ -21,6 +21,12 @@ Attack = Callable[[Batch], Tensor]
 """Returns the attacked images of a batch; may make them, or look them up by name."""
 
 
+def sizes(changes: Tensor, norm: str = "linf") -> Tensor:
+    """The norm of each of N×3×H×W changes."""
+    rows = changes.flatten(1)
+    return rows.norm(dim=1) if norm == "l2" else rows.abs().amax(1)
+
+
 def check_budget(clean: Tensor, attacked: Tensor, eps: float, norm: str = "linf") -> None:
     """Raise AssertionError unless ‖attacked - clean‖ ≤ ``eps`` + 1e-6 and all is in [0, 1].
 
@@ -35,9 +41,7 @@ def check_budget(clean: Tensor, attacked: Tensor, eps: float, norm: str = "linf"
     for name, images in (("attacked", attacked), ("clean", clean)):
         if images.isnan().any():
             raise AssertionError(f"the {name} images hold NaN; expected numbers in [0, 1]")
-    change = attacked - clean
-    sizes = change.abs().flatten(1).amax(1) if norm == "linf" else change.flatten(1).norm(dim=1)
-    worst = float(sizes.max())
+    worst = float(sizes(attacked - clean, norm).max())
     allowed = eps if norm == "linf" else eps * (1 + 1e-5)
     low, high = float(attacked.min()), float(attacked.max())
     if worst > allowed + 1e-6 or low < 0 or high > 1:

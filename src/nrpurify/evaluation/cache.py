@@ -174,12 +174,12 @@ def stored_images(folder: Path, names: Sequence[str]) -> Tensor | None:
     return torch.stack([_read_stored(path) for path in found])
 
 
-def read_made_before(folder: Path) -> tuple[dict[str, Any], float]:
+def read_made_before(folder: Path) -> tuple[dict[str, Any], float, str]:
     """What the manifest of ``nrpurify attack``, or of an earlier run, records about its attack.
 
     Returns:
-        The settings, with hashes of the images; and the eps, or the largest change that the
-        manifest notes if rounding made that more.
+        The settings, with hashes of the images; the eps, or the largest change that the
+        manifest notes if rounding made that more; and its norm.
 
     Raises:
         InputError: No manifest there, or one that says too little.
@@ -190,7 +190,8 @@ def read_made_before(folder: Path) -> tuple[dict[str, Any], float]:
             raise InputError("no manifest.jsonl, and no manifest.json of version 0.1.0")
         head = records.head()
         settings = {**head["settings"], "weights_sha256": head["weights_sha256"]}
-        changes = [entry["linf"] for entry in records.files.values()]
+        norm = str(settings.get("norm") or "linf")  # version 0.1.0 had no other one
+        changes = [entry[norm] for entry in records.files.values() if norm in entry]
         eps = max([float(settings["eps"]), *changes])
         settings = {**settings, "attack": str(settings["attack"])}
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
@@ -198,7 +199,8 @@ def read_made_before(folder: Path) -> tuple[dict[str, Any], float]:
             f"{str(folder)!r} has no manifest of one attack ({error}); give a folder that "
             "`nrpurify attack` made"
         ) from error
-    return {"attacked": folder.name, "attacked_sha256": folder_hash(folder), **settings}, eps
+    images = {"attacked": folder.name, "attacked_sha256": folder_hash(folder)}
+    return {**images, **settings}, eps, norm
 
 
 def folder_hash(folder: Path) -> str:

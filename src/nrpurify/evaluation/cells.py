@@ -15,6 +15,7 @@ from nrpurify.evaluation.metrics import value_names
 from nrpurify.evaluation.networks import surrogate_names
 from nrpurify.evaluation.plan import EvaluationPlan, PlannedAttack
 from nrpurify.results import Result, read_result, result_id
+from nrpurify.results.budget import Budget
 
 Hits = list[bool] | None
 """Which images were right; None where a metric does not tell."""
@@ -60,11 +61,18 @@ class Unit:
         return surrogate_names(self.attack) if self.attack is not None else ()
 
     @property
+    def norm(self) -> str | None:
+        """Of the budget; None for clean images."""
+        if self.made is not None:
+            return self.made.norm
+        return None if self.attack is None else self.attack.norm
+
+    @property
     def budget(self) -> str:
         """For people, such as ``16/255``; empty for clean images."""
-        if self.attack is None or self.eps is None:
+        if self.eps is None:
             return ""
-        return budget_text(self.eps, self.attack.norm)
+        return Budget(self.eps, self.norm or "linf").text(6)
 
     @property
     def title(self) -> str:
@@ -76,11 +84,6 @@ class Unit:
         if self.attack is None or not self.attack.transfers:
             return False
         return any(same_network(victim, name) for name in self.surrogates)
-
-
-def budget_text(eps: float, norm: str | None) -> str:
-    """``16/255``, or ``ℓ2 3``."""
-    return f"ℓ2 {eps:g}" if norm == "l2" else f"{eps * 255:g}/255"
 
 
 def units(plan: EvaluationPlan, made: Mapping[int, MadeBefore]) -> Iterator[Unit]:
@@ -119,7 +122,7 @@ def cell_ids(unit: Unit, victim: str, task: str, metric: str, basis: Any) -> dic
         "task": task,
         "attack": unit.name,
         "eps": unit.eps,
-        "norm": None if unit.attack is None else unit.attack.norm,
+        "norm": unit.norm,
         "attack_settings": settings,
         "defense": unit.defense,
         "victim": victim,
@@ -138,7 +141,7 @@ def describe(unit: Unit, victim: str, task: str) -> dict[str, Any]:
         "label": "" if attack is None else attack.label,
         "surrogate": ",".join(unit.surrogates) or None,
         "eps": unit.eps,
-        "norm": None if attack is None else attack.norm,
+        "norm": unit.norm,
         "threat": "none" if attack is None else attack.threat,
         "defense": unit.defense,
         "victim": victim,

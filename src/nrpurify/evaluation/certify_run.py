@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from nrpurify import models
 from nrpurify.core.errors import ImageError, InputError
@@ -70,6 +71,7 @@ def certify_images(
     *,
     resume: bool = False,
     progress: Progress = SILENT,
+    left_out: Sequence[str] = (),
 ) -> Certified:
     """Certify labeled image files, image by image.
 
@@ -80,13 +82,14 @@ def certify_images(
             ``certify.json``.
         resume: Keep the finished images of a run with the same settings in ``out``.
         progress: Sees the images done.
+        left_out: Images that are in no item since they could not be read, with reasons.
 
     Warns:
         UserWarning: The purifier was trained against noise of another sigma.
 
     Raises:
-        InputError: No image that can be read, a run in ``out`` without ``resume``, or one with
-            other settings.
+        InputError: No image that can be read, a label that the victim has no class for, a run in
+            ``out`` without ``resume``, or one with other settings.
     """
     device = torch.device(plan.device)
     with origins_used() as origins:
@@ -104,13 +107,16 @@ def certify_images(
     log = _Log(Path(out), settings)
     kept = log.open(resume)
     classify = base_classifier(victim, purifier, plan.amp)
-    certified = Certified([], settings)
+    certified = Certified([], settings, list(left_out))
+    highest = max((item.label for item in items), default=0)
     for index, item in enumerate(items):
         try:
             image = load_batch([item.path], plan.size, crop=True)[0]
         except ImageError as error:
             certified.broken.append(str(error))
             continue
+        if not certified.rows:
+            _check_label(highest, classify, image.to(device), plan.victim)
         digest = pixels_hash(image)
         row = kept.get((digest, item.label))
         if row is None:
@@ -126,12 +132,24 @@ def certify_images(
             )
             row = {"name": item.path.name, "label": item.label, **asdict(found), "pixels": digest}
             log.add(row)
-        certified.rows.append(row)
+        certified.rows.append({**row, "name": item.path.name})
         progress.update("certify", index + 1, len(items))
     if not certified.rows:
-        raise InputError(f"none of the {len(items)} images can be read: {certified.broken[:1]}")
+        reasons = "; ".join(certified.broken[:3])
+        raise InputError(f"no image of {len(items)} can be read: {reasons}")
     write_json(Path(out) / SUMMARY, certified.summary())
     return certified
+
+
+@torch.no_grad()
+def _check_label(
+    highest: int, classify: Callable[[Tensor], Tensor], image: Tensor, victim: str
+) -> None:
+    classes = classify(image[None]).shape[1]
+    if highest >= classes:
+        raise InputError(
+            f"label {highest} (counted from 0); {victim} has classes 0 to {classes - 1}"
+        )
 
 
 @dataclass

@@ -105,7 +105,7 @@ def detect(
             done += 1
             progress.update("detect", done, total)
         if group and not scores:
-            raise InputError(f"none of the {len(group)} images can be read: {broken[-1]}")
+            raise InputError(f"no image of {len(group)} can be read: {broken[-1]}")
         return scores
 
     plain, known = score(files), score(attacked)
@@ -139,9 +139,13 @@ def area_under(points: Sequence[tuple[float, float]]) -> float:
 
 
 def threshold_at(clean: Sequence[float], share: float) -> float:
-    """The least threshold at which at most ``share`` of the ``clean`` scores are at or above it."""
-    allowed = math.floor(share * len(clean))
+    """The least threshold at which at most ``share`` of the ``clean`` scores are at or above it.
+
+    Args:
+        clean: Scores, at least one.
+        share: In [0, 1).
+    """
+    count = len(clean)
+    allowed = sum(alarms / count <= share for alarms in range(1, count))
     ordered = sorted(clean, reverse=True)
-    if allowed >= len(ordered):
-        return ordered[-1]
     return math.nextafter(ordered[allowed], math.inf)

@@ -31,13 +31,14 @@ class Detect(Task):
     default_victims: ClassVar[tuple[str, ...]] = ("coco_ssd",)
     default_metrics: ClassVar[tuple[str, ...]] = ("mAP",)
     needs = {"annotations": "a COCO file, or a folder of YOLO text files"}  # noqa: RUF012
-    takes = ("annotations", "longest")
+    takes = ("annotations", "classes", "longest")
     keeps_size = True
     masks = False
 
     def open(self, data: DataSpec) -> Samples:
         """Read annotations, and each image once."""
-        scenes = read_annotations(Path(data.annotations), Path(data.folder))
+        classes = Path(data.classes) if data.classes else None
+        scenes = read_annotations(Path(data.annotations), Path(data.folder), classes)
         kept = usable(readable(Scenes(scenes.items[: data.limit], scenes.problems)), self.name)
         return scene_samples(kept, data, masks=self.masks)
 
@@ -146,7 +147,7 @@ def usable(scenes: Scenes, task: str) -> Scenes:
         raise InputError(f"no image to evaluate {task!r} on{said}")
     if all(bool(scene.crowd.all()) for scene in items):  # of no object all are crowds
         raise InputError(
-            f"none of the {len(items)} images has an object; mAP needs some: do the annotations "
+            f"no image of {len(items)} has an object; mAP needs some: do the annotations "
             f"belong to these images?{said}"
         )
     return Scenes(items, problems)

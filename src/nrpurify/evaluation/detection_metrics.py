@@ -119,7 +119,7 @@ class AveragePrecision:
 
     def _matches(self) -> _Matches:
         if not any(row["iscrowd"] == 0 for row in self._truths):
-            raise InputError(f"none of the {len(self)} images has an object; mAP needs some")
+            raise InputError(f"no image of {len(self)} has an object; mAP needs some")
         return _Matches(self._images, self._truths, self._found, _KINDS[self.kind])
 
     def intervals(self, *, resamples: int = 1000, seed: int = 0) -> dict[str, tuple[float, float]]:

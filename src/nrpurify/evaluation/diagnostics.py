@@ -7,6 +7,7 @@ from itertools import groupby
 from typing import Any
 
 from nrpurify.core.spec import same_network, split_specs
+from nrpurify.core.words import plural
 from nrpurify.evaluation.label_check import at_chance
 from nrpurify.evaluation.threats import BLACK_BOX, WHITE_BOX
 
@@ -96,9 +97,9 @@ def _lost_gradient(cells: Sequence[Cell]) -> Iterator[Warned]:
             zero, broken, "of zeros at up to {}", "with NaN or infinite entries at up to {}"
         )
         text = (
-            f"{attack} ({threat}) met a gradient {useless} of {images} images: images that "
-            "survive say nothing about robustness; attack another surrogate, or one whose logits "
-            "are not saturated"
+            f"{attack} ({threat}) met a gradient {useless} of {plural(images, 'image')}: images "
+            "that survive say nothing about robustness; attack another surrogate, or one whose "
+            "logits are not saturated"
         )
         yield _warn("no gradient", text, group)
 

@@ -11,10 +11,11 @@ from torch import Tensor, nn
 
 from nrpurify.core.hashing import slug
 from nrpurify.core.images import write_png
-from nrpurify.evaluation.cells import Unit, budget_text, units
+from nrpurify.evaluation.cells import Unit, units
 from nrpurify.evaluation.measurement import Measurement
 from nrpurify.purifiers import Purifier
 from nrpurify.results import Result
+from nrpurify.results.budget import Budget
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,14 +98,13 @@ def is_purifier(defense: nn.Module) -> bool:
 
 
 def attack_words(
-    name: str, surrogates: Sequence[str], eps: float | None, norm: str | None = "linf"
+    name: str, surrogates: Sequence[str], eps: float | None, norm: str | None = None
 ) -> str:
     """Such as ``Attacked: mi-fgsm made on squeezenet1_1 and mobilenet_v1_025, ε 16/255``."""
     made = f" made on {' and '.join(surrogates)}" if surrogates else ""
     if eps is None:
         return f"Attacked: {name}{made}"
-    budget = budget_text(eps, norm) if norm == "l2" else f"{255 * eps:.3g}/255"
-    return f"Attacked: {name}{made}, ε {budget}"
+    return f"Attacked: {name}{made}, ε {Budget(eps, norm or 'linf').text()}"
 
 
 def defense_words(spec: str, defense: nn.Module) -> str:
@@ -185,7 +185,7 @@ def _strip(
         assert unit.attack is not None
         images = measurement.adversaries.get(unit, chunk)
         named = (unit.attack.label, ()) if unit.attack.label else (unit.name, unit.surrogates)
-        words = attack_words(*named, unit.eps, unit.attack.norm)
+        words = attack_words(*named, unit.eps, unit.norm)
         show("attacked", words, images)
     if defense is not None:
         show("purified", defense[1], measurement.defended(defense[0], chunk, images))

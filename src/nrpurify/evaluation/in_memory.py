@@ -128,8 +128,8 @@ def evaluate(data: Any, /, *args: Any, **options: Any) -> Run | dict[str, Tally]
         The :class:`~nrpurify.results.Run` of a plan; for batches a :class:`Tally` by victim.
 
     Raises:
-        InputError: A plan that cannot be used, an argument that is missing or of another kind, a
-            label that a victim has no class for, or predictions that are not finite.
+        InputError: A plan that cannot be used, an argument that is missing or of another kind, no
+            image, a label that a victim has no class for, or predictions that are not finite.
         AssertionError: The attack left its budget.
 
     Examples:
@@ -240,6 +240,10 @@ def _as_batches(given: Iterable[Batch | Pair]) -> Iterator[Batch]:
         names = [f"image {number}" for number in range(seen + 1, seen + len(images) + 1)]
         seen += len(images)
         yield batch if isinstance(batch, Batch) else Batch(images, labels, names)
+    if not seen:
+        raise InputError(
+            "batches holds no image; expected some: a generator gives its batches only once"
+        )
 
 
 def _attacked(attack: Attack, batch: Batch) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,13 +13,14 @@ from torch import Tensor
 from nrpurify.core.errors import InputError
 from nrpurify.core.records import read_records
 from nrpurify.core.spec import split_specs
-from nrpurify.evaluation.batches import Batch
+from nrpurify.evaluation.batches import Batch, sizes
 from nrpurify.evaluation.cache import folder_hash, look_up, read_made_before, unreadable
 from nrpurify.evaluation.plan import PlannedAttack
 from nrpurify.evaluation.tasks import Samples
+from nrpurify.results.budget import Budget
 
 HALF_STEP = 0.5 / 255
-"""What rounding to 8 bits may add to a budget."""
+"""What rounding to 8 bits may add to a value."""
 DEFAULT_EPS = 16 / 255
 
 
@@ -29,6 +31,7 @@ class MadeBefore:
     Attributes:
         folder: Where they are.
         eps: Their budget.
+        norm: Of the budget.
         name: Of the attack, as the manifest has it.
         surrogates: The networks that were attacked.
         steps: Iterations.
@@ -37,6 +40,7 @@ class MadeBefore:
 
     folder: Path
     eps: float
+    norm: str = "linf"
     name: str = "made before"
     surrogates: tuple[str, ...] = ()
     steps: int | None = None
@@ -46,24 +50,34 @@ class MadeBefore:
     def of(cls, attack: PlannedAttack) -> MadeBefore:
         """Read what is known of a plan's folder.
 
-        Without a budget in the plan, it is that of the manifest, or the largest change that the
-        manifest notes if rounding made that more.
+        Without a budget in the plan, budget and norm are those of the manifest, or the largest
+        change that the manifest notes if rounding made that more.
 
         Raises:
-            InputError: No such folder, or a manifest that cannot be read.
+            InputError: No such folder, a manifest that cannot be read, or an l2 norm without any
+                budget.
         """
         folder = Path(attack.attacked)
         if not folder.is_dir():
             raise InputError(f"{attack.attacked!r} is not a folder; expected attacked images")
-        given = attack.eps[0] if attack.eps else None
         if read_records(folder) is None:
-            found = {"attacked": folder.name, "attacked_sha256": folder_hash(folder)}
-            return cls(folder, given or DEFAULT_EPS, attack.name or cls.name, settings=found)
-        settings, eps = read_made_before(folder)
+            settings: dict[str, Any] = {"attacked": folder.name}
+            settings["attacked_sha256"] = folder_hash(folder)
+            eps, norm = DEFAULT_EPS, "linf"
+        else:
+            settings, eps, norm = read_made_before(folder)
+        if attack.eps:
+            eps, norm = attack.eps[0], attack.norm
+        elif attack.norm == "l2" != norm:
+            raise InputError(
+                f"norm l2 given; {attack.attacked!r} records no ℓ2 length: give the one at which "
+                "its images were attacked as eps"
+            )
         return cls(
             folder,
-            given or eps,
-            attack.name or str(settings["attack"]),
+            eps,
+            norm,
+            attack.name or settings.get("attack", cls.name),
             tuple(split_specs(settings.get("surrogate") or "")),
             settings.get("steps"),
             settings,
@@ -78,9 +92,7 @@ class MadeBefore:
         names = [str(path.absolute()) for path in samples.paths]
         reasons = unreadable(self.folder, names)
         if names and len(reasons) == len(names):
-            raise InputError(
-                f"none of the {len(names)} attacked images can be read; {reasons[names[0]]}"
-            )
+            raise InputError(f"no attacked image of {len(names)} can be read; {reasons[names[0]]}")
         return {index: reasons[name] for index, name in enumerate(names) if name in reasons}
 
     def get(self, batch: Batch, paths: Sequence[Path]) -> Tensor:
@@ -91,12 +103,17 @@ class MadeBefore:
         """
         own = batch._replace(names=[str(path.absolute()) for path in paths])
         attacked = look_up(self.folder)(own)
-        changes = (attacked - batch.images).abs().flatten(1).amax(1).tolist()
+        changes = sizes(attacked - batch.images, self.norm).tolist()
         for path, change in zip(paths, changes, strict=True):
-            if change > self.eps + HALF_STEP:
+            if change > self.allowed(attacked):
                 raise InputError(
-                    f"{self.folder} changes {path.name} by {255 * change:.1f}/255; expected at "
-                    f"most eps {255 * self.eps:g}/255: give the --eps at which it was attacked, "
-                    "and the images and --size that were"
+                    f"{self.folder} changes {path.name} by {Budget(change, self.norm).text()}; "
+                    f"expected at most eps {Budget(self.eps, self.norm).text()}: give the --eps "
+                    "and --norm at which it was attacked, and the images and --size that were"
                 )
         return attacked
+
+    def allowed(self, images: Tensor) -> float:
+        """The budget of N×3×H×W images, with what rounding to 8 bits may add to it."""
+        values = images[0].numel() if self.norm == "l2" else 1
+        return self.eps + HALF_STEP * math.sqrt(values)

@@ -60,6 +60,7 @@ class Networks:
         facts: By defense.
         hashes: sha256 of weights, by name of network, defense, ``features of`` a network or
             ``trained`` attack.
+        trained: The name among the hashes by name and file of a trained attack.
         own: The user's own classifiers by name.
     """
 
@@ -70,6 +71,7 @@ class Networks:
     surrogates: dict[int, nn.Module | Tensor | None] = field(default_factory=dict)
     facts: dict[str, DefenseFacts] = field(default_factory=dict)
     hashes: dict[str, str] = field(default_factory=dict)
+    trained: dict[tuple[str, str], str] = field(default_factory=dict)
     own: Models = field(default_factory=dict)
     _loaded: dict[str, nn.Module] = field(default_factory=dict)
 
@@ -112,7 +114,7 @@ class Networks:
             if attack.name in LOADERS and (attack.trained or attack.name in shipped()):
                 with gathered.at("attacks", index, "trained"):
                     card, _ = read_carded(locate(attack.trained or attack.name))
-                    found.hashes[trained_name(attack)] = card.sha256
+                    found._name_trained(attack, card.sha256)
         gathered.end()
         return found
 
@@ -145,6 +147,14 @@ class Networks:
             self._loaded[name] = found
             self.hashes[name] = self._hash(name, found)
         return self._loaded[name]
+
+    def _name_trained(self, attack: PlannedAttack, sha256: str) -> None:
+        """Keep the hash of a trained attack's own weights (cda, fff), of each file its own."""
+        name = " ".join(filter(None, ("trained", attack.name, Path(attack.trained).name)))
+        if self.hashes.get(name, sha256) != sha256:  # another file of that name
+            name = f"trained {attack.name} {attack.trained}"
+        self.hashes[name] = sha256
+        self.trained[attack.name, attack.trained] = name
 
     def _facts(self, spec: str, probe: Tensor) -> DefenseFacts:
         defense = self.defense(spec)
@@ -228,11 +238,6 @@ def attack_spec(attack: PlannedAttack, eps: float = 16 / 255) -> AttackSpec:
         targeted=attack.labels == "random",
         norm=attack.norm,
     )
-
-
-def trained_name(attack: PlannedAttack) -> str:
-    """Under which the hash of a trained attack's own weights is kept (cda, fff)."""
-    return " ".join(filter(None, ("trained", attack.name, Path(attack.trained).name)))
 
 
 def surrogate_names(attack: PlannedAttack) -> tuple[str, ...]:

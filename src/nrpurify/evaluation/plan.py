@@ -33,7 +33,9 @@ class DataSpec:
             the caller has the images.
         labels: classify: a CSV, see :func:`nrpurify.data.labels.read_labels_csv`.
         classes: classify without ``labels``: a text file of the sub-folders' names in the order of
-            the victims' classes; empty for numbers, or alphabetical order.
+            the victims' classes; empty for numbers, or alphabetical order. detect, instances: a
+            file of the names of YOLO's class numbers; empty for what
+            :func:`nrpurify.data.yolo.read_yolo` finds.
         annotations: detect, instances: a COCO JSON file, or a folder of YOLO text files.
         masks: segment: a folder of class masks.
         limit: The first so many by name; None for all.
@@ -88,7 +90,7 @@ class PlannedAttack:
         purifier: The attacker's own defense, for the threats ``surrogate purifier``.
         trained: File of a generator (cda) or pattern (fff); empty for the shipped one.
         attacked: A folder of attacked images made before, under the names of the images; nothing
-            is attacked then.
+            is attacked then. Without ``eps``, budget and norm are those of its manifest.
         label: A free name, which all results of the attack carry; decides no value.
 
     Raises:

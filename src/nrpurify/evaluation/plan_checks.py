@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import fields, replace
 from functools import partial
+from pathlib import PurePath
 from typing import Any
 
 from nrpurify.attacks import registry
@@ -32,7 +33,7 @@ def check_plan(plan: EvaluationPlan) -> None:
             take, threats that do not go with an attack, numbers out of range, empty or repeated
             entries; each with its place.
     """
-    problems = [*_numbers(plan), *_lists(plan)]
+    problems = [*_numbers(plan), *_lists(plan), *_alike(plan)]
     task = None
     try:
         task = TASKS.create(plan.task)
@@ -101,6 +102,31 @@ def _lists(plan: EvaluationPlan) -> Iterator[Problem]:
         for index, entry in enumerate(entries):
             if entry in entries[:index]:
                 yield (name, index), "came before; keep one of them"
+
+
+def _alike(plan: EvaluationPlan) -> Iterator[Problem]:
+    """Attacks that no table tells apart: of one label, or of files of one name."""
+    for index, attack in enumerate(plan.attacks):
+        for other in plan.attacks[:index]:
+            if _row(attack) != _row(other) or not _same_eps(attack, other):
+                continue
+            if attack.label:
+                text = f"{attack.label} came before for the same attack; give each its own label"
+                yield ("attacks", index, "label"), text
+            for key in ("trained", "attacked"):
+                one, two = getattr(attack, key), getattr(other, key)
+                if not attack.label and one != two and PurePath(one).name == PurePath(two).name:
+                    text = f"{one!r} has the name of {two!r}; give each attack a label"
+                    yield ("attacks", index, key), text
+
+
+def _row(attack: PlannedAttack) -> tuple[object, ...]:
+    names = attack.name, attack.threat, attack.label, attack.surrogate, attack.norm
+    return *names, attack.steps, attack.draws
+
+
+def _same_eps(one: PlannedAttack, two: PlannedAttack) -> bool:
+    return one.eps == two.eps or bool(set(one.eps) & set(two.eps))
 
 
 def _data_problems(data: DataSpec, task: Task, name: str) -> Iterator[Problem]:

@@ -31,7 +31,7 @@ def read_plan(source: str | Path) -> tuple[EvaluationPlan, Marks]:
         InputError: No such plan, or one that cannot be used; lines are named.
         MissingExtraError: PyYAML or pydantic is not installed.
     """
-    path = find_recipe(source, shipped_plans())
+    path = find_recipe(source, shipped_plans(), "plan")
     values, marks = read_yaml(path)
     renamed = {("data", *place[1:]): n for place, n in marks.lines.items() if place[0] == "images"}
     marks = Marks(marks.path, {**renamed, **marks.lines})

@@ -18,7 +18,7 @@ from nrpurify.core.progress import Progress
 from nrpurify.core.random import derive_generator
 from nrpurify.evaluation.batches import Batch
 from nrpurify.evaluation.made_before import MadeBefore
-from nrpurify.evaluation.networks import Networks, surrogate_names, trained_name
+from nrpurify.evaluation.networks import Networks, surrogate_names
 from nrpurify.evaluation.plan import EvaluationPlan, PlannedAttack
 from nrpurify.evaluation.tasks import Samples, Task
 
@@ -68,7 +68,8 @@ class Setup:
     def basis(self, attack: PlannedAttack | None, names: Sequence[str]) -> dict[str, Any]:
         """What decides attacked images and results, with the hashes of the networks ``names``."""
         surrogates = surrogate_names(attack) if attack else ()
-        own = [attack.purifier, trained_name(attack)] if attack else []
+        trained = self.networks.trained
+        own = [attack.purifier, trained.get((attack.name, attack.trained), "")] if attack else []
         names = [*names, *surrogates, *(f"features of {name}" for name in surrogates), *own]
         used = {name: sha for name, sha in self.networks.hashes.items() if name in names}
         return {

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from nrpurify.results import variants
+from nrpurify.results.budget import Budget
 from nrpurify.results.misjudged import misjudged
 
 MISSING, MARK = "–", " †"
@@ -79,7 +80,7 @@ def _title(cell: Mapping[str, Any], variant: str) -> tuple[str, ...]:
 def _budget(cell: Mapping[str, Any]) -> str:
     if cell["eps"] is None:
         return ""
-    return f"ℓ2 {cell['eps']:g}" if cell.get("norm") == "l2" else f"{cell['eps'] * 255:.4g}/255"
+    return Budget(cell["eps"], cell.get("norm") or "linf").text(6)
 
 
 def _mean(cells: Sequence[Mapping[str, Any]], bounds: set[str]) -> str:
@@ -91,14 +92,28 @@ def _mean(cells: Sequence[Mapping[str, Any]], bounds: set[str]) -> str:
 
 def _by_defense(cells: Sequence[Mapping[str, Any]], metric: str) -> Table:
     several = len({cell["victim"] for cell in cells}) > 1
-    names = variants(cells)
-    columns = dict.fromkeys(_column(*pair) for pair in zip(cells, names, strict=True))
+    names = _columns(cells)
+    columns = dict.fromkeys(names)
     rows: dict[str, dict[str, str]] = {}
-    for cell, variant in zip(cells, names, strict=True):
+    for cell, column in zip(cells, names, strict=True):
         row = f"{cell['victim']}, {cell['defense']}" if several else cell["defense"]
-        rows.setdefault(row, {})[_column(cell, variant)] = f"{100 * cell['value']:.1f}"
+        rows.setdefault(row, {})[column] = f"{100 * cell['value']:.1f}"
     body = [[name, *(row.get(column, MISSING) for column in columns)] for name, row in rows.items()]
     return [f"{metric}, %", *columns], body
+
+
+def _columns(cells: Sequence[Mapping[str, Any]]) -> list[str]:
+    """For each cell its attack and budget, with steps and surrogate where these alone differ."""
+    names = [_column(*pair) for pair in zip(cells, variants(cells), strict=True)]
+    for field in ("steps", "surrogate"):
+        known: dict[str, set[Any]] = {}
+        for name, cell in zip(names, cells, strict=True):
+            known.setdefault(name, set()).add(cell[field])
+        names = [
+            f"{name}, {field} {cell[field] or MISSING}" if len(known[name]) > 1 else name
+            for name, cell in zip(names, cells, strict=True)
+        ]
+    return names
 
 
 def _column(cell: Mapping[str, Any], variant: str) -> str:

@@ -77,7 +77,7 @@ def find_source(name: str, registry: Registry[Any], libraries: Libraries, kind: 
         places = [f"{library}:NAME" for library in libraries]
         others = ", ".join([*places, "python:package.module:function, path/to/file.py:function"])
         raise InputError(
-            f"there is no {kind} {name!r}; {near_matches(name, registry.names())} Also: {others}"
+            f"there is no {kind} {name!r}; {near_matches(name, registry.names())} (also {others})"
         )
     entry = registry.get(name)
     return Source(entry, "" if entry.is_own else file_sha256(sys.modules.get(entry.origin)))

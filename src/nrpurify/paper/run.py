@@ -14,7 +14,7 @@ from nrpurify.paper.catalogue import get, names
 from nrpurify.paper.compare import Row, paper_entries, side_by_side
 from nrpurify.paper.experiment import SMOKE_WARNING, Experiment, Finding, Outcome
 from nrpurify.paper.smoke import tiny_networks
-from nrpurify.results import Run, write_run
+from nrpurify.results import RUN_FILE, Run, read_run, write_run
 
 
 @dataclass
@@ -54,11 +54,7 @@ def run_experiment(name: str, bench: Bench) -> Result:
             full.
     """
     experiment = get(name)
-    if not bench.resume and (bench.out / "run.json").exists():
-        raise InputError(
-            f"{str(bench.out)!r} holds a run; add --resume to go on with it, or name another folder"
-        )
-    check_writable(bench.out / "run.json")
+    _check_folder(name, bench)
     with tiny_networks() if bench.scale == "smoke" else nullcontext():
         outcome = experiment.run(bench)
     if not {cell.victim for cell in outcome.run.cells} >= set(bench.victims):
@@ -68,6 +64,24 @@ def run_experiment(name: str, bench: Bench) -> Result:
     write_run(bench.out, run)
     rows = side_by_side(experiment, outcome)
     return Result(experiment, run, rows, outcome.findings, outcome.files)
+
+
+def _check_folder(name: str, bench: Bench) -> None:
+    """Refuse a folder that cannot be written to, or whose run another one would replace."""
+    file = bench.out / RUN_FILE
+    if file.exists():
+        if not bench.resume:
+            raise InputError(
+                f"{str(bench.out)!r} holds a run; add --resume to go on with it, or name another "
+                "folder"
+            )
+        held = read_run(bench.out).settings.get("paper")  # None: interrupted before its end
+        if held and (held["experiment"], held["scale"]) != (name, bench.scale):
+            raise InputError(
+                f"{str(bench.out)!r} holds {held['experiment']} at the scale {held['scale']}, and "
+                f"{name} at {bench.scale} would replace it; name another folder"
+            )
+    check_writable(file)
 
 
 def finished(experiment: Experiment, bench: Bench, outcome: Outcome) -> Run:

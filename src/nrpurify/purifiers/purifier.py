@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from nrpurify.core.errors import InputError
-from nrpurify.core.images import as_floats, check_floats, check_images, to_uint8
+from nrpurify.core.images import as_floats, check_floats, check_images, check_shape, to_uint8
 from nrpurify.core.model_card import Card
 from nrpurify.core.precision import Amp, autocast, keep_freed_memory, weights_dtype
 from nrpurify.core.tracing import has_values
@@ -201,10 +201,12 @@ class Purifier(nn.Module):
         Raises:
             InputError: Pixels that are not N×3×H×W uint8.
         """
-        if pixels.dtype != torch.uint8 or pixels.ndim != 4 or pixels.shape[1] != 3:
+        if pixels.dtype != torch.uint8:
             raise InputError(
-                f"pixels are {pixels.dtype} of shape {tuple(pixels.shape)}; expected N×3×H×W uint8"
+                f"pixels are {pixels.dtype} of shape {tuple(pixels.shape)}; expected N×3×H×W uint8 "
+                "(purify takes floats)"
             )
+        check_shape(pixels, "pixels")
         return self._purify(pixels, tile, halo, amp, executor)
 
     @property

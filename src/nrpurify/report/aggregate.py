@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from nrpurify.report.environment import eps_text
 from nrpurify.report.run import Cell
 from nrpurify.report.threats import is_own_surrogate
+from nrpurify.results.budget import Budget
 
 Key = TypeVar("Key")
 
@@ -29,6 +29,11 @@ class Mean:
     of: int
 
     @property
+    def left(self) -> float:
+        """What the attack leaves, by which defenses are compared: of successes the others."""
+        return 1 - self.value if is_success(self.cells[0].metric) else self.value
+
+    @property
     def misjudged(self) -> bool:
         """Whether one of its cells is, so that it is only an upper bound."""
         return any(cell.misjudged for cell in self.cells)
@@ -39,6 +44,11 @@ class Mean:
         return tuple(sorted({place for cell in self.cells for place in cell.warned}))
 
 
+def is_success(metric: str) -> bool:
+    """Whether a metric counts an attack's successes, so that less of it is better."""
+    return "success" in metric.lower()
+
+
 def grouped(cells: Iterable[Cell], key: Callable[[Cell], Key]) -> dict[Key, list[Cell]]:
     """Cells by key, in order of appearance."""
     found: dict[Key, list[Cell]] = {}
@@ -47,12 +57,12 @@ def grouped(cells: Iterable[Cell], key: Callable[[Cell], Key]) -> dict[Key, list
     return found
 
 
-def usual_eps(cells: Sequence[Cell], wish: float | None = None) -> float | None:
+def usual_budget(cells: Sequence[Cell], wish: Budget | None = None) -> Budget | None:
     """``wish`` if cells have that budget, else the most frequent one, of equals the largest."""
-    counts = Counter(cell.eps for cell in cells if cell.eps is not None)
+    counts = Counter(cell.budget for cell in cells if cell.budget is not None)
     if not counts or wish in counts:
         return wish if counts else None
-    return max(counts, key=lambda eps: (counts[eps], eps))
+    return max(counts, key=lambda budget: (counts[budget], budget))
 
 
 def transferred(cells: Iterable[Cell]) -> list[Cell]:
@@ -87,7 +97,8 @@ def mean(cells: Sequence[Cell]) -> Mean | None:
 
 def settings(cells: Sequence[Cell], *, eps: bool = True, surrogate: bool = False) -> str:
     """Budget, steps, draws and surrogate of cells, in words: ``ε 16/255, 100 steps, 30 draws``."""
-    parts = [f"ε {eps_text(e)}" for e in sorted({c.eps for c in cells if c.eps is not None}) if eps]
+    budgets = sorted({c.budget for c in cells if c.budget is not None})
+    parts = [f"ε {budget.text()}" for budget in budgets if eps]
     for number, unit in (("steps", "step"), ("draws", "draw")):
         values = sorted({v for c in cells if (v := getattr(c, number)) is not None})
         if values and (number == "steps" or cells[0].threat == "EOT"):

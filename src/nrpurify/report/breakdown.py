@@ -35,7 +35,7 @@ class Breakdown:
 def breakdowns(run: Run, kind: tuple[str, str]) -> list[Breakdown]:
     """All attacks of one (task, metric), in the order of the threats, then as measured."""
     cells = sorted((c for c in run.cells if c.kind == kind), key=lambda c: rank(c.threat))
-    parts = grouped(cells, lambda c: (c.threat, c.title, c.eps))
+    parts = grouped(cells, lambda c: (c.threat, c.title, c.budget))
     return [_breakdown(strongest(own)) for own in parts.values()]
 
 

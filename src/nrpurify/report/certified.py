@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from nrpurify.core.words import plural
 from nrpurify.report.curves import Plot
 from nrpurify.report.svg import draw
 
@@ -25,7 +26,7 @@ def draw_certified(summary: Mapping[str, Any]) -> str:
     purifier = settings["purifier"] or "none"
     plot = Plot(
         f"{settings['victim']}, sigma {settings['sigma']:g}",
-        f"{summary['images']} images",
+        plural(summary["images"], "image"),
         "l2 radius",
         "certified accuracy",
         {purifier: points},

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from nrpurify.report.aggregate import grouped, mean, settings, strongest, transferred, usual_eps
+from nrpurify.report.aggregate import grouped, mean, settings, strongest, transferred, usual_budget
 from nrpurify.report.run import Cell, Run
 from nrpurify.report.threats import CLEAN, rank
 
@@ -36,8 +36,9 @@ def plots(run: Run, kind: tuple[str, str]) -> list[Plot]:
     cells = transferred(cell for cell in run.cells if cell.kind == kind)
     clean = [cell for cell in cells if cell.threat == CLEAN]
     attacked = sorted((c for c in cells if c.threat != CLEAN), key=lambda c: rank(c.threat))
-    attacks = list(grouped(attacked, lambda c: (c.threat, c.title)).values())
-    found = [_against_eps(own, clean) for own in attacks]
+    attacks = grouped(attacked, lambda c: (c.threat, c.title)).values()
+    by_norm = grouped(attacked, lambda c: (c.threat, c.title, c.norm)).values()
+    found = [_against_eps(own, clean) for own in by_norm]
     found += [_against_steps(own) for own in attacks]
     return [plot for plot in found if plot is not None]
 
@@ -48,14 +49,15 @@ def _against_eps(cells: Sequence[Cell], clean: Sequence[Cell]) -> Plot | None:
     used = [c for own in grouped(cells, lambda c: c.eps).values() for c in strongest(own)]
     if len({cell.eps for cell in used}) < MIN_POINTS:
         return None
-    series = _series([*at_zero, *used], lambda cell: 255 * (cell.eps or 0.0))
+    unit, across = (1, "ℓ2 length") if cells[0].norm == "l2" else (255, "ε in 255ths")
+    series = _series([*at_zero, *used], lambda cell: unit * (cell.eps or 0.0))
     detail = settings(used, eps=False)
-    return Plot(_title(cells[0]), detail, "ε in 255ths", _up(cells[0]), series)
+    return Plot(_title(cells[0]), detail, across, _up(cells[0]), series)
 
 
 def _against_steps(cells: Sequence[Cell]) -> Plot | None:
-    eps = usual_eps([cell for cell in cells if cell.steps is not None])
-    used = [cell for cell in cells if cell.eps == eps and cell.steps is not None]
+    budget = usual_budget([cell for cell in cells if cell.steps is not None])
+    used = [cell for cell in cells if cell.budget == budget and cell.steps is not None]
     by_steps = grouped(used, lambda cell: cell.steps)
     if len(by_steps) < MIN_POINTS:
         return None

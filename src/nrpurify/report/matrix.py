@@ -12,11 +12,11 @@ from nrpurify.report.aggregate import (
     settings,
     strongest,
     transferred,
-    usual_eps,
+    usual_budget,
 )
-from nrpurify.report.environment import eps_text
 from nrpurify.report.run import Cell, Run
 from nrpurify.report.threats import OBLIVIOUS, THREATS, rank
+from nrpurify.results.budget import Budget
 
 CONTROLS = ("noise",)
 """Attacks that are none; no mean counts them."""
@@ -42,23 +42,23 @@ class Row:
         return [cell for found in self.means.values() for cell in found.cells]
 
     @property
-    def eps(self) -> float | None:
+    def budget(self) -> Budget | None:
         """The budget of its cells, which is one."""
-        return self.cells[0].eps
+        return self.cells[0].budget
 
     @property
     def best(self) -> float:
-        """The highest value of a defense; -1 where the defenses do not differ.
+        """The most that an attack leaves of a defense; -1 where there is one defense only.
 
         Values under a white-box attack that failed are left out, see :attr:`Mean.misjudged`.
         """
-        values = {m.value for d, m in self.means.items() if d != NO_DEFENSE and not m.misjudged}
+        values = {m.left for d, m in self.means.items() if d != NO_DEFENSE and not m.misjudged}
         return max(values) if len(values) > 1 else -1.0
 
     def is_best(self, defense: str) -> bool:
-        """Whether a defense has the highest value of the row."""
+        """Whether a defense has the best value of the row."""
         one = self.means.get(defense)
-        return bool(one and defense != NO_DEFENSE and not one.misjudged and one.value == self.best)
+        return bool(one and defense != NO_DEFENSE and not one.misjudged and one.left == self.best)
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ class Matrix:
 
     Attributes:
         kind: Task and metric.
-        eps: Budget of all rows that do not say otherwise; None of clean images only.
+        budget: Of all rows that do not say otherwise; None of clean images only.
         defenses: Columns: no defense, then by what they leave of oblivious attacks.
         groups: Clean images, what oblivious attacks leave on average, each adaptive threat, then
             the oblivious attacks one by one.
@@ -85,7 +85,7 @@ class Matrix:
     """
 
     kind: tuple[str, str]
-    eps: float | None
+    budget: Budget | None
     defenses: tuple[str, ...]
     groups: tuple[Group, ...]
     oblivious: Row | None
@@ -96,7 +96,7 @@ class Matrix:
         return {
             defense: min(
                 (row.means[defense] for row in rows if defense in row.means),
-                key=lambda one: one.value,
+                key=lambda one: one.left,
             )
             for defense in self.defenses
             if any(defense in row.means for row in rows)
@@ -106,15 +106,15 @@ class Matrix:
 def matrix(run: Run, kind: tuple[str, str]) -> Matrix:
     """Make the table of the cells of one (task, metric)."""
     cells = transferred(cell for cell in run.cells if cell.kind == kind)
-    eps = usual_eps(cells)
+    budget = usual_budget(cells)
     threats = grouped(sorted(cells, key=lambda c: rank(c.threat)), lambda c: c.threat)
     everyone = len({cell.victim for cell in cells})
-    rows = {threat: _rows(own, eps, everyone) for threat, own in threats.items()}
-    oblivious = _oblivious(rows.get(OBLIVIOUS, []), eps)
-    return Matrix(kind, eps, _columns(cells, oblivious), _groups(rows, oblivious), oblivious)
+    rows = {threat: _rows(own, budget, everyone) for threat, own in threats.items()}
+    oblivious = _oblivious(rows.get(OBLIVIOUS, []), budget)
+    return Matrix(kind, budget, _columns(cells, oblivious), _groups(rows, oblivious), oblivious)
 
 
-def _rows(cells: Sequence[Cell], wish: float | None, everyone: int) -> list[Row]:
+def _rows(cells: Sequence[Cell], wish: Budget | None, everyone: int) -> list[Row]:
     """A row for each attack, with what differs from the caption.
 
     Args:
@@ -124,12 +124,12 @@ def _rows(cells: Sequence[Cell], wish: float | None, everyone: int) -> list[Row]
     """
     rows = []
     for attack, own in grouped(cells, lambda cell: cell.title).items():
-        eps = usual_eps(own, wish)
-        used = strongest([cell for cell in own if cell.eps == eps])
+        budget = usual_budget(own, wish)
+        used = strongest([cell for cell in own if cell.budget == budget])
         by_defense = grouped(used, lambda cell: cell.defense)
         means = {defense: mean(same) for defense, same in by_defense.items()}
         found = {defense: value for defense, value in means.items() if value is not None}
-        details = settings(used, eps=eps != wish), _fewer({c.victim for c in used}, everyone)
+        details = settings(used, eps=budget != wish), _fewer({c.victim for c in used}, everyone)
         rows.append(Row(attack, ", ".join(filter(None, details)), found))
     return rows
 
@@ -140,17 +140,17 @@ def _fewer(victims: set[str], everyone: int) -> str:
     return f"on {next(iter(victims))}" if len(victims) == 1 else f"{len(victims)} victims"
 
 
-def _oblivious(rows: Sequence[Row], wish: float | None) -> Row | None:
+def _oblivious(rows: Sequence[Row], wish: Budget | None) -> Row | None:
     """The mean over attacks of one budget: the caption's, or else the most frequent one."""
     known = [row for row in rows if row.label.partition(",")[0] not in CONTROLS]
-    eps = usual_eps([cell for row in known for cell in row.cells], wish)
-    attacks = [row for row in known if row.eps == eps]
+    budget = usual_budget([cell for row in known for cell in row.cells], wish)
+    attacks = [row for row in known if row.budget == budget]
     if len(attacks) < 2:
         return attacks[0] if attacks else None
     defenses = dict.fromkeys(defense for row in attacks for defense in row.means)
     means = {defense: _over_rows(attacks, defense) for defense in defenses}
     below = "each attack below" if len(attacks) == len(known) else "those of one budget below"
-    told = "" if eps is None or eps == wish else f"ε {eps_text(eps)}, "
+    told = "" if budget is None or budget == wish else f"ε {budget.text()}, "
     return Row(f"mean of {len(attacks)} attacks", told + below, means)
 
 
@@ -163,7 +163,7 @@ def _over_rows(rows: Sequence[Row], defense: str) -> Mean:
 def _columns(cells: Sequence[Cell], oblivious: Row | None) -> tuple[str, ...]:
     def order(defense: str) -> tuple[bool, float, str]:
         found = oblivious.means.get(defense) if oblivious else None
-        return defense != NO_DEFENSE, -(found.value if found else -1), defense
+        return defense != NO_DEFENSE, -(found.left if found else -1), defense
 
     return tuple(sorted({cell.defense for cell in cells}, key=order))
 

@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from nrpurify.core.errors import InputError
-from nrpurify.report.aggregate import grouped, mean, strongest
-from nrpurify.report.environment import eps_text
+from nrpurify.report.aggregate import grouped, is_success, mean, strongest
 from nrpurify.report.run import Cell, Run, check_names
 
 WIDE = 10
@@ -98,7 +97,8 @@ def _table(
     scale = 100 if any(float(entry["value"]) > 1 for entry in shares) else 1
     rows: dict[str, dict[str, Pair]] = {}
     for entry in shares:
-        here, success = _measured(entry, cells), _is_success(entry)
+        here = _measured(entry, cells)
+        success = is_success(str(entry.get("metric", "")))
         if success and here is not None:
             here = 1 - here
         pair = Pair(float(entry["value"]) / scale, here, success)
@@ -118,10 +118,6 @@ def _in_words(entry: Mapping[str, Any]) -> str:
     return f"{entry['row']} · {entry['column']}: {entry['value']:g} {entry['unit']}{here}"
 
 
-def _is_success(entry: Mapping[str, Any]) -> bool:
-    return "success" in str(entry.get("metric", "")).lower()
-
-
 def _measured(entry: Mapping[str, Any], cells: Sequence[Cell]) -> float | None:
     if "cells" in entry:
         found = [cell for cell in cells if cell.id in entry["cells"]]
@@ -138,10 +134,10 @@ def _parts(text: str) -> set[str]:
 
 
 def _names(cell: Cell) -> set[str]:
-    eps = "" if cell.eps is None else eps_text(cell.eps)
+    eps = "" if cell.budget is None else cell.budget.text()
     aliases = ("no defense", "undefended") if cell.defense == "none" else ()
     names = (cell.attack, cell.defense, cell.victim, cell.surrogate or "", cell.threat)
-    return {_plain(name) for name in (*names, *aliases, eps, eps[:-4])}
+    return {_plain(name) for name in (*names, *aliases, eps, eps.removesuffix("/255"))}
 
 
 def _plain(name: str) -> str:

@@ -10,9 +10,9 @@ from typing import Any
 
 from nrpurify import results
 from nrpurify.core.errors import InputError
-from nrpurify.report.environment import eps_text
 from nrpurify.report.specs import shown
 from nrpurify.results import RUN_FILE, Result, variants
+from nrpurify.results.budget import Budget
 from nrpurify.results.misjudged import misjudged
 from nrpurify.results.reader import check_objects, load_run
 
@@ -39,9 +39,14 @@ class Cell(Result):
         return ", ".join(filter(None, (self.attack, self.variant)))
 
     @property
+    def budget(self) -> Budget | None:
+        """How far the attack may go; None of clean images."""
+        return None if self.eps is None else Budget(self.eps, self.norm or "linf")
+
+    @property
     def place(self) -> str:
         """Attack, budget, defense and victim in words, for links to it."""
-        eps = "" if self.eps is None else f" {eps_text(self.eps)}"
+        eps = "" if self.budget is None else f" {self.budget.text()}"
         defense = "no defense" if self.defense == "none" else self.defense
         return f"{self.title}{eps} on {self.victim}, {defense}"
 

@@ -13,6 +13,7 @@ from hashlib import sha256
 from importlib import resources
 from typing import Any
 
+from nrpurify.core.words import plural
 from nrpurify.report.breakdown import Breakdown, breakdowns, interval
 from nrpurify.report.curves import Plot, plots
 from nrpurify.report.drawings import Drawing
@@ -100,12 +101,12 @@ def _about(run: Run) -> str:
     """Images, victims and seed in one line; of a run of pictures alone images and seed."""
     images = {k: v for k, v in (run.raw.get("images") or {}).items() if v}
     victims = len({cell.victim for cell in run.cells})
-    parts = [f"{images['n']} images"] if "n" in images else []
+    parts = [plural(images["n"], "image")] if "n" in images else []
     parts += [f"of {images['size']} pixels"] if "size" in images else []
     parts += [f"from {images['folder']}"] if "folder" in images else []
     ending = []
     if run.cells:
-        ending = [f"{victims} victim{'' if victims == 1 else 's'}", f"{len(run.cells)} cells"]
+        ending = [plural(victims, "victim"), plural(len(run.cells), "cell")]
     ending += [f"seed {run.raw['seed']}"] if "seed" in run.raw else []
     return ", ".join([" ".join(parts), *ending] if parts else ending)
 

@@ -2,30 +2,57 @@
 
 from __future__ import annotations
 
-from nrpurify.report.aggregate import Mean
-from nrpurify.report.environment import eps_text, percent
+from typing import NamedTuple
+
+from nrpurify.report.aggregate import Mean, is_success
+from nrpurify.report.environment import percent
 from nrpurify.report.matrix import NO_DEFENSE, Matrix, Row
 from nrpurify.report.threats import CLEAN, EOT, FULL, OBLIVIOUS
 
 
+class _Words(NamedTuple):
+    """How a sentence compares defenses: by what attacks leave, or by how often they succeed."""
+
+    keeps: str
+    keep: str
+    most: str
+    bare: str
+    leaves: str
+    leave: str
+    less: str
+    bound: str
+
+
+_LEFT = _Words(
+    "keeps", "keep", "the most", "no defense leaves", "leaves", "leave", "leave less", "an upper"
+)
+_REACHED = _Words(
+    "has", "have", "the least", "none at all has", "reaches", "reach", "reach more", "a lower"
+)
+
+
+def _words(matrix: Matrix) -> _Words:
+    return _REACHED if is_success(matrix.kind[1]) else _LEFT
+
+
 def sentence(matrix: Matrix) -> str:
     """Which defense holds best against oblivious attacks, and what full gradient leaves of it."""
-    metric = matrix.kind[1]
+    metric, words = matrix.kind[1], _words(matrix)
     row = matrix.oblivious
     complete = _complete(row) if row else {}
     if set(matrix.defenses) <= {NO_DEFENSE}:
         return _undefended(matrix)
     if row is None or not complete:
         return f"No defense was measured against oblivious attacks. {_worst(matrix)}".strip()
-    best = max(complete, key=lambda defense: complete[defense].value)
-    tied = [defense for defense in complete if complete[defense].value == complete[best].value]
+    best = max(complete, key=lambda defense: complete[defense].left)
+    tied = [defense for defense in complete if complete[defense].left == complete[best].left]
     bare = row.means.get(NO_DEFENSE)
-    left = "" if bare is None else f", where no defense leaves {percent(bare.value)}"
+    left = "" if bare is None else f", where {words.bare} {percent(bare.value)}"
     several = len(tied) > 1
     names = f"{', '.join(tied[:-1])} and {tied[-1]}" if several else best
-    keep = f"{names} keep" if several else f"{names} keeps"
-    verdict = f"{keep} the most {metric}, {percent(complete[best].value)}{left}"
-    if bare is not None and complete[best].value <= bare.value:
+    keep = f"{names} {words.keep if several else words.keeps}"
+    verdict = f"{keep} {words.most} {metric}, {percent(complete[best].value)}{left}"
+    if bare is not None and complete[best].left <= bare.left:
         have = f"{'have' if several else 'has'} {percent(complete[best].value)}"
         verdict = f"no defense helps: the best, {names}, {have} " + (
             f"{metric} where none at all has {percent(bare.value)}"
@@ -39,40 +66,45 @@ def _complete(row: Row) -> dict[str, Mean]:
 
 
 def _what(row: Row) -> str:
-    eps = "" if row.eps is None else f", ε = {eps_text(row.eps)}"
+    eps = "" if row.budget is None else f", ε = {row.budget.text()}"
     return f"{row.label}{eps}"
 
 
 def _adaptive(matrix: Matrix, defense: str) -> str:
+    words = _words(matrix)
     left, averaged = (matrix.least(threat).get(defense) for threat in (FULL, EOT))
     if left is None:
         return (
             ". No full-gradient attack on it was measured, so an attacker who knows the defense "
-            "may leave less."
+            f"may {words.less}."
         )
-    random = "" if averaged is None else f" (EOT: {_left(averaged)})"
-    return f"; an attack with its full gradient leaves {_left(left)}{random}."
+    random = "" if averaged is None else f" (EOT: {_left(averaged, words)})"
+    return f"; an attack with its full gradient {words.leaves} {_left(left, words)}{random}."
 
 
-def _left(one: Mean) -> str:
-    """What an attack leaves; of one that failed no more than an upper bound is known."""
+def _left(one: Mean, words: _Words) -> str:
+    """What an attack leaves; of one that failed no more than a bound is known."""
     if one.misjudged:
-        return f"{percent(one.value)}, an upper bound only: the attack failed, see the warnings"
+        return (
+            f"{percent(one.value)}, {words.bound} bound only: the attack failed, see the warnings"
+        )
     return percent(one.value)
 
 
 def _worst(matrix: Matrix) -> str:
+    words = _words(matrix)
     found = {d: one for d, one in matrix.least(FULL).items() if d != NO_DEFENSE}
-    left = {d: one.value for d, one in found.items() if not one.misjudged}
+    left = {d: one for d, one in found.items() if not one.misjudged}
     if not left:
         return f"Every {FULL} attack failed, see the warnings." if found else ""
-    best = max(left, key=lambda defense: left[defense])
-    return f"Of {FULL} attacks {best} keeps the most {matrix.kind[1]}, {percent(left[best])}."
+    best = max(left, key=lambda defense: left[defense].left)
+    kept = f"{best} {words.keeps} {words.most} {matrix.kind[1]}, {percent(left[best].value)}"
+    return f"Of {FULL} attacks {kept}."
 
 
 def _undefended(matrix: Matrix) -> str:
     """What attacks leave of a run that is about attacks alone."""
-    metric = matrix.kind[1]
+    metric, words = matrix.kind[1], _words(matrix)
     rows = {g.threat: [r for r in g.rows if NO_DEFENSE in r.means] for g in matrix.groups}
     clean = next(iter(rows.get(CLEAN, [])), None)
     before = "" if clean is None else f" where clean images have {_bare(clean)}"
@@ -80,14 +112,14 @@ def _undefended(matrix: Matrix) -> str:
     if row is None or NO_DEFENSE not in row.means:
         found = "" if clean is None else f": {metric} on clean images is {_bare(clean)}"
         return f"No defense was measured{found}."
-    told = f"Oblivious attacks ({_what(row)}) leave {_bare(row)} {metric}{before}"
-    attacks = [r for r in rows.get(OBLIVIOUS, []) if r is not row and r.eps == row.eps]
+    told = f"Oblivious attacks ({_what(row)}) {words.leave} {_bare(row)} {metric}{before}"
+    attacks = [r for r in rows.get(OBLIVIOUS, []) if r is not row and r.budget == row.budget]
     if len(attacks) < 2:
         return f"{told}."
-    worst = min(attacks, key=lambda r: r.means[NO_DEFENSE].value)
+    worst = min(attacks, key=lambda r: r.means[NO_DEFENSE].left)
     if worst.means[NO_DEFENSE].value == row.means[NO_DEFENSE].value:
         return f"{told}."
-    return f"{told}; the strongest attack, {worst.label}, leaves {_bare(worst)}."
+    return f"{told}; the strongest attack, {worst.label}, {words.leaves} {_bare(worst)}."
 
 
 def _bare(row: Row) -> str:

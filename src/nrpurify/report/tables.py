@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 
 from nrpurify.report.aggregate import Mean
 from nrpurify.report.breakdown import Breakdown, Line, breakdowns, interval
-from nrpurify.report.environment import eps_text
 from nrpurify.report.matrix import Matrix, matrix
 from nrpurify.report.paper_comparison import ComparisonTable, compare_with_paper
 from nrpurify.report.run import Run
@@ -98,7 +97,7 @@ def _words(*texts: str) -> list[TextCell]:
 
 
 def _of_matrix(matrix: Matrix) -> TextTable:
-    budget = "" if matrix.eps is None else f", ε = {eps_text(matrix.eps)}"
+    budget = "" if matrix.budget is None else f", ε = {matrix.budget.text()}"
     groups = [
         [
             _words(_known(group.threat), _label(row.label, row.detail))

@@ -87,6 +87,8 @@ class AdversaryCache:
         with readable(self.path(index), MADE_AGAIN):
             with safe_open(self.path(index), "pt") as file:
                 settings = json.loads((file.metadata() or {}).get("settings", "{}"))
+                if not isinstance(settings, dict):
+                    raise ValueError(f"its settings are {settings!r}; expected a JSON object")
                 pair = Pair(file.get_tensor("clean"), file.get_tensor("adversarial"))
             check_pair(*pair, least=self.maker.recipe.crop)
         self._shards.append(pair)

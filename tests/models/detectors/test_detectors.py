@@ -1,3 +1,5 @@
+import copy
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -56,6 +58,39 @@ def test_raw_outputs_are_differentiable_and_weights_are_frozen(detector):
     assert not any(p.requires_grad for p in detector.parameters())
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_boxes_are_found_in_whole_precision(detector, dtype, monkeypatch):
+    raw = tuple(part.to(dtype) for part in detector.raw(IMAGES[:1]))
+    monkeypatch.setattr(detector, "_ask", lambda images: raw)
+    (want,) = detector(IMAGES[:1])
+    (found,) = copy.deepcopy(detector).to(dtype)(IMAGES[:1])
+    assert found["boxes"].dtype == torch.float32
+    torch.testing.assert_close(found["boxes"], want["boxes"], rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("given", [torch.float32, torch.float16])
+def test_weights_in_half_precision(dtype, given):
+    detector = load_detector("coco_ssd", pretrained=False).to(dtype)
+    found = detector([image.to(given) for image in IMAGES])
+    assert [one["scores"].dtype for one in found] == [torch.float32] * 2
+    assert all(part.dtype == dtype for part in detector.raw(IMAGES))
+
+
+def test_a_module_gets_images_in_the_precision_of_its_weights():
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv = nn.Conv2d(3, 1, 1)
+
+        def forward(self, images):
+            scores = [self.conv(image).mean()[None] for image in images]
+            return [{"boxes": s.expand(1, 4), "scores": s, "labels": s.long()} for s in scores]
+
+    found = as_detector(Net().to(torch.bfloat16))(IMAGES)
+    assert found[0]["scores"].dtype == torch.bfloat16
+
+
 def test_features_can_be_attacked_by_layer_name():
     torch.manual_seed(0)
     detector = load_detector("coco_ssd", pretrained=False)
@@ -68,7 +103,11 @@ def test_features_can_be_attacked_by_layer_name():
 
 
 @pytest.mark.parametrize(
-    "images", [torch.rand(3, 8, 8), [torch.rand(1, 8, 8)], [torch.rand(1, 3, 8, 8)], ["x"]]
+    "images",
+    [
+        *(torch.rand(3, 8, 8), [torch.rand(1, 8, 8)], [torch.rand(1, 3, 8, 8)], ["x"]),
+        *([torch.rand(3, 0, 8)], torch.rand(1, 3, 8, 0)),
+    ],
 )
 def test_other_shapes_are_named(detector, images):
     with pytest.raises(InputError, match="expected"):

@@ -1,7 +1,11 @@
+import copy
+
 import pytest
 import torch
 from torch import nn
 
+from nrpurify.core.errors import InputError
+from nrpurify.models.segmenters import as_segmenter
 from nrpurify.models.segmenters.segnet import SegNetBasic
 from nrpurify.models.segmenters.u2net import U2NetP
 from nrpurify.weights.convert_segmenters import u2netp
@@ -70,3 +74,24 @@ def test_u2net_gives_two_logits_and_takes_its_convolutions_in_graph_order():
 def test_a_u2net_that_is_too_short_is_told():
     with pytest.raises(KeyError, match=r"encoders\.0\.down\.0\.weight"):
         u2netp({"a.weight": [0.0], "a.bias": [0.0]})
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_segnet_in_half_precision_is_near_the_whole(segnet, dtype):
+    whole = as_segmenter(segnet, tuple("abcdefghijk"))
+    half = as_segmenter(copy.deepcopy(segnet).to(dtype), whole.classes)
+    images = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    logits = half(images)
+    assert logits.dtype == dtype
+    torch.testing.assert_close(half(images.to(dtype)), logits, rtol=0.1, atol=0.1)
+    torch.testing.assert_close(logits.float(), whole(images), rtol=0.1, atol=0.1)
+
+
+def test_segnet_of_no_image(segnet):
+    assert as_segmenter(segnet, tuple("abcdefghijk"))(torch.rand(0, 3, 32, 32)).shape[0] == 0
+
+
+def test_pixels_of_8_bits_are_no_images_of_a_segmenter(segnet):
+    model = as_segmenter(segnet, tuple("abcdefghijk"))
+    with pytest.raises(InputError, match="divide uint8 by 255"):
+        model(torch.zeros(1, 3, 32, 32, dtype=torch.uint8))

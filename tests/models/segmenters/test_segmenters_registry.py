@@ -56,10 +56,18 @@ def test_scaling_to_the_maximum():
     assert float(model.preprocess(torch.zeros(1, 3, 8, 8)).max()) == 0
 
 
-@pytest.mark.parametrize("shape", [(3, 16, 16), (1, 4, 16, 16), (1, 3, 3, 16)])
-def test_other_shapes_are_refused(shape):
+@pytest.mark.parametrize(
+    ("shape", "message"),
+    [
+        ((3, 16, 16), "add a batch dimension"),
+        ((1, 4, 16, 16), "leave out the alpha channel"),
+        ((1, 3, 3, 16), "expected N×3×H×W with sides of at least 4"),
+        ((1, 3, 0, 16), "expected N×3×H×W with sides of at least 1 pixel"),
+    ],
+)
+def test_other_shapes_are_refused(shape, message):
     model = Segmenter(Recorder(), name="two", classes=("a", "b"), min_side=4)
-    with pytest.raises(InputError, match="expected N×3×H×W with sides of at least 4"):
+    with pytest.raises(InputError, match=message):
         model(torch.zeros(shape))
 
 

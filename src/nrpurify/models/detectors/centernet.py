@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from nrpurify.core.precision import at_least_fp32
 from nrpurify.models.detectors.categories import COCO_IDS
 from nrpurify.models.detectors.detector import Candidates, Detector
 from nrpurify.models.detectors.layers import (
@@ -130,7 +131,7 @@ class CenterNet(Detector):
 
     def candidates(self, raw: tuple[Tensor, Tensor]) -> Candidates:
         """Logits and reaches as :class:`CenterNetV3` returns them; see :class:`Detector`."""
-        heat, reach = raw[0].sigmoid(), raw[1]
+        heat, reach = at_least_fp32(raw[0]).sigmoid(), at_least_fp32(raw[1])
         height, width = heat.shape[2:]
         peaks = heat * (heat == F.max_pool2d(heat, 3, 1, 1))
         scores, index = peaks.permute(0, 2, 3, 1).flatten(1).topk(_PEAKS)

@@ -7,6 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from nrpurify.core.errors import InputError
+from nrpurify.core.images import check_pixels
+from nrpurify.core.precision import weights_dtype
 from nrpurify.models.detectors.boxes import Detections, into_frame, suppress
 from nrpurify.models.detectors.layers import resize_bilinear
 from nrpurify.weights import Preprocessing
@@ -17,21 +19,27 @@ Candidates = tuple[Tensor, Tensor, Tensor]
 
 
 def check_detector_images(images: Images, name: str) -> None:
-    """Raise InputError unless ``images`` are N×3×H×W or a sequence of 3×H×W tensors."""
+    """Raise InputError unless ``images`` are N×3×H×W or a sequence of 3×H×W, in [0, 1]."""
     if isinstance(images, Tensor) and images.ndim != 4:
         raise InputError(
             f"{name} was given a tensor of shape {tuple(images.shape)}; expected N×3×H×W or a list "
             "of 3×H×W"
         )
+    if isinstance(images, Tensor):
+        check_pixels(images, f"the batch for {name}")
+        return
     for k, image in enumerate(images):
         if not isinstance(image, Tensor) or image.ndim != 3 or image.shape[0] != 3:
             given = tuple(image.shape) if isinstance(image, Tensor) else type(image).__name__
             raise InputError(f"{name} was given {given} as image {k}; expected 3×H×W in [0, 1]")
+        check_pixels(image[None], f"image {k} for {name}")
 
 
 class Detector(nn.Module):
     """A one-stage network with its preprocessing inside; everything before the choice of boxes is
     differentiable (:meth:`raw`).
+
+    The network gets images in the precision of its weights.
 
     Args:
         network: Takes N×3×size×size; what it returns is read by :meth:`candidates`.
@@ -82,13 +90,20 @@ class Detector(nn.Module):
         """The network's own outputs, differentiable in the images.
 
         Raises:
-            InputError: the images have another shape.
+            InputError: the images have another shape, or are outside of [0, 1].
         """
         check_detector_images(images, self.name)
-        return self.network(self.preprocess(images))
+        return self._ask(images)
+
+    def _ask(self, images: Images) -> Any:
+        shown = self.preprocess(images)
+        return self.network(shown.to(weights_dtype(self.network, shown)))
 
     def candidates(self, raw: Any) -> Candidates:
-        """Turn the network's outputs into boxes, scores and labels, none left out yet."""
+        """Turn the network's outputs into boxes, scores and labels, none left out yet.
+
+        Boxes and scores are at least fp32: in half precision a box is right to some pixels only.
+        """
         raise NotImplementedError
 
     def forward(self, images: Images) -> list[Detections]:
@@ -99,12 +114,12 @@ class Detector(nn.Module):
             pixels of the image as given, labels are COCO category ids.
 
         Raises:
-            InputError: the images have another shape.
+            InputError: the images have another shape, or are outside of [0, 1].
         """
         check_detector_images(images, self.name)
         if len(images) == 0:
             return []
-        found = zip(*self.candidates(self.network(self.preprocess(images))), strict=True)
+        found = zip(*self.candidates(self._ask(images)), strict=True)
         return [
             self._choose(*each, image.shape[-2:]) for each, image in zip(found, images, strict=True)
         ]

@@ -5,6 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from nrpurify.core.precision import at_least_fp32
 from nrpurify.models.detectors.anchors import GRIDS, anchors
 from nrpurify.models.detectors.detector import Candidates, Detector
 from nrpurify.models.detectors.layers import Bottleneck, Conv
@@ -85,16 +86,14 @@ def _gather(predictors: nn.ModuleList, maps: list[Tensor], values: int) -> Tenso
 class CocoSsd(Detector):
     """coco-ssd: :class:`SsdLite` with its 1917 anchors; one class, the likeliest, for each."""
 
-    anchors: Tensor
-
     def __init__(self, network: SsdLite, **options: Any) -> None:
         super().__init__(network, **options)
-        self.register_buffer("anchors", anchors(GRIDS), persistent=False)
+        self._anchors = anchors(GRIDS)  # no buffer: .half() would move boxes by pixels
 
     def candidates(self, raw: tuple[Tensor, Tensor]) -> Candidates:
         """Offsets and logits as :class:`SsdLite` returns them; see :class:`Detector`."""
-        offsets, logits = raw
-        y, x, height, width = self.anchors.unbind(-1)
+        offsets, logits = map(at_least_fp32, raw)
+        y, x, height, width = self._anchors.to(offsets.device).unbind(-1)
         dy, dx, dh, dw = offsets.unbind(-1)
         center_y, center_x = y + dy / 10 * height, x + dx / 10 * width
         half_h, half_w = height * (dh / 5).exp() / 2, width * (dw / 5).exp() / 2

@@ -6,6 +6,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from nrpurify.core.errors import InputError
+from nrpurify.core.precision import weights_dtype
 from nrpurify.models.detectors.boxes import Detections
 from nrpurify.models.detectors.detector import Images, check_detector_images
 from nrpurify.models.zoo import torchvision_network
@@ -18,7 +19,7 @@ class AnyDetector(nn.Module):
 
     Args:
         model: Takes a list of 3×H×W images in [0, 1] and returns one dict an image, as
-            torchvision's detectors do.
+            torchvision's detectors do. A module gets images in the precision of its weights.
         name: What reports call it.
     """
 
@@ -34,12 +35,16 @@ class AnyDetector(nn.Module):
         """Detect in N×3×H×W images or a list of 3×H×W images of any sizes, values in [0, 1].
 
         Raises:
-            InputError: the images, or what the model returned for them, have another shape.
+            InputError: the images, or what the model returned for them, have another shape, or
+                images are outside of [0, 1].
         """
         check_detector_images(images, self.name)
         if len(images) == 0:
             return []
-        found = self.model(list(images))
+        given = list(images)
+        if isinstance(self.model, nn.Module):
+            given = [image.to(weights_dtype(self.model, image)) for image in given]
+        found = self.model(given)
         _check_found(found, len(images), self.name)
         return list(found)
 

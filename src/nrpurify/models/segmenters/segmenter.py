@@ -10,7 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nrpurify.core.errors import InputError
-from nrpurify.core.precision import at_least_fp32
+from nrpurify.core.images import check_pixels
+from nrpurify.core.precision import at_least_fp32, weights_dtype
 
 Sizing = Callable[[int, int], tuple[int, int]]
 """From an image's height and width to those that a network takes."""
@@ -40,7 +41,8 @@ class Segmenter(nn.Module):
     """A network with its preprocessing inside, differentiable from the logits to the image.
 
     Images are resized (bilinear, antialiased) as ``sizing`` says, scaled to a maximum of one if
-    ``to_maximum``, and normalized by ``mean`` and ``std``; logits are resized back (bilinear).
+    ``to_maximum``, and normalized by ``mean`` and ``std``. The network gets them in the precision
+    of its weights. Logits are resized back (bilinear).
 
     Args:
         network: Returns logits N×classes×h×w, or a mapping with them under ``out`` or ``logits``.
@@ -96,14 +98,17 @@ class Segmenter(nn.Module):
         """Return the logits N×classes×H×W of images N×3×H×W in [0, 1].
 
         Raises:
-            InputError: Images or the network's logits have another shape.
+            InputError: Images or the network's logits have another shape, or images are outside
+                of [0, 1].
         """
-        if images.ndim != 4 or images.shape[1] != 3 or min(images.shape[2:]) < self.min_side:
+        check_pixels(images, f"the batch for {self.name}")
+        if min(images.shape[2:]) < self.min_side:
             raise InputError(
                 f"{self.name} was given images of shape {tuple(images.shape)}; expected N×3×H×W "
                 f"with sides of at least {self.min_side}"
             )
-        logits = self._logits(self.network(self.preprocess(images)))
+        shown = self.preprocess(images)
+        logits = self._logits(self.network(shown.to(weights_dtype(self.network, shown))))
         if logits.shape[2:] == images.shape[2:]:
             return logits
         return F.interpolate(logits, images.shape[2:], mode="bilinear", align_corners=False)

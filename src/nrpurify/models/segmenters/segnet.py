@@ -3,6 +3,7 @@
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from nrpurify.core.precision import at_least_fp32
 from nrpurify.models.segmenters.spectral import LargeConv2d
 
 WIDTH, KERNEL, DEPTH = 64, 7, 4
@@ -54,7 +55,9 @@ class SegNetBasic(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Return the logits N×``num_classes``×H×W of images N×3×H×W in [0, 1]."""
-        x = F.local_response_norm(images * 255, 5, alpha=1e-4, beta=0.75, k=1.0) / 40 - 1
+        x = at_least_fp32(images) * 255  # squares reach the end of fp16, and bf16 rounds them
+        x = F.local_response_norm(x, 5, alpha=1e-4, beta=0.75, k=1.0) / 40 - 1
+        x = x.to(images.dtype)
         kept = []
         for encoder in self.encoders:
             size = (x.shape[2], x.shape[3])

@@ -100,8 +100,8 @@ def spectral_conv2d(images: Tensor, weight: Tensor) -> Tensor:
     tiles = _pixels(_product(_spectra(images, plan, kernel), spectrum), plan)
     count, height, width = images.shape[0], images.shape[2], images.shape[3]
     rows, columns = -(-height // inner), -(-width // inner)
-    tiles = tiles.view(inner, inner, rows, columns, count, -1).permute(4, 5, 2, 1, 3, 0)
-    return tiles.reshape(count, -1, rows * inner, columns * inner)[:, :, :height, :width]
+    tiles = tiles.view(inner, inner, rows, columns, count, len(weight)).permute(4, 5, 2, 1, 3, 0)
+    return tiles.reshape(count, len(weight), rows * inner, columns * inner)[:, :, :height, :width]
 
 
 class LargeConv2d(nn.Conv2d):
