@@ -31,6 +31,10 @@ ABOUT = {
     "cda": ("attack", "the generator of the attack CDA, 2 residual blocks"),
     "fff": ("attack", "the universal pattern of the attack FFF"),
     "fast": ("purifier", "the default purifier"),
+    "fast-v2": (
+        "purifier",
+        "a second network of `fast`'s cost, on trial: behind pixel-unshuffle 2, without a gate",
+    ),
     "tiny": ("purifier", "a smaller purifier, with 0.2 to 0.5 of `fast`'s time"),
     "denoise-025": ("denoiser", "a denoiser for certificates, with the network of `tiny`"),
     "segnet-basic-camvid": ("segmenter", "SegNet-Basic for CamVid's 11 classes"),

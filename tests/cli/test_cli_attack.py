@@ -250,7 +250,7 @@ def test_one_file_is_made_again_with_overwrite(run, photos, tmp_path):
     made = contents(tmp_path)
     code, _, err = run(*args, "--eps", "8/255")
     assert code == 2
-    assert f"'{tmp_path / 'x.png'}' is there already; use --overwrite" in err
+    assert f"'{tmp_path / 'x.png'}' (the last path) is there already; use --overwrite" in err
     assert contents(tmp_path) == made
     assert run(*args, "--eps", "8/255", "--overwrite")[0] == 0
     again = contents(tmp_path)

@@ -14,6 +14,7 @@ PARAMETERS = {
     "resg": 1_702_211,
     "unet": 7_760_163,
     "fast": 5_919_628,
+    "fast-v2": 3_546_732,
     "tiny": 2_070_128,
     "micro": 558_912,
     "fast-rrdb": 2_933_104,
@@ -21,7 +22,7 @@ PARAMETERS = {
     "ape-gan": 1_449_219,
     "edsr": 195_971,
 }
-IDENTITY_STARTS = ("fast", "tiny", "micro", "fast-rrdb")
+IDENTITY_STARTS = ("fast", "fast-v2", "tiny", "micro", "fast-rrdb")
 TAILS = {
     "ape-gan": "up2",
     "denoising-unet": "last",

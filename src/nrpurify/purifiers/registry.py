@@ -82,6 +82,9 @@ DESIGNS: dict[str, Design] = {
         "detail-unet",
         {"widths": [96, 160, 256], "blocks": [2, 2, 2], "detail": 48, "detail_blocks": 5},
     ),
+    "fast-v2": Design(
+        "unshuffle-unet", {"widths": [64, 96, 160, 224], "blocks": [2, 2, 1, 1], "factor": 2}
+    ),
     "tiny": Design("unshuffle-unet", {"widths": [64, 96, 160], "blocks": [1, 2, 2]}),
     "micro": Design("unshuffle-unet", {"widths": [48, 64, 96], "blocks": [1, 1, 1]}),
     "fast-rrdb": Design("unshuffle-rrdb", {"width": 64, "blocks": 4}),
