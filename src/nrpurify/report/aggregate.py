@@ -30,7 +30,7 @@ class Mean:
 
     @property
     def left(self) -> float:
-        """What the attack leaves, by which defenses are compared: of successes the others."""
+        """The share by which defenses are compared; for a success rate, one minus it."""
         return 1 - self.value if is_success(self.cells[0].metric) else self.value
 
     @property
