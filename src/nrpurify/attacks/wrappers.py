@@ -128,8 +128,8 @@ class Ensemble(nn.Module):
         models: Classifiers from N×3×H×W images in [0, 1] to N×classes logits.
 
     Raises:
-        InputError: No member, or one that is no module; or, when called, members with different
-            numbers of classes.
+        InputError: There is no member, or a member is no module. When called: the members have
+            different numbers of classes.
     """
 
     def __init__(self, *models: nn.Module) -> None:

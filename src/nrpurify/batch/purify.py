@@ -123,10 +123,6 @@ def purify_folder(
     plan = plan_jobs(source, dst, recursive=recursive, overwrite=overwrite, format=format)
     plan.check_shard(part)
     kinds = {CONTAINERS.get(job.source.suffix.lower()) for job in plan.jobs}
-    if column is not None and "parquet" not in kinds:
-        raise InputError(f"column is {column!r}, and no source is a Parquet file; leave it out")
-    if codec != "ffv1" and "video" not in kinds:
-        raise InputError(f"codec is {codec!r}, and no source is a video; leave it out")
     if plan.format == "jpeg":
         _LOGGER.warning("JPEG changes the purified values; PNG and WebP keep them")
     settings = {
@@ -140,8 +136,12 @@ def purify_folder(
         "format": plan.format,
     }
     if column is not None:
+        if "parquet" not in kinds:
+            raise InputError(f"column is {column!r}, and no source is a Parquet file; leave it out")
         settings["column"] = column
     if codec != "ffv1":
+        if "video" not in kinds:
+            raise InputError(f"codec is {codec!r}, and no source is a video; leave it out")
         from nrpurify.batch.video import check_codec  # PyAV only where somebody names a codec
 
         check_codec(codec)

@@ -21,7 +21,7 @@ from nrpurify.cli.common import (
     resolve_amp,
     resolve_device,
 )
-from nrpurify.cli.output import complain, note, print_json, print_table, show_progress
+from nrpurify.cli.output import exit_if_unread, note, print_json, print_table, show_progress
 from nrpurify.core.errors import InputError
 from nrpurify.core.files import write_text
 from nrpurify.core.image_files import LeftOut, log_left_out
@@ -112,9 +112,4 @@ def command(
         print_table(["l2 radius", "certified accuracy, %"], rows)
         note(f"{plural(summary['images'], 'image')}, abstained on {summary['abstained']}")
         note(f"certificate: {out / 'certify.json'}; as a plot {out / 'certify.svg'}")
-    if found.broken:
-        are = "is" if len(found.broken) == 1 else "are"
-        complain(f"{plural(len(found.broken), 'image')} could not be read and {are} in no number:")
-        for text in found.broken:
-            complain(f"  {text}")
-        raise typer.Exit(1)
+    exit_if_unread(found.broken, "image")

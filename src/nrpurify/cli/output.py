@@ -115,6 +115,24 @@ def note_precision(values: Mapping[str, Any], what: str) -> None:
         note(f"{what} ran in {used}")
 
 
+def exit_if_unread(unread: Sequence[str], word: str) -> None:
+    """Name what could not be read, and end with exit code 1, if there is any.
+
+    Args:
+        unread: A line for each.
+        word: What they are, such as ``image``.
+    """
+    if not unread:
+        return
+    from nrpurify.core.words import plural  # only where something failed
+
+    are = "is" if len(unread) == 1 else "are"
+    complain(f"{plural(len(unread), word)} could not be read and {are} in no number:")
+    for text in unread:
+        complain(f"  {text}")
+    raise typer.Exit(1)
+
+
 def check_result_file(path: Path, keys: Iterable[str]) -> None:
     """Check before long work that ``path`` can get a JSON result; an earlier one is replaced.
 

@@ -10,7 +10,7 @@ import typer
 
 from nrpurify.cli.output import (
     check_result_file,
-    complain,
+    exit_if_unread,
     note,
     note_precision,
     print_json,
@@ -20,7 +20,6 @@ from nrpurify.cli.output import (
 )
 from nrpurify.core.files import write_json
 from nrpurify.core.progress import NO_VALUES
-from nrpurify.core.words import plural
 from nrpurify.evaluation.progress import EvaluationProgress
 
 if TYPE_CHECKING:
@@ -95,14 +94,7 @@ def show_tables(run: Run) -> None:
 
 def end(run: Run) -> None:
     """Name the files that are in no result, and end with exit code 1 if there are some."""
-    failed = run.images.get("broken") or []
-    if not failed:
-        return
-    are = "is" if len(failed) == 1 else "are"
-    complain(f"{plural(len(failed), 'file')} could not be read and {are} in no number:")
-    for text in failed:
-        complain(f"  {text}")
-    raise typer.Exit(1)
+    exit_if_unread(run.images.get("broken") or [], "file")
 
 
 class PlanProgress(EvaluationProgress):

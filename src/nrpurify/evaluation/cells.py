@@ -70,9 +70,8 @@ class Unit:
     @property
     def budget(self) -> str:
         """For people, such as ``16/255``; empty for clean images."""
-        if self.eps is None:
-            return ""
-        return Budget(self.eps, self.norm or "linf").text(6)
+        budget = Budget.of(self.eps, self.norm)
+        return budget.text(6) if budget else ""
 
     @property
     def title(self) -> str:

@@ -102,9 +102,8 @@ def attack_words(
 ) -> str:
     """Such as ``Attacked: mi-fgsm made on squeezenet1_1 and mobilenet_v1_025, ε 16/255``."""
     made = f" made on {' and '.join(surrogates)}" if surrogates else ""
-    if eps is None:
-        return f"Attacked: {name}{made}"
-    return f"Attacked: {name}{made}, ε {Budget(eps, norm or 'linf').text()}"
+    budget = Budget.of(eps, norm)
+    return f"Attacked: {name}{made}" + (f", ε {budget.text()}" if budget else "")
 
 
 def defense_words(spec: str, defense: nn.Module) -> str:

@@ -78,9 +78,8 @@ def _title(cell: Mapping[str, Any], variant: str) -> tuple[str, ...]:
 
 
 def _budget(cell: Mapping[str, Any]) -> str:
-    if cell["eps"] is None:
-        return ""
-    return Budget(cell["eps"], cell.get("norm") or "linf").text(6)
+    budget = Budget.of(cell["eps"], cell.get("norm"))
+    return budget.text(6) if budget else ""
 
 
 def _mean(cells: Sequence[Mapping[str, Any]], bounds: set[str]) -> str:

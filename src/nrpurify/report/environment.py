@@ -10,6 +10,7 @@ from io import BytesIO
 from typing import TYPE_CHECKING
 
 from nrpurify.core.errors import MissingExtraError
+from nrpurify.results.budget import Budget
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -60,7 +61,7 @@ def percent(fraction: float, digits: int = 0) -> str:
 
 def eps_text(eps: float | str) -> str:
     """A distance in units of [0, 1] in 255ths, as ``16/255``; text stays as it is."""
-    return eps if isinstance(eps, str) else f"{255 * eps:.3g}/255"
+    return eps if isinstance(eps, str) else Budget(eps).text()
 
 
 def image_uri(image: Tensor | Image, quality: int | None = None) -> str:

@@ -41,7 +41,7 @@ class Cell(Result):
     @property
     def budget(self) -> Budget | None:
         """How far the attack may go; None of clean images."""
-        return None if self.eps is None else Budget(self.eps, self.norm or "linf")
+        return Budget.of(self.eps, self.norm)
 
     @property
     def place(self) -> str:

@@ -16,6 +16,11 @@ class Budget(NamedTuple):
     eps: float
     norm: str = "linf"
 
+    @classmethod
+    def of(cls, eps: float | None, norm: str | None) -> Budget | None:
+        """That of a result; None of clean images. Results of version 0.1.0 have no norm: ℓ∞."""
+        return None if eps is None else cls(eps, norm or "linf")
+
     def text(self, digits: int = 3) -> str:
         """``16/255``, or ``ℓ2 3``, with at most so many significant digits."""
         if self.norm == "l2":
