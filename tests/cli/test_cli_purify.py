@@ -578,8 +578,9 @@ def test_a_tar_of_images(run, photos, tmp_path, tiny_file):
 @pytest.mark.parametrize("command", ["purify", "attack"])
 def test_an_empty_path_is_not_this_folder(run, photos, tmp_path, monkeypatch, command):
     monkeypatch.chdir(tmp_path)
-    for paths in (("", tmp_path / "out"), (photos, "")):
-        code, _, err = run(command, *paths)
+    options = (photos, tmp_path / "out", "--labels", ""), (photos, tmp_path / "out", "--labels=")
+    for words in (("", tmp_path / "out"), (photos, ""), *options):
+        code, _, err = run(command, *words)
         assert code == 2
-        assert "a path is empty; expected names, such as . for this folder" in err
+        assert "is empty; expected a name, such as . for this folder" in err
     assert not list(tmp_path.glob("*.jsonl"))

@@ -31,3 +31,10 @@ def test_no_run(run, tmp_path):
     code, _, err = run("report", tmp_path)
     assert code == 2
     assert "give the folder of an evaluation" in err
+
+
+def test_a_file_that_cannot_be_written_is_named_without_a_number(run, run_folder):
+    (run_folder / "file").touch()
+    code, _, err = run("report", run_folder, "--out", run_folder / "file" / "t.tex")
+    assert code == 2
+    assert err == f"nrpurify: error: {str(run_folder / 'file')!r}: File exists\n"

@@ -273,7 +273,7 @@ def test_each_part_of_a_wide_table_says_what_its_rows_are(monkeypatch, capsys):
         assert all(word in part for word in ("BPDA", "gradient", "oblivious"))
     assert (first.count("–"), second.count("–")) == (3, 2)
     assert "37.5 †" in first
-    assert text.splitlines()[-1].startswith("† an upper bound only")
+    assert text.splitlines()[-1].startswith("† flatters the defense")
 
 
 @pytest.mark.parametrize("command", ["evaluate", "detect"])

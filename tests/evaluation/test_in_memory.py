@@ -51,6 +51,12 @@ def test_conditional_success_counts_only_what_was_right():
     }
 
 
+def test_no_share_of_nothing():
+    wrong = Batch(CLEAN, 1 - (CLEAN[:, 0, 0, 0] > 0.5).long(), list("abcd"))
+    found = evaluate([wrong], {"b": Brightness()}, attack=darken, purifier=brighten, eps=0.1)
+    assert all(np.isnan(share) for share in found["b"].conditional_success().values())
+
+
 def test_accuracies_have_intervals():
     tally = run()
     assert tally.accuracy()["attacked"] == 0.5

@@ -2,6 +2,7 @@ import pytest
 
 from nrpurify.evaluation import compact_table
 from nrpurify.report.breakdown import breakdowns
+from nrpurify.report.markdown import render_markdown
 from nrpurify.report.matrix import matrix
 from nrpurify.report.summary import sentence
 
@@ -197,6 +198,20 @@ def test_a_failed_white_box_attack_makes_no_defense_the_best(small):
     assert [d for d in ("jpeg", "fast", "median") if full.rows[0].is_best(d)] == ["fast"]
     assert not oblivious.rows[0].means["jpeg"].misjudged
     assert "leaves 90%, an upper bound only: the attack failed" in sentence(matrix(run, KIND))
+
+
+def test_a_share_of_no_image_is_in_no_mean(small):
+    share = {**OBLIVIOUS, "metric": "conditional-success"}
+    nothing = {**share, "victim": "w", "value": 0.0, "n": 0}
+    kind = ("classify", "conditional-success")
+    run = small({**share, "value": 0.8}, nothing)
+    assert values(matrix(run, kind).groups[0].rows[0]) == {"none": 0.8}
+    [line] = breakdowns(run, kind)[0].lines
+    assert (line.victims.keys(), line.mean.value) == ({"v"}, 0.8)
+    assert compact_table(run.raw, kind[1])[1][0][-1] == "80.0"
+    empty = small(nothing)
+    assert compact_table(empty.raw, kind[1])[1][0][-1] == "–"
+    assert render_markdown(empty)
 
 
 def test_sentence_of_attacks_without_a_defense(small):

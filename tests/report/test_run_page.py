@@ -226,6 +226,10 @@ def test_write_report(run_folder, tmp_path, format, name):
 def test_unknown_format(run_folder):
     with pytest.raises(InputError, match="format is 'pdf'; expected one of html"):
         write_report(run_folder, format="pdf")
+    for name in ("report.png", "report.PDF", "report"):
+        with pytest.raises(InputError, match=rf"{name}.*\.html, \.md or \.tex"):
+            write_report(run_folder, run_folder / name)
+        assert not (run_folder / name).exists()
 
 
 def test_only_html_needs_jinja2(monkeypatch, run_folder):

@@ -109,5 +109,5 @@ def test_markdown_marks_what_is_only_an_upper_bound(raw):
     masked = [c["id"] for c in raw["cells"] if (c["threat"], c["defense"]) == ("BPDA", "fast")]
     raw["warnings"] = [{"kind": "no gradient", "text": "zeros", "cells": masked}]
     text = render_markdown(parse_run(raw))
-    assert "† an upper bound only" in text
+    assert "† flatters the defense" in text
     assert re.search(r"\| BPDA \| pgd .*? \| [\d.]+ † \|", text)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import sys
 from collections.abc import Sequence
 from typing import Annotated
@@ -12,7 +13,7 @@ import typer
 import nrpurify
 from nrpurify.cli.commands import CommandGroup
 from nrpurify.cli.output import complain, set_quiet, warnings_as_lines, weights_log
-from nrpurify.core.errors import INTERRUPTED, NrpurifyError
+from nrpurify.core.errors import INTERRUPTED, InputError, NrpurifyError
 
 app = typer.Typer(
     name="nrpurify",
@@ -47,23 +48,45 @@ def _run_app(args: list[str] | None) -> None:
 def run(args: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code; see :func:`nrpurify.cli.main`."""
     code = 0
+    given = sys.argv[1:] if args is None else list(args)
     set_quiet(False)
     if isinstance(sys.stdout, io.TextIOWrapper):  # a name that its encoding lacks ends no command
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
         with weights_log(), warnings_as_lines():
-            _run_app(None if args is None else list(args))
+            _refuse_empty(given)
+            _run_app(None if args is None else given)
     except SystemExit as leaving:
         code = int(leaving.code or 0)
     except KeyboardInterrupt:
         code = INTERRUPTED
     except (NrpurifyError, OSError) as error:
-        complain(f"nrpurify: error: {error}")
+        complain(f"nrpurify: error: {_told(error)}")
         code = 2
     if code == INTERRUPTED:
-        given = sys.argv[1:] if args is None else list(args)
         complain(f"nrpurify: interrupted{_way_on(given)}")
     return code
+
+
+def _refuse_empty(args: Sequence[str]) -> None:
+    """Refuse empty words: as a path they would stand for the current folder.
+
+    Raises:
+        InputError: A word is empty, as a variable of a shell that is not set.
+    """
+    for before, word in zip(["nrpurify", *args], args, strict=False):
+        if word == "" or (word.startswith("--") and word.endswith("=")):
+            raise InputError(
+                f"the value after {str(word or before)!r} is empty; expected a name, such as . for "
+                "this folder"
+            )
+
+
+def _told(error: NrpurifyError | OSError) -> str:
+    """An error in words; of the system's errors the file and the reason, without a number."""
+    if isinstance(error, NrpurifyError) or not (error.strerror and error.filename):
+        return str(error)
+    return f"{os.fsdecode(error.filename)!r}: {error.strerror}"
 
 
 def _way_on(args: Sequence[str]) -> str:

@@ -169,11 +169,8 @@ def split_paths(paths: Sequence[str]) -> tuple[list[str], str]:
     With several sources the destination is a folder or new.
 
     Raises:
-        InputError: It is one, as when a shell glob ends the command, or the only path; or a path
-            is empty, as a variable of a shell that is not set.
+        InputError: It is one, as when a shell glob ends the command, or the only path.
     """
-    if "" in paths:
-        raise InputError("a path is empty; expected names, such as . for this folder")
     *sources, last = paths
     is_file = last != "-" and os.path.lexists(last) and not Path(last).is_dir()
     if not sources or (is_file and len(sources) > 1):

@@ -38,7 +38,7 @@ def command(
         typer.Option(
             "--format",
             help="One self-contained page, or tables.",
-            show_default="by the ending of --out, else html",
+            show_default="by the ending of --out; html without --out",
         ),
     ] = None,
 ) -> None:

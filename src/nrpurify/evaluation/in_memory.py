@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from math import nan
 from numbers import Real
 from pathlib import Path
 from typing import Any, overload
@@ -74,13 +75,14 @@ class Tally:
         return {name: wilson_interval(n, self.total) for name, n in self.correct.items()}
 
     def conditional_success(self) -> dict[str, float]:
-        """Share of images that were right when clean and no longer are, by condition."""
+        """Share of images that were right when clean and no longer are; NaN if none were."""
         clean = self.metrics["clean"].hits
         lost = {
             name: sum(before and not hit for before, hit in zip(clean, metric.hits, strict=True))
             for name, metric in self.metrics.items()
         }
-        return {name: n / max(sum(clean), 1) for name, n in lost.items() if name != "clean"}
+        right = sum(clean)
+        return {name: n / right if right else nan for name, n in lost.items() if name != "clean"}
 
 
 Observer = Callable[[Views, dict[str, dict[str, Tensor]]], None]

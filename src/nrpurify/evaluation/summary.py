@@ -26,8 +26,8 @@ def summarize(run: Run) -> dict[str, Any]:
 
     Keys: ``n``, ``settings``, ``victims`` (accuracy by condition), ``mean`` (over the victims
     except the surrogate; None if there is no other), ``intervals`` (95 %, Wilson),
-    ``conditional_success`` (of the images that were right when clean) and ``notes``. Conditions
-    are ``clean``, ``attacked``, ``purified`` and ``purified_clean``.
+    ``conditional_success`` (of the images that were right when clean; None if there are none) and
+    ``notes``. Conditions are ``clean``, ``attacked``, ``purified`` and ``purified_clean``.
     """
     cells = [cell for cell in run.cells if cell.metric == "accuracy"]
     rows: dict[str, dict[str, Result]] = {}
@@ -53,7 +53,7 @@ def summarize(run: Run) -> dict[str, Any]:
             for name, row in rows.items()
         },
         "conditional_success": {
-            name: {c: v or 0.0 for c, v in _in_order(row, "conditional_success").items()}
+            name: _in_order(row, "conditional_success")
             for name, row in ((n, {c: r[c] for c in CONDITIONS[1:]}) for n, r in rows.items())
         },
         "notes": [warning["text"] for warning in run.warnings],

@@ -10,7 +10,7 @@ from nrpurify.results.budget import Budget
 from nrpurify.results.misjudged import misjudged
 
 MISSING, MARK = "–", " †"
-"""Stands for a mean of nothing, and behind an upper bound."""
+"""Stands for a mean of nothing, and behind what flatters a defense."""
 Table = tuple[list[str], list[list[str]]]
 """A header, and rows."""
 
@@ -40,8 +40,8 @@ def tables(run: Mapping[str, Any]) -> list[tuple[Table, int]]:
 def compact_table(run: Mapping[str, Any], metric: str = "accuracy") -> Table:
     """One metric in percent, mean over the victims; a surrogate's own cell is in no mean.
 
-    A mean of values of which one is an upper bound only has the mark †, see
-    :mod:`nrpurify.results.misjudged`.
+    A mean with a value that flatters its defense has the mark †, see
+    :mod:`nrpurify.results.misjudged`. Shares of no image are in no mean.
 
     Args:
         run: As :func:`nrpurify.evaluation.run` returns it.
@@ -83,6 +83,7 @@ def _budget(cell: Mapping[str, Any]) -> str:
 
 
 def _mean(cells: Sequence[Mapping[str, Any]], bounds: set[str]) -> str:
+    cells = [cell for cell in cells if cell.get("n") != 0]
     if not cells:
         return MISSING
     mean = sum(cell["value"] for cell in cells) / len(cells)
@@ -96,7 +97,7 @@ def _by_defense(cells: Sequence[Mapping[str, Any]], metric: str) -> Table:
     rows: dict[str, dict[str, str]] = {}
     for cell, column in zip(cells, names, strict=True):
         row = f"{cell['victim']}, {cell['defense']}" if several else cell["defense"]
-        rows.setdefault(row, {})[column] = f"{100 * cell['value']:.1f}"
+        rows.setdefault(row, {})[column] = _mean([cell], set())
     body = [[name, *(row.get(column, MISSING) for column in columns)] for name, row in rows.items()]
     return [f"{metric}, %", *columns], body
 

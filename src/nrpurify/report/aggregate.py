@@ -35,7 +35,7 @@ class Mean:
 
     @property
     def misjudged(self) -> bool:
-        """Whether one of its cells is, so that it is only an upper bound."""
+        """Whether one of its cells is, so that it flatters its defense."""
         return any(cell.misjudged for cell in self.cells)
 
     @property
@@ -87,7 +87,8 @@ def _strength(cell: Cell) -> tuple[int, int, bool]:
 
 
 def mean(cells: Sequence[Cell]) -> Mean | None:
-    """Mean over victims of the means of each; None of no cells."""
+    """Mean over victims of the means of each; None of no cells and of shares of no image."""
+    cells = [cell for cell in cells if cell.n != 0]
     if not cells:
         return None
     victims = grouped(cells, lambda cell: cell.victim).values()

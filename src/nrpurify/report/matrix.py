@@ -130,7 +130,8 @@ def _rows(cells: Sequence[Cell], wish: Budget | None, everyone: int) -> list[Row
         means = {defense: mean(same) for defense, same in by_defense.items()}
         found = {defense: value for defense, value in means.items() if value is not None}
         details = settings(used, eps=budget != wish), _fewer({c.victim for c in used}, everyone)
-        rows.append(Row(attack, ", ".join(filter(None, details)), found))
+        if found:
+            rows.append(Row(attack, ", ".join(filter(None, details)), found))
     return rows
 
 

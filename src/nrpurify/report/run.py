@@ -26,7 +26,7 @@ class Cell(Result):
             :func:`nrpurify.results.variants`.
         warned: Places of the warnings about it among the run's.
         misjudged: Whether a warning says that its white-box attack failed, by masked gradients or
-            because it was too weak, so that its value is only an upper bound.
+            because it was too weak, so that its value flatters the defense.
     """
 
     variant: str = ""

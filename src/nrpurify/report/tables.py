@@ -25,7 +25,7 @@ class TextCell:
         text: As it is shown.
         best: Whether it is the best of its row.
         warned: Places of the warnings about it among the run's.
-        misjudged: Whether it is only an upper bound, see :class:`nrpurify.report.run.Cell`.
+        misjudged: Whether it flatters its defense, see :class:`nrpurify.report.run.Cell`.
     """
 
     text: str

@@ -29,22 +29,34 @@ def write_report(
         folder: Where the evaluation left its ``run.json``.
         out: The file; by default ``report`` with the format's ending, in ``folder``.
         format: ``html``: one self-contained page. ``markdown``, ``latex``: its tables, the first
-            also with what the paper says. By default that of the ending of ``out``, else ``html``.
+            also with what the paper says. By default that of the ending of ``out``; ``html`` if no
+            file is given.
 
     Raises:
-        InputError: No such format, no run in ``folder``, or not what an evaluation writes.
+        InputError: No such format, an ending of ``out`` that is no format's, no run in
+            ``folder``, or not what an evaluation writes.
         ImageError: A picture of the run cannot be read.
         MissingExtraError: jinja2 is not installed (html).
         OSError: The file cannot be written.
     """
     if format is None:
-        format = _FORMATS.get(Path(out or "").suffix, "html")
+        format = _format_of(out) if out is not None else "html"
     if format not in ENDINGS:
         raise InputError(f"format is {format!r}; expected one of {', '.join(get_args(Format))}")
     run = read_run(folder)
     path = Path(folder) / f"report{ENDINGS[format]}" if out is None else Path(out)
     write_text(path, _render(run, Path(folder), format))
     return path
+
+
+def _format_of(out: str | Path) -> Format:
+    ending = Path(out).suffix.lower()
+    if ending not in _FORMATS:
+        raise InputError(
+            f"cannot tell the format of {str(out)!r} by its ending, {ending or 'that is missing'}; "
+            "expected .html, .md or .tex, or a format (--format)"
+        )
+    return _FORMATS[ending]
 
 
 def _render(run: Run, folder: Path, format: Format) -> str:

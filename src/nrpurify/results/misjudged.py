@@ -1,4 +1,4 @@
-"""Which values are upper bounds only: those of white-box attacks that, by warnings, failed."""
+"""Which values flatter a defense: those of white-box attacks that, by warnings, failed."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Any
 WHITE_BOX = ("BPDA", "full gradient", "EOT")
 """Threats that follow a gradient through the defense or around it."""
 MISJUDGING = ("no gradient", "black box beats white box", "survives large eps")
-"""Kinds of warnings that leave of a white-box attack's value no more than an upper bound."""
-MISJUDGED = "an upper bound only: gradients are masked or the attack was too weak, see the warnings"
+"""Kinds of warnings after which a stronger attack may find less of a defense."""
+MISJUDGED = "flatters the defense: masked gradients, or an attack too weak; see the warnings"
 """What the mark † at a value means."""
 
 
