@@ -1,5 +1,7 @@
 """Specs: what they make, what holds for all of it, and what they refuse."""
 
+import re
+
 import pytest
 import torch
 from hypothesis import given
@@ -54,6 +56,16 @@ def test_images_alone_and_together_give_the_same(spec, images):
     defense = defenses.make(spec, seed=3)
     alone = torch.cat([defense(image[None]) for image in images])
     torch.testing.assert_close(alone, together, atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("spec", [*FREE[1:], "tiny", "fast-v2"])
+def test_other_than_batches_of_images_are_named(spec):
+    defense = defenses.make(spec)
+    for shape in ((3, 16, 16), (1, 1, 16, 16), (1, 3, 0, 16)):
+        with pytest.raises(InputError, match=rf"shape {re.escape(str(shape))}; expected N×3×H×W"):
+            defense(torch.rand(shape))
+    with pytest.raises(InputError, match=r"uint8; expected floats"):
+        defense(torch.zeros(1, 3, 16, 16, dtype=torch.uint8))
 
 
 @pytest.mark.parametrize("spec", RANDOM)

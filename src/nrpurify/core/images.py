@@ -226,15 +226,25 @@ def check_floats(images: Tensor, name: str = "images") -> None:
         raise InputError(f"{name} is {images.dtype}; expected floats: divide uint8 by 255")
 
 
-def check_pixels(images: Tensor, name: str = "images") -> None:
-    """Check the shape, the type and the range of `images`; none at all will do.
+def check_batch(images: Tensor, name: str = "images") -> None:
+    """Check the shape and the type of `images`; none at all will do, and no value is read.
 
     Raises:
-        InputError: as :func:`check_shape`, :func:`check_floats` and :func:`check_range`.
+        InputError: as :func:`check_shape` and :func:`check_floats`.
 
     """
     check_shape(images, name)
     check_floats(images, name)
+
+
+def check_pixels(images: Tensor, name: str = "images") -> None:
+    """Check the shape, the type and the range of `images`; none at all will do.
+
+    Raises:
+        InputError: as :func:`check_batch` and :func:`check_range`.
+
+    """
+    check_batch(images, name)
     check_range(images, name)
 
 

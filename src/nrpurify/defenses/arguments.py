@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from nrpurify.core.errors import InputError
-from nrpurify.core.images import check_floats, check_range, check_shape
+from nrpurify.core.images import check_batch, check_range
 from nrpurify.core.tracing import has_values
 
 Images = Tensor | list[Tensor]
@@ -159,8 +159,7 @@ def check_values(found: Found, undo: Callable[[Tensor], Tensor] | None, normaliz
 def _check(
     images: Tensor, name: str, undo: Callable[[Tensor], Tensor] | None, normalizes: bool
 ) -> None:
-    check_shape(images, name)
-    check_floats(images, name)
+    check_batch(images, name)
     if not has_values(images):
         return
     if undo is None:

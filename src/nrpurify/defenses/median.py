@@ -6,6 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nrpurify.core.errors import InputError
+from nrpurify.core.images import check_batch
 from nrpurify.defenses.registry import register_defense
 
 
@@ -32,8 +33,10 @@ class Median(nn.Module):
         """N×3×H×W images in [0, 1] to the same shape.
 
         Raises:
-            InputError: A side is too short to be reflected.
+            InputError: The images have another shape or type, or a side is too short to be
+                reflected.
         """
+        check_batch(images)
         reach = self.size // 2
         if min(images.shape[2:]) <= reach:
             raise InputError(

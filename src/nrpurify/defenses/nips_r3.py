@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Generator, Tensor
 
 from nrpurify.core.errors import InputError
+from nrpurify.core.images import check_batch
 from nrpurify.core.precision import at_least_fp32
 from nrpurify.core.spec import hint_of_255
 from nrpurify.defenses.jpeg import JPEG
@@ -64,7 +65,12 @@ class NeurIPSr3(RandomDefense):
         self.noise = noise
 
     def forward(self, images: Tensor) -> Tensor:
-        """N×3×H×W images in [0, 1], also none, to the same shape."""
+        """N×3×H×W images in [0, 1], also none, to the same shape.
+
+        Raises:
+            InputError: The images have another shape or type.
+        """
+        check_batch(images)
         if not len(images):
             return images
         return torch.cat([self._vary(image) for image in torch.split(self.jpeg(images), 1)])

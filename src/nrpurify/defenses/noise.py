@@ -6,6 +6,7 @@ import torch
 from torch import Generator, Tensor
 
 from nrpurify.core.errors import InputError
+from nrpurify.core.images import check_batch
 from nrpurify.core.spec import hint_of_255
 from nrpurify.defenses.randomness import Combine, RandomDefense
 from nrpurify.defenses.registry import register_defense
@@ -38,7 +39,12 @@ class GaussianNoise(RandomDefense):
         self.std = std
 
     def forward(self, images: Tensor) -> Tensor:
-        """N×3×H×W images in [0, 1], also none, to the same shape, differentiable."""
+        """N×3×H×W images in [0, 1], also none, to the same shape, differentiable.
+
+        Raises:
+            InputError: The images have another shape or type.
+        """
+        check_batch(images)
         if not len(images):
             return images
         shape = images.shape[1:]

@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from nrpurify.core.images import check_batch
+
 
 class _Opaque(torch.autograd.Function):
     @staticmethod
@@ -48,7 +50,12 @@ class Opaque(nn.Module):
         """A 3×H×W float32 image in [0, 1] on the CPU to the same shape."""
 
     def forward(self, images: Tensor) -> Tensor:
-        """N×3×H×W images in [0, 1], also none, to the same shape, type and device, in [0, 1]."""
+        """N×3×H×W images in [0, 1], also none, to the same shape, type and device, in [0, 1].
+
+        Raises:
+            InputError: The images have another shape or type.
+        """
+        check_batch(images)
         if not len(images):
             return images
         processed: Tensor = _Opaque.apply(images, self.process)

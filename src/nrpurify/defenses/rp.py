@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Generator, Tensor
 
 from nrpurify.core.errors import InputError
+from nrpurify.core.images import check_batch
 from nrpurify.defenses.randomness import Combine, RandomDefense
 from nrpurify.defenses.registry import register_defense
 
@@ -55,7 +56,14 @@ class RandomPad(RandomDefense):
         Args:
             images: N×3×H×W in [0, 1].
             draws: One for each image; None makes new ones.
+
+        Raises:
+            InputError: The images have another shape or type.
         """
+        check_batch(images)
+        return self._vary(images, draws)
+
+    def _vary(self, images: Tensor, draws: Sequence[Draw] | None = None) -> Tensor:
         if not len(images):
             return images.new_empty(0, images.shape[1], self.high, self.high)
         draws = draws or [self.draw() for _ in images]
@@ -75,4 +83,4 @@ class RandomPad(RandomDefense):
 
     def move_alpha(self, alpha: Tensor) -> Tensor:
         """N×1×H×W opacity to N×1×high×high; what is padded is transparent."""
-        return self(alpha)  # type: ignore[no-any-return]
+        return self._vary(alpha)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from nrpurify.core.errors import InputError
-from nrpurify.core.images import as_floats, check_floats, check_images, check_shape, to_uint8
+from nrpurify.core.images import as_floats, check_batch, check_images, check_shape, to_uint8
 from nrpurify.core.model_card import Card
 from nrpurify.core.precision import Amp, autocast, keep_freed_memory, weights_dtype
 from nrpurify.core.tracing import has_values
@@ -115,9 +115,9 @@ class Purifier(nn.Module):
         """Purify N×3×H×W images in [0, 1], also none; differentiable, output clamped to [0, 1].
 
         Raises:
-            InputError: The images have another type, such as uint8.
+            InputError: The images have another shape, or another type, such as uint8.
         """
-        check_floats(images)
+        check_batch(images)
         if images.shape[0] == 0:
             height, width = (self.scale * side for side in images.shape[-2:])
             return images.new_empty(0, 3, height, width)
