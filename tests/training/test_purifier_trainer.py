@@ -377,6 +377,24 @@ def same_steps(first, second):
     return [first.train_step() for _ in range(3)] == [second.train_step() for _ in range(3)]
 
 
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"batch": 1, "losses": {"adversarial": 0.1, "critic_batches": "separate"}},
+            "batch: is 1; expected at least 2 crops with critic_batches 'separate'",
+        ),
+        (
+            {"cache": {"shard_size": 1}, "adversaries": [{"goals": {"away": 1, "switch": 1}}]},
+            "cache.shard_size: is 1; expected at least 2 crops with the goal 'switch'",
+        ),
+    ],
+)
+def test_one_crop_where_two_are_needed(micro, changes, message):
+    with pytest.raises(RecipeError, match=message):
+        micro.recipe(**changes)
+
+
 @pytest.mark.parametrize("kind", ["noise", "cda", "clean"])
 def test_joint_adversaries_need_gradients(micro, kind):
     with pytest.raises(

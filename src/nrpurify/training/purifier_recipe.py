@@ -30,6 +30,8 @@ from nrpurify.training.adversary_config import (
 from nrpurify.training.optim import Optimization
 from nrpurify.training.recipe import TrainingRecipe
 
+_TO_ANOTHER = {"switch", "toward"}
+"""Goals that lead from one crop to the features of another."""
 _DISTANCE = Range(f"one of {', '.join(DISTANCES)}", DISTANCES.__contains__)
 
 
@@ -265,6 +267,22 @@ class Recipe(TrainingRecipe):
         some = weights(lambda kinds: [kind.weight for kind in kinds])
         if not some.holds(self.adversaries):
             raise RecipeError((("adversaries",), f"have no {some.expected}"))
+        self._check_crops_enough()
+
+    def _check_crops_enough(self) -> None:
+        """Refuse a single crop where a loss or an attack needs another one beside it.
+
+        Raises:
+            RecipeError: It is one.
+        """
+        apart = self.losses.critic_batches == "separate" and self.losses.adversarial > 0
+        if apart and self.batch < 2:
+            problem = "is 1; expected at least 2 crops with critic_batches 'separate', whose batch "
+            raise RecipeError((("batch",), problem + "norms need another crop"))
+        lead = sorted({goal for kind in self.adversaries for goal in kind.goals} & _TO_ANOTHER)
+        if lead and self.cache.shard_size < 2:
+            problem = f"is 1; expected at least 2 crops with the goal {lead[0]!r}, which leads to "
+            raise RecipeError((("cache", "shard_size"), problem + "another crop"))
 
     @property
     def gated(self) -> bool:
