@@ -148,7 +148,7 @@ def test_the_package_itself_imports_no_torch():
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-BUDGETS = {"purify": 48, "attack": 72}
+BUDGETS = {"purify": 49, "attack": 73}
 """Modules of the package after a command on one image; more only where a module was parted."""
 
 

@@ -31,7 +31,7 @@ from nrpurify.attacks.problem import AttackProblem
 from nrpurify.attacks.starts import GeneratorLike, check_generators
 from nrpurify.attacks.surrogate import for_convolutions, frozen
 from nrpurify.core.errors import AttackError, InputError
-from nrpurify.core.images import check_images
+from nrpurify.core.image_checks import check_images
 from nrpurify.core.precision import Amp, at_least_fp32, keep_freed_memory
 from nrpurify.core.registry import naming_plugin, near_matches
 

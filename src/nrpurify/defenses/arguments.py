@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from nrpurify.core.errors import InputError
-from nrpurify.core.images import check_batch, check_range
+from nrpurify.core.image_checks import check_batch, check_range
 from nrpurify.core.tracing import has_values
 
 Images = Tensor | list[Tensor]

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from nrpurify.core.errors import InputError
-from nrpurify.core.images import check_range
+from nrpurify.core.image_checks import check_range
 from nrpurify.core.registry import naming_plugin
 from nrpurify.core.tracing import has_values
 from nrpurify.defenses.chain import passes_of

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nrpurify.core.errors import InputError
-from nrpurify.core.images import check_batch
+from nrpurify.core.image_checks import check_batch
 from nrpurify.defenses.registry import register_defense
 
 

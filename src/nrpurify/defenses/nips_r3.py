@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Generator, Tensor
 
 from nrpurify.core.errors import InputError
-from nrpurify.core.images import check_batch
+from nrpurify.core.image_checks import check_batch
 from nrpurify.core.precision import at_least_fp32
 from nrpurify.core.spec import hint_of_255
 from nrpurify.defenses.jpeg import JPEG

@@ -6,7 +6,7 @@ import torch
 from torch import Generator, Tensor
 
 from nrpurify.core.errors import InputError
-from nrpurify.core.images import check_batch
+from nrpurify.core.image_checks import check_batch
 from nrpurify.core.spec import hint_of_255
 from nrpurify.defenses.randomness import Combine, RandomDefense
 from nrpurify.defenses.registry import register_defense

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from nrpurify.core.images import check_batch
+from nrpurify.core.image_checks import check_batch
 
 
 class _Opaque(torch.autograd.Function):

@@ -18,7 +18,7 @@ from nrpurify.attacks.surrogate import frozen
 from nrpurify.core.callables import check_callable
 from nrpurify.core.config import shown
 from nrpurify.core.errors import InputError
-from nrpurify.core.images import check_images
+from nrpurify.core.image_checks import check_images
 from nrpurify.core.spec import hint_of_255
 from nrpurify.defenses.chain import passes_of
 from nrpurify.defenses.create import as_defense

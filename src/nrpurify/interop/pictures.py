@@ -10,7 +10,8 @@ from PIL import Image
 from torch import Tensor, nn
 
 from nrpurify.core.errors import InputError
-from nrpurify.core.images import as_floats, check_images, to_uint8
+from nrpurify.core.image_checks import check_images
+from nrpurify.core.images import as_floats, to_uint8
 
 _MODES = {"RGB": "RGB", "L": "L", "P": "RGB", "1": "RGB", "CMYK": "RGB", "YCbCr": "RGB"}
 """Modes of Pillow that are taken, and what they become; those with opacity become RGBA."""

@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 from nrpurify.core.callables import call_with_rgb
 from nrpurify.core.errors import InputError
-from nrpurify.core.images import check_range, check_shape
+from nrpurify.core.image_checks import check_range, check_shape
 from nrpurify.core.precision import weights_dtype
 from nrpurify.core.registry import naming_plugin
 from nrpurify.core.resizing import resize

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from nrpurify.core.errors import InputError
-from nrpurify.core.images import as_floats, check_batch, check_images, check_shape, to_uint8
+from nrpurify.core.image_checks import check_batch, check_images, check_shape
+from nrpurify.core.images import as_floats, to_uint8
 from nrpurify.core.model_card import Card
 from nrpurify.core.precision import Amp, autocast, keep_freed_memory, weights_dtype
 from nrpurify.core.tracing import has_values

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from nrpurify.core.errors import InputError
-from nrpurify.core.images import check_pixels
+from nrpurify.core.image_checks import check_pixels
 from nrpurify.core.precision import weights_dtype
 from nrpurify.models.detectors.boxes import Detections, into_frame, suppress
 from nrpurify.models.detectors.layers import resize_bilinear

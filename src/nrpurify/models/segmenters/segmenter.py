@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nrpurify.core.errors import InputError
-from nrpurify.core.images import check_pixels
+from nrpurify.core.image_checks import check_pixels
 from nrpurify.core.precision import at_least_fp32, weights_dtype
 
 Sizing = Callable[[int, int], tuple[int, int]]
