@@ -7,6 +7,7 @@ from torch import nn
 from nrpurify import defenses
 from nrpurify.batch import purify_folder
 from nrpurify.batch.defend import defend_image
+from nrpurify.batch.pipeline import worker_threads
 from nrpurify.core.images import Image, read_image, write_png
 from nrpurify.purifiers import build_purifier
 
@@ -85,3 +86,12 @@ def test_all_threads_share_the_tiles_of_a_large_image(tmp_path):
         assert result.items[0].status == "done"
     assert (tmp_path / "1/x.png").read_bytes() == (tmp_path / "3/x.png").read_bytes()
     assert len(names) > 2
+
+
+def test_a_threads_cores_stay_when_others_ask_for_more():
+    before = torch.get_num_threads()
+    with worker_threads(1) as pool:
+        pool.submit(int).result()
+        torch.set_num_threads(before + 1)
+        assert pool.submit(torch.get_num_threads).result() == 1
+    assert torch.get_num_threads() == before

@@ -158,3 +158,15 @@ async def test_models_and_limits_are_listed(client):
     found = (await client.get("/v1/models")).json()
     assert found["victims"] == [{"name": "small", "task": "classify"}]
     assert found["limits"]["attack"]
+
+
+async def test_threads_that_do_not_last_end_and_codecs_use_one_core(engine, asking, png, until):
+    def running():
+        return {thread.name.rpartition("_")[0] for thread in threading.enumerate()}
+
+    async with asking(engine, small_pixels=100) as client:
+        assert (await client.post("/v1/purify", content=png, headers=PNG)).status_code == 200
+        await until(lambda: not running() & {"large_images", "loading"})
+        codec = client.service._large.codec
+        torch.set_num_threads(torch.get_num_threads())
+        assert codec.submit(torch.get_num_threads).result() == 1

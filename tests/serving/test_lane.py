@@ -153,3 +153,24 @@ async def test_closing_finishes_what_holds_a_place(work):
         assert not task.done()
         assert await lane.do("a", 4, 1) == 8
     await asyncio.wait_for(task, 5)
+
+
+@pytest.mark.parametrize("lasts", [True, False])
+async def test_a_thread_of_its_own_ends_with_its_batch(until, lasts):
+    threads = []
+
+    def work(key, payloads):
+        threads.append(threading.current_thread())
+        return payloads
+
+    lane = Lane(work, name="test", places=10, seconds=60, lasts=lasts)
+    task = asyncio.create_task(lane.serve())
+    assert [await lane.do("a", number, 1) for number in (1, 2)] == [1, 2]
+    first, second = threads
+    if lasts:
+        assert first is second
+        assert first.is_alive()
+    else:
+        await until(lambda: not first.is_alive() and not second.is_alive())
+    lane.close()
+    await task

@@ -33,6 +33,16 @@ def default_batch(device: torch.device | str) -> int:
     return 1 if torch.device(device).type == "cpu" else 8
 
 
+def use_cores(count: int) -> None:
+    """Let torch use so many cores in this thread, whatever other threads ask for later.
+
+    A thread takes the number that any thread asked for last, at its first loop: so it takes one
+    first, and then this one.
+    """
+    torch.get_num_threads()
+    torch.set_num_threads(count)
+
+
 @contextmanager
 def worker_threads(workers: int) -> Iterator[ThreadPoolExecutor]:
     """Threads in which torch uses one core each.
@@ -41,7 +51,7 @@ def worker_threads(workers: int) -> Iterator[ThreadPoolExecutor]:
     for any number of workers.
     """
     before = torch.get_num_threads()
-    pool = ThreadPoolExecutor(workers, "nrpurify", initializer=torch.set_num_threads, initargs=(1,))
+    pool = ThreadPoolExecutor(workers, "nrpurify", initializer=use_cores, initargs=(1,))
     try:
         yield pool
     finally:

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from nrpurify.batch.defend import defend_image, defend_together
+from nrpurify.batch.pipeline import use_cores
 from nrpurify.core.hashing import pixels_hash, tensors_hash
 from nrpurify.core.images import Image, as_floats
 from nrpurify.core.precision import arithmetic
@@ -174,7 +175,7 @@ class _Victim:
 def _tile_threads() -> Executor:
     """One thread a core; all cores together would spend more on each tile."""
     cores = torch.get_num_threads()
-    return ThreadPoolExecutor(cores, "tiles", initializer=torch.set_num_threads, initargs=(1,))
+    return ThreadPoolExecutor(cores, "tiles", initializer=use_cores, initargs=(1,))
 
 
 class Engine:

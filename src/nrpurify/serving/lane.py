@@ -9,6 +9,7 @@ from collections.abc import Callable, Hashable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from nrpurify.serving.problems import BusyError
@@ -46,6 +47,8 @@ class Lane:
         observe: Called with the size of each finished batch and its seconds.
         changed: Called with the number of held places after each change.
         start: Called first in the thread.
+        lasts: Whether one thread does all batches; otherwise each batch has a thread of its own,
+            which ends with it.
     """
 
     def __init__(
@@ -61,6 +64,7 @@ class Lane:
         observe: Callable[[int, float], None] = lambda images, seconds: None,
         changed: Callable[[int], None] = lambda held: None,
         start: Callable[[], object] = lambda: None,
+        lasts: bool = True,
     ) -> None:
         self._run, self._observe, self._changed = run, observe, changed
         self._places, self._most_cost, self._seconds = places, cost, seconds
@@ -68,7 +72,8 @@ class Lane:
         self._waiting: deque[_Job] = deque()
         self._running: list[_Job] = []
         self._arrived = asyncio.Event()
-        self._pool = ThreadPoolExecutor(1, thread_name_prefix=name, initializer=start)
+        self._thread = partial(ThreadPoolExecutor, 1, thread_name_prefix=name, initializer=start)
+        self._lasting = self._thread() if lasts else None
         self.pace = 0.0
         """Seconds for each unit of cost, of recent batches."""
         self._closing = False
@@ -214,7 +219,12 @@ class Lane:
     async def _call(self, jobs: list[_Job]) -> Sequence[Any]:
         payloads = [job.payload for job in jobs]
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._pool, self._run, jobs[0].key, payloads)
+        pool = self._lasting or self._thread()
+        try:
+            return await loop.run_in_executor(pool, self._run, jobs[0].key, payloads)
+        finally:
+            if pool is not self._lasting:
+                pool.shutdown(wait=False)
 
 
 def _settle(job: _Job, result: Any) -> None:

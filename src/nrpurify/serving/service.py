@@ -15,6 +15,7 @@ import torch
 from starlette.requests import Request
 from torch import Tensor
 
+from nrpurify.batch.pipeline import use_cores
 from nrpurify.core.images import Image, encode_png
 from nrpurify.serving.answers import Attacked, Prediction, Progress
 from nrpurify.serving.attack import AttackJob, AttackStoppedError, reduced, run_attack
@@ -74,12 +75,13 @@ class Service:
     def __init__(self, settings: ServeSettings, metrics: Metrics) -> None:
         self.settings, self.metrics = settings, metrics
         self.engine: Engine | None = None
-        # for new threads, torch takes the number that was set last, such as that of a tile's thread
-        self._all_cores = partial(torch.set_num_threads, torch.get_num_threads())
+        self._all_cores = partial(use_cores, torch.get_num_threads())
+        # OpenMP lets helpers of a thread sleep, and wakes them for each loop, while those of all
+        # living threads are more than the cores: so only the thread of small images lasts
         self.memory = Memory(settings.upload_memory)
         # small images never wait behind large ones, nor behind what claims to be large
-        self._small = self._track("images", settings.places)
-        self._large = self._track("large_images", max(1, settings.places // 4))
+        self._small = self._track("images", settings.places, lasts=True)
+        self._large = self._track("large_images", max(1, settings.places // 4), lasts=False)
         self.images = self._small.lane
         self.attacks = Lane(
             self._attack_all,
@@ -89,9 +91,10 @@ class Service:
             observe=partial(self._observe, "attacks"),
             changed=metrics.held.labels("attacks").set,
             start=self._all_cores,
+            lasts=False,
         )
 
-    def _track(self, name: str, places: int) -> _Track:
+    def _track(self, name: str, places: int, *, lasts: bool) -> _Track:
         own = self.settings
         lane = Lane(
             self._process,
@@ -104,8 +107,10 @@ class Service:
             observe=partial(self._observe, name),
             changed=self.metrics.held.labels(name).set,
             start=self._all_cores,
+            lasts=lasts,
         )
-        return _Track(lane, ThreadPoolExecutor(1, thread_name_prefix=f"{name}-codec"))
+        codec = ThreadPoolExecutor(1, f"{name}-codec", initializer=use_cores, initargs=(1,))
+        return _Track(lane, codec)
 
     def _observe(self, lane: str, images: int, seconds: float) -> None:
         self.metrics.images.labels(lane).inc(images)
@@ -137,7 +142,12 @@ class Service:
 
         async def loading() -> None:
             if self.engine is None:
-                self.engine = await asyncio.to_thread(load)
+                loader = ThreadPoolExecutor(1, "loading", initializer=self._all_cores)
+                try:
+                    loop = asyncio.get_running_loop()
+                    self.engine = await loop.run_in_executor(loader, load)
+                finally:
+                    loader.shutdown(wait=False)
             for track in (self._small, self._large):
                 track.lane.pace = self.engine.seconds
 
