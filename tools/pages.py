@@ -33,7 +33,7 @@ ABOUT = {
     "fast": ("purifier", "the default purifier"),
     "fast-v2": (
         "purifier",
-        "a second network of `fast`'s cost, on trial: behind pixel-unshuffle 2, without a gate",
+        "a second network of `fast`'s cost, on trial: behind pixel-unshuffle 2, with a gate",
     ),
     "tiny": ("purifier", "a smaller purifier, with 0.2 to 0.5 of `fast`'s time"),
     "denoise-025": ("denoiser", "a denoiser for certificates, with the network of `tiny`"),
