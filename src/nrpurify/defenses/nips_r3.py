@@ -9,7 +9,6 @@ import torch.nn.functional as F
 from torch import Generator, Tensor
 
 from nrpurify.core.errors import InputError
-from nrpurify.core.image_checks import check_batch
 from nrpurify.core.precision import at_least_fp32
 from nrpurify.core.spec import hint_of_255
 from nrpurify.defenses.jpeg import JPEG
@@ -70,10 +69,10 @@ class NeurIPSr3(RandomDefense):
         Raises:
             InputError: The images have another shape or type.
         """
-        check_batch(images)
-        if not len(images):
-            return images
-        return torch.cat([self._vary(image) for image in torch.split(self.jpeg(images), 1)])
+        coded: Tensor = self.jpeg(images)
+        if not len(coded):
+            return coded
+        return torch.cat([self._vary(image) for image in torch.split(coded, 1)])
 
     def move_alpha(self, alpha: Tensor) -> Tensor:
         """N×1×H×W opacity through the images' affine maps, without JPEG and noise."""

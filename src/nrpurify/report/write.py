@@ -33,8 +33,8 @@ def write_report(
             file is given.
 
     Raises:
-        InputError: No such format, an ending of ``out`` that is no format's, no run in
-            ``folder``, or not what an evaluation writes.
+        InputError: The format or the ending of ``out`` is unknown, or ``folder`` has no run that
+            an evaluation wrote.
         ImageError: A picture of the run cannot be read.
         MissingExtraError: jinja2 is not installed (html).
         OSError: The file cannot be written.

@@ -10,12 +10,13 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 from nrpurify.serving.problems import BusyError
 
 Run = Callable[[Any, Sequence[Any]], Sequence[Any]]
 """Maps a key and the payloads of jobs with that key to one result each; runs in the thread."""
+T = TypeVar("T")
 _RECENT = 0.2
 """Weight of the last batch in the estimate of the pace."""
 
@@ -47,8 +48,7 @@ class Lane:
         observe: Called with the size of each finished batch and its seconds.
         changed: Called with the number of held places after each change.
         start: Called first in the thread.
-        lasts: Whether one thread does all batches; otherwise each batch has a thread of its own,
-            which ends with it.
+        lasts: One thread does all batches; False: each batch has a new thread.
     """
 
     def __init__(
@@ -72,8 +72,8 @@ class Lane:
         self._waiting: deque[_Job] = deque()
         self._running: list[_Job] = []
         self._arrived = asyncio.Event()
-        self._thread = partial(ThreadPoolExecutor, 1, thread_name_prefix=name, initializer=start)
-        self._lasting = self._thread() if lasts else None
+        self._name, self._start = name, start
+        self._lasting = ThreadPoolExecutor(1, name, initializer=start) if lasts else None
         self.pace = 0.0
         """Seconds for each unit of cost, of recent batches."""
         self._closing = False
@@ -219,12 +219,19 @@ class Lane:
     async def _call(self, jobs: list[_Job]) -> Sequence[Any]:
         payloads = [job.payload for job in jobs]
         loop = asyncio.get_running_loop()
-        pool = self._lasting or self._thread()
-        try:
-            return await loop.run_in_executor(pool, self._run, jobs[0].key, payloads)
-        finally:
-            if pool is not self._lasting:
-                pool.shutdown(wait=False)
+        call = partial(self._run, jobs[0].key, payloads)
+        if self._lasting is None:
+            return await in_new_thread(call, self._name, self._start)
+        return await loop.run_in_executor(self._lasting, call)
+
+
+async def in_new_thread(call: Callable[[], T], name: str, start: Callable[[], object]) -> T:
+    """Call in a thread that ends with the call; ``start`` is called in it first."""
+    pool = ThreadPoolExecutor(1, name, initializer=start)
+    try:
+        return await asyncio.get_running_loop().run_in_executor(pool, call)
+    finally:
+        pool.shutdown(wait=False)
 
 
 def _settle(job: _Job, result: Any) -> None:

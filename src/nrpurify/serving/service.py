@@ -21,7 +21,7 @@ from nrpurify.serving.answers import Attacked, Prediction, Progress
 from nrpurify.serving.attack import AttackJob, AttackStoppedError, reduced, run_attack
 from nrpurify.serving.engine import OVERHEAD, Engine, PurifiedImage
 from nrpurify.serving.events import Begun
-from nrpurify.serving.lane import Lane
+from nrpurify.serving.lane import Lane, in_new_thread
 from nrpurify.serving.metrics import Metrics
 from nrpurify.serving.problems import ClientGoneError, RequestError
 from nrpurify.serving.settings import ServeSettings
@@ -142,12 +142,7 @@ class Service:
 
         async def loading() -> None:
             if self.engine is None:
-                loader = ThreadPoolExecutor(1, "loading", initializer=self._all_cores)
-                try:
-                    loop = asyncio.get_running_loop()
-                    self.engine = await loop.run_in_executor(loader, load)
-                finally:
-                    loader.shutdown(wait=False)
+                self.engine = await in_new_thread(load, "loading", self._all_cores)
             for track in (self._small, self._large):
                 track.lane.pace = self.engine.seconds
 
